@@ -1,0 +1,99 @@
+"""The one on-disk form of an image and what is known about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import msgpack
+
+VERSION = "1.0"  # MAJOR.MINOR; a reader accepts any MINOR of its MAJOR.
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """An encoded image and where it comes from.
+
+  Attributes:
+    image: the image file's bytes exactly as found.
+    height: pixels, of the upright image (after EXIF orientation).
+    width: pixels, of the upright image.
+    content_hash: SHA-256 of `image`, lower-case hex.
+    name: label for messages, usually a relative path; need not be unique.
+    source: where the image was taken from, "" if not known.
+    licence: as the source states it, "" if not known.
+    attribution: the credit line to print, "" if not known.
+  """
+
+  image: bytes
+  height: int
+  width: int
+  content_hash: str
+  name: str
+  source: str
+  licence: str
+  attribution: str
+
+
+_FIELD_TYPES = {
+  field.name: {"bytes": bytes, "int": int, "str": str}[field.type]
+  for field in dataclasses.fields(Record)
+}
+
+
+def hash_content(image: bytes) -> str:
+  """Names an image by its bytes: SHA-256, lower-case hex."""
+  return hashlib.sha256(image).hexdigest()
+
+
+def check_version(version: object, what: str) -> None:
+  """Refuses data written by a newer MAJOR format than this code knows.
+
+  Args:
+    version: the "MAJOR.MINOR" string found.
+    what: names the data in the message.
+
+  Raises:
+    ValueError: the version is not readable, or its MAJOR is newer.
+  """
+  major = str(version).partition(".")[0]
+  if not major.isdecimal():
+    raise ValueError(f'{what}: version={version!r} is not "MAJOR.MINOR".')
+  if int(major) > int(VERSION.partition(".")[0]):
+    raise ValueError(
+      f"{what}: version={version} is newer than {VERSION}, the newest this "
+      "code reads; update sapiens2_jax."
+    )
+
+
+def encode_record(record: Record) -> bytes:
+  """Serialises a record as a msgpack map with a `version` entry."""
+  fields = {name: getattr(record, name) for name in _FIELD_TYPES}
+  return msgpack.packb({"version": VERSION, **fields})
+
+
+def decode_record(data: bytes) -> Record:
+  """Reads back what `encode_record` wrote; unknown fields are ignored.
+
+  Raises:
+    ValueError: not a msgpack map, a newer MAJOR version, or a field that is
+      missing or of the wrong type; the message names the field.
+  """
+  try:
+    fields = msgpack.unpackb(data)
+  except (ValueError, msgpack.UnpackException) as error:
+    raise ValueError(f"record: not a msgpack map ({error}).") from error
+  if not isinstance(fields, dict):
+    raise ValueError(f"record: not a map but {type(fields).__name__}.")
+  if "version" not in fields:
+    raise ValueError("record: field version is missing.")
+  check_version(fields["version"], "record")
+  for name, expected in _FIELD_TYPES.items():
+    if name not in fields:
+      raise ValueError(f"record: field {name} is missing.")
+    if type(fields[name]) is not expected:
+      raise ValueError(
+        f"record: field {name} is {type(fields[name]).__name__}, "
+        f"expected {expected.__name__}."
+      )
+  return Record(**{name: fields[name] for name in _FIELD_TYPES})

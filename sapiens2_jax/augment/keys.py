@@ -1,0 +1,39 @@
+"""Randomness that belongs to an example, wherever and whenever it is drawn.
+
+Every key is a pure function of (seed, purpose, record index, epoch, view), so
+neither the number of hosts nor a restart changes what the model sees.
+"""
+
+import jax
+from jaxtyping import Array, Int, PRNGKeyArray
+
+PHOTOMETRIC = 1
+FLIP = 2
+MASK = 3
+
+
+def example_keys(
+  rng: PRNGKeyArray,
+  purpose: int,
+  index: Int[Array, "b"],
+  epoch: Int[Array, "b"],
+  num_views: int,
+) -> Array:
+  """One key for each view of each example.
+
+  Args:
+    rng: the run's key.
+    purpose: one of the constants of this module.
+    index: number of the record in its source.
+    epoch: how often the source had been seen before.
+
+  Returns:
+    Keys of shape (b, num_views).
+  """
+  rng = jax.random.fold_in(rng, purpose)
+
+  def one(i, e):
+    key = jax.random.fold_in(jax.random.fold_in(rng, i), e)
+    return jax.random.split(key, num_views)
+
+  return jax.vmap(one)(index, epoch)

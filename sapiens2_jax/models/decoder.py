@@ -1,0 +1,81 @@
+"""The masked-reconstruction decoder."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from sapiens2_jax.models.block import BlockStack
+from sapiens2_jax.models.layers import (
+  RMSNorm,
+  dense,
+  partitioned,
+  weight_init,
+)
+from sapiens2_jax.models.rope import rope_table
+
+
+class Decoder(nn.Module):
+  """Predicts the masked patches from the features of the visible ones.
+
+  Positions travel with tokens, so the sequence is simply [visible, masked]:
+  nothing is scattered back into the image's order, and the last block
+  and the output layer run on the masked tokens alone.
+
+  Attributes:
+    patch_dim: values a patch has (patch_size**2 * 3).
+
+  Source: arXiv 2604.21681 (8 layers, width 512); 16 heads, the encoder's
+  block without LayerScale, neither [cls] nor registers: ours.
+  """
+
+  patch_dim: int
+  embed_dim: int = 512
+  num_layers: int = 8
+  num_heads: int = 16
+  rope_dtype: str = "float32"
+  dtype: jnp.dtype = jnp.float32
+  scan: bool = True
+  remat: str = "none"
+
+  @nn.compact
+  def __call__(
+    self,
+    features: Float[Array, "b n d"],
+    visible_ids: Int[Array, "b n"],
+    masked_ids: Int[Array, "b m"],
+    grid: tuple[int, int],
+  ) -> Float[Array, "b m p"]:
+    """Predicts the patches `masked_ids` of a grid (rows, cols)."""
+    project = dense(
+      self.embed_dim, (None, "embed"), name="embed", dtype=self.dtype
+    )
+    x = project(features)
+    mask_token = self.param(
+      "mask_token", partitioned(weight_init, None), (self.embed_dim,)
+    )
+    masked = jnp.broadcast_to(
+      mask_token.astype(self.dtype), (*masked_ids.shape, self.embed_dim)
+    )
+    x = jnp.concatenate([x, masked], axis=1)
+    head_dim = self.embed_dim // self.num_heads
+    ids = jnp.concatenate([visible_ids, masked_ids], axis=1)
+    rope = rope_table(grid, head_dim, self.rope_dtype).take(ids)
+
+    blocks = BlockStack(
+      segments=((self.num_layers, self.num_heads),),
+      embed_dim=self.embed_dim,
+      num_heads=self.num_heads,
+      hidden_dim=4 * self.embed_dim,
+      layer_scale_init=None,
+      rope_dtype=self.rope_dtype,
+      dtype=self.dtype,
+      scan=self.scan,
+      remat=self.remat,
+      name="blocks",
+    )
+    last = slice(visible_ids.shape[1], None)
+    x = blocks.tail(blocks.body(x, rope), rope, last)
+    x = RMSNorm(name="norm", dtype=self.dtype)(x)
+    return dense(
+      self.patch_dim, ("embed", None), name="predict", dtype=self.dtype
+    )(x)

@@ -1,0 +1,178 @@
+"""The Sapiens2 vision transformer."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from sapiens2_jax.architectures import Architecture
+from sapiens2_jax.models import patches as patch_lib
+from sapiens2_jax.models.block import BlockStack
+from sapiens2_jax.models.layers import (
+  RMSNorm,
+  dense,
+  partitioned,
+  weight_init,
+)
+from sapiens2_jax.models.rope import Rope, rope_table
+
+
+@struct.dataclass
+class EncoderOutput:
+  """What the encoder returns, after the final norm.
+
+  Attributes:
+    cls: (b, d).
+    registers: (b, 8, d).
+    patches: (b, rows, cols, d), or (b, n, d) for n visible patches.
+  """
+
+  cls: Array
+  registers: Array
+  patches: Array
+
+
+class Encoder(nn.Module):
+  """Images to [cls], register and patch features.
+
+  Attributes:
+    architecture: the size.
+    rope_dtype: "float32" (transformers) or "bfloat16" (the reference).
+    dtype: of the computation; parameters stay float32.
+    scan: scan over layers or unroll them; same parameters.
+    remat: what the backward pass keeps, a key of `block.REMAT_POLICIES`.
+
+  Source: arXiv 2604.21681 section 3; initial LayerScale 1e-4: reference.
+  """
+
+  architecture: Architecture
+  rope_dtype: str = "float32"
+  dtype: jnp.dtype = jnp.float32
+  layer_scale_init: float = 1e-4
+  scan: bool = True
+  remat: str = "none"
+
+  def setup(self):
+    arch = self.architecture
+    special = partitioned(weight_init, None, None)
+    self.cls_token = self.param("cls_token", special, (1, arch.embed_dim))
+    self.registers = self.param(
+      "registers", special, (arch.num_registers, arch.embed_dim)
+    )
+    self.patch_embed = dense(arch.embed_dim, (None, "embed"), dtype=self.dtype)
+    self.blocks = BlockStack(
+      segments=arch.segments,
+      embed_dim=arch.embed_dim,
+      num_heads=arch.num_heads,
+      hidden_dim=arch.hidden_dim,
+      layer_scale_init=self.layer_scale_init,
+      rope_dtype=self.rope_dtype,
+      dtype=self.dtype,
+      scan=self.scan,
+      remat=self.remat,
+    )
+    self.norm = RMSNorm(dtype=self.dtype)
+
+  def __call__(
+    self,
+    images: Float[Array, "b h w 3"],
+    visible_ids: Int[Array, "b n"] | None = None,
+  ) -> EncoderOutput:
+    """Encodes images, or only their patches `visible_ids`.
+
+    Args:
+      images: ImageNet-normalised RGB of any size; a remainder below one patch
+        is dropped.
+      visible_ids: row-major numbers of the patches to look at; each keeps the
+        position it has in the whole image.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3:
+      raise ValueError(
+        f"images must be (b, h, w, 3), found shape {images.shape}."
+      )
+    size = self.architecture.patch_size
+    grid = patch_lib.grid_size(images.shape[1:3], size)
+    patches = patch_lib.patchify(images, size)
+    x = self.encode(*self.tokenize(patches, grid, visible_ids))
+    prefix = self.architecture.num_prefix_tokens
+    features = x[:, prefix:]
+    if visible_ids is None:
+      features = features.reshape(len(x), *grid, -1)
+    return EncoderOutput(x[:, 0], x[:, 1:prefix], features)
+
+  def tokenize(
+    self,
+    patches: Float[Array, "*b n p"],
+    grid: tuple[int, int],
+    visible_ids: Int[Array, "*b m"] | None = None,
+  ) -> tuple[Float[Array, "*b t d"], Rope]:
+    """Embeds patches of a grid (rows, cols) behind the prefix tokens.
+
+    Returns:
+      [cls], registers, then all patches or the visible ones; and their
+      positions, with the batch axes of `visible_ids` if it is given.
+    """
+    arch = self.architecture
+    rope = rope_table(grid, arch.head_dim, self.rope_dtype)
+    if visible_ids is not None:
+      patches = jnp.take_along_axis(patches, visible_ids[..., None], axis=-2)
+      rope = rope.take(visible_ids)
+    x = self.patch_embed(patches.astype(self.dtype))
+    prefix = jnp.concatenate([self.cls_token, self.registers])
+    prefix = jnp.broadcast_to(
+      prefix.astype(self.dtype), (*x.shape[:-2], *prefix.shape)
+    )
+    x = jnp.concatenate([prefix, x], axis=-2)
+    return x, rope.with_prefix(arch.num_prefix_tokens)
+
+  def encode(
+    self, x: Float[Array, "b t d"], rope: Rope
+  ) -> Float[Array, "b t d"]:
+    """All tokens through all blocks and the final norm."""
+    return self.norm(self.blocks.tail(self.blocks.body(x, rope), rope))
+
+  def encode_cls(
+    self, x: Float[Array, "b t d"], rope: Rope
+  ) -> Float[Array, "b d"]:
+    """Only [cls]: the last block skips what nobody reads."""
+    x = self.blocks.body(x, rope)
+    return self.norm(self.blocks.tail(x, rope, slice(0, 1)))[:, 0]
+
+  def encode_views(
+    self, x: Float[Array, "b v t d"], rope: Rope, num_dense: int
+  ) -> tuple[Float[Array, "b g t d"], Float[Array, "b v d"]]:
+    """Equal-length views of each image in one pass through the blocks.
+
+    Args:
+      x: tokens of v views an image.
+      rope: positions (b, v, t, e).
+      num_dense: how many views, from the first, are needed whole; of the
+        others only [cls] leaves the last block.
+
+    Returns:
+      All tokens of the dense views, and [cls] of all views.
+    """
+    b, v, t, d = x.shape
+    flat = Rope(*(a.reshape(b * v, t, -1) for a in (rope.cos, rope.sin)))
+    x = self.blocks.body(x.reshape(b * v, t, d), flat).reshape(b, v, t, d)
+
+    def last(views: slice, queries: slice) -> Array:
+      part = x[:, views]
+      rows = Rope(
+        *(a[:, views].reshape(-1, t, a.shape[-1]) for a in (rope.cos, rope.sin))
+      )
+      out = self.blocks.tail(part.reshape(-1, t, d), rows, queries)
+      return self.norm(out).reshape(*part.shape[:2], -1, d)
+
+    whole = last(slice(0, num_dense), slice(None))
+    cls = last(slice(num_dense, v), slice(0, 1))
+    return whole, jnp.concatenate([whole[:, :, 0], cls[:, :, 0]], axis=1)
+
+  def hidden(
+    self, images: Float[Array, "b h w 3"], layers: tuple[int, ...]
+  ) -> tuple[Float[Array, "b t d"], ...]:
+    """All tokens after each of the blocks `layers`, before the final norm."""
+    size = self.architecture.patch_size
+    grid = patch_lib.grid_size(images.shape[1:3], size)
+    x, rope = self.tokenize(patch_lib.patchify(images, size), grid)
+    return self.blocks.hidden(x, rope, layers)

@@ -1,0 +1,37 @@
+"""L_MAE: mean squared error of normalised masked patches."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+EPS = 1e-6
+
+
+def patch_moments(
+  patches: Float[Array, "*b p"],
+) -> tuple[Float[Array, "*b 1"], Float[Array, "*b 1"]]:
+  """Mean and standard deviation of each patch (unbiased, eps 1e-6 inside)."""
+  mean = jnp.mean(patches, axis=-1, keepdims=True)
+  variance = jnp.var(patches, axis=-1, keepdims=True, ddof=1)
+  return mean, jnp.sqrt(variance + EPS)
+
+
+def normalize_patches(patches: Float[Array, "*b p"]) -> Float[Array, "*b p"]:
+  """(x - mean) / sqrt(var + 1e-6) of each patch, var with n - 1.
+
+  Source: arXiv 2111.06377 (code), arXiv 2604.21681.
+  """
+  mean, std = patch_moments(patches)
+  return (patches - mean) / std
+
+
+def patch_errors(
+  predictions: Float[Array, "*b p"], patches: Float[Array, "*b p"]
+) -> Float[Array, "*b"]:
+  """Mean squared error of each patch against its normalised pixels.
+
+  Args:
+    predictions: of normalised pixels, any float dtype; computed in float32.
+    patches: ImageNet-normalised pixels in row, column, channel order.
+  """
+  error = predictions.astype(jnp.float32) - normalize_patches(patches)
+  return jnp.mean(error * error, axis=-1)

@@ -1,0 +1,216 @@
+r"""Pretrains: python -m sapiens2_jax.train --config FILE.py:ARGS --workdir DIR
+
+Any field of the config is overridden by --config.group.field=value. The same
+command continues a run that was stopped.
+"""
+
+import os
+import sys
+
+import jax
+from absl import app, flags
+from ml_collections import ConfigDict
+
+from data_pipelines import sources
+from data_pipelines.crops import CropConfig
+from data_pipelines.loader import LoaderConfig, make_loader
+from data_pipelines.skips import TooManySkipped
+from sapiens2_jax import config as config_lib
+from sapiens2_jax import validation
+from sapiens2_jax.architectures import get_architecture
+from sapiens2_jax.objectives.pretrain import build_pretrain
+from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.training import flops, loop, optimizer
+from sapiens2_jax.training import state as state_lib
+from sapiens2_jax.training.checkpoints import Checkpointer
+from sapiens2_jax.training.step import jit_train_step
+
+_CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")
+_OVERRIDES: list[str] = []
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Takes --config.name=value apart from the other flags."""
+  prefix = "--config."
+  _OVERRIDES[:] = [a[len(prefix) :] for a in argv if a.startswith(prefix)]
+  flags.mark_flags_as_required(["config", "workdir"])
+  return flags.FLAGS([a for a in argv if not a.startswith(prefix)])
+
+
+def load_config() -> ConfigDict:
+  """Reads the flags; a mistake ends the program with code 2."""
+  try:
+    return config_lib.load_config(
+      _CONFIG.value,
+      _OVERRIDES,
+      lambda config: validation.validate(config, jax.device_count()),
+    )
+  except config_lib.ConfigError as error:
+    fail(str(error))
+
+
+def fail(message: str, code: int = 2) -> None:
+  """Ends the program with a message and no traceback."""
+  print(message, file=sys.stderr, flush=True)
+  sys.exit(code)
+
+
+def open_source(config: ConfigDict) -> sources.ImageSource:
+  try:
+    return sources.open_source(config.data.path)
+  except ValueError as error:
+    fail(f"data.path={config.data.path}: {error}")
+
+
+def loader_config(config: ConfigDict) -> LoaderConfig:
+  """What the loader needs of the config."""
+  data = config.data
+  crops = CropConfig(
+    global_size=tuple(data.image_size),
+    local_size=tuple(data.local_size),
+    num_global=data.num_global,
+    num_local=data.num_local,
+    global_area=tuple(data.global_area),
+    local_area=tuple(data.local_area),
+  )
+  return LoaderConfig(
+    crops=crops,
+    global_batch_size=data.global_batch_size,
+    accumulation_steps=data.accumulation_steps,
+    seed=config.seed,
+    num_workers=data.num_workers,
+    prefetch=data.prefetch,
+    max_pixels=data.max_pixels,
+  )
+
+
+def write_config(config: ConfigDict, workdir: str) -> None:
+  """Writes the resolved config before the first step."""
+  os.makedirs(workdir, exist_ok=True)
+  path = os.path.join(workdir, "config.json")
+  with open(f"{path}.partial", "w") as file:
+    file.write(config_lib.to_json(config))
+  os.replace(f"{path}.partial", path)
+
+
+def restore_or_init(
+  config: ConfigDict, checkpointer: Checkpointer, objective, tx, abstract
+) -> tuple[state_lib.TrainState, int]:
+  """The newest checkpoint, or a fresh state; and the next example."""
+  step = checkpointer.latest_step()
+  if step is None:
+    print("start      fresh")
+    state = state_lib.init_state(config.seed, objective, tx, abstract)
+    return start_from_weights(config, state, abstract), 0
+  state, saved, next_example = checkpointer.restore(abstract)
+  print(f"start      resumed at step {step}, example {next_example}")
+  for line in config_lib.differences(saved, config):
+    print(f"changed    {line}")
+  if next_example % config.data.global_batch_size:
+    fail(
+      f"data.global_batch_size={config.data.global_batch_size} does not "
+      f"divide the data position of the checkpoint, {next_example}."
+    )
+  return state, next_example
+
+
+def start_from_weights(
+  config: ConfigDict, state: state_lib.TrainState, abstract
+) -> state_lib.TrainState:
+  """Replaces the encoders by `model.init_from`, if that is set."""
+  if not config.model.init_from:
+    return state
+  from sapiens2_jax.interop.load import load_pretrained
+
+  encoder, params = load_pretrained(config.model.init_from)
+  if encoder.architecture.name != config.model.size:
+    fail(
+      f"model.init_from={config.model.init_from} holds a "
+      f"{encoder.architecture.name}, expected model.size={config.model.size}."
+    )
+  shardings = jax.tree.map(lambda x: x.sharding, abstract.params["encoder"])
+  print(f"weights    encoder from {config.model.init_from}")
+  state.params["encoder"] = jax.device_put(params, shardings)
+  # A copy: the step donates the state, so no two leaves may share memory.
+  state.carried["teacher"]["encoder"] = jax.tree.map(
+    lambda x: x.copy(), state.params["encoder"]
+  )
+  return state
+
+
+def announce(config: ConfigDict, mesh, source, abstract, workdir: str) -> None:
+  """The facts of the run, before anything is compiled."""
+  arch = get_architecture(config.model.size)
+  learned = sum(x.size for x in jax.tree.leaves(abstract.params))
+  axes = " x ".join(f"{axis}={n}" for axis, n in mesh.shape.items())
+  per_step = flops.pretrain_flops(config) * config.data.global_batch_size
+  print(
+    f"model      {arch.name}: encoder {arch.num_params:,} parameters, "
+    f"{learned:,} learned in all\n"
+    f"mesh       {axes} on {jax.devices()[0].device_kind}\n"
+    f"batch      {config.data.global_batch_size} images in "
+    f"{config.data.accumulation_steps} microbatch(es)\n"
+    f"compute    {per_step / 1e12:.3g} TFLOP a step (useful, closed form)\n"
+    f"data       {config.data.path}: {len(source):,} images\n"
+    f"workdir    {workdir}",
+    flush=True,
+  )
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    fail(f"unexpected arguments: {' '.join(argv[1:])}")
+  config, workdir = load_config(), _WORKDIR.value
+  source = open_source(config)
+  mesh = mesh_lib.make_mesh(config.mesh)
+  objective = build_pretrain(config)
+  tx = optimizer.make_optimizer(config.optim)
+  try:
+    abstract = state_lib.abstract_state(config.seed, objective, tx, mesh)
+  except ValueError as error:
+    fail(str(error))
+  announce(config, mesh, source, abstract, workdir)
+
+  write_config(config, workdir)
+  checkpointer = Checkpointer(workdir, config)
+  state, next_example = restore_or_init(
+    config, checkpointer, objective, tx, abstract
+  )
+  num_steps, batch_size = config.optim.num_steps, config.data.global_batch_size
+  done = int(state.step) >= num_steps
+  if done:
+    print(f"all {num_steps} steps are done")
+    checkpointer.close()
+  else:
+    loader = make_loader(
+      source,
+      loader_config(config),
+      start_step=next_example // batch_size,
+      num_steps=num_steps - int(state.step),
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+    try:
+      _, done = loop.train(
+        state,
+        jit_train_step(objective, tx, config, mesh, abstract),
+        iter(loader),
+        config=config,
+        workdir=workdir,
+        mesh=mesh,
+        first_example=next_example,
+        checkpointer=checkpointer,
+      )
+    except (loop.NonFiniteError, TooManySkipped) as error:
+      fail(str(error), code=1)
+  if done:
+    print(
+      f"results    {workdir}\n"
+      f"next       python -m sapiens2_jax.export --checkpoint {workdir} "
+      f"--format transformers --output {os.path.join(workdir, 'export')}"
+    )
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,160 @@
+"""Orbax checkpoints of the whole state, and of parts of it."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+
+from sapiens2_jax import config as config_lib
+from sapiens2_jax.training.state import TrainState
+
+_STATE, _RUN = "state", "run"
+
+
+def directory(workdir: str) -> str:
+  """Where the checkpoints of a run are."""
+  return os.path.join(os.path.abspath(workdir), "checkpoints")
+
+
+class Checkpointer:
+  """Saves asynchronously and atomically, keeps last-n and every-m.
+
+  Each checkpoint holds the state, the resolved config and the data position:
+  the global index of the next example.
+  """
+
+  def __init__(self, workdir: str, config: ConfigDict):
+    self._config = config
+    policies = ocp.checkpoint_managers
+    options = ocp.CheckpointManagerOptions(
+      save_decision_policy=policies.FixedIntervalPolicy(
+        config.checkpoint.every
+      ),
+      preservation_policy=policies.AnyPreservationPolicy(
+        [
+          policies.LatestN(config.checkpoint.keep_last),
+          policies.EveryNSteps(config.checkpoint.keep_every),
+        ]
+      ),
+      cleanup_tmp_directories=True,
+    )
+    self._manager = ocp.CheckpointManager(
+      directory(workdir), options=options, item_names=(_STATE, _RUN)
+    )
+
+  def latest_step(self) -> int | None:
+    """Step of the newest whole checkpoint."""
+    return self._manager.latest_step()
+
+  def save(
+    self,
+    state: TrainState,
+    step: int,
+    next_example: int,
+    *,
+    force: bool = False,
+  ) -> None:
+    """Saves if `step` is due, or `force`d; returns before it is written.
+
+    Args:
+      state: of the run.
+      step: that comes next.
+      next_example: global index of the first example not yet used.
+      force: save although the interval has not passed.
+    """
+    if self._manager.latest_step() == step:
+      return
+    run = {"config": self._config.to_dict(), "next_example": next_example}
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        **{_STATE: ocp.args.StandardSave(state), _RUN: ocp.args.JsonSave(run)}
+      ),
+      force=force,
+    )
+
+  def restore(self, abstract: TrainState) -> tuple[TrainState, ConfigDict, int]:
+    """The newest state, its config and the global index of the next example.
+
+    Args:
+      abstract: shapes and shardings to restore into.
+    """
+    restored = self._manager.restore(
+      self._manager.latest_step(),
+      args=ocp.args.Composite(
+        **{
+          _STATE: ocp.args.StandardRestore(abstract),
+          _RUN: ocp.args.JsonRestore(),
+        }
+      ),
+    )
+    run = restored[_RUN]
+    return restored[_STATE], _config(run), run["next_example"]
+
+  def close(self) -> None:
+    """Waits until everything is on disk."""
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+
+def latest(workdir: str) -> tuple[int, pathlib.Path]:
+  """Step and path of the newest whole checkpoint of a run.
+
+  Raises:
+    ValueError: if the directory holds none.
+  """
+  root = pathlib.Path(directory(workdir))
+  steps = [int(p.name) for p in root.glob("*") if p.name.isdigit()]
+  if not steps:
+    raise ValueError(f"{workdir}: no checkpoint; expected one in {root}")
+  return max(steps), root / str(max(steps))
+
+
+def load_run(workdir: str) -> tuple[int, ConfigDict]:
+  """Step and resolved config of the newest checkpoint of a run."""
+  step, path = latest(workdir)
+  with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+    return step, _config(reader.restore(path / _RUN))
+
+
+def _config(run: dict) -> ConfigDict:
+  return config_lib.from_json(json.dumps(run["config"]))
+
+
+def load_part(workdir: str, *names: str) -> tuple[int, Any]:
+  """Reads one subtree of the newest state onto one device, nothing else.
+
+  Args:
+    workdir: of the run.
+    names: path in the state, e.g. "carried", "teacher", "encoder".
+
+  Returns:
+    Step, and the subtree as float32 arrays.
+  """
+  step, path = latest(workdir)
+  reader = ocp.PyTreeCheckpointer()
+  tree = reader.metadata(path / _STATE).item_metadata.tree
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  for name in names:
+    if name not in tree:
+      raise ValueError(f"{path}: state has no {'/'.join(names)}")
+    tree = tree[name]
+  item = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
+  )
+  restore_args = ocp.checkpoint_utils.construct_restore_args(item)
+  for name in reversed(names):
+    item, restore_args = {name: item}, {name: restore_args}
+  state = reader.restore(
+    path / _STATE,
+    args=ocp.args.PyTreeRestore(
+      item=item, restore_args=restore_args, partial_restore=True
+    ),
+  )
+  for name in names:
+    state = state[name]
+  return step, state

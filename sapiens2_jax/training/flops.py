@@ -1,0 +1,100 @@
+"""Useful floating-point operations of a step, in closed form.
+
+Counted are the multiply-adds (2 FLOPs each) of linear layers and attention
+that the objective needs: the last decoder block and the output layer only on
+masked patches, the last encoder block only on [cls] where nothing else is
+read. The backward pass counts twice the forward pass; recomputation counts
+nothing.
+"""
+
+import jax
+from ml_collections import ConfigDict
+
+from sapiens2_jax.architectures import Architecture, get_architecture
+from sapiens2_jax.augment.masks import num_masked
+from sapiens2_jax.models.patches import grid_size
+
+# Peak dense bfloat16 FLOP/s of a chip, by `device_kind`, as Google states.
+PEAK_FLOPS = {
+  "TPU v4": 275e12,
+  "TPU v5 lite": 197e12,
+  "TPU v5e": 197e12,
+  "TPU v5": 459e12,
+  "TPU v5p": 459e12,
+  "TPU v6 lite": 918e12,
+  "TPU v6e": 918e12,
+}
+
+
+def block_flops(
+  embed_dim: int,
+  num_heads: int,
+  num_kv_heads: int,
+  num_tokens: int,
+  num_queries: int,
+) -> int:
+  """Forward pass of one block on one sequence, `num_queries` tokens out."""
+  kv_dim = embed_dim * num_kv_heads // num_heads
+  keys = 2 * embed_dim * kv_dim * num_tokens
+  queries = 2 * embed_dim * embed_dim * num_queries  # q and output projection
+  scores = 2 * embed_dim * num_tokens * num_queries  # logits and values
+  feed_forward = 12 * embed_dim * embed_dim * num_queries
+  return 2 * (keys + queries + scores + feed_forward)
+
+
+def _encoder_flops(arch: Architecture, num_patches: int, num_last: int) -> int:
+  """One sequence; the last block for `num_last` tokens."""
+  tokens = num_patches + arch.num_prefix_tokens
+  stem = 2 * arch.patch_size**2 * 3 * arch.embed_dim * num_patches
+  queries = [tokens] * (arch.num_layers - 1) + [num_last]
+  return stem + sum(
+    block_flops(arch.embed_dim, arch.num_heads, kv_heads, tokens, count)
+    for kv_heads, count in zip(arch.num_kv_heads, queries)
+  )
+
+
+def pretrain_flops(config: ConfigDict) -> int:
+  """Useful FLOPs of one pretraining step on one image, all views.
+
+  Args:
+    config: of experiments/pretrain.py.
+  """
+  model, data = config.model, config.data
+  arch = get_architecture(model.size)
+  patches, local = (
+    rows * cols
+    for rows, cols in (
+      grid_size(tuple(size), arch.patch_size)
+      for size in (data.image_size, data.local_size)
+    )
+  )
+  hidden = num_masked(patches, config.masking.mask_ratio)
+  visible = patches - hidden
+  prefix = arch.num_prefix_tokens
+
+  head = 2 * (
+    arch.embed_dim * model.head_hidden_dim
+    + model.head_hidden_dim**2
+    + model.head_hidden_dim * model.bottleneck_dim
+    + model.bottleneck_dim * model.prototypes
+  )
+  teacher = data.num_global * (_encoder_flops(arch, patches, 1) + head)
+  student = data.num_global * _encoder_flops(arch, visible, visible + prefix)
+  student += data.num_local * _encoder_flops(arch, local, 1)
+  student += (data.num_global + data.num_local) * head
+  width = model.decoder_dim
+  queries = [patches] * (model.decoder_layers - 1) + [hidden]
+  decoder = 2 * width * (
+    arch.embed_dim * visible + arch.patch_size**2 * 3 * hidden
+  ) + sum(
+    block_flops(width, model.decoder_heads, model.decoder_heads, patches, count)
+    for count in queries
+  )
+  return 3 * (student + data.num_global * decoder) + teacher
+
+
+def peak_flops() -> float | None:
+  """Of all devices together in bfloat16, None where it is not known."""
+  devices = jax.devices()
+  peak = PEAK_FLOPS.get(devices[0].device_kind)
+  return None if peak is None else peak * len(devices)

@@ -1,0 +1,82 @@
+"""Everything that changes during training, in one tree."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax.sharding import Mesh
+from jaxtyping import Array, PRNGKeyArray
+
+from sapiens2_jax.parallel import rules
+
+
+@struct.dataclass
+class TrainState:
+  """Complete state of a run; with the data position, which is `step`.
+
+  Attributes:
+    step: number of the next step, int32. Batches seen, applied or skipped.
+    params: what is learned, float32.
+    carried: what the objective carries (EMA teacher, center), float32.
+    opt_state: of optax.
+    rng: the run's key (data of a typed key), never changed.
+    nonfinite_streak: updates skipped in a row for a non-finite loss or
+      gradient, int32.
+    nonfinite_total: updates skipped so far, int32.
+  """
+
+  step: Array
+  params: Any
+  carried: Any
+  opt_state: Any
+  rng: Array
+  nonfinite_streak: Array
+  nonfinite_total: Array
+
+
+def _init_boxed(rng: PRNGKeyArray, objective, tx) -> TrainState:
+  init_rng, run_rng = jax.random.split(rng)
+  params = objective.init(init_rng)
+  zero = jnp.zeros((), jnp.int32)
+  return TrainState(
+    step=zero,
+    params=params,
+    carried=objective.init_carried(params),
+    opt_state=tx.init(params),
+    rng=jax.random.key_data(run_rng),
+    nonfinite_streak=zero,
+    nonfinite_total=zero,
+  )
+
+
+def abstract_state(
+  seed: int, objective, tx: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
+  """Shapes, dtypes and shardings of the state; computes nothing.
+
+  Raises:
+    ValueError: if an array is not divided by the mesh axes it is mapped to.
+  """
+  boxed = jax.eval_shape(
+    lambda rng: _init_boxed(rng, objective, tx), jax.random.key(seed)
+  )
+  return jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    nn.unbox(boxed),
+    rules.shardings(boxed, mesh),
+  )
+
+
+def init_state(
+  seed: int, objective, tx: optax.GradientTransformation, abstract: TrainState
+) -> TrainState:
+  """Draws the initial state, each device only its own part."""
+  shardings = jax.tree.map(lambda x: x.sharding, abstract)
+  init = jax.jit(
+    lambda rng: nn.unbox(_init_boxed(rng, objective, tx)),
+    out_shardings=shardings,
+  )
+  return init(jax.random.key(seed))

@@ -1,0 +1,144 @@
+"""One update, as a pure function, and where it is jitted."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.parallel import rules
+from sapiens2_jax.training import schedules
+from sapiens2_jax.training.state import TrainState
+
+Metrics = dict[str, Array]
+
+
+def _mean_over_microbatches(function, params, batches, targets):
+  """Mean loss gradient and metrics over microbatches (leading axis)."""
+  count = jax.tree.leaves(batches)[0].shape[0]
+
+  def one(batch, target):
+    grad = jax.grad(function, has_aux=True)
+    return grad(params, batch, target)
+
+  if count == 1:
+    return one(*jax.tree.map(lambda x: x[0], (batches, targets)))
+
+  def add(total, microbatch):
+    return jax.tree.map(jnp.add, total, one(*microbatch)), None
+
+  shapes = jax.eval_shape(
+    one, *jax.tree.map(lambda x: x[0], (batches, targets))
+  )
+  zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+  total, _ = lax.scan(add, zeros, (batches, targets))
+  return jax.tree.map(lambda x: x / count, total)
+
+
+def train_step(
+  state: TrainState,
+  batches: dict[str, Array],
+  *,
+  objective,
+  tx: optax.GradientTransformation,
+  optim: ConfigDict,
+  measure_every: int,
+) -> tuple[TrainState, Metrics]:
+  """One update of student, optimizer, teacher and center. Pure.
+
+  A non-finite loss or gradient leaves everything but the step and the
+  counters as it was.
+
+  Args:
+    state: of the run.
+    batches: leaves (microbatches, b, ...); gradients are averaged over them.
+    objective: see `objectives.pretrain.PretrainObjective`.
+    tx: the optimizer; its updates are multiplied by minus the learning rate.
+    optim: the config group with the schedule.
+    measure_every: metrics that cost something are computed at multiples of
+      this step, and are NaN at others.
+
+  Returns:
+    The new state, and float32 scalars of this step.
+  """
+  rng = jax.random.wrap_key_data(state.rng)
+  lr = schedules.warmup_cosine(
+    state.step,
+    peak_lr=optim.peak_lr,
+    final_lr=optim.final_lr,
+    warmup_steps=optim.warmup_steps,
+    num_steps=optim.num_steps,
+  )
+  targets, statistics, teacher_metrics = objective.teach(
+    state.carried, batches, state.step, rng
+  )
+  measure = state.step % measure_every == 0
+  loss = functools.partial(objective.loss, rng=rng, measure=measure)
+  grads, metrics = _mean_over_microbatches(loss, state.params, batches, targets)
+  grad_norm = optax.global_norm(grads)
+  is_finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
+
+  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  params = jax.tree.map(lambda p, u: p - lr * u, state.params, updates)
+  carried = objective.carry(state.carried, params, statistics)
+
+  def keep(new, old):
+    return jax.tree.map(lambda n, o: jnp.where(is_finite, n, o), new, old)
+
+  skipped = (~is_finite).astype(jnp.int32)
+  new_state = TrainState(
+    step=state.step + 1,
+    params=keep(params, state.params),
+    carried=keep(carried, state.carried),
+    opt_state=keep(opt_state, state.opt_state),
+    rng=state.rng,
+    nonfinite_streak=(state.nonfinite_streak + 1) * skipped,
+    nonfinite_total=state.nonfinite_total + skipped,
+  )
+  metrics = {
+    **metrics,
+    **teacher_metrics,
+    "grad_norm": grad_norm,
+    "lr": lr,
+    "nonfinite_streak": new_state.nonfinite_streak,
+    "nonfinite_total": new_state.nonfinite_total,
+  }
+  return new_state, metrics
+
+
+def jit_train_step(
+  objective,
+  tx: optax.GradientTransformation,
+  config: ConfigDict,
+  mesh: Mesh,
+  abstract: TrainState,
+):
+  """The compiled step: donates the state, keeps every sharding.
+
+  Returns:
+    A function (state, batches) -> (state, metrics).
+  """
+  state_shardings = jax.tree.map(lambda x: x.sharding, abstract)
+
+  def step(state, batches):
+    with rules.logical_constraints(mesh):
+      return train_step(
+        state,
+        batches,
+        objective=objective,
+        tx=tx,
+        optim=config.optim,
+        measure_every=config.logging.every,
+      )
+
+  return jax.jit(
+    step,
+    in_shardings=(state_shardings, mesh_lib.batch_sharding(mesh)),
+    out_shardings=(state_shardings, mesh_lib.replicated(mesh)),
+    donate_argnums=0,
+  )

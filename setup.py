@@ -1,0 +1,41 @@
+"""Build file of sapiens2_jax."""
+
+from setuptools import find_packages, setup
+
+EXPORT_CHECK = ["torch>=2.6", "transformers>=5.14"]
+
+setup(
+  name="sapiens2-jax",
+  version="0.1.0",
+  description="Open pretraining of human-centric vision transformers in JAX",
+  license="Apache-2.0",
+  python_requires=">=3.11",
+  packages=find_packages(include=["sapiens2_jax*", "data_pipelines*"]),
+  install_requires=[
+    "absl-py",
+    "array-record>=0.8; sys_platform == 'linux'",
+    "chex>=0.1.90",
+    "einops>=0.8",
+    "etils[epath]",
+    "flax>=0.12",
+    "grain>=0.2.18",
+    "jax>=0.10",
+    "jaxtyping>=0.3",
+    "matplotlib>=3.9",
+    "ml-collections>=1.1",
+    "msgpack",
+    "numpy>=2.0",
+    "optax>=0.2.5",
+    "orbax-checkpoint>=0.12",
+    "pillow>=11",
+    "safetensors>=0.5",
+    "tensorboardX>=2.6",
+  ],
+  extras_require={
+    # Loads the exported checkpoint with Hugging Face transformers.
+    "quickstart": EXPORT_CHECK,
+    "test": EXPORT_CHECK
+    + ["beartype", "hypothesis", "pytest>=8", "ruff", "tensorboard"],
+    "tpu": ["jax[tpu]"],
+  },
+)
