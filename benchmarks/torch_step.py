@@ -60,7 +60,7 @@ def rope_table(config, image_size):
 
 
 def patchify(images, patch_size):
-  """(b, h, w, c) -> (b, n, patch_size**2 * c), in row, column, channel order."""
+  """(b, h, w, c) -> (b, n, p * p * c), in row, column, channel order."""
   b, h, w, c = images.shape
   p = patch_size
   x = images.reshape(b, h // p, p, w // p, p, c).permute(0, 1, 3, 2, 4, 5)

@@ -6,6 +6,7 @@ every view its own. They follow torchvision v2 in what they compute.
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -14,15 +15,15 @@ GRAY = (0.2989, 0.587, 0.114)
 BLUR_RADIUS = 4  # kernel of 9 pixels; covers sigma up to 2
 SOLARIZE_THRESHOLD = 128 / 255
 
-Image = Float[Array, "h w 3"]
+Image = Float[ArrayLike, "h w 3"]
 
 
-def normalize(images: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
+def normalize(images: Float[ArrayLike, "*b 3"]) -> Float[Array, "*b 3"]:
   """Pixels in [0, 1] to ImageNet-normalised. Source: paper."""
   return (images - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_STD)
 
 
-def denormalize(images: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
+def denormalize(images: Float[ArrayLike, "*b 3"]) -> Float[Array, "*b 3"]:
   """Inverse of `normalize`."""
   return images * jnp.array(IMAGENET_STD) + jnp.array(IMAGENET_MEAN)
 
@@ -31,23 +32,23 @@ def _luma(image: Image) -> Float[Array, "h w 1"]:
   return image @ jnp.array(GRAY)[:, None]
 
 
-def _blend(image: Image, other: Array, factor: Array) -> Image:
+def _blend(image: Image, other: ArrayLike, factor: ArrayLike) -> Image:
   return jnp.clip(factor * image + (1 - factor) * other, 0.0, 1.0)
 
 
-def adjust_brightness(image: Image, factor: Array) -> Image:
+def adjust_brightness(image: Image, factor: ArrayLike) -> Image:
   return _blend(image, jnp.zeros(()), factor)
 
 
-def adjust_contrast(image: Image, factor: Array) -> Image:
+def adjust_contrast(image: Image, factor: ArrayLike) -> Image:
   return _blend(image, jnp.mean(_luma(image)), factor)
 
 
-def adjust_saturation(image: Image, factor: Array) -> Image:
+def adjust_saturation(image: Image, factor: ArrayLike) -> Image:
   return _blend(image, _luma(image), factor)
 
 
-def adjust_hue(image: Image, shift: Array) -> Image:
+def adjust_hue(image: Image, shift: ArrayLike) -> Image:
   """Turns the hue by `shift`, a share of the full circle."""
   value = jnp.max(image, axis=-1)
   chroma = value - jnp.min(image, axis=-1)
@@ -65,7 +66,7 @@ def adjust_hue(image: Image, shift: Array) -> Image:
   return value[..., None] - chroma[..., None] * ramp
 
 
-def gaussian_blur(image: Image, sigma: Array) -> Image:
+def gaussian_blur(image: Image, sigma: ArrayLike) -> Image:
   """Separable, 9 pixels wide, reflecting at the border."""
   offsets = jnp.arange(-BLUR_RADIUS, BLUR_RADIUS + 1)
   kernel = jnp.exp(-0.5 * (offsets / sigma) ** 2)
@@ -88,7 +89,7 @@ def solarize(image: Image) -> Image:
   return jnp.where(image >= SOLARIZE_THRESHOLD, 1.0 - image, image)
 
 
-def flip(image: Image, flipped: Array) -> Image:
+def flip(image: Image, flipped: ArrayLike) -> Image:
   """Mirrors left and right where `flipped` is true."""
   return jnp.where(flipped, image[:, ::-1], image)
 
@@ -114,13 +115,15 @@ def standard_augmentation(
 
   Source: DINO family; the fixed order: ours (torchvision shuffles it).
   """
-  keys = jax.random.split(rng, 9)
+  # One draw for everything: each call of the generator is a program of its
+  # own to compile.
+  uniform = jax.random.uniform(rng, (9,))
 
   def chance(i: int, probability: float) -> Array:
-    return jax.random.uniform(keys[i]) < probability
+    return uniform[i] < probability
 
   def draw(i: int, low: float, high: float) -> Array:
-    return jax.random.uniform(keys[i], minval=low, maxval=high)
+    return low + (high - low) * uniform[i]
 
   jittered = adjust_brightness(image, draw(0, 1 - brightness, 1 + brightness))
   jittered = adjust_contrast(jittered, draw(1, 1 - contrast, 1 + contrast))

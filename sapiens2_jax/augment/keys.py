@@ -5,6 +5,7 @@ neither the number of hosts nor a restart changes what the model sees.
 """
 
 import jax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Int, PRNGKeyArray
 
 PHOTOMETRIC = 1
@@ -15,8 +16,8 @@ MASK = 3
 def example_keys(
   rng: PRNGKeyArray,
   purpose: int,
-  index: Int[Array, "b"],
-  epoch: Int[Array, "b"],
+  index: Int[ArrayLike, "b"],
+  epoch: Int[ArrayLike, "b"],
   num_views: int,
 ) -> Array:
   """One key for each view of each example.
@@ -30,10 +31,10 @@ def example_keys(
   Returns:
     Keys of shape (b, num_views).
   """
-  rng = jax.random.fold_in(rng, purpose)
 
   def one(i, e):
+    # The purpose comes last: all purposes share the key of the example.
     key = jax.random.fold_in(jax.random.fold_in(rng, i), e)
-    return jax.random.split(key, num_views)
+    return jax.random.split(jax.random.fold_in(key, purpose), num_views)
 
   return jax.vmap(one)(index, epoch)

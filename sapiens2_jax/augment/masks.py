@@ -1,5 +1,7 @@
 """Which patches of a global view are hidden from the student."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -25,25 +27,22 @@ def num_masked(num_patches: int, mask_ratio: float) -> int:
 
 
 def _rectangle_order(
-  rng: PRNGKeyArray, grid: tuple[int, int]
+  uniform: Float[Array, "4 r"], grid: tuple[int, int]
 ) -> Float[Array, "n"]:
   """For each patch the number of the first rectangle that covers it."""
   rows, cols = grid
-  shape = (NUM_RECTANGLES, 1, 1)
-  keys = jax.random.split(rng, 4)
-  area = jax.random.uniform(keys[0], shape, minval=AREA[0], maxval=AREA[1])
-  log_aspect = jax.random.uniform(
-    keys[1], shape, minval=jnp.log(ASPECT[0]), maxval=jnp.log(ASPECT[1])
-  )
+  share, shape, down, right = uniform[:, :, None, None]
+  area = AREA[0] + (AREA[1] - AREA[0]) * share
+  log_aspect = math.log(ASPECT[0]) + math.log(ASPECT[1] / ASPECT[0]) * shape
   cells = area * (rows * cols)
   height = jnp.clip(jnp.round(jnp.sqrt(cells * jnp.exp(log_aspect))), 1, rows)
   width = jnp.clip(jnp.round(jnp.sqrt(cells / jnp.exp(log_aspect))), 1, cols)
-  top = jnp.floor(jax.random.uniform(keys[2], shape) * (rows - height + 1))
-  left = jnp.floor(jax.random.uniform(keys[3], shape) * (cols - width + 1))
+  top = jnp.floor(down * (rows - height + 1))
+  left = jnp.floor(right * (cols - width + 1))
   row, col = jnp.arange(rows)[:, None], jnp.arange(cols)[None, :]
   covered = (row >= top) & (row < top + height)
   covered &= (col >= left) & (col < left + width)
-  order = jnp.arange(NUM_RECTANGLES, dtype=jnp.float32).reshape(shape)
+  order = jnp.arange(NUM_RECTANGLES, dtype=jnp.float32)[:, None, None]
   return jnp.min(jnp.where(covered, order, NUM_RECTANGLES), axis=0).reshape(-1)
 
 
@@ -70,10 +69,12 @@ def draw_mask(
   Source: arXiv 2604.21681 (0.75, blockwise with 0.4); rectangles: ours.
   """
   count = num_masked(grid[0] * grid[1], mask_ratio)
-  choice, rectangles, noise = jax.random.split(rng, 3)
-  blockwise = jax.random.uniform(choice) < block_probability
+  patches, rectangles = grid[0] * grid[1], 4 * NUM_RECTANGLES
+  uniform = jax.random.uniform(rng, (1 + patches + rectangles,))
+  blockwise = uniform[0] < block_probability
   # The lowest ranks are hidden: by rectangle, at random within one.
-  rank = jax.random.uniform(noise, (grid[0] * grid[1],))
-  rank += jnp.where(blockwise, _rectangle_order(rectangles, grid), 0.0)
+  rank = uniform[1 : 1 + patches]
+  order = _rectangle_order(uniform[1 + patches :].reshape(4, -1), grid)
+  rank += jnp.where(blockwise, order, 0.0)
   ids = jnp.argsort(rank)
   return jnp.sort(ids[count:]), jnp.sort(ids[:count])

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sapiens2_jax import errors
@@ -29,7 +30,7 @@ class SwiGLU(nn.Module):
   """silu(x W_gate + b) * (x W_up + b), projected back; with biases."""
 
   hidden_dim: int
-  dtype: jnp.dtype
+  dtype: DTypeLike
 
   @nn.compact
   def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
@@ -55,7 +56,7 @@ class Attention(nn.Module):
   num_heads: int
   num_kv_heads: int
   rope_dtype: str
-  dtype: jnp.dtype
+  dtype: DTypeLike
 
   @nn.compact
   def __call__(
@@ -101,7 +102,7 @@ class Block(nn.Module):
   hidden_dim: int
   layer_scale_init: float | None
   rope_dtype: str
-  dtype: jnp.dtype
+  dtype: DTypeLike
 
   @nn.compact
   def __call__(
@@ -147,7 +148,7 @@ class BlockStack(nn.Module):
   hidden_dim: int
   layer_scale_init: float | None
   rope_dtype: str
-  dtype: jnp.dtype
+  dtype: DTypeLike
   scan: bool
   remat: str
 

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from sapiens2_jax.models.block import BlockStack
@@ -33,7 +34,7 @@ class Decoder(nn.Module):
   num_layers: int = 8
   num_heads: int = 16
   rope_dtype: str = "float32"
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   scan: bool = True
   remat: str = "none"
 

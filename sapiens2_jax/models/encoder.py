@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from sapiens2_jax.architectures import Architecture
@@ -47,7 +48,7 @@ class Encoder(nn.Module):
 
   architecture: Architecture
   rope_dtype: str = "float32"
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
   layer_scale_init: float = 1e-4
   scan: bool = True
   remat: str = "none"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 # Source: backbone of Sapiens2, initialisation. The reference cuts at the
@@ -27,7 +28,7 @@ def dense(
   names: tuple[str | None, str | None],
   *,
   name: str | None = None,
-  dtype: jnp.dtype,
+  dtype: DTypeLike,
   use_bias: bool = True,
 ) -> nn.Dense:
   """A linear layer whose kernel (in, out) has the logical axes `names`."""
@@ -48,7 +49,7 @@ class RMSNorm(nn.Module):
   precision.
   """
 
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:

@@ -1,6 +1,7 @@
 """Images to patches and back."""
 
 import einops
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 
@@ -20,7 +21,7 @@ def grid_size(image_size: tuple[int, int], patch_size: int) -> tuple[int, int]:
 
 
 def patchify(
-  images: Float[Array, "*b h w c"], patch_size: int
+  images: Float[ArrayLike, "*b h w c"], patch_size: int
 ) -> Float[Array, "*b n p"]:
   """Cuts images into patches, row by row; a remainder is dropped.
 
@@ -39,7 +40,7 @@ def patchify(
 
 
 def unpatchify(
-  patches: Float[Array, "*b n p"], grid: tuple[int, int], patch_size: int
+  patches: Float[ArrayLike, "*b n p"], grid: tuple[int, int], patch_size: int
 ) -> Float[Array, "*b h w c"]:
   """Inverse of `patchify` for a grid of (rows, cols)."""
   return einops.rearrange(

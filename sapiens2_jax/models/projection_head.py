@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from sapiens2_jax.models.layers import dense
@@ -17,10 +18,10 @@ class ProjectionHead(nn.Module):
   num_prototypes: int = 65536
   hidden_dim: int = 2048
   bottleneck_dim: int = 256
-  dtype: jnp.dtype = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b k"]:
+  def __call__(self, x: Float[ArrayLike, "*b d"]) -> Float[Array, "*b k"]:
     """Returns logits in float32, not yet divided by a temperature."""
     for i, names in enumerate((("embed", "mlp"), ("mlp", "embed"))):
       layer = dense(self.hidden_dim, names, name=f"mlp_{i}", dtype=self.dtype)

@@ -57,14 +57,20 @@ def _float32_table(
   return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
+def bfloat16_periods(head_dim: int) -> np.ndarray:
+  """The head_dim / 4 periods as the reference stores them."""
+  bf16, f32 = ml_dtypes.bfloat16, np.float32
+  k = np.arange(head_dim // 4, dtype=f32)
+  exponents = (2 * k / (head_dim / 2)).astype(bf16)
+  return np.power(f32(BASE), exponents.astype(f32)).astype(bf16)
+
+
 def _bfloat16_table(
   grid_size: tuple[int, int], head_dim: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Rounds where the reference does; on the host, as XLA may skip roundings."""
   bf16, f32 = ml_dtypes.bfloat16, np.float32
-  k = np.arange(head_dim // 4, dtype=f32)
-  exponents = (2 * k / (head_dim / 2)).astype(bf16)
-  periods = np.power(f32(BASE), exponents.astype(f32)).astype(bf16)
+  periods = bfloat16_periods(head_dim)
   axes = []
   for n in grid_size:
     center = (np.arange(n, dtype=f32) + f32(0.5)).astype(bf16).astype(f32)

@@ -6,21 +6,22 @@ the means and sums below run over all devices.
 
 import jax.numpy as jnp
 from jax import lax, nn
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 
 def center_targets(
-  logits: Float[Array, "*b k"],
-  center: Float[Array, "k"],
-  temperature: Float[Array, ""] | float,
+  logits: Float[ArrayLike, "*b k"],
+  center: Float[ArrayLike, "k"],
+  temperature: Float[ArrayLike, ""] | float,
 ) -> Float[Array, "*b k"]:
   """softmax((logits - center) / temperature). Source: DINO, paper."""
   return nn.softmax((logits - center) / temperature, axis=-1)
 
 
 def update_center(
-  center: Float[Array, "k"],
-  batch_mean: Float[Array, "k"],
+  center: Float[ArrayLike, "k"],
+  batch_mean: Float[ArrayLike, "k"],
   momentum: float,
 ) -> Float[Array, "k"]:
   """EMA of the mean teacher logits over the global batch."""
@@ -28,8 +29,8 @@ def update_center(
 
 
 def sinkhorn_targets(
-  logits: Float[Array, "*b k"],
-  temperature: Float[Array, ""] | float,
+  logits: Float[ArrayLike, "*b k"],
+  temperature: Float[ArrayLike, ""] | float,
   num_iterations: int = 3,
 ) -> Float[Array, "*b k"]:
   """Assigns samples to prototypes evenly over the whole batch.
@@ -54,8 +55,8 @@ def sinkhorn_targets(
 
 
 def pair_cross_entropy(
-  student_logits: Float[Array, "b v k"],
-  targets: Float[Array, "b g k"],
+  student_logits: Float[ArrayLike, "b v k"],
+  targets: Float[ArrayLike, "b g k"],
   temperature: float,
 ) -> Float[Array, "g v"]:
   """H(target of global view i, student view j), averaged over the batch.
@@ -70,8 +71,8 @@ def pair_cross_entropy(
 
 
 def distillation_loss(
-  student_logits: Float[Array, "b v k"],
-  targets: Float[Array, "b g k"],
+  student_logits: Float[ArrayLike, "b v k"],
+  targets: Float[ArrayLike, "b g k"],
   temperature: float,
 ) -> Float[Array, ""]:
   """Mean cross-entropy in nats over all pairs of different views.
@@ -87,13 +88,13 @@ def distillation_loss(
   return jnp.mean(pairs, where=different)
 
 
-def entropy(probabilities: Float[Array, "*b k"]) -> Float[Array, ""]:
+def entropy(probabilities: Float[ArrayLike, "*b k"]) -> Float[Array, ""]:
   """Mean entropy in nats; 0 and log(k) both mean collapse."""
   log = jnp.log(jnp.maximum(probabilities, jnp.finfo(jnp.float32).tiny))
   return -jnp.mean(jnp.sum(probabilities * log, axis=-1))
 
 
-def rank_me(features: Float[Array, "b d"], eps: float = 1e-7) -> Array:
+def rank_me(features: Float[ArrayLike, "b d"], eps: float = 1e-7) -> Array:
   """Effective rank: exp of the entropy of the singular values.
 
   Between 1 (collapsed) and min(b, d). Source: arXiv 2210.02885. Singular
@@ -106,7 +107,7 @@ def rank_me(features: Float[Array, "b d"], eps: float = 1e-7) -> Array:
   return jnp.exp(-jnp.sum(share * jnp.log(share)))
 
 
-def feature_std(features: Float[Array, "b d"]) -> Float[Array, ""]:
+def feature_std(features: Float[ArrayLike, "b d"]) -> Float[Array, ""]:
   """Mean standard deviation of L2-normalised features, times sqrt(d).
 
   About 1 for features spread over the sphere, 0 when collapsed.

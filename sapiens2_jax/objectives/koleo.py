@@ -2,11 +2,12 @@
 
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 
 def koleo_loss(
-  features: Float[Array, "b d"], *, group_size: int, eps: float = 1e-8
+  features: Float[ArrayLike, "b d"], *, group_size: int, eps: float = 1e-8
 ) -> Float[Array, ""]:
   """Minus the mean log distance to the nearest neighbour.
 

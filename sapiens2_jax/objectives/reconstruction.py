@@ -1,13 +1,14 @@
 """L_MAE: mean squared error of normalised masked patches."""
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 EPS = 1e-6
 
 
 def patch_moments(
-  patches: Float[Array, "*b p"],
+  patches: Float[ArrayLike, "*b p"],
 ) -> tuple[Float[Array, "*b 1"], Float[Array, "*b 1"]]:
   """Mean and standard deviation of each patch (unbiased, eps 1e-6 inside)."""
   mean = jnp.mean(patches, axis=-1, keepdims=True)
@@ -15,7 +16,9 @@ def patch_moments(
   return mean, jnp.sqrt(variance + EPS)
 
 
-def normalize_patches(patches: Float[Array, "*b p"]) -> Float[Array, "*b p"]:
+def normalize_patches(
+  patches: Float[ArrayLike, "*b p"],
+) -> Float[Array, "*b p"]:
   """(x - mean) / sqrt(var + 1e-6) of each patch, var with n - 1.
 
   Source: arXiv 2111.06377 (code), arXiv 2604.21681.
@@ -25,7 +28,7 @@ def normalize_patches(patches: Float[Array, "*b p"]) -> Float[Array, "*b p"]:
 
 
 def patch_errors(
-  predictions: Float[Array, "*b p"], patches: Float[Array, "*b p"]
+  predictions: Float[ArrayLike, "*b p"], patches: Float[ArrayLike, "*b p"]
 ) -> Float[Array, "*b"]:
   """Mean squared error of each patch against its normalised pixels.
 

@@ -1,0 +1,108 @@
+r"""Writes an encoder for PyTorch.
+
+    python -m sapiens2_jax.export --checkpoint WORKDIR --output DIR \
+      --format transformers
+
+`--checkpoint` is a training workdir (its newest checkpoint is taken) or
+anything else that `load_pretrained` reads. `reference` writes one file
+`sapiens2_SIZE_pretrain.safetensors`; `transformers` a directory for
+AutoModel.from_pretrained. The same command again does nothing.
+"""
+
+import os
+
+import jax
+from absl import flags
+
+from sapiens2_jax.interop import command, directories
+from sapiens2_jax.interop.convert import num_params
+from sapiens2_jax.interop.exports import (
+  FORMATS,
+  KIND,
+  MARKER,
+  is_done,
+  write_export,
+)
+from sapiens2_jax.interop.weights import (
+  WEIGHTS,
+  Found,
+  Weights,
+  find_weights,
+  read_weights,
+)
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
+_FORMAT = flags.DEFINE_enum("format", None, FORMATS, "Who reads it.")
+_OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
+_WEIGHTS = flags.DEFINE_enum(
+  "weights", "teacher", list(WEIGHTS), "Which encoder of a training workdir."
+)
+_DTYPE = flags.DEFINE_enum(
+  "dtype", None, ["float32", "bfloat16"], "Of the tensors; default: as stored."
+)
+
+TRANSFORMERS_USE = """\
+import torch, transformers
+model = transformers.AutoModel.from_pretrained({directory!r}).eval()
+images = torch.zeros(1, 3, {height}, {width})  # RGB, ImageNet-normalised
+tokens = model(images).last_hidden_state  # [cls], registers, patches
+"""
+REFERENCE_USE = """\
+import safetensors.torch
+state_dict = safetensors.torch.load_file({file!r})
+"""
+
+
+def announce(output: str, name: str, found: Found, weights: Weights) -> None:
+  """Prints what was written and how it is read in PyTorch."""
+  marker = directories.read_marker(output, MARKER)
+  arch, path = weights.architecture, os.path.join(output, name)
+  count = num_params(weights.params)
+  size = os.path.getsize(path)
+  print(f"source     {found.description}")
+  print(f"encoder    {arch.name}, {count:,} parameters, {marker['dtype']}")
+  print(f"wrote      {path} ({size:,} bytes, sha256 {marker['sha256'][name]})")
+  if marker["format"] == "reference":
+    print("PyTorch")
+    use = REFERENCE_USE.format(file=os.path.abspath(path))
+  else:
+    height, width = weights.image_size
+    use = TRANSFORMERS_USE.format(
+      directory=os.path.abspath(output),
+      height=height,
+      width=width,
+    )
+    print("PyTorch (pip install torch transformers)")
+  print("".join(f"  {line}\n" for line in use.splitlines()), end="")
+  if marker["format"] == "transformers":
+    print(
+      f"next       python -m sapiens2_jax.verify_export --export {output} "
+      f"--checkpoint {found.path} "
+      f"--output {os.path.join(output, 'verify.json')}"
+    )
+
+
+def main() -> None:
+  # Weights are only copied: no accelerator is needed, or waited for.
+  jax.config.update("jax_platforms", "cpu")
+  found = find_weights(_CHECKPOINT.value, _WEIGHTS.value)
+  request = {
+    "format": _FORMAT.value,
+    "source": os.path.abspath(found.path),
+    "fingerprint": found.fingerprint,
+    "step": found.step,
+    "weights": found.weights,
+    "dtype": _DTYPE.value,
+  }
+  output = _OUTPUT.value
+  if is_done(output, request):
+    print(f"already exported: {output}")
+    return
+  directories.check_output(output, MARKER, kind=KIND, format=_FORMAT.value)
+  weights = read_weights(found)
+  name = write_export(output, found, weights, request)
+  announce(output, name, found, weights)
+
+
+if __name__ == "__main__":
+  command.run(main, "checkpoint", "format", "output")

@@ -1,0 +1,52 @@
+r"""Turns released weights into a checkpoint of ours.
+
+    python -m sapiens2_jax.import_weights --source FILE_OR_DIR --output DIR
+
+Reads safetensors in reference or transformers keys, one file or shards. DIR
+is read by `load_pretrained`, `export` and the config field
+`model.init_from`. Values and their dtype are kept exactly.
+"""
+
+import jax
+from absl import flags
+
+from sapiens2_jax.architectures import ARCHITECTURES
+from sapiens2_jax.interop import command, directories
+from sapiens2_jax.interop.convert import num_params
+from sapiens2_jax.interop.weights import (
+  IMPORT_KIND,
+  IMPORT_MARKER,
+  find_weights,
+  read_weights,
+  write_import,
+)
+
+_SOURCE = flags.DEFINE_string("source", None, "Safetensors file or directory.")
+_OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
+
+
+def main() -> None:
+  # Weights are only copied: no accelerator is needed, or waited for.
+  jax.config.update("jax_platforms", "cpu")
+  output = _OUTPUT.value
+  found = find_weights(_SOURCE.value)
+  if found.kind != "tensors":
+    raise ValueError(f"{found.path}: holds our own checkpoint, not a release")
+  directories.check_output(output, IMPORT_MARKER, kind=IMPORT_KIND)
+  weights = read_weights(found)
+  write_import(output, weights, found)
+  size = weights.architecture.name
+  count, dtype = num_params(weights.params), weights.params["cls_token"].dtype
+  print(f"source     {found.description}")
+  print(f"encoder    {size}, {count:,} parameters, {dtype}")
+  print(f"wrote      {output}")
+  if size in ARCHITECTURES:
+    print(
+      f"next       python -m sapiens2_jax.train --workdir WORKDIR --config "
+      f"experiments/pretrain.py:size={size} "
+      f"--config.model.init_from={output}"
+    )
+
+
+if __name__ == "__main__":
+  command.run(main, "source", "output")

@@ -1,0 +1,45 @@
+"""What the three commands share: flags and errors."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from absl import app, flags, logging
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+  """Ends the program with a message and no traceback."""
+  print(message, file=sys.stderr, flush=True)
+  sys.exit(code)
+
+
+def run(main: Callable[[], int | None], *required: str) -> None:
+  """Runs `main` as a command.
+
+  A mistake in the flags, or a ValueError or OSError in `main`, ends the
+  program with its message and code 2.
+
+  Args:
+    main: returns the exit code, None for 0.
+    *required: flags that must be given.
+  """
+
+  def parse(argv: list[str]) -> list[str]:
+    flags.mark_flags_as_required(required)
+    try:
+      rest = flags.FLAGS(argv)
+    except flags.Error as error:
+      fail(str(error))
+    if len(rest) > 1:
+      fail(f"unexpected arguments: {' '.join(rest[1:])}")
+    return rest
+
+  def guarded(_) -> int | None:
+    if not flags.FLAGS["verbosity"].present:
+      logging.set_verbosity(logging.WARNING)
+    try:
+      return main()
+    except (ValueError, OSError) as error:
+      fail(str(error))
+
+  app.run(guarded, flags_parser=parse)

@@ -1,0 +1,254 @@
+"""The one table of tensor names and layouts: reference, transformers, ours.
+
+Shapes are those of the reference, in letters: c embed_dim, kv key/value
+width, e head_dim, f hidden_dim, g = 2 f, r registers, p patch size.
+
+Source: state dict of the public Sapiens2 release; names of the Hugging Face
+transformers port.
+"""
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from sapiens2_jax.architectures import Architecture
+
+PERIODS_KEY = "rope_embed.periods"  # a buffer, computed; not learned
+PREFIXES = ("backbone.", "model.")  # a task model's encoder
+STYLES = ("reference", "native")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How one array differs between the reference and our tree.
+
+  Attributes:
+    to_ours: reference layout to ours.
+    to_reference: exact inverse.
+  """
+
+  to_ours: Callable[[np.ndarray], np.ndarray]
+  to_reference: Callable[[np.ndarray], np.ndarray]
+
+
+def _patch_to_ours(x: np.ndarray) -> np.ndarray:
+  # (d, channel, row, col) -> (row col channel, d)
+  return x.transpose(2, 3, 1, 0).reshape(-1, x.shape[0])
+
+
+def _patch_to_reference(x: np.ndarray) -> np.ndarray:
+  size = math.isqrt(x.shape[0] // 3)
+  return x.reshape(size, size, 3, -1).transpose(3, 2, 0, 1)
+
+
+def _gated_to_ours(x: np.ndarray) -> np.ndarray:
+  # (gate rows, then up rows; d) -> (d, 2, f)
+  return x.reshape(2, -1, x.shape[1]).transpose(2, 0, 1)
+
+
+def _gated_to_reference(x: np.ndarray) -> np.ndarray:
+  return x.transpose(1, 2, 0).reshape(-1, x.shape[0])
+
+
+SAME = Layout(lambda x: x, lambda x: x)
+LINEAR = Layout(np.transpose, np.transpose)
+TOKENS = Layout(lambda x: x[0], lambda x: x[None])
+PATCH = Layout(_patch_to_ours, _patch_to_reference)
+GATED = Layout(_gated_to_ours, _gated_to_reference)
+GATED_BIAS = Layout(lambda x: x.reshape(2, -1), lambda x: x.reshape(-1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """One parameter, or one parameter of every block.
+
+  Attributes:
+    reference: key; `{n}` stands for the block.
+    native: transformers keys, equal parts of the reference array on axis 0.
+    path: in our tree; in a block relative to its segment.
+    shape: of the reference array, in letters and numbers.
+    layout: change between the reference array and ours.
+  """
+
+  reference: str
+  native: tuple[str, ...]
+  path: tuple[str, ...]
+  shape: tuple[str | int, ...]
+  layout: Layout = SAME
+
+  @property
+  def is_in_block(self) -> bool:
+    return "{n}" in self.reference
+
+  def names(self, style: str) -> tuple[str, ...]:
+    """The keys that hold the array in a file of `style`."""
+    return (self.reference,) if style == "reference" else self.native
+
+
+def _linear(reference, native, path, shape) -> tuple[Entry, Entry]:
+  return (
+    Entry(
+      f"{reference}.weight",
+      (f"{native}.weight",),
+      (*path, "kernel"),
+      shape,
+      LINEAR,
+    ),
+    Entry(f"{reference}.bias", (f"{native}.bias",), (*path, "bias"), shape[:1]),
+  )
+
+
+def _block(name, native, path, shape, layout=SAME) -> Entry:
+  layer = "model.layer.{n}."
+  native = tuple(layer + part for part in native)
+  return Entry("blocks.{n}." + name, native, path, shape, layout)
+
+
+def _block_linear(name, native, path, shape) -> tuple[Entry, Entry]:
+  return _linear("blocks.{n}." + name, "model.layer.{n}." + native, path, shape)
+
+
+_MLP = ("mlp.gate_proj", "mlp.up_proj")
+
+TABLE = (
+  Entry(
+    "cls_token", ("embeddings.cls_token",), ("cls_token",), (1, 1, "c"), TOKENS
+  ),
+  Entry(
+    "storage_tokens",
+    ("embeddings.register_tokens",),
+    ("registers",),
+    (1, "r", "c"),
+    TOKENS,
+  ),
+  Entry(
+    "patch_embed.projection.weight",
+    ("embeddings.patch_embeddings.weight",),
+    ("patch_embed", "kernel"),
+    ("c", 3, "p", "p"),
+    PATCH,
+  ),
+  Entry(
+    "patch_embed.projection.bias",
+    ("embeddings.patch_embeddings.bias",),
+    ("patch_embed", "bias"),
+    ("c",),
+  ),
+  _block("ln1.weight", ("norm1.weight",), ("norm1", "scale"), ("c",)),
+  *_block_linear("attn.wq", "attention.q_proj", ("attention", "q"), ("c", "c")),
+  *_block_linear(
+    "attn.wk", "attention.k_proj", ("attention", "k"), ("kv", "c")
+  ),
+  *_block_linear(
+    "attn.wv", "attention.v_proj", ("attention", "v"), ("kv", "c")
+  ),
+  _block(
+    "attn.q_norm.weight",
+    ("attention.q_norm.weight",),
+    ("attention", "q_norm", "scale"),
+    ("e",),
+  ),
+  _block(
+    "attn.k_norm.weight",
+    ("attention.k_norm.weight",),
+    ("attention", "k_norm", "scale"),
+    ("e",),
+  ),
+  *_block_linear(
+    "attn.proj", "attention.o_proj", ("attention", "proj"), ("c", "c")
+  ),
+  _block("attn.gamma.weight", ("layer_scale1.lambda1",), ("gamma",), ("c",)),
+  _block("ln2.weight", ("norm2.weight",), ("norm2", "scale"), ("c",)),
+  _block(
+    "ffn.w12.weight",
+    tuple(f"{part}.weight" for part in _MLP),
+    ("ffn", "w12"),
+    ("g", "c"),
+    GATED,
+  ),
+  _block(
+    "ffn.w12.bias",
+    tuple(f"{part}.bias" for part in _MLP),
+    ("ffn", "b12"),
+    ("g",),
+    GATED_BIAS,
+  ),
+  *_block_linear("ffn.w3", "mlp.down_proj", ("ffn", "w3"), ("c", "f")),
+  Entry("ln1.weight", ("norm.weight",), ("norm", "scale"), ("c",)),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+  """An `Entry` of one architecture, in one block.
+
+  Attributes:
+    entry: of the table.
+    block: number of the block, None outside the blocks.
+    path: in our tree.
+    row: of the array at `path`, None outside the blocks.
+    num_rows: that the array has, None outside the blocks.
+    shape: of the reference array.
+  """
+
+  entry: Entry
+  block: int | None
+  path: tuple[str, ...]
+  row: int | None
+  num_rows: int | None
+  shape: tuple[int, ...]
+
+  def keys(self, style: str) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes in a file of `style`."""
+    names = self.entry.names(style)
+    shape = (self.shape[0] // len(names), *self.shape[1:])
+    return {name.format(n=self.block): shape for name in names}
+
+
+def slots(arch: Architecture) -> Iterator[Slot]:
+  """Every array of an architecture, stem first, block by block."""
+  sizes = {
+    "c": arch.embed_dim,
+    "e": arch.head_dim,
+    "f": arch.hidden_dim,
+    "g": 2 * arch.hidden_dim,
+    "r": arch.num_registers,
+    "p": arch.patch_size,
+  }
+
+  def make(entry, block=None, kv_heads=0, segment=(), row=None, rows=None):
+    known = {**sizes, "kv": kv_heads * arch.head_dim}
+    shape = tuple(known.get(size, size) for size in entry.shape)
+    return Slot(entry, block, (*segment, *entry.path), row, rows, shape)
+
+  yield from (make(entry) for entry in TABLE if not entry.is_in_block)
+  block = 0
+  for i, (num_layers, kv_heads) in enumerate(arch.segments):
+    segment = ("blocks", f"segment_{i}")
+    for row in range(num_layers):
+      for entry in TABLE:
+        if entry.is_in_block:
+          yield make(entry, block, kv_heads, segment, row, num_layers)
+      block += 1
+
+
+@functools.cache
+def _patterns(style: str) -> tuple[tuple[re.Pattern, Entry], ...]:
+  return tuple(
+    (re.compile(re.escape(name).replace(r"\{n\}", r"(\d+)")), entry)
+    for entry in TABLE
+    for name in entry.names(style)
+  )
+
+
+def parse(key: str, style: str) -> tuple[Entry, int | None] | None:
+  """The entry and block that `key` names, None if it names nothing."""
+  for pattern, entry in _patterns(style):
+    match = pattern.fullmatch(key)
+    if match:
+      return entry, int(match[1]) if match.groups() else None
+  return None

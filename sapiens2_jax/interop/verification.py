@@ -1,0 +1,134 @@
+"""Checks an export in PyTorch against the checkpoint it came from."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+
+import jax
+import numpy as np
+from PIL import Image
+
+from data_pipelines import sources
+from data_pipelines.images import ImageDecodeError, decode_image
+from sapiens2_jax.augment.images import IMAGENET_MEAN, IMAGENET_STD
+from sapiens2_jax.interop import directories, exports, parity
+from sapiens2_jax.interop.load import load_pretrained
+from sapiens2_jax.interop.weights import find_weights
+
+TOLERANCE = 2e-5  # float32 summed in another order
+NUM_IMAGES = 2
+
+
+def read_marker(directory: str) -> dict:
+  """What the export says of itself."""
+  marker = directories.read_marker(directory, exports.MARKER) or {}
+  if marker.get("format") != "transformers":
+    raise ValueError(
+      f"{directory}: no export for transformers; write one with "
+      "python -m sapiens2_jax.export --format transformers"
+    )
+  return marker
+
+
+def image_sizes(directory: str) -> list[tuple[int, int]]:
+  """The size of training, and one of half the height: no 3:4 picture."""
+  config = json.loads((pathlib.Path(directory) / "config.json").read_text())
+  (height, width), patch = config["image_size"], config["patch_size"]
+  return [(height, width), (max(height // 2 // patch, 1) * patch, width)]
+
+
+def random_images(size: tuple[int, int]) -> np.ndarray:
+  """(1, h, w, 3) normal noise, as spread as normalised photographs."""
+  rng = np.random.default_rng(0)
+  return rng.standard_normal((1, *size, 3), np.float32)
+
+
+def photographs(path: str, size: tuple[int, int]) -> np.ndarray | None:
+  """The first usable images, resized; None if there is none."""
+  source, found = sources.open_source(path), []
+  for index in range(len(source)):
+    if len(found) == NUM_IMAGES:
+      break
+    try:
+      image = decode_image(source[index].image)
+    except ImageDecodeError:
+      continue
+    except sources.ShardReadError as error:
+      raise ValueError(str(error)) from error
+    image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, np.float32) / 255
+    found.append((pixels - IMAGENET_MEAN) / IMAGENET_STD)
+  return np.stack(found).astype(np.float32) if found else None
+
+
+def load_ours(marker: dict, checkpoint: str) -> parity.Forward:
+  """The encoder of the checkpoint, rounded as the export was."""
+  weights = marker["weights"] or "teacher"
+  found = find_weights(checkpoint, weights)
+  if found.step != marker["step"]:
+    raise ValueError(
+      f"{checkpoint}: newest step is {found.step}, exported was "
+      f"{marker['step']}; export again"
+    )
+  # transformers computes the table of positions in float32.
+  encoder, params = load_pretrained(
+    checkpoint, weights=weights, rope_dtype="float32"
+  )
+  rounded = jax.tree.map(
+    lambda x: x.astype(marker["dtype"]).astype(x.dtype), params
+  )
+  return parity.jax_forward(encoder, rounded)
+
+
+def verify(directory: str, checkpoint: str, images: str | None) -> dict:
+  """Runs both on equal images and reports every difference.
+
+  Args:
+    directory: an export for transformers.
+    checkpoint: what it was exported from.
+    images: folder or corpus of photographs, None for random images only.
+
+  Returns:
+    "passed", "max_abs_difference", "keys" that did not fit, "comparisons"
+    and what was compared; fit for JSON.
+
+  Raises:
+    ValueError: if either cannot be read, or they are of different steps.
+    ModuleNotFoundError: if torch or transformers is not installed.
+  """
+  marker = read_marker(directory)
+  theirs, keys = parity.torch_forward(directory)
+  ours = load_ours(marker, checkpoint)
+  comparisons = []
+  for size in image_sizes(directory):
+    inputs = {"random": random_images(size)}
+    if images:
+      inputs["photographs"] = photographs(images, size)
+    for name, batch in inputs.items():
+      if batch is None:
+        raise ValueError(f"{images}: holds no image that can be decoded")
+      result = parity.compare(ours, theirs, batch)
+      comparisons.append({"input": name, **result})
+  worst = np.max(  # NaN if there is one, and NaN does not pass
+    [
+      result[f"{part}_max_abs_difference"]
+      for result in comparisons
+      for part in parity.PARTS
+    ]
+  )
+  packages = ("jax", "torch", "transformers", "safetensors")
+  return {
+    "passed": bool(worst <= TOLERANCE) and not any(keys.values()),
+    "max_abs_difference": float(worst),
+    "tolerance": TOLERANCE,
+    "keys": keys,
+    "comparisons": comparisons,
+    "export": os.path.abspath(directory),
+    "checkpoint": os.path.abspath(checkpoint),
+    "architecture": marker["architecture"],
+    "step": marker["step"],
+    "weights": marker["weights"],
+    "dtype": marker["dtype"],
+    "versions": {name: importlib.metadata.version(name) for name in packages},
+  }

@@ -1,0 +1,149 @@
+"""Arrays to pictures: tiles with labels, in rows, on no background.
+
+Labels are gray and the background is transparent, so that a picture can lie
+on a light or on a dark page.
+"""
+
+import dataclasses
+import functools
+import io
+import os
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+GRAY = (128, 128, 128, 255)
+GAP = 10  # pixels between tiles
+FONT_SIZE = 18
+LINE = 1.5  # height of a line, in font sizes
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+  """A picture with a label above and a frame.
+
+  Attributes:
+    image: RGB.
+    label: above the picture; None takes no room, "" an empty line.
+    frame: colour of a frame inside the picture's edge, or None.
+  """
+
+  image: Image.Image
+  label: str | None = None
+  frame: tuple[int, int, int] | None = None
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+  folder = os.path.join(matplotlib.get_data_path(), "fonts", "ttf")
+  return ImageFont.truetype(os.path.join(folder, "DejaVuSans.ttf"), size)
+
+
+def to_image(pixels: np.ndarray, height: int) -> Image.Image:
+  """(h, w, 3), uint8 or in [0, 1], to RGB of about `height` pixels.
+
+  Enlarged by a whole number without smoothing, so that what was computed is
+  seen as it is; made smaller with smoothing.
+  """
+  if pixels.dtype != np.uint8:
+    pixels = np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+  image = Image.fromarray(pixels)
+  if image.height <= height:
+    factor = max(1, round(height / image.height))
+    size = (image.width * factor, image.height * factor)
+    return image.resize(size, Image.Resampling.NEAREST)
+  width = max(1, round(image.width * height / image.height))
+  return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def stretch(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+  """To (width, height) pixels exactly, without smoothing."""
+  return image.resize(size, Image.Resampling.NEAREST)
+
+
+def shorten(text: str, width: float, size: int) -> str:
+  """Cuts `text` to `width` pixels, with an ellipsis."""
+  font = _font(size)
+  if font.getlength(text) <= width:
+    return text
+  while text and font.getlength(text + "…") > width:
+    text = text[:-1]
+  return text + "…"
+
+
+def grid(
+  rows: list[list[Tile]], *, group: int = 0, font_size: int = FONT_SIZE
+) -> Image.Image:
+  """Draws rows of tiles, RGBA, each row as high as its highest tile.
+
+  Args:
+    rows: of tiles, from left to right.
+    group: after each so many tiles of a row, a wider gap; 0 for none.
+    font_size: of the labels, in pixels.
+  """
+  line = round(LINE * font_size)
+
+  def gap(column: int) -> int:
+    return GAP * (4 if group and column % group == 0 else 1)
+
+  widths = [
+    sum(t.image.width + (gap(i) if i else 0) for i, t in enumerate(row))
+    for row in rows
+  ]
+  tops, height = [], 0
+  for row in rows:
+    has_label = any(tile.label is not None for tile in row)
+    height += (GAP if tops else 0) + (line if has_label else 0)
+    tops.append(height)
+    height += max(tile.image.height for tile in row)
+  canvas = Image.new("RGBA", (max(widths), height), (0, 0, 0, 0))
+  draw = ImageDraw.Draw(canvas)
+  for top, row in zip(tops, rows):
+    left = 0
+    for column, tile in enumerate(row):
+      left += gap(column) if column else 0
+      canvas.paste(tile.image, (left, top))
+      box = (left, top, left + tile.image.width, top + tile.image.height)
+      if tile.frame is not None:
+        edge = (box[0], box[1], box[2] - 1, box[3] - 1)
+        draw.rectangle(edge, outline=(*tile.frame, 255), width=5)
+      if tile.label:
+        draw.text(
+          (left, top - line / 2),
+          shorten(tile.label, tile.image.width, font_size),
+          fill=GRAY,
+          font=_font(font_size),
+          anchor="lm",
+        )
+      left = box[2]
+  return canvas
+
+
+def pack(groups: list[list[Tile]], max_width: int) -> list[list[Tile]]:
+  """Puts groups of tiles into rows of at most `max_width` pixels."""
+  rows: list[list[Tile]] = []
+  used = 0
+  for group in groups:
+    width = sum(tile.image.width + GAP for tile in group)
+    if not rows or used + width > max_width:
+      rows.append([])
+      used = 0
+    rows[-1] += group
+    used += width
+  return rows
+
+
+def to_png(image: Image.Image) -> bytes:
+  """PNG file of a picture."""
+  buffer = io.BytesIO()
+  image.save(buffer, "PNG", compress_level=6)
+  return buffer.getvalue()
+
+
+def on_white(image: Image.Image) -> Image.Image:
+  """Without transparency, with a margin: for a picture that stands alone."""
+  size = (image.width + 2 * GAP, image.height + 2 * GAP)
+  canvas = Image.new("RGB", size, "white")
+  canvas.paste(image, (GAP, GAP), image)
+  return canvas

@@ -1,0 +1,103 @@
+"""Which patches are hidden, what that costs, and how it looks."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from sapiens2_jax.augment import images as image_ops
+from sapiens2_jax.augment import masks
+from sapiens2_jax.models import patches as patch_lib
+from sapiens2_jax.objectives import reconstruction
+from sapiens2_jax.objectives.pretrain import Batch, PretrainObjective
+
+
+def to_patches(
+  images: UInt8[np.ndarray, "b h w 3"], patch_size: int
+) -> Float[np.ndarray, "b n p"]:
+  """uint8 RGB to patches of ImageNet-normalised pixels."""
+  pixels = image_ops.normalize(jnp.asarray(images, jnp.float32) / 255)
+  return np.asarray(patch_lib.patchify(pixels, patch_size))
+
+
+def draw_masks(
+  is_blockwise: Bool[np.ndarray, "b"],
+  grid: tuple[int, int],
+  mask_ratio: float,
+) -> tuple[Int[np.ndarray, "b n"], Int[np.ndarray, "b m"]]:
+  """One mask for each entry, of rectangles or uniform; always the same."""
+
+  @functools.partial(jax.jit, static_argnums=1)
+  def draw(number, block_probability):
+    return masks.draw_mask(
+      jax.random.key(number),
+      grid,
+      mask_ratio=mask_ratio,
+      block_probability=block_probability,
+    )
+
+  ids = [draw(i, float(block)) for i, block in enumerate(is_blockwise)]
+  visible_ids, masked_ids = (np.stack(group) for group in zip(*ids))
+  return visible_ids, masked_ids
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def training_views(
+  objective: PretrainObjective, batch: Batch, rng: Array
+) -> tuple[Array, Array, Array]:
+  """What training shows of these examples.
+
+  Returns:
+    Patches (b, v, n, p) of the global views, and the ids of the visible and
+    of the masked ones.
+  """
+  patches = objective.global_patches(batch, rng)
+  return patches, *objective.draw_masks(batch, rng)
+
+
+def take_patches(
+  patches: Float[np.ndarray, "b n p"], ids: Int[np.ndarray, "b m"]
+) -> Float[np.ndarray, "b m p"]:
+  """The patches `ids` of each image."""
+  return np.take_along_axis(patches, ids[..., None], axis=1)
+
+
+def reconstruction_losses(
+  predictions: Float[np.ndarray, "b m p"], hidden: Float[np.ndarray, "b m p"]
+) -> tuple[Float[np.ndarray, "b"], Float[np.ndarray, "b"]]:
+  """The loss of each image, and of predicting each patch's own mean.
+
+  In normalised pixels that mean is 0. The second number stays below 1 where
+  patches are flat, and is (p - 1) / p where none is.
+  """
+
+  def loss(values):
+    errors = reconstruction.patch_errors(jnp.asarray(values), hidden)
+    return np.asarray(errors).mean(axis=1)
+
+  return loss(predictions), loss(np.zeros_like(hidden))
+
+
+def unnormalize(
+  predictions: Float[np.ndarray, "b m p"], hidden: Float[np.ndarray, "b m p"]
+) -> Float[np.ndarray, "b m p"]:
+  """Predicted normalised pixels with mean and deviation of the true patch."""
+  mean, std = reconstruction.patch_moments(jnp.asarray(hidden))
+  return predictions * np.asarray(std) + np.asarray(mean)
+
+
+def paste(
+  patches: Float[np.ndarray, "b n p"],
+  ids: Int[np.ndarray, "b m"],
+  values: Float[np.ndarray, "b m p"],
+  image_size: tuple[int, int],
+  patch_size: int,
+) -> Float[np.ndarray, "b h w 3"]:
+  """Images in [0, 1] in which the patches `ids` are replaced by `values`."""
+  patches = np.array(patches)
+  np.put_along_axis(patches, ids[..., None], values, axis=1)
+  grid = patch_lib.grid_size(image_size, patch_size)
+  pixels = patch_lib.unpatchify(jnp.asarray(patches), grid, patch_size)
+  return np.clip(np.asarray(image_ops.denormalize(pixels)), 0.0, 1.0)

@@ -1,0 +1,45 @@
+r"""Compares an export in PyTorch with the checkpoint it came from.
+
+    python -m sapiens2_jax.verify_export --export DIR --checkpoint WORKDIR \
+      --output FILE.json [--images FOLDER]
+
+Ends with code 1 if a key does not fit or a feature differs by more than
+2e-5 (float32, both RoPE tables float32).
+"""
+
+import json
+import pathlib
+
+import jax
+from absl import flags
+
+from sapiens2_jax.interop import command, directories
+from sapiens2_jax.interop.verification import verify
+
+_EXPORT = flags.DEFINE_string("export", None, "Directory for transformers.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "What was exported.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
+_IMAGES = flags.DEFINE_string(
+  "images", None, "Also compare on photographs of this folder or corpus."
+)
+
+
+def main() -> int:
+  jax.config.update("jax_platforms", "cpu")
+  try:
+    result = verify(_EXPORT.value, _CHECKPOINT.value, _IMAGES.value)
+  except ModuleNotFoundError as error:
+    if error.name not in ("torch", "transformers"):
+      raise
+    command.fail(
+      f"{error.name} is not installed: pip install torch transformers"
+    )
+  output = pathlib.Path(_OUTPUT.value)
+  output.parent.mkdir(parents=True, exist_ok=True)
+  directories.write_json(output, result)
+  print(json.dumps(result, indent=2))
+  return 0 if result["passed"] else 1
+
+
+if __name__ == "__main__":
+  command.run(main, "export", "checkpoint", "output")

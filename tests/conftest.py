@@ -1,0 +1,23 @@
+"""Eight simulated devices, and shapes checked at run time."""
+
+import os
+
+# Both must be set before anything imports jax.
+os.environ["JAX_PLATFORMS"] = "cpu"
+# Compiling is most of the suite's time, so LLVM does little; the programs are
+# the same. Subprocesses that measure or resume inherit this.
+os.environ["XLA_FLAGS"] = " ".join(
+  [
+    os.environ.get("XLA_FLAGS", ""),
+    "--xla_force_host_platform_device_count=8",
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+  ]
+)
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+CHECKED = ("models", "objectives", "augment")
+install_import_hook(
+  [f"sapiens2_jax.{room}" for room in CHECKED], "beartype.beartype"
+)

@@ -1,0 +1,115 @@
+"""What a user sees when a run cannot go on."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.end_to_end import commands
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+  root = tmp_path_factory.mktemp("failure")
+  return root, commands.environment(root / "cache")
+
+
+def test_all_config_mistakes_are_reported_at_once(setting):
+  root, env = setting
+  command = commands.train_command(
+    root / "mistakes",
+    root,
+    "model.embed_dims=1024",
+    "optim.peak_lr=fast",
+    "mesh.fsdp=3",
+    "masking.mask_ratio=0.5",
+    "objective.koleo_group_size=5",
+  )
+  done = commands.run(command, env)
+  assert done.returncode == 2
+  assert "Traceback" not in done.stderr
+  report = done.stderr[done.stderr.index("config: ") :].splitlines()
+  assert report[0].startswith("config: 5 problems in experiments/pretrain.py")
+  assert any("model.embed_dims=1024" in line for line in report)
+  assert any("optim.peak_lr=fast" in line for line in report)
+  assert any("does not multiply to 1 devices" in line for line in report)
+  assert any("data.local_size" in line for line in report)
+  assert any("no such field" in line for line in report)
+  assert not (root / "mistakes").exists()
+
+
+@pytest.mark.parametrize(
+  ("spec", "message"),
+  [
+    ("experiments/pretrian.py", "no such file"),
+    ("experiments/pretrain.py:size=0.5b", "did you mean 0.8b"),
+    ("experiments/pretrain.py:sise=1b", "did you mean size"),
+  ],
+)
+def test_a_wrong_experiment_is_named(setting, spec, message):
+  root, env = setting
+  command = commands.train_command(root / "spec", root)
+  command[command.index("--config") + 1] = spec
+  done = commands.run(command, env)
+  assert done.returncode == 2
+  assert message in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_missing_data_is_one_line(setting):
+  root, env = setting
+  done = commands.run(
+    commands.train_command(root / "none", root / "nowhere"), env
+  )
+  assert done.returncode == 2
+  assert str(root / "nowhere") in done.stderr.splitlines()[-1]
+
+
+def test_a_bad_file_is_skipped_and_named(setting):
+  root, env = setting
+  data = commands.write_images(root / "one_bad")
+  (data / "broken.jpg").write_bytes((data / "0.png").read_bytes()[:60])
+  options = ("optim.num_steps=4", "data.max_skipped_share=0.9")
+  workdir = root / "skips"
+  done = commands.run(commands.train_command(workdir, data, *options), env)
+  assert done.returncode == 0, done.stdout + done.stderr
+  rows = [
+    json.loads(line)
+    for line in (workdir / "skipped.jsonl").read_text().splitlines()
+  ]
+  assert rows
+  assert {row["name"] for row in rows} == {"broken.jpg"}
+
+
+def test_too_many_bad_files_stop_the_run(setting):
+  root, env = setting
+  data = commands.write_images(root / "many_bad", 3)
+  for i in range(3):
+    (data / f"broken{i}.jpg").write_bytes(b"no image")
+  options = ("optim.num_steps=50", "data.max_skipped_share=0.2")
+  done = commands.run(
+    commands.train_command(root / "too_many", data, *options), env
+  )
+  assert done.returncode == 1
+  assert "max_skipped_share" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_divergence_stops_the_run_and_keeps_the_batch(setting):
+  root, env = setting
+  data = commands.write_images(root / "good")
+  workdir = root / "diverged"
+  options = (
+    "optim.num_steps=50",
+    "optim.peak_lr=1e30",
+    "optim.warmup_steps=1",
+    "optim.max_nonfinite_steps=3",
+  )
+  done = commands.run(commands.train_command(workdir, data, *options), env)
+  assert done.returncode == 1
+  assert "not finite 3 times in a row" in done.stderr
+  batch = np.load(workdir / "nonfinite_batch.npz")
+  assert batch["global_crops"].shape == (1, 16, 2, 64, 48, 3)
+  assert batch["index"].shape == (1, 16)

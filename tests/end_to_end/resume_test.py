@@ -1,0 +1,127 @@
+"""Killed at any point, the same command ends as if nothing had happened."""
+
+import os
+import pathlib
+import signal
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from sapiens2_jax.training import checkpoints, writers
+from tests.end_to_end import commands
+
+pytestmark = pytest.mark.slow
+NUM_STEPS = 40
+OPTIONS = (
+  f"optim.num_steps={NUM_STEPS}",
+  "checkpoint.every=5",
+  "checkpoint.keep_last=2",
+)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+  root = tmp_path_factory.mktemp("resume")
+  data = commands.write_images(root / "images")
+  env = commands.environment(root / "cache")
+  whole = root / "uninterrupted"
+  done = commands.run(commands.train_command(whole, data, *OPTIONS), env)
+  assert done.returncode == 0, done.stdout + done.stderr
+  return root, data, env, whole
+
+
+def num_rows(workdir: pathlib.Path) -> int:
+  path = workdir / writers.METRICS_FILE
+  return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def unfinished(workdir: pathlib.Path) -> list[str]:
+  root = workdir / "checkpoints"
+  return [n for n in os.listdir(root) if "tmp" in n] if root.exists() else []
+
+
+def read_state(workdir: pathlib.Path) -> dict:
+  step, path = checkpoints.latest(str(workdir))
+  assert step == NUM_STEPS
+  tree = ocp.PyTreeCheckpointer().restore(path / "state")
+  return jax.tree.map(np.asarray, tree)
+
+
+def assert_same_end(workdir: pathlib.Path, whole: pathlib.Path) -> None:
+  found, expected = read_state(workdir), read_state(whole)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  name = writers.METRICS_FILE
+  assert (workdir / name).read_bytes() == (whole / name).read_bytes()
+  assert num_rows(workdir) == NUM_STEPS
+
+
+def test_sigkill_at_three_points_one_of_them_during_a_save(setting):
+  root, data, env, whole = setting
+  workdir = root / "killed"
+  command = commands.train_command(workdir, data, *OPTIONS)
+  kill = signal.SIGKILL
+
+  # Before the first checkpoint: everything starts again.
+  commands.run_until(command, env, lambda: num_rows(workdir) >= 2, kill)
+
+  # Between two checkpoints.
+  second = commands.run_until(
+    command, env, lambda: num_rows(workdir) >= 13, kill
+  )
+  assert second.returncode == -kill
+
+  # During a save: the half-written checkpoint is there after the kill.
+  for _ in range(5):
+    before = checkpoints.latest(str(workdir))[0]
+    commands.run_until(
+      command,
+      env,
+      lambda start=before: (
+        unfinished(workdir) and num_rows(workdir) >= start + 4
+      ),
+      kill,
+    )
+    if unfinished(workdir):
+      break
+  assert unfinished(workdir)
+
+  last = commands.run(command, env)
+  assert last.returncode == 0, last.stdout + last.stderr
+  assert "resumed at step" in last.stdout
+  assert not unfinished(workdir)
+  assert_same_end(workdir, whole)
+
+
+def test_sigterm_saves_and_exits_0_and_the_next_run_ends_equal(setting):
+  root, data, env, whole = setting
+  workdir = root / "terminated"
+  command = commands.train_command(workdir, data, *OPTIONS)
+  stopped = commands.run_until(
+    command, env, lambda: num_rows(workdir) >= 8, signal.SIGTERM
+  )
+  assert stopped.returncode == 0
+  step = checkpoints.latest(str(workdir))[0]
+  assert f"Saved step {step} after SIGTERM." in stopped.log
+  assert step % 5 or step > 8
+  assert commands.run(command, env).returncode == 0
+  assert_same_end(workdir, whole)
+
+
+def test_a_finished_run_does_nothing_more(setting):
+  _, data, env, whole = setting
+  before = (whole / writers.METRICS_FILE).stat().st_mtime_ns
+  again = commands.run(commands.train_command(whole, data, *OPTIONS), env)
+  assert again.returncode == 0
+  assert f"all {NUM_STEPS} steps are done" in again.stdout
+  assert (whole / writers.METRICS_FILE).stat().st_mtime_ns == before
+
+
+def test_data_workers_leave_the_run_as_it_is(setting):
+  root, data, env, whole = setting
+  workdir = root / "workers"
+  options = (*OPTIONS, "data.num_workers=2")
+  done = commands.run(commands.train_command(workdir, data, *options), env)
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert_same_end(workdir, whole)

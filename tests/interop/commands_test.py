@@ -1,0 +1,182 @@
+"""The commands as a user starts them."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sapiens2_jax.interop.tensors import open_tensors
+from tests.interop import runs, samples
+from tests.interop.samples import TOY
+
+
+def _run(module, *args):
+  command = [sys.executable, "-m", f"sapiens2_jax.{module}", *map(str, args)]
+  return subprocess.run(command, capture_output=True, text=True)
+
+
+def _ok(module, *args):
+  done = _run(module, *args)
+  assert done.returncode == 0, done.stderr
+  assert "Traceback" not in done.stderr
+  return done.stdout
+
+
+def _fails(module, *args):
+  done = _run(module, *args)
+  assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+  return done.stderr
+
+
+def _arrays(path):
+  return {key: x.load() for key, x in open_tensors(path).items()}
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  return runs.write_run(tmp_path_factory.mktemp("run"))
+
+
+def _printed_snippet(text):
+  return "\n".join(
+    line[2:] for line in text.splitlines() if line.startswith("  ")
+  )
+
+
+def _execute(code):
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True
+  )
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+@pytest.mark.parametrize("dtype", samples.FLOATS)
+def test_import_then_export_is_byte_identical(tmp_path, dtype):
+  named = samples.arrays(TOY, dtype=samples.FLOATS[dtype], periods=True)
+  source = samples.write_shards(tmp_path / "released", named)
+  imported, exported = tmp_path / "imported", tmp_path / "exported"
+  assert "toy" in _ok(
+    "import_weights", "--source", source, "--output", imported
+  )
+  text = _ok(
+    *("export", "--checkpoint", imported, "--output", exported),
+    *("--format", "reference"),
+  )
+  samples.assert_same_bytes(named, _arrays(exported))
+  assert (exported / "sapiens2_toy_pretrain.safetensors").is_file()
+  printed = _printed_snippet(text) + "\nprint(len(state_dict))"
+  assert _execute(printed).strip() == str(len(named))
+  assert sorted(p.name for p in tmp_path.iterdir()) == [
+    "exported",
+    "imported",
+    "released",
+  ]
+
+
+@pytest.mark.slow
+def test_a_run_is_exported_verified_and_not_exported_twice(tmp_path, workdir):
+  output, result = tmp_path / "export", tmp_path / "result.json"
+  export = ("export", "--checkpoint", workdir, "--output", output)
+  text = _ok(*export, "--format", "transformers")
+  marker = json.loads((output / "export.json").read_text())
+  assert marker["step"] == 3 and marker["weights"] == "teacher"
+  config = json.loads((output / "config.json").read_text())
+  assert config["image_size"] == [64, 48] and config["dtype"] == "float32"
+  assert config["layerscale_value"] == 0.5
+  printed = _printed_snippet(text) + "\nprint(tuple(tokens.shape))"
+  assert _execute(printed).strip() == "(1, 21, 192)"
+
+  before = (output / "model.safetensors").stat().st_mtime_ns
+  text = _ok(*export, "--format", "transformers")
+  assert text.startswith("already exported")
+  assert (output / "model.safetensors").stat().st_mtime_ns == before
+  assert "is not empty" in _fails(*export, "--format", "reference")
+
+  verify = ("--checkpoint", workdir, "--output", result)
+  photographs = tmp_path / "photographs"
+  _write_photographs(photographs)
+  _ok("verify_export", "--export", output, "--images", photographs, *verify)
+  report = json.loads(result.read_text())
+  assert report["passed"] and not any(report["keys"].values())
+  assert [c["size"] for c in report["comparisons"]] == [
+    [64, 48],
+    [64, 48],
+    [32, 48],
+    [32, 48],
+  ]
+  assert {c["input"] for c in report["comparisons"]} == {
+    "random",
+    "photographs",
+  }
+
+  # Another set of weights in the same place does not pass.
+  named = _arrays(output)
+  named["ln1.weight"] = named["ln1.weight"] * np.float32(1.001)
+  samples.write(output / "model.safetensors", named)
+  done = _run("verify_export", "--export", output, *verify)
+  assert done.returncode == 1
+  assert not json.loads(result.read_text())["passed"]
+
+
+def test_mistakes_end_with_code_2_and_one_message(tmp_path):
+  export = ("export", "--output", tmp_path / "out", "--format", "reference")
+  assert "no such file" in _fails(*export, "--checkpoint", tmp_path / "none")
+  assert "--checkpoint must have a value" in _fails(*export)
+  bad = samples.write(tmp_path / "bad.safetensors", samples.arrays(TOY))
+  bad.write_bytes(bad.read_bytes()[:-1])
+  message = _fails(
+    "import_weights", "--source", bad, "--output", tmp_path / "out"
+  )
+  assert message.startswith(f"{bad}: truncated")
+  assert not (tmp_path / "out").exists()
+  message = _fails(
+    *("verify_export", "--export", tmp_path, "--checkpoint", bad),
+    *("--output", tmp_path / "r.json"),
+  )
+  assert "no export for transformers" in message
+
+
+def test_verify_says_when_pytorch_is_not_installed(tmp_path, workdir):
+  output = tmp_path / "export"
+  _ok(
+    *("export", "--checkpoint", workdir, "--output", output),
+    *("--format", "transformers"),
+  )
+  code = f"""
+import runpy, sys
+sys.modules["torch"] = None
+sys.argv = {["verify_export", f"--export={output}", f"--checkpoint={workdir}"]}
+sys.argv.append("--output={tmp_path / "r.json"}")
+runpy.run_module("sapiens2_jax.verify_export", run_name="__main__")
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True
+  )
+  assert done.returncode == 2, done.stderr
+  assert "torch is not installed: pip install" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def _write_photographs(directory):
+  from PIL import Image
+
+  directory.mkdir()
+  rng = np.random.default_rng(0)
+  for i in range(3):
+    pixels = rng.integers(0, 256, (40, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(directory / f"{i}.png")
+
+
+def test_the_next_command_that_export_prints_is_complete(tmp_path, workdir):
+  text = _ok(
+    *("export", "--checkpoint", workdir, "--output", tmp_path / "export"),
+    *("--format", "transformers"),
+  )
+  (line,) = (x for x in text.splitlines() if x.startswith("next"))
+  words = shlex.split(line)[1:]
+  assert words[:3] == ["python", "-m", "sapiens2_jax.verify_export"]
+  assert words[3::2] == ["--export", "--checkpoint", "--output"]

@@ -1,0 +1,152 @@
+import ml_dtypes
+import numpy as np
+import pytest
+
+from sapiens2_jax.interop import convert, keys
+from tests.interop import samples
+from tests.interop.samples import TINY, TOY
+
+
+def _back(named, style, **options):
+  arch, params = convert.params_from_tensors(
+    samples.lazy(named), origin="file", **options
+  )
+  tensors = convert.tensors_from_params(params, arch, style=style)
+  return arch, {key: x.load() for key, x in tensors.items()}
+
+
+@pytest.mark.parametrize("dtype", samples.FLOATS)
+@pytest.mark.parametrize("style", keys.STYLES)
+@pytest.mark.parametrize("arch", [TOY, TINY], ids=["toy", "tiny"])
+def test_import_then_export_changes_no_bit(arch, style, dtype):
+  named = samples.arrays(
+    arch, style, samples.FLOATS[dtype], periods=style == "reference"
+  )
+  found, back = _back(named, style)
+  if style == "native":
+    del back[keys.PERIODS_KEY]
+  assert found == arch
+  samples.assert_same_bytes(named, back)
+
+
+def test_both_key_styles_give_the_same_parameters():
+  reference = samples.arrays(TINY, periods=True)
+  _, back = _back(samples.arrays(TINY, "native"), "reference")
+  samples.assert_same_bytes(reference, back)
+
+
+def test_gate_proj_is_the_first_half_of_w12():
+  named = samples.arrays(TINY)
+  _, back = _back(named, "native")
+  w12 = named["blocks.3.ffn.w12.weight"]
+  gate = back["model.layer.3.mlp.gate_proj.weight"]
+  np.testing.assert_array_equal(gate, w12[: len(w12) // 2])
+
+
+@pytest.mark.parametrize("prefix", keys.PREFIXES)
+def test_a_uniform_prefix_is_accepted(prefix):
+  for style in keys.STYLES:
+    named = samples.arrays(TINY, style)
+    prefixed = {prefix + key: x for key, x in named.items()}
+    assert _back(prefixed, style)[0] == TINY
+
+
+def test_periods_are_those_of_the_release():
+  _, back = _back(samples.arrays(TOY), "reference")
+  periods = back[keys.PERIODS_KEY]
+  assert periods.dtype == ml_dtypes.bfloat16 and periods.shape == (12,)
+
+
+def test_conversion_to_bfloat16_rounds_to_nearest():
+  arch, params = convert.params_from_tensors(
+    samples.lazy(samples.arrays(TOY)), origin="file"
+  )
+  tensors = convert.tensors_from_params(params, arch, dtype="bfloat16")
+  found = tensors["ln1.weight"].load()
+  np.testing.assert_array_equal(
+    found, samples.arrays(TOY)["ln1.weight"].astype(ml_dtypes.bfloat16)
+  )
+
+
+def test_dtype_argument_widens_exactly():
+  named = samples.arrays(TINY, dtype=ml_dtypes.bfloat16)
+  _, params = convert.params_from_tensors(
+    samples.lazy(named), origin="file", dtype="float32"
+  )
+  kernel = params["blocks"]["segment_1"]["attention"]["k"]["kernel"]
+  assert kernel.dtype == np.float32 and kernel.shape == (2, 64, 32)
+  np.testing.assert_array_equal(
+    kernel[0], named["blocks.8.attn.wk.weight"].astype(np.float32).T
+  )
+
+
+def _problems(named):
+  with pytest.raises(ValueError) as caught:
+    convert.params_from_tensors(samples.lazy(named), origin="x.safetensors")
+  return str(caught.value)
+
+
+def test_missing_unexpected_and_misshapen_keys_are_all_named():
+  named = samples.arrays(TOY)
+  del named["cls_token"], named["blocks.2.attn.wq.bias"]
+  named["blocks.0.ffn.gamma2"] = np.zeros(3, np.float32)
+  named["ln1.weight"] = np.zeros(7, np.float32)
+  message = _problems(named)
+  assert message.splitlines()[0] == (
+    "x.safetensors: does not fit toy (reference keys)"
+  )
+  assert "missing (2): cls_token, blocks.2.attn.wq.bias" in message
+  assert "unexpected (1): blocks.0.ffn.gamma2" in message
+  assert "wrong shape (1): ln1.weight (7,) should be (192,)" in message
+
+
+def test_long_lists_are_shortened_and_counted():
+  named = samples.arrays(TOY)
+  named = {k: v for k, v in named.items() if not k.startswith("blocks.3.")}
+  message = _problems(named)
+  assert "missing (17): " in message and message.endswith("and 7 more")
+
+
+def test_key_value_heads_must_be_grouped_as_the_architecture_says():
+  named = samples.arrays(TOY)
+  named["blocks.1.attn.wk.weight"] = np.zeros((192, 192), np.float32)
+  message = _problems(named)
+  assert "blocks.1.attn.wk.weight (192, 192) should be (96, 192)" in message
+
+
+def test_the_4k_variant_and_task_models_are_refused_by_name():
+  named = samples.arrays(TOY)
+  tokenizer = {**named, "tokenizer.w_cls": np.zeros((1, 1, 192), np.float32)}
+  assert "4K variant" in _problems(tokenizer)
+  task = {f"backbone.{key}": x for key, x in named.items()}
+  task["decode_head.conv_seg.bias"] = np.zeros(29, np.float32)
+  assert "task model" in _problems(task)
+
+
+def test_something_else_is_refused():
+  message = _problems({"fc.weight": np.zeros((2, 2), np.float32)})
+  assert "none of its 1 keys is known: fc.weight" in message
+  assert "none of its 0 keys" in _problems({})
+
+
+def test_other_periods_are_refused():
+  named = samples.arrays(TOY, periods=True)
+  named[keys.PERIODS_KEY] = named[keys.PERIODS_KEY] * 2
+  assert "base 100" in _problems(named)
+
+
+def test_blocks_of_different_dtype_are_refused_unless_converted():
+  named = samples.arrays(TOY)
+  key = "blocks.1.ln2.weight"
+  named[key] = named[key].astype(np.float16)
+  named["blocks.2.ln2.weight"] = named["blocks.2.ln2.weight"]
+  assert "blocks differ in dtype (1)" in _problems(named)
+  convert.params_from_tensors(
+    samples.lazy(named), origin="file", dtype="float32"
+  )
+
+
+def test_other_dtypes_are_refused():
+  named = samples.arrays(TOY)
+  named["ln1.weight"] = named["ln1.weight"].astype(np.float64)
+  assert "unsupported dtype (1): ln1.weight float64" in _problems(named)

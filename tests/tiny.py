@@ -1,0 +1,90 @@
+"""A pretraining run small enough for tests: 64 x 48 pixels, 12 patches."""
+
+import jax
+import numpy as np
+
+from sapiens2_jax import config as config_lib
+from sapiens2_jax import validation
+from sapiens2_jax.architectures import ARCHITECTURES, Architecture
+from sapiens2_jax.objectives.pretrain import build_pretrain
+from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.training import optimizer, step
+from sapiens2_jax.training import state as state_lib
+
+# Two blocks, one of them grouped: compiling is what tests wait for.
+ARCHITECTURES["tiny"] = Architecture(
+  "tiny", 64, 2, 4, num_full_first=1, num_full_last=0
+)
+
+SIZE = (
+  "data.image_size=(64, 48)",
+  "data.local_size=(48, 16)",
+  "model.decoder_layers=1",
+  "model.decoder_dim=32",
+  "model.decoder_heads=2",
+  "model.prototypes=32",
+  "model.head_hidden_dim=32",
+  "model.bottleneck_dim=16",
+  "model.scan=true",
+  "model.layer_scale_init=0.5",
+  "objective.koleo_group_size=8",
+  "optim.warmup_steps=2",
+  "logging.every=1",
+)
+
+
+def load_config(*overrides: str, num_devices: int = 1):
+  return config_lib.load_config(
+    "experiments/pretrain.py:size=toy",
+    [*SIZE, "model.size=tiny", *overrides],
+    lambda config: validation.validate(config, num_devices),
+  )
+
+
+def make_batches(config, seed: int = 0) -> dict[str, np.ndarray]:
+  """Random crops, leaves (microbatches, b, ...)."""
+  rng = np.random.default_rng(seed)
+  data = config.data
+  count, total = data.accumulation_steps, data.global_batch_size
+
+  def crops(views, size):
+    shape = (count, total // count, views, *size, 3)
+    return rng.integers(0, 256, (total, *shape[2:]), np.uint8).reshape(shape)
+
+  index = rng.permutation(1000)[:total].astype(np.int32)
+  return {
+    "global_crops": crops(data.num_global, data.image_size),
+    "local_crops": crops(data.num_local, data.local_size),
+    "index": index.reshape(count, -1),
+    "epoch": np.zeros((count, total // count), np.int32),
+  }
+
+
+class Run:
+  """Config, objective, state and jitted step on some of the devices."""
+
+  def __init__(self, *overrides: str, num_devices: int = 1):
+    self.config = load_config(*overrides, num_devices=num_devices)
+    devices = jax.devices()[:num_devices]
+    self.mesh = mesh_lib.make_mesh(self.config.mesh, devices)
+    self.objective = build_pretrain(self.config)
+    self.tx = optimizer.make_optimizer(self.config.optim)
+    self.abstract = state_lib.abstract_state(
+      0, self.objective, self.tx, self.mesh
+    )
+    self.reset()
+    self.step_fn = step.jit_train_step(
+      self.objective, self.tx, self.config, self.mesh, self.abstract
+    )
+
+  def reset(self) -> None:
+    """Back to the initial state."""
+    self.state = state_lib.init_state(0, self.objective, self.tx, self.abstract)
+
+  def step(self, seed: int = 0) -> dict[str, float]:
+    """One update on the batch of `seed`; returns its metrics."""
+    batches = jax.device_put(
+      make_batches(self.config, seed), mesh_lib.batch_sharding(self.mesh)
+    )
+    self.state, metrics = self.step_fn(self.state, batches)
+    return {name: float(value) for name, value in metrics.items()}

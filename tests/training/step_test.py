@@ -1,0 +1,152 @@
+"""Same math for any mesh, any accumulation, scan or no scan."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import tiny
+
+LOSSES = ("loss", "loss_mae", "loss_cl", "loss_koleo", "teacher_entropy")
+NUM_STEPS = 3
+CENTER = "objective.target=center"
+
+
+@functools.cache
+def compiled(*overrides: str, num_devices: int = 1):
+  return tiny.Run(*overrides, num_devices=num_devices)
+
+
+def fresh(*overrides: str, num_devices: int = 1):
+  run = compiled(*overrides, num_devices=num_devices)
+  run.reset()
+  return run
+
+
+@functools.cache
+def history(*overrides: str, num_devices: int = 1):
+  """Metrics of a few steps, and the state after them on the host."""
+  run = fresh(*overrides, num_devices=num_devices)
+  metrics = [run.step(seed) for seed in range(NUM_STEPS)]
+  return metrics, jax.device_get(run.state)
+
+
+def assert_same_run(found, expected, atol=1e-5):
+  for step, (row, wanted) in enumerate(zip(found[0], expected[0])):
+    for name in LOSSES:
+      np.testing.assert_allclose(
+        row[name], wanted[name], atol=atol, err_msg=f"{name} at step {step}"
+      )
+  # Logit statistics of the global batch, carried through every step.
+  np.testing.assert_allclose(
+    found[1].carried["center"], expected[1].carried["center"], atol=atol
+  )
+
+
+def test_the_run_is_not_trivial():
+  metrics, state = history(CENTER)
+  assert metrics[0]["loss"] != metrics[-1]["loss"]
+  assert np.ptp(state.carried["center"]) > 1e-3
+  assert state.step == NUM_STEPS
+
+
+# 16 images, KoLeo groups of 8: with fsdp=8 a group spans four devices, with
+# tensor=2 the prototypes are split.
+@pytest.mark.parametrize(
+  ("axes", "target"),
+  [
+    ({"fsdp": 8}, "center"),
+    ({"fsdp": 8}, "sinkhorn"),
+    ({"data": 2, "fsdp": 4}, "center"),
+    ({"fsdp": 4, "tensor": 2}, "center"),
+    ({"fsdp": 4, "tensor": 2}, "sinkhorn"),
+  ],
+  ids=str,
+)
+def test_losses_do_not_depend_on_the_mesh(axes, target):
+  mesh = [f"mesh.{axis}={size}" for axis, size in axes.items()]
+  chosen = f"objective.target={target}"
+  found = history(chosen, *mesh, num_devices=8)
+  assert_same_run(found, history(chosen))
+
+
+@pytest.mark.parametrize("target", ["center", "sinkhorn"])
+def test_accumulation_gives_the_numbers_of_the_large_batch(target):
+  chosen = f"objective.target={target}"
+  whole = history(chosen)
+  parts = history(chosen, "data.accumulation_steps=2")
+  assert_same_run(parts, whole)
+  np.testing.assert_allclose(
+    [row["grad_norm"] for row in parts[0]],
+    [row["grad_norm"] for row in whole[0]],
+    rtol=1e-4,
+  )
+
+
+def test_scan_and_unrolled_layers_agree():
+  deep = ("model.decoder_layers=3", CENTER)
+  assert_same_run(history("model.scan=false", *deep), history(*deep))
+
+
+@pytest.mark.parametrize("remat", ["full", "dots"])
+def test_rematerialisation_changes_nothing(remat):
+  assert_same_run(history(CENTER, f"model.remat={remat}"), history(CENTER))
+
+
+def test_parameters_and_moments_are_sharded():
+  run = fresh(CENTER, "mesh.fsdp=4", "mesh.tensor=2", num_devices=8)
+  kernel = ("blocks", "segment_0", "attention", "q", "kernel")
+
+  def leaf(tree):
+    for name in kernel:
+      tree = tree[name]
+    return tree
+
+  adam = run.state.opt_state[1]
+  for tree in (run.state.params, run.state.carried["teacher"], adam.mu):
+    value = leaf(tree["encoder"])
+    assert value.sharding.spec == jax.P(None, "fsdp", "tensor")
+    assert value.addressable_shards[0].data.size * 8 == value.size
+  prototypes = run.state.params["head"]["prototypes"]["kernel"]
+  assert prototypes.sharding.spec == jax.P("fsdp", "tensor")
+
+
+def test_a_non_finite_step_changes_only_the_counters():
+  run = fresh(CENTER)
+  run.step(0)
+  poisoned = run.state.params["decoder"]["mask_token"].at[0].set(jnp.nan)
+  run.state.params["decoder"]["mask_token"] = poisoned
+  before = jax.device_get(run.state)
+  metrics = run.step(1)
+  after = jax.device_get(run.state)
+  assert np.isnan(metrics["loss"])
+  assert after.nonfinite_streak == after.nonfinite_total == 1
+  assert after.step == before.step + 1
+  chex.assert_trees_all_equal(
+    (after.params, after.opt_state, after.carried),
+    (before.params, before.opt_state, before.carried),
+  )
+  run.state.params["decoder"]["mask_token"] = jnp.zeros_like(poisoned)
+  assert np.isfinite(run.step(2)["loss"])
+  assert run.state.nonfinite_streak == 0
+  assert run.state.nonfinite_total == 1
+
+
+def test_teacher_is_the_average_of_teacher_and_new_student():
+  run = fresh(CENTER)
+  old = jax.device_get(run.state.carried["teacher"])
+  run.step(0)
+  student = jax.device_get(run.state.params)
+  expected = jax.tree.map(
+    lambda t, s: 0.992 * t + 0.008 * s,
+    old,
+    {name: student[name] for name in old},
+  )
+  chex.assert_trees_all_close(
+    jax.device_get(run.state.carried["teacher"]), expected, atol=1e-6
+  )
+  moved = student["encoder"]["cls_token"] - old["encoder"]["cls_token"]
+  assert np.abs(moved).max() > 5e-4
