@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Sequence
+
+from data_pipelines import jsonl
 
 MIN_EXAMPLES = 50  # A share of fewer reads than this says nothing.
 _NUM_NAMED = 3
@@ -66,7 +67,7 @@ class SkipMonitor:
     self._counts = collections.Counter()
     self._names = []
     if self._path.exists():
-      _drop_lines_from(self._path, start_step)
+      jsonl.drop_rows_from(self._path, start_step)
 
   @property
   def counts(self) -> dict[str, int]:
@@ -93,7 +94,7 @@ class SkipMonitor:
     with self._path.open("a", encoding="utf-8") as file:
       for item in skipped:
         line = {"step": step, **dataclasses.asdict(item)}
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.write(jsonl.to_line(line))
         self._counts[item.reason] += 1
         if len(self._names) < _NUM_NAMED:
           self._names.append(item.name)
@@ -109,14 +110,3 @@ class SkipMonitor:
         f"{self._max_share:.1%}): {reasons}; for example "
         f"{', '.join(self._names)}. All are listed in {self._path}."
       )
-
-
-def _drop_lines_from(path: pathlib.Path, start_step: int) -> None:
-  """Keeps the whole lines of steps before `start_step`."""
-  lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-  if lines and not lines[-1].endswith("\n"):  # The process died writing it.
-    lines.pop()
-  kept = [line for line in lines if json.loads(line)["step"] < start_step]
-  temporary = path.with_name(f"{path.name}.partial")
-  temporary.write_text("".join(kept), encoding="utf-8")
-  os.replace(temporary, path)

@@ -14,7 +14,8 @@ import os
 import jax
 from absl import flags
 
-from sapiens2_jax.interop import command, directories
+from sapiens2_jax import command
+from sapiens2_jax.interop import directories
 from sapiens2_jax.interop.convert import num_params
 from sapiens2_jax.interop.exports import (
   FORMATS,

@@ -10,8 +10,9 @@ is read by `load_pretrained`, `export` and the config field
 import jax
 from absl import flags
 
+from sapiens2_jax import command
 from sapiens2_jax.architectures import ARCHITECTURES
-from sapiens2_jax.interop import command, directories
+from sapiens2_jax.interop import directories
 from sapiens2_jax.interop.convert import num_params
 from sapiens2_jax.interop.weights import (
   IMPORT_KIND,

@@ -4,19 +4,20 @@ Any field of the config is overridden by --config.group.field=value. The same
 command continues a run that was stopped.
 """
 
+import functools
 import os
 import sys
 
 import jax
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
 from data_pipelines.crops import CropConfig
 from data_pipelines.loader import LoaderConfig, make_loader
 from data_pipelines.skips import TooManySkipped
+from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
-from sapiens2_jax import validation
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.objectives.pretrain import build_pretrain
 from sapiens2_jax.parallel import mesh as mesh_lib
@@ -27,40 +28,23 @@ from sapiens2_jax.training.step import jit_train_step
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")
-_OVERRIDES: list[str] = []
+_PREFIX = "--config."
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-  """Takes --config.name=value apart from the other flags."""
-  prefix = "--config."
-  _OVERRIDES[:] = [a[len(prefix) :] for a in argv if a.startswith(prefix)]
-  flags.mark_flags_as_required(["config", "workdir"])
-  return flags.FLAGS([a for a in argv if not a.startswith(prefix)])
-
-
-def load_config() -> ConfigDict:
-  """Reads the flags; a mistake ends the program with code 2."""
-  try:
-    return config_lib.load_config(
-      _CONFIG.value,
-      _OVERRIDES,
-      lambda config: validation.validate(config, jax.device_count()),
-    )
-  except config_lib.ConfigError as error:
-    fail(str(error))
-
-
-def fail(message: str, code: int = 2) -> None:
-  """Ends the program with a message and no traceback."""
-  print(message, file=sys.stderr, flush=True)
-  sys.exit(code)
+def load_config(overrides: list[str]) -> ConfigDict:
+  """The experiment with its overrides, checked."""
+  return config_lib.load_config(
+    _CONFIG.value,
+    overrides,
+    lambda config: validation.validate(config, jax.device_count()),
+  )
 
 
 def open_source(config: ConfigDict) -> sources.ImageSource:
   try:
     return sources.open_source(config.data.path)
   except ValueError as error:
-    fail(f"data.path={config.data.path}: {error}")
+    raise ValueError(f"data.path={config.data.path}: {error}") from error
 
 
 def loader_config(config: ConfigDict) -> LoaderConfig:
@@ -108,7 +92,7 @@ def restore_or_init(
   for line in config_lib.differences(saved, config):
     print(f"changed    {line}")
   if next_example % config.data.global_batch_size:
-    fail(
+    raise ValueError(
       f"data.global_batch_size={config.data.global_batch_size} does not "
       f"divide the data position of the checkpoint, {next_example}."
     )
@@ -123,12 +107,9 @@ def start_from_weights(
     return state
   from sapiens2_jax.interop.load import load_pretrained
 
-  try:
-    encoder, params = load_pretrained(config.model.init_from)
-  except ValueError as error:
-    fail(f"model.init_from: {error}")
+  encoder, params = load_pretrained(config.model.init_from)
   if encoder.architecture.name != config.model.size:
-    fail(
+    raise ValueError(
       f"model.init_from={config.model.init_from} holds a "
       f"{encoder.architecture.name}, expected model.size={config.model.size}."
     )
@@ -140,6 +121,22 @@ def start_from_weights(
     lambda x: x.copy(), state.params["encoder"]
   )
   return state
+
+
+def keep_compiled_programs(workdir: str) -> None:
+  """A restart finds the step compiled; JAX's own setting goes first."""
+  if jax.config.jax_compilation_cache_dir is None:
+    path = os.path.join(os.path.abspath(workdir), "compile_cache")
+    jax.config.update("jax_compilation_cache_dir", path)
+
+
+def announce_results(workdir: str) -> None:
+  output = os.path.join(workdir, "export")
+  print(
+    f"results    {workdir}\n"
+    f"next       python -m sapiens2_jax.export --checkpoint {workdir} "
+    f"--format transformers --output {output}"
+  )
 
 
 def announce(config: ConfigDict, mesh, source, abstract, workdir: str) -> None:
@@ -161,59 +158,59 @@ def announce(config: ConfigDict, mesh, source, abstract, workdir: str) -> None:
   )
 
 
-def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    fail(f"unexpected arguments: {' '.join(argv[1:])}")
-  config, workdir = load_config(), _WORKDIR.value
+def main(overrides: list[str]) -> int:
+  config, workdir = load_config(overrides), _WORKDIR.value
   source = open_source(config)
   mesh = mesh_lib.make_mesh(config.mesh)
   objective = build_pretrain(config)
   tx = optimizer.make_optimizer(config.optim)
-  try:
-    abstract = state_lib.abstract_state(config.seed, objective, tx, mesh)
-  except ValueError as error:
-    fail(str(error))
+  abstract = state_lib.abstract_state(config.seed, objective, tx, mesh)
   announce(config, mesh, source, abstract, workdir)
 
   write_config(config, workdir)
+  keep_compiled_programs(workdir)
   checkpointer = Checkpointer(workdir, config)
   state, next_example = restore_or_init(
     config, checkpointer, objective, tx, abstract
   )
-  num_steps, batch_size = config.optim.num_steps, config.data.global_batch_size
-  done = int(state.step) >= num_steps
-  if done:
-    print(f"all {num_steps} steps are done")
+  start, num_steps = int(state.step), config.optim.num_steps
+  if start >= num_steps:
     checkpointer.close()
-  else:
-    loader = make_loader(
-      source,
-      loader_config(config),
-      start_step=next_example // batch_size,
-      num_steps=num_steps - int(state.step),
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
+    print(f"all {num_steps} steps are done")
+    announce_results(workdir)
+    return 0
+
+  loader = make_loader(
+    source,
+    loader_config(config),
+    start_step=next_example // config.data.global_batch_size,
+    num_steps=num_steps - start,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  try:
+    _, is_done = loop.train(
+      state,
+      jit_train_step(objective, tx, config, mesh, abstract),
+      loader,
+      config=config,
+      workdir=workdir,
+      mesh=mesh,
+      first_example=next_example,
+      checkpointer=checkpointer,
     )
-    try:
-      _, done = loop.train(
-        state,
-        jit_train_step(objective, tx, config, mesh, abstract),
-        iter(loader),
-        config=config,
-        workdir=workdir,
-        mesh=mesh,
-        first_example=next_example,
-        checkpointer=checkpointer,
-      )
-    except (loop.NonFiniteError, TooManySkipped) as error:
-      fail(str(error), code=1)
-  if done:
-    print(
-      f"results    {workdir}\n"
-      f"next       python -m sapiens2_jax.export --checkpoint {workdir} "
-      f"--format transformers --output {os.path.join(workdir, 'export')}"
-    )
+  except (loop.NonFiniteError, TooManySkipped, sources.ShardReadError) as error:
+    command.fail(str(error), code=1)
+  if is_done:
+    announce_results(workdir)
+  return 0
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=parse_flags)
+  command.run(
+    functools.partial(
+      main, [a.removeprefix(_PREFIX) for a in sys.argv if a.startswith(_PREFIX)]
+    ),
+    *("config", "workdir"),
+    argv=[a for a in sys.argv if not a.startswith(_PREFIX)],
+  )

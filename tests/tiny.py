@@ -72,6 +72,9 @@ class Run:
     self.abstract = state_lib.abstract_state(
       0, self.objective, self.tx, self.mesh
     )
+    self._initial = jax.device_get(
+      state_lib.init_state(0, self.objective, self.tx, self.abstract)
+    )
     self.reset()
     self.step_fn = step.jit_train_step(
       self.objective, self.tx, self.config, self.mesh, self.abstract
@@ -79,7 +82,9 @@ class Run:
 
   def reset(self) -> None:
     """Back to the initial state."""
-    self.state = state_lib.init_state(0, self.objective, self.tx, self.abstract)
+    self.state = jax.device_put(
+      self._initial, jax.tree.map(lambda x: x.sharding, self.abstract)
+    )
 
   def step(self, seed: int = 0) -> dict[str, float]:
     """One update on the batch of `seed`; returns its metrics."""

@@ -11,7 +11,7 @@ import sys
 from absl import flags, logging
 
 from data_pipelines import sources
-from sapiens2_jax.interop import command
+from sapiens2_jax import command
 from sapiens2_jax.report import (
   analysis,
   contents,

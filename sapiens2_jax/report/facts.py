@@ -6,11 +6,11 @@ import shlex
 
 import jax
 
+from data_pipelines.progress import format_seconds
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.report.analysis import Findings
 from sapiens2_jax.report.photographs import Photograph
 from sapiens2_jax.report.run import EXPORT_CHECK, Run, ends, training_seconds
-from sapiens2_jax.training.loop import format_duration
 
 UNKNOWN = "-"
 
@@ -57,7 +57,7 @@ def header(run: Run, num_records: int | None) -> list[tuple[str, str]]:
     ),
     (
       "time in steps",
-      UNKNOWN if seconds is None else format_duration(seconds),
+      UNKNOWN if seconds is None else format_seconds(seconds),
     ),
     ("checkpoint saved", run.saved or UNKNOWN),
     ("report made on", describe_devices()),

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from data_pipelines.progress import format_seconds
 from data_pipelines.skips import SkipMonitor
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.training import flops
@@ -47,18 +48,6 @@ class Clock:
     }
 
 
-def format_duration(seconds: float) -> str:
-  """3725 -> 1h02m; 62 -> 1m02s."""
-  minutes, rest = divmod(int(seconds), 60)
-  hours, minutes = divmod(minutes, 60)
-  days, hours = divmod(hours, 24)
-  if days:
-    return f"{days}d{hours:02}h"
-  if hours:
-    return f"{hours}h{minutes:02}m"
-  return f"{minutes}m{rest:02}s"
-
-
 def format_line(step: int, num_steps: int, metrics: dict, speed: dict) -> str:
   """One line of progress; unknown values are `-`."""
   mfu = "-" if speed["mfu"] is None else f"{speed['mfu']:.0%}"
@@ -68,7 +57,7 @@ def format_line(step: int, num_steps: int, metrics: dict, speed: dict) -> str:
     f"(mae {metrics['loss_mae']:.3f} cl {metrics['loss_cl']:.3f} "
     f"koleo {metrics['loss_koleo']:.3f})  gnorm {metrics['grad_norm']:.2f}  "
     f"lr {metrics['lr']:.1e}  {speed['images_per_second']:.1f} img/s  "
-    f"mfu {mfu}  wait {speed['data_wait']:.0%}  eta {format_duration(eta)}"
+    f"mfu {mfu}  wait {speed['data_wait']:.0%}  eta {format_seconds(eta)}"
   )
 
 

@@ -1,30 +1,23 @@
 """Where metrics go: two JSON-lines files and TensorBoard."""
 
-import json
 import os
 
 from tensorboardX import SummaryWriter
+
+from data_pipelines import jsonl
 
 METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "speed.jsonl"
 
 
-def _read(path: str) -> list[dict]:
-  """Whole lines of a file; a last line cut off by a kill is left out."""
-  if not os.path.exists(path):
-    return []
-  with open(path) as file:
-    return [json.loads(line) for line in file if line.endswith("\n")]
-
-
 def read_metrics(workdir: str) -> list[dict]:
   """The rows of metrics.jsonl, in order of steps."""
-  return _read(os.path.join(workdir, METRICS_FILE))
+  return jsonl.read_rows(os.path.join(workdir, METRICS_FILE))
 
 
 def read_speed(workdir: str) -> list[dict]:
   """The rows of speed.jsonl, in order of steps."""
-  return _read(os.path.join(workdir, SPEED_FILE))
+  return jsonl.read_rows(os.path.join(workdir, SPEED_FILE))
 
 
 class Writers:
@@ -38,11 +31,7 @@ class Writers:
     self._files = {}
     for name in (METRICS_FILE, SPEED_FILE):
       path = os.path.join(workdir, name)
-      kept = [row for row in _read(path) if row["step"] < start_step]
-      partial = f"{path}.partial"
-      with open(partial, "w") as file:
-        file.writelines(json.dumps(row) + "\n" for row in kept)
-      os.replace(partial, path)
+      jsonl.drop_rows_from(path, start_step)
       self._files[name] = open(path, "a", buffering=1)  # noqa: SIM115
     self._board = SummaryWriter(
       os.path.join(workdir, "tensorboard"), purge_step=start_step
@@ -51,7 +40,7 @@ class Writers:
   def write(self, step: int, metrics: dict, speed: dict) -> None:
     """Appends one row to each; values are finite floats or None."""
     for name, row in ((METRICS_FILE, metrics), (SPEED_FILE, speed)):
-      self._files[name].write(json.dumps({"step": step, **row}) + "\n")
+      self._files[name].write(jsonl.to_line({"step": step, **row}))
       for key, value in row.items():
         if value is not None:
           group = "train" if name == METRICS_FILE else "speed"

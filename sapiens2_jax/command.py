@@ -1,4 +1,4 @@
-"""What the three commands share: flags and errors."""
+"""What all commands share: flags, errors and exit codes."""
 
 import sys
 from collections.abc import Callable
@@ -13,7 +13,11 @@ def fail(message: str, code: int = 2) -> NoReturn:
   sys.exit(code)
 
 
-def run(main: Callable[[], int | None], *required: str) -> None:
+def run(
+  main: Callable[[], int | None],
+  *required: str,
+  argv: list[str] | None = None,
+) -> None:
   """Runs `main` as a command.
 
   A mistake in the flags, or a ValueError or OSError in `main`, ends the
@@ -22,6 +26,7 @@ def run(main: Callable[[], int | None], *required: str) -> None:
   Args:
     main: returns the exit code, None for 0.
     *required: flags that must be given.
+    argv: what to parse instead of sys.argv.
   """
 
   def parse(argv: list[str]) -> list[str]:
@@ -42,4 +47,4 @@ def run(main: Callable[[], int | None], *required: str) -> None:
     except (ValueError, OSError) as error:
       fail(str(error))
 
-  app.run(guarded, flags_parser=parse)
+  app.run(guarded, argv=argv, flags_parser=parse)

@@ -1,0 +1,118 @@
+import re
+
+import pytest
+
+from sapiens2_jax import config as config_lib
+from sapiens2_jax import validation
+from tests import tiny
+
+PRETRAIN = "experiments/pretrain.py"
+SIZES = ("toy", "0.1b", "0.4b", "0.8b", "1b", "5b")
+
+
+def load(spec, *overrides, num_devices=1):
+  return config_lib.load_config(
+    spec,
+    list(overrides),
+    lambda config: validation.validate(config, num_devices),
+  )
+
+
+def problems_of(*overrides, spec=f"{PRETRAIN}:size=0.4b", num_devices=8):
+  with pytest.raises(config_lib.ConfigError) as caught:
+    load(spec, *overrides, num_devices=num_devices)
+  return caught.value.problems
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_size_is_valid_on_64_devices(size):
+  spec = f"{PRETRAIN}:size={size}"
+  overrides = () if size != "toy" else ("data.global_batch_size=64",)
+  assert load(spec, *overrides, num_devices=64).model.size == size
+
+
+def test_defaults_are_the_papers():
+  config = load(f"{PRETRAIN}:size=1b", num_devices=8)
+  assert (config.objective.w_mae, config.objective.w_cl) == (1.0, 0.4)
+  assert config.objective.w_koleo == 0.04
+  assert config.masking.mask_ratio == 0.75
+  assert tuple(config.data.image_size) == (1024, 768)
+  assert config.optim.num_steps == 500_000
+  assert (config.optim.b1, config.optim.b2) == (0.9, 0.95)
+
+
+def test_overrides_keep_the_type_of_the_field():
+  config = load(
+    f"{PRETRAIN}:size=toy",
+    "optim.peak_lr=1",
+    "model.scan=true",
+    "data.path=a=b",
+    "data.global_area=(0.4, 0.9)",
+  )
+  assert config.optim.peak_lr == 1.0
+  assert config.model.scan is True
+  assert config.data.path == "a=b"
+  assert config.data.global_area == (0.4, 0.9)
+
+
+@pytest.mark.parametrize(
+  ("override", "message"),
+  [
+    ("model.embed_dims=3", "no such field"),
+    ("optim.learning_rate=3", "no such field"),
+    ("peak_lr=3", "did you mean optim.peak_lr"),
+    ("optim.peek_lr=3", "did you mean optim.peak_lr"),
+    ("optim.peak_lr", "write name=value"),
+    ("optim.num_steps=2.5", "expected int"),
+    ("optim.num_steps=many", "expected int"),
+    ("model.scan=maybe", "expected true or false"),
+    ("data.image_size=(64,)", "expected 2 values, found 1"),
+    ("model.size=2b", "known: 0.1b"),
+    ("model.remat=ful", "did you mean full"),
+    ("objective.target=sinkhorn-knopp", "unknown objective.target"),
+    ("data.image_size=(100, 96)", "multiples of 16"),
+    ("masking.mask_ratio=0.5", "the student needs equal lengths"),
+    ("masking.mask_ratio=1.0", "at least one must be"),
+    ("masking.block_probability=1.5", r"must be in \[0, 1\]"),
+    ("augment.blur_sigma=(2.0, 1.0)", "0 < low <= high"),
+    ("data.global_area=(0.5, 1.5)", "up to 1"),
+    ("objective.student_temp=0.0", "above 0"),
+    ("optim.num_steps=0", "at least 1"),
+    ("mesh.fsdp=3", "does not multiply to 8 devices"),
+    ("mesh.tensor=-1", "at most one is -1"),
+    ("data.global_batch_size=20", "not divided by data"),
+    ("data.accumulation_steps=3", "not divided by accumulation_steps=3"),
+    ("data.accumulation_steps=256", "koleo_group_size|microbatch of 8"),
+    ("model.decoder_heads=12", "multiple of 4 a head"),
+  ],
+)
+def test_each_mistake_is_explained(override, message):
+  problems = problems_of(override)
+  text = "\n".join(f"{given} {wrong}" for given, wrong in problems)
+  assert re.search(message, text), text
+
+
+def test_all_mistakes_are_reported_together():
+  problems = problems_of(
+    "model.sise=1b", "optim.peak_lr=fast", "mesh.fsdp=3", "optim.b1=2.0"
+  )
+  assert len(problems) == 4
+
+
+def test_tensor_axis_must_divide_the_heads():
+  problems = problems_of("mesh.tensor=8", "mesh.fsdp=1", "model.size=0.1b")
+  assert ("mesh.tensor=8", "does not divide 12 heads") in problems
+
+
+def test_config_survives_json():
+  config = tiny.load_config()
+  again = config_lib.from_json(config_lib.to_json(config))
+  assert config_lib.to_json(again) == config_lib.to_json(config)
+  assert config_lib.differences(config, again) == []
+  assert again.data.image_size == (64, 48)
+
+
+def test_differences_name_the_field_and_both_values():
+  old = tiny.load_config()
+  new = tiny.load_config("optim.peak_lr=0.5")
+  assert config_lib.differences(old, new) == ["optim.peak_lr: 0.002 -> 0.5"]

@@ -1,0 +1,181 @@
+"""Shapes, counts, and the ways to run the same encoder."""
+
+import functools
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sapiens2_jax.architectures import ARCHITECTURES, Architecture
+from sapiens2_jax.models.decoder import Decoder
+from sapiens2_jax.models.encoder import Encoder
+
+# Exact counts, as the reference builds them.
+NUM_PARAMS = {
+  "0.1b": 113_993_472,
+  "0.4b": 395_450_368,
+  "0.8b": 814_283_520,
+  "1b": 1_455_474_176,
+  "5b": 5_066_902_976,
+}
+SMALL = Architecture("small", 32, 6, 4, num_full_first=1, num_full_last=2)
+
+
+@pytest.mark.parametrize("size", NUM_PARAMS)
+def test_parameter_count_is_exact(size):
+  arch = ARCHITECTURES[size]
+  init = functools.partial(Encoder(arch).init, jax.random.key(0))
+  shapes = jax.eval_shape(init, jnp.zeros((1, 64, 48, 3)))
+  count = sum(x.size for x in jax.tree.leaves(nn.unbox(shapes)))
+  assert count == arch.num_params == NUM_PARAMS[size]
+
+
+@functools.cache
+def params():
+  """Initial parameters with every branch of order one."""
+  tree = nn.unbox(
+    Encoder(SMALL, layer_scale_init=0.7).init(
+      jax.random.key(0), jnp.zeros((1, 32, 16, 3))
+    )
+  )
+  keys = iter(jax.random.split(jax.random.key(1), 100))
+  return jax.tree.map(
+    lambda x: x + 0.1 * jax.random.normal(next(keys), x.shape), tree
+  )
+
+
+def images(height, width, count=2):
+  return jax.random.normal(jax.random.key(2), (count, height, width, 3))
+
+
+@pytest.mark.parametrize("size", [(64, 48), (32, 64)])
+def test_output_shapes(size):
+  out = Encoder(SMALL).apply(params(), images(*size))
+  chex.assert_shape(out.cls, (2, 32))
+  chex.assert_shape(out.registers, (2, 8, 32))
+  chex.assert_shape(out.patches, (2, size[0] // 16, size[1] // 16, 32))
+  chex.assert_type([out.cls, out.registers, out.patches], jnp.float32)
+
+
+def test_a_remainder_below_one_patch_is_dropped():
+  picture = images(70, 60)
+  whole = Encoder(SMALL).apply(params(), picture)
+  cut = Encoder(SMALL).apply(params(), picture[:, :64, :48])
+  chex.assert_trees_all_equal(whole, cut)
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 48, 4), (64, 48, 3)])
+def test_wrong_image_shapes_are_refused(shape):
+  with pytest.raises((ValueError, TypeError)):
+    Encoder(SMALL).apply(params(), jnp.zeros(shape))
+
+
+def test_an_image_below_one_patch_is_refused():
+  with pytest.raises(ValueError, match=r"\(8, 48\) is smaller than one patch"):
+    Encoder(SMALL).apply(params(), jnp.zeros((1, 8, 48, 3)))
+
+
+def test_all_patches_visible_equals_the_whole_image():
+  picture = images(64, 32)
+  ids = jnp.tile(jnp.arange(8), (2, 1))
+  whole = Encoder(SMALL).apply(params(), picture)
+  visible = Encoder(SMALL).apply(params(), picture, ids)
+  np.testing.assert_allclose(visible.cls, whole.cls, atol=1e-6)
+  np.testing.assert_allclose(
+    visible.patches, whole.patches.reshape(2, 8, 32), atol=1e-6
+  )
+
+
+def test_visible_patches_keep_their_own_position_in_any_order():
+  picture = images(64, 32)
+  order = jnp.array([[6, 1, 4], [0, 7, 2]])
+  encode = functools.partial(Encoder(SMALL).apply, params(), picture)
+  found, swapped = encode(order), encode(order[:, ::-1])
+  np.testing.assert_allclose(found.cls, swapped.cls, atol=1e-5)
+  np.testing.assert_allclose(found.patches, swapped.patches[:, ::-1], atol=1e-5)
+  elsewhere = encode((order + 1) % 8)
+  assert np.abs(found.cls - elsewhere.cls).max() > 1e-3
+
+
+@pytest.mark.parametrize("rope_dtype", ["float32", "bfloat16"])
+def test_hidden_patches_do_not_leak(rope_dtype):
+  encoder = Encoder(SMALL, rope_dtype=rope_dtype)
+  picture = images(64, 32)
+  ids = jnp.array([[0, 3], [1, 2]])
+  # Patches 4 and up are the lower half of the picture.
+  changed = picture.at[:, 32:].set(9.0)
+  chex.assert_trees_all_equal(
+    encoder.apply(params(), picture, ids),
+    encoder.apply(params(), changed, ids),
+  )
+
+
+def test_scan_unrolled_and_remat_agree_with_gradients():
+  picture = images(48, 32)
+
+  def run(**options):
+    encoder = Encoder(SMALL, **options)
+
+    def loss(tree):
+      out = encoder.apply(tree, picture)
+      return jnp.sum(out.cls**2) + jnp.mean(out.patches**3)
+
+    return jax.jit(jax.value_and_grad(loss))(params())
+
+  expected = run(scan=False)
+  for options in ({"scan": True}, {"scan": True, "remat": "full"}):
+    chex.assert_trees_all_close(run(**options), expected, atol=2e-4, rtol=2e-4)
+  chex.assert_trees_all_close(
+    run(scan=False, remat="dots"), expected, atol=2e-4, rtol=2e-4
+  )
+
+
+def tokens(encoder, picture):
+  patches = jnp.reshape(picture, (2, 1, -1, 768))[:, :, :6]
+  return encoder.apply(params(), patches, (3, 2), method="tokenize")
+
+
+def test_views_in_one_call_equal_views_alone():
+  encoder = Encoder(SMALL)
+  x, rope = tokens(encoder, images(48, 32))
+  views = jnp.concatenate([x, 2 * x, x - 1], axis=1)
+  rows = jax.tree.map(lambda t: jnp.broadcast_to(t, (2, 3, *t.shape)), rope)
+  dense, cls = encoder.apply(params(), views, rows, 1, method="encode_views")
+  chex.assert_shape(dense, (2, 1, 15, 32))
+  for view in range(3):
+    alone = encoder.apply(params(), views[:, view], rope, method="encode")
+    np.testing.assert_allclose(cls[:, view], alone[:, 0], atol=2e-5)
+    if view == 0:
+      np.testing.assert_allclose(dense[:, 0], alone, atol=2e-5)
+    only = encoder.apply(params(), views[:, view], rope, method="encode_cls")
+    np.testing.assert_allclose(only, alone[:, 0], atol=2e-5)
+
+
+def test_bfloat16_computation_stays_near_float32():
+  picture = images(64, 48)
+  full = Encoder(SMALL).apply(params(), picture)
+  half = Encoder(SMALL, dtype=jnp.bfloat16).apply(params(), picture)
+  assert half.cls.dtype == jnp.bfloat16
+  error = jnp.linalg.norm(half.patches - full.patches)
+  assert error < 0.05 * jnp.linalg.norm(full.patches)
+
+
+def test_decoder_reconstructs_masked_patches_wherever_they_stand():
+  decoder = Decoder(
+    patch_dim=48, embed_dim=32, num_layers=2, num_heads=2, scan=False
+  )
+  features = jax.random.normal(jax.random.key(0), (1, 3, 16))
+  visible, masked = jnp.array([[0, 4, 5]]), jnp.array([[1, 2, 3]])
+  variables = nn.unbox(
+    decoder.init(jax.random.key(1), features, visible, masked, (3, 2))
+  )
+  run = functools.partial(decoder.apply, variables)
+  out = run(features, visible, masked, (3, 2))
+  chex.assert_shape(out, (1, 3, 48))
+  turned = run(features[:, ::-1], visible[:, ::-1], masked[:, ::-1], (3, 2))
+  np.testing.assert_allclose(out, turned[:, ::-1], atol=1e-5)
+  # One mask token serves all: only the position tells patches apart.
+  assert np.abs(out[0, 0] - out[0, 1]).max() > 1e-6

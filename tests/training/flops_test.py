@@ -1,0 +1,50 @@
+"""The closed form against what XLA counts in the same computation."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from sapiens2_jax.training import flops
+from tests import tiny
+
+
+def counted(function, *args) -> float:
+  return jax.jit(function).lower(*args).compile().cost_analysis()["flops"]
+
+
+def test_forward_flops_agree_with_the_compilers_count():
+  config = tiny.load_config("model.scan=false")
+  objective = tiny.build_pretrain(config)
+  shapes = jax.eval_shape(lambda: nn.unbox(objective.init(jax.random.key(0))))
+  batch = jax.tree.map(lambda x: x[0], tiny.make_batches(config))
+  images = config.data.global_batch_size
+
+  def teacher(params):
+    return objective._teacher_logits(params, batch, jax.random.key(0))
+
+  arch = objective.encoder.architecture
+  head = 2 * (64 * 32 + 32 * 32 + 32 * 16 + 16 * 32)
+  expected = images * 2 * (flops._encoder_flops(arch, 12, 1) + head)
+  # The compiler also counts norms, softmax and pixels.
+  np.testing.assert_allclose(counted(teacher, shapes), expected, rtol=0.25)
+  assert counted(teacher, shapes) > expected
+
+
+def test_a_block_is_its_matrices_and_its_attention():
+  d, heads, tokens = 512, 8, 64
+  total = flops.block_flops(d, heads, heads, tokens, tokens)
+  linear = 2 * tokens * (4 * d * d + 12 * d * d)
+  attention = 2 * 2 * heads * tokens * tokens * (d // heads)
+  assert total == linear + attention
+  fewer = flops.block_flops(d, heads, heads // 2, tokens, tokens)
+  assert total - fewer == 2 * tokens * d * d  # half of k and of v
+
+
+def test_a_step_of_1b_costs_what_its_parts_cost():
+  config = tiny.config_lib.load_config(
+    "experiments/pretrain.py:size=1b", [], lambda _: []
+  )
+  total = flops.pretrain_flops(config)
+  # 6 and 2 FLOPs a parameter and token: student 6 x 777, teacher 2 x 3081.
+  rough = 1.455e9 * (6 * 6 * 777 + 2 * 2 * 3081)
+  assert 1.0 < total / rough < 1.35
