@@ -21,7 +21,7 @@ def toy_params(sign: float = 1.0):
 
 def write_run(workdir, *overrides: str, step: int = 3):
   """Saves a teacher of formula weights and a student of their negative."""
-  config = tiny.load_config(*overrides)
+  config = tiny.load_config("model.size=toy", *overrides)
   zero = jnp.zeros((), jnp.int32)
   state = TrainState(
     step=jnp.asarray(step, jnp.int32),
