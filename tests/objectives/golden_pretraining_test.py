@@ -11,7 +11,7 @@ from sapiens2_jax.objectives import distillation, reconstruction
 from sapiens2_jax.objectives.koleo import koleo_loss
 from tests import golden
 
-GOLDEN = golden.load("golden_pretraining.json")
+GOLDEN = golden.load("golden_pretraining")
 B, K, D = GOLDEN["B"], GOLDEN["K"], GOLDEN["D"]
 TEACHER_TEMP, STUDENT_TEMP = 0.07, 0.1
 
