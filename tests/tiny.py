@@ -13,7 +13,7 @@ from sapiens2_jax.training import state as state_lib
 
 # Two blocks, one of them grouped: compiling is what tests wait for.
 ARCHITECTURES["tiny"] = Architecture(
-  "tiny", 64, 2, 4, num_full_first=1, num_full_last=0
+  "tiny", 48, 2, 4, num_full_first=1, num_full_last=0
 )
 
 SIZE = (
