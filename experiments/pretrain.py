@@ -154,6 +154,6 @@ def _make_toy(config: ml_collections.ConfigDict) -> None:
     num_workers=0,
   )
   config.objective.update(teacher_temp_steps=100)
-  config.optim.update(num_steps=300, warmup_steps=30, peak_lr=2e-3)
+  config.optim.update(num_steps=220, warmup_steps=20, peak_lr=2e-3)
   config.checkpoint.update(every=50, keep_last=2, keep_every=1000)
   config.logging.update(every=5)
