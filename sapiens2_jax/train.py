@@ -13,15 +13,14 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
-from data_pipelines.crops import CropConfig
-from data_pipelines.loader import LoaderConfig, make_loader
+from data_pipelines.loader import make_loader
 from data_pipelines.skips import TooManySkipped
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.objectives.pretrain import build_pretrain
 from sapiens2_jax.parallel import mesh as mesh_lib
-from sapiens2_jax.training import flops, loop, optimizer
+from sapiens2_jax.training import data, flops, loop, optimizer
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.step import jit_train_step
@@ -45,28 +44,6 @@ def open_source(config: ConfigDict) -> sources.ImageSource:
     return sources.open_source(config.data.path)
   except ValueError as error:
     raise ValueError(f"data.path={config.data.path}: {error}") from error
-
-
-def loader_config(config: ConfigDict) -> LoaderConfig:
-  """What the loader needs of the config."""
-  data = config.data
-  crops = CropConfig(
-    global_size=tuple(data.image_size),
-    local_size=tuple(data.local_size),
-    num_global=data.num_global,
-    num_local=data.num_local,
-    global_area=tuple(data.global_area),
-    local_area=tuple(data.local_area),
-  )
-  return LoaderConfig(
-    crops=crops,
-    global_batch_size=data.global_batch_size,
-    accumulation_steps=data.accumulation_steps,
-    seed=config.seed,
-    num_workers=data.num_workers,
-    prefetch=data.prefetch,
-    max_pixels=data.max_pixels,
-  )
 
 
 def write_config(config: ConfigDict, workdir: str) -> None:
@@ -182,7 +159,7 @@ def main(overrides: list[str]) -> int:
 
   loader = make_loader(
     source,
-    loader_config(config),
+    data.loader_config(config),
     start_step=next_example // config.data.global_batch_size,
     num_steps=num_steps - start,
     process_index=jax.process_index(),

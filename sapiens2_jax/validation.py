@@ -143,23 +143,23 @@ def _check_tokens(config: ConfigDict) -> Problems:
 
 
 def _check_batch(config: ConfigDict, num_devices: int) -> Problems:
-  data = config.data
-  problems = []
+  data, group = config.data, config.objective.koleo_group_size
+  problems, shards = [], 1
   try:
     shape = mesh.mesh_shape(
       {axis: config.mesh[axis] for axis in mesh.AXES}, num_devices
     )
+    shards = shape[0] * shape[1]
   except ValueError as error:
-    return [("mesh", str(error))]
+    problems.append(("mesh", str(error)))
   if min(data.global_batch_size, data.accumulation_steps) < 1:
-    return []
+    return problems
   given = f"data.global_batch_size={data.global_batch_size}"
   micro, rest = divmod(data.global_batch_size, data.accumulation_steps)
   if rest:
     problems.append(
       (given, f"not divided by accumulation_steps={data.accumulation_steps}")
     )
-  shards = shape[0] * shape[1]
   if micro % shards:
     problems.append(
       (
@@ -167,7 +167,6 @@ def _check_batch(config: ConfigDict, num_devices: int) -> Problems:
         f"a microbatch of {micro} is not divided by data * fsdp = {shards}",
       )
     )
-  group = config.objective.koleo_group_size
   if group >= 2 and micro % group:
     problems.append(
       (

@@ -16,6 +16,7 @@ from sapiens2_jax.objectives.pretrain import PretrainObjective, build_pretrain
 from sapiens2_jax.report import features, inference, photographs, reconstruct
 from sapiens2_jax.report.photographs import Photograph
 from sapiens2_jax.training import checkpoints
+from sapiens2_jax.training.data import crop_config
 
 NUM_SHOWN = 6  # photographs in pictures
 NUM_TRAINING_VIEWS = 16  # photographs whose training crops are measured
@@ -214,24 +215,16 @@ def training_losses(
 ) -> tuple[float, float]:
   """Mean loss, and that of predicting the mean, on one epoch's views."""
   config = objective.config
-  data = config.data
-  crop_config = CropConfig(
-    global_size=tuple(data.image_size),
-    local_size=tuple(data.local_size),
-    num_global=data.num_global,
-    num_local=data.num_local,
-    global_area=tuple(data.global_area),
-    local_area=tuple(data.local_area),
-  )
+  views = crop_config(config)
   batch = {
     "global_crops": jnp.stack(
       [
-        photographs.cut_views(p, crop_config, seed=config.seed, epoch=epoch)
+        photographs.cut_views(p, views, seed=config.seed, epoch=epoch)
         for p in trained
       ]
     ),
     # Only their number matters here: flips are drawn for all views at once.
-    "local_crops": jnp.zeros((len(trained), data.num_local, 1, 1, 3)),
+    "local_crops": jnp.zeros((len(trained), config.data.num_local, 1, 1, 3)),
     "index": jnp.array([p.index for p in trained], jnp.int32),
     "epoch": jnp.full(len(trained), epoch, jnp.int32),
   }
@@ -263,14 +256,14 @@ def neighbor_crops(
   config: ConfigDict, found: list[Photograph]
 ) -> tuple[np.ndarray, np.ndarray]:
   """Crops (n, h, w, 3) as small as local ones, and their photographs."""
-  crop_config = CropConfig(
+  views = CropConfig(
     global_size=tuple(config.data.image_size),
     num_global=NUM_CROPS,
     num_local=0,
     global_area=tuple(config.data.local_area),
   )
   crops = np.concatenate(
-    [photographs.cut_views(p, crop_config, seed=SEED, epoch=0) for p in found]
+    [photographs.cut_views(p, views, seed=SEED, epoch=0) for p in found]
   )
   return crops, np.repeat(np.arange(len(found)), NUM_CROPS)
 
