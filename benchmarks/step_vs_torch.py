@@ -20,8 +20,8 @@ import sys
 import time
 
 SETTINGS = {
-  # The quickstart's step.
-  "toy": (),
+  # The quickstart's step, with the peer's KoLeo over the whole batch.
+  "toy": ("objective.koleo_group_size=16",),
   # The paper's decoder and a finer picture.
   "toy-256x192": (
     "data.image_size=(256, 192)",
@@ -149,7 +149,11 @@ def make_peer(config, compiled: bool):
     tensors[name] = tensors[name].long()
 
   def run():
-    losses = peer.step(tensors, lr=config.optim.peak_lr)
+    losses = peer.step(
+      tensors,
+      lr=config.optim.peak_lr,
+      teacher_temperature=config.objective.teacher_temp_start,
+    )
     return {k: losses[k] for k in ("loss_mae", "loss_cl", "loss_koleo")}
 
   return run

@@ -153,7 +153,12 @@ def _make_toy(config: ml_collections.ConfigDict) -> None:
     local_size=(64, 48),
     num_workers=0,
   )
-  config.objective.update(teacher_temp_steps=100)
+  # A sharper teacher: at the paper's temperature its targets stay uniform for
+  # thousands of steps. Groups of 8: one epoch of the eight sample photographs,
+  # so that KoLeo does not part two views of one photograph.
+  config.objective.update(
+    teacher_temp_start=0.02, teacher_temp=0.02, koleo_group_size=8
+  )
   config.optim.update(num_steps=220, warmup_steps=20, peak_lr=2e-3)
   config.checkpoint.update(every=50, keep_last=2, keep_every=1000)
   config.logging.update(every=5)

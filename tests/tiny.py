@@ -27,7 +27,10 @@ SIZE = (
   "model.bottleneck_dim=16",
   "model.scan=true",
   "model.layer_scale_init=0.5",
-  "objective.koleo_group_size=8",
+  # The paper's temperatures, not toy's sharper teacher.
+  "objective.teacher_temp_start=0.065",
+  "objective.teacher_temp=0.07",
+  "objective.teacher_temp_steps=100",
   "optim.warmup_steps=2",
   "logging.every=1",
 )
