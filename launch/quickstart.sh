@@ -46,9 +46,19 @@ phase "2/5 pretrain (toy)" \
 phase "3/5 export the teacher's encoder" \
   "$python" -m sapiens2_jax.export --checkpoint "$output" \
   --format transformers --output "$output/export"
-phase "4/5 compare with Hugging Face transformers" \
-  "$python" -m sapiens2_jax.verify_export --export "$output/export" \
-  --checkpoint "$output" --output "$output/report/export_check.json"
-phase "5/5 report" "$python" -m sapiens2_jax.report --workdir "$output"
+check=$output/report/export_check.json
+page=$output/report/index.html
+if [ "$check" -nt "$output/export/export.json" ]; then
+  phase "4/5 comparison with Hugging Face transformers is done" true
+else
+  phase "4/5 compare with Hugging Face transformers" \
+    "$python" -m sapiens2_jax.verify_export --export "$output/export" \
+    --checkpoint "$output" --output "$check"
+fi
+if [ "$page" -nt "$check" ]; then
+  phase "5/5 report is done" true
+else
+  phase "5/5 report" "$python" -m sapiens2_jax.report --workdir "$output"
+fi
 echo
-echo "[${SECONDS}s] done. Look at $output/report/index.html"
+echo "[${SECONDS}s] done. Look at $page"
