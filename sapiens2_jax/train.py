@@ -84,7 +84,10 @@ def start_from_weights(
     return state
   from sapiens2_jax.interop.load import load_pretrained
 
-  encoder, params = load_pretrained(config.model.init_from)
+  try:
+    encoder, params = load_pretrained(config.model.init_from)
+  except ValueError as error:
+    raise ValueError(f"model.init_from: {error}") from error
   if encoder.architecture.name != config.model.size:
     raise ValueError(
       f"model.init_from={config.model.init_from} holds a "

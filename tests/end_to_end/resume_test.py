@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 
+import chex
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -125,3 +126,21 @@ def test_data_workers_leave_the_run_as_it_is(setting):
   done = commands.run(commands.train_command(workdir, data, *options), env)
   assert done.returncode == 0, done.stdout + done.stderr
   assert_same_end(workdir, whole)
+
+
+def test_a_run_starts_from_the_encoder_of_another(setting):
+  root, data, env, whole = setting
+  workdir = root / "continued"
+  options = (
+    f"model.init_from={whole}",
+    "optim.num_steps=1",
+    "optim.peak_lr=0.0",
+    "optim.final_lr=0.0",
+  )
+  done = commands.run(commands.train_command(workdir, data, *options), env)
+  assert done.returncode == 0, done.stdout + done.stderr
+  _, given = checkpoints.load_part(str(whole), "carried", "teacher", "encoder")
+  for part in (("params", "encoder"), ("carried", "teacher", "encoder")):
+    _, found = checkpoints.load_part(str(workdir), *part)
+    # The average of two equal numbers may round in the last bit.
+    chex.assert_trees_all_close(found, given, rtol=1e-6, atol=0)
