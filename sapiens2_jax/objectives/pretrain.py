@@ -21,8 +21,8 @@ from ml_collections import ConfigDict
 
 from sapiens2_jax import errors
 from sapiens2_jax.architectures import get_architecture
-from sapiens2_jax.augment import images as image_ops
-from sapiens2_jax.augment import keys, masks
+from sapiens2_jax.augment import keys, masks, views
+from sapiens2_jax.augment.views import Batch
 from sapiens2_jax.models import patches as patch_lib
 from sapiens2_jax.models.decoder import Decoder
 from sapiens2_jax.models.encoder import Encoder
@@ -33,9 +33,6 @@ from sapiens2_jax.objectives.koleo import koleo_loss
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 RANK_SAMPLES = 256  # images that RankMe is measured on
-
-# What a batch holds: uint8 crops and the example each was cut from.
-Batch = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,28 +81,22 @@ class PretrainObjective:
 
   def global_patches(self, batch: Batch, rng: PRNGKeyArray) -> Array:
     """Flipped, normalised pixels of the global views, (b, v, n, p)."""
-    images = self._flip("global_crops", batch, rng)
-    patch_size = self.encoder.architecture.patch_size
-    return patch_lib.patchify(image_ops.normalize(images), patch_size)
+    return self._patchify(views.global_views(batch, rng))
 
   def local_patches(self, batch: Batch, rng: PRNGKeyArray) -> Array:
     """Flipped, augmented, normalised local views, (b, v, n, p)."""
-    images = self._flip("local_crops", batch, rng)
-    augment = functools.partial(
-      image_ops.standard_augmentation, **self.config.augment.to_dict()
-    )
-    image_keys = self._keys(batch, rng, keys.PHOTOMETRIC, images.shape[1])
-    images = jax.vmap(jax.vmap(augment))(image_keys, images)
-    patch_size = self.encoder.architecture.patch_size
-    return patch_lib.patchify(image_ops.normalize(images), patch_size)
+    settings = self.config.augment.to_dict()
+    return self._patchify(views.local_views(batch, rng, settings))
 
   def draw_masks(self, batch: Batch, rng: PRNGKeyArray) -> tuple[Array, Array]:
     """Visible and masked patches of each global view, (b, v, n | m)."""
-    views = batch["global_crops"].shape[1]
+    count = batch["global_crops"].shape[1]
     draw = functools.partial(
       masks.draw_mask, grid=self.grid, **self.config.masking.to_dict()
     )
-    mask_keys = self._keys(batch, rng, keys.MASK, views)
+    mask_keys = keys.example_keys(
+      rng, keys.MASK, batch["index"], batch["epoch"], count
+    )
     return jax.vmap(jax.vmap(draw))(mask_keys)
 
   def teach(
@@ -284,20 +275,8 @@ class PretrainObjective:
     change = config.teacher_temp - config.teacher_temp_start
     return config.teacher_temp_start + change * progress
 
-  def _keys(self, batch: Batch, rng, purpose: int, num_views: int) -> Array:
-    return keys.example_keys(
-      rng, purpose, batch["index"], batch["epoch"], num_views
-    )
-
-  def _flip(self, crops: str, batch: Batch, rng: PRNGKeyArray) -> Array:
-    # Global and local views draw different flips from one purpose.
-    views = [batch[n].shape[1] for n in ("global_crops", "local_crops")]
-    flip_keys = self._keys(batch, rng, keys.FLIP, sum(views))
-    start = 0 if crops == "global_crops" else views[0]
-    images = batch[crops].astype(jnp.float32) / 255
-    flip_keys = flip_keys[:, start : start + images.shape[1]]
-    flipped = jax.vmap(jax.vmap(jax.random.bernoulli))(flip_keys)
-    return jax.vmap(jax.vmap(image_ops.flip))(images, flipped)
+  def _patchify(self, seen: views.Views) -> Array:
+    return patch_lib.patchify(seen.images, self.encoder.architecture.patch_size)
 
 
 def _sinkhorn(logits: Array, center: Array, temperature: Array) -> Array:
