@@ -13,29 +13,39 @@ setup(
   packages=find_packages(include=["sapiens2_jax*", "data_pipelines*"]),
   install_requires=[
     "absl-py",
-    "array-record>=0.8; sys_platform == 'linux'",
+    "array-record>=0.8.6; sys_platform == 'linux'",
     "chex>=0.1.90",
     "einops>=0.8",
     "etils[epath]",
     "flax>=0.12",
+    "fsspec>=2026.7",
     "grain>=0.2.18",
+    "importlib_resources",  # tensorflow-datasets imports it, undeclared.
     "jax>=0.10",
     "jaxtyping>=0.3",
     "matplotlib>=3.9",
     "ml-collections>=1.1",
     "msgpack",
     "numpy>=2.0",
+    "opencv-python-headless>=4.10",
     "optax>=0.2.5",
     "orbax-checkpoint>=0.12",
     "pillow>=11",
     "safetensors>=0.5",
+    "simplejpeg>=1.8",
+    "tensorflow-datasets>=4.9.10",
     "tensorboardX>=2.6",
   ],
   extras_require={
+    # Images on gs://.
+    "gcs": ["gcsfs>=2026.9"],
     # Loads the exported checkpoint with Hugging Face transformers.
     "quickstart": EXPORT_CHECK,
     "test": EXPORT_CHECK
-    + ["beartype", "hypothesis", "pytest>=8", "ruff", "tensorboard"],
+    + [
+      *("beartype", "gcsfs", "hypothesis", "psutil", "pytest>=8", "ruff"),
+      "tensorboard",
+    ],
     "tpu": ["jax[tpu]"],
   },
 )

@@ -1,32 +1,43 @@
-r"""Packs folders of images into ArrayRecord shards with a manifest.
+r"""Packs folders and tars of images into ArrayRecord shards with a manifest.
 
-Run:  python -m data_pipelines.build_corpus --input DIR [--input DIR ...] \
-        --output DIR [--shard_size 1000] [--attribution attribution.json]
+Run:  python -m data_pipelines.build_corpus --input DIR_OR_TAR_OR_GLOB \
+        [--input ...] --output DIR [--shard_size 1000] [--workers N]
 
-Image bytes are stored exactly as found, in the order of their names. Each is
-decoded once; what cannot be is left out and listed in the manifest, and so are
-exact duplicates. The output directory appears when it is complete, or not at
-all. Exit code 2 with one line of explanation if it cannot be built.
+Image bytes are stored exactly as found, in the order of the inputs and, in a
+folder, of the names. Each is decoded once; what cannot be is left out and
+listed, and so are exact duplicates. A JSON file beside an image says what is
+known about it. docs/corpus.md describes all files.
+
+The output directory appears when it is complete, or not at all. Until then
+the work is kept beside it in `.NAME.building`: after Ctrl-C, a kill or an
+error the same command continues. Exit code 2 with one line of explanation if
+the corpus cannot be built, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 import os
-import pathlib
+import shutil
+import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from data_pipelines import corpus_writer, images, progress, records, sources
+from data_pipelines import (
+  building,
+  corpus_dedup,
+  corpus_listing,
+  corpus_scan,
+  corpus_writer,
+  records,
+  storage,
+  worker_pool,
+)
+from data_pipelines import manifest as manifests
 
 DEFAULT_SHARD_SIZE = 1000
-_NOTES = ("source", "licence", "attribution")
-
-# Record name -> {"source", "licence", "attribution"}, each optional.
-Notes = Mapping[str, Mapping[str, str]]
 
 
 def build_corpus(
@@ -34,74 +45,59 @@ def build_corpus(
   output: str | os.PathLike,
   *,
   shard_size: int = DEFAULT_SHARD_SIZE,
-  attribution: str | os.PathLike | None = None,
+  num_workers: int = 0,
 ) -> tuple[dict, bool]:
-  """Builds a corpus directory, or finds it complete.
+  """Builds a corpus directory, continues one, or finds it complete.
 
-  The same inputs are the same names, sizes and modification times, the same
-  attribution and the same shard size.
+  The result does not depend on the number of workers, nor on how often the
+  build was interrupted. Memory does not grow with the number of images.
 
   Args:
-    inputs: folders of images. With several, each record's name starts with
-      its folder's name.
-    output: directory to make.
+    inputs: folders of images, uncompressed tars, globs of tars; paths or
+      URLs. With several folders or tars, each record's name starts with the
+      name of its own.
+    output: directory to make, on a disk.
     shard_size: records a shard.
-    attribution: JSON file {record name: {"source", "licence", "attribution"}},
-      each entry optional.
+    num_workers: processes; 0 works in this one. They import the main module,
+      which must not start anything by that.
 
   Returns:
-    The manifest, and whether it was built now (False: found complete).
+    The manifest, and whether it was completed now (False: found complete,
+    from inputs of the same names, sizes and times of change).
 
   Raises:
-    ValueError: nothing usable in the inputs, a bad argument, or an output
-      that exists and was built from something else.
+    ValueError: nothing usable in the inputs, a bad argument, inputs that
+      changed in the middle, or an output that exists and was built from
+      something else.
+    OSError: something cannot be read or written, or a worker was ended; what
+      is done so far is kept, the same call continues.
   """
-  output = pathlib.Path(output)
   if shard_size < 1:
     raise ValueError(f"shard_size={shard_size} must be at least 1.")
-  files = _list_files(inputs)
-  notes = _read_notes(attribution, files) if attribution else {}
-  inputs_hash = _hash_inputs(files, notes, shard_size)
-  if (output / sources.MANIFEST_NAME).is_file():
-    manifest = sources.read_manifest(output)
-    if manifest["inputs_hash"] != inputs_hash:
-      raise ValueError(
-        f"{output}: holds a corpus built from other inputs, attribution or "
-        "shard_size; give another output, or remove this one first."
-      )
-    return manifest, False
-  with corpus_writer.atomic_directory(output) as directory:
-    manifest = corpus_writer.write_corpus(
-      read_images(files, notes),
-      directory,
-      shard_size=shard_size,
-      inputs_hash=inputs_hash,
+  workers = worker_pool.WorkerPool(num_workers)
+  if storage.is_remote(output):
+    raise ValueError(
+      f"{output}: the output must be on a disk; build it there, then copy it."
     )
+  units = corpus_listing.find_units(inputs)
+  if manifests.is_corpus(output):
+    return _find_complete(output, units, shard_size), False
+  arguments = {
+    "inputs": [corpus_listing.absolute(given) for given in inputs],
+    "shard_size": shard_size,
+    "version": records.VERSION,
+  }
+  with building.open_building(output, arguments) as root, workers:
+    units = corpus_listing.list_units(root, units, workers)
+    hashes = corpus_listing.read_hashes(root, units)
+    num_pieces = corpus_scan.scan_pieces(root, units, workers)
+    summary = corpus_dedup.find_duplicates(root, num_pieces, workers)
+    shards = corpus_writer.write_shards(
+      root, num_pieces, summary.num_kept, shard_size, workers
+    )
+    inputs_hash = _hash_inputs(units, hashes, shard_size)
+    manifest = corpus_writer.write_manifest(root, shards, summary, inputs_hash)
   return manifest, True
-
-
-def read_images(
-  files: Mapping[str, pathlib.Path], notes: Notes
-) -> Iterator[records.Record | corpus_writer.Rejected]:
-  """Reads and decodes each file once, showing progress.
-
-  Args:
-    files: record name -> file.
-    notes: what to say of some of them.
-
-  Yields:
-    For each file in order, its record, or why it cannot be used.
-  """
-  with progress.Progress("packing", len(files), "img") as shown:
-    for name, path in files.items():
-      try:
-        record = sources.read_record(path, name)
-        images.decode_image(record.image)
-      except images.ImageDecodeError as error:
-        yield corpus_writer.Rejected(name, error.reason, error.detail)
-      else:
-        yield dataclasses.replace(record, **notes.get(name, {}))
-      shown.advance()
 
 
 def summary(manifest: Mapping) -> str:
@@ -109,62 +105,34 @@ def summary(manifest: Mapping) -> str:
   return (
     f"{manifest['num_records']} images in {len(manifest['shards'])} shards, "
     f"{manifest['num_bytes'] / 1e6:.1f} MB, "
-    f"{len(manifest['rejected'])} rejected, "
-    f"{len(manifest['duplicates'])} duplicates"
+    f"{manifest['rejected']['count']} rejected, "
+    f"{manifest['duplicates']['count']} duplicates"
   )
 
 
-def _list_files(inputs: Sequence[str | os.PathLike]) -> dict[str, pathlib.Path]:
-  """Lists all inputs: record name -> file."""
-  files = {}
-  for directory in map(pathlib.Path, inputs):
-    folder = sources.FolderSource(directory)
-    if not len(folder):
-      raise ValueError(
-        f"{directory}: no images ({' '.join(sources.EXTENSIONS)}) below it."
-      )
-    prefix = f"{directory.resolve().name}/" if len(inputs) > 1 else ""
-    for index in range(len(folder)):
-      name = prefix + folder.name(index)
-      if name in files:
-        raise ValueError(
-          f"{directory}: another input already has the name {name}; inputs "
-          "need different directory names."
-        )
-      files[name] = folder.path(index)
-  return files
-
-
-def _read_notes(
-  path: str | os.PathLike, files: Mapping[str, pathlib.Path]
-) -> Notes:
-  try:
-    notes = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-  except (OSError, ValueError) as error:
-    raise ValueError(f"{path}: cannot be read: {error}") from error
-  if not isinstance(notes, dict):
-    raise ValueError(f"{path}: expected a JSON object of image names.")
-  for name, note in notes.items():
-    if name not in files:
-      raise ValueError(f"{path}: no input image has the name {name}.")
-    if not isinstance(note, dict) or not all(
-      key in _NOTES and isinstance(value, str) for key, value in note.items()
-    ):
-      raise ValueError(
-        f"{path}: {name}: expected texts for {', '.join(_NOTES)} only."
-      )
-  return notes
+def _find_complete(
+  output: str | os.PathLike,
+  units: Sequence[corpus_listing.Unit],
+  shard_size: int,
+) -> dict:
+  manifest = manifests.read_manifest(output)
+  hashes = map(corpus_listing.hash_unit, units)
+  if manifest["inputs_hash"] != _hash_inputs(units, hashes, shard_size):
+    raise ValueError(
+      f"{output}: holds a corpus built from other inputs or another "
+      "shard_size; give another output, or remove this one first."
+    )
+  # A kill between the last two steps leaves it.
+  shutil.rmtree(building.place(output), ignore_errors=True)
+  return manifest
 
 
 def _hash_inputs(
-  files: Mapping[str, pathlib.Path], notes: Notes, shard_size: int
+  units: Sequence[corpus_listing.Unit], hashes: Iterable[str], shard_size: int
 ) -> str:
-  digest = hashlib.sha256()
-  for name, path in files.items():
-    stat = path.stat()
-    digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-  rest = {"notes": notes, "shard_size": shard_size, "version": records.VERSION}
-  digest.update(json.dumps(rest, sort_keys=True).encode())
+  digest = hashlib.sha256(f"{records.VERSION} {shard_size}\n".encode())
+  for unit, unit_hash in zip(units, hashes):
+    digest.update(json.dumps([unit.prefix, unit_hash]).encode())
   return digest.hexdigest()
 
 
@@ -172,26 +140,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
   parser = argparse.ArgumentParser(
     prog="python -m data_pipelines.build_corpus",
-    description="Packs folders of images into ArrayRecord shards.",
+    description="Packs images into ArrayRecord shards.",
   )
   parser.add_argument(
-    "--input", action="append", required=True, help="a folder; repeatable"
+    "--input",
+    action="append",
+    required=True,
+    help="a folder, a tar or a glob of tars; repeatable",
   )
   parser.add_argument("--output", required=True, help="directory to make")
   parser.add_argument("--shard_size", type=int, default=DEFAULT_SHARD_SIZE)
   parser.add_argument(
-    "--attribution",
-    help="JSON: {name: {source, licence, attribution}}",
+    "--workers",
+    type=int,
+    default=os.cpu_count(),
+    help="processes; 0 works in this one",
   )
   given = parser.parse_args(arguments)
+  left = building.place(given.output)
+  kept = f"{left} is kept, the same command continues"
   try:
     manifest, is_new = build_corpus(
       given.input,
       given.output,
       shard_size=given.shard_size,
-      attribution=given.attribution,
+      num_workers=given.workers,
     )
-  except (ValueError, OSError) as error:
+  except KeyboardInterrupt:
+    print(f"build_corpus: stopped; {kept}", file=sys.stderr)
+    return 130
+  except OSError as error:
+    hint = f"; {kept}" if left.exists() else ""
+    print(f"build_corpus: {error}{hint}", file=sys.stderr)
+    return 2
+  except ValueError as error:
     print(f"build_corpus: {error}", file=sys.stderr)
     return 2
   state = "done" if is_new else "already complete"
@@ -200,4 +182,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+  # A polite kill is answered like Ctrl-C.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
   sys.exit(main())

@@ -1,160 +1,217 @@
-"""Writes records as ArrayRecord shards with a manifest, whole or not at all."""
+"""Third pass of a build, second half: shards, their indexes, the manifest."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import hashlib
-import json
 import os
 import pathlib
-import shutil
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 from array_record.python import array_record_module
 
-from data_pipelines import records, sources
+from data_pipelines import (
+  building,
+  corpus_dedup,
+  corpus_scan,
+  progress,
+  records,
+  worker_pool,
+)
+from data_pipelines import manifest as manifests
+from data_pipelines.sources import folder
 
 # One record a group makes random access cheap; image files do not compress.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
 
 
 @dataclasses.dataclass(frozen=True)
-class Rejected:
-  """An image file left out of a corpus, and why."""
+class Shard:
+  """Which images a shard is made of.
 
-  name: str
-  reason: str
-  detail: str = ""
+  Attributes:
+    number: of the shard.
+    num_shards: in the corpus.
+    piece: where its first record lies.
+    skip: kept images of that piece that belong to the shard before.
+    num_records: of the shard.
+  """
+
+  number: int
+  num_shards: int
+  piece: int
+  skip: int
+  num_records: int
 
 
-def write_corpus(
-  items: Iterable[records.Record | Rejected],
-  directory: pathlib.Path,
-  *,
-  shard_size: int,
-  inputs_hash: str,
-) -> dict:
-  """Writes shards and the manifest into an existing directory.
-
-  Of records with equal bytes the first is kept. Memory grows by about 200
-  bytes a record (the hashes seen so far).
+def plan_shards(
+  kept_counts: Iterable[int], num_kept: int, shard_size: int
+) -> Iterator[Shard]:
+  """Cuts the kept images into shards, all of one size but the last.
 
   Args:
-    items: records to write in this order, and rejected files to list.
-    directory: existing, without shards.
+    kept_counts: for each piece, how many of its images are kept.
+    num_kept: their sum.
+    shard_size: records a shard, at least 1.
+
+  Yields:
+    The shards, in order.
+  """
+  num_shards = -(-num_kept // shard_size)
+  before = number = 0  # Kept images of the pieces before; shards so far.
+  for piece, count in enumerate(kept_counts):
+    while number * shard_size < before + count:
+      start = number * shard_size
+      size = min(shard_size, num_kept - start)
+      yield Shard(number, num_shards, piece, start - before, size)
+      number += 1
+    before += count
+
+
+def write_shards(
+  root: pathlib.Path,
+  num_pieces: int,
+  num_kept: int,
+  shard_size: int,
+  workers: worker_pool.WorkerPool,
+) -> list[dict]:
+  """Writes all shards; those already written are left as they are.
+
+  Args:
+    root: the directory of the build, with duplicates found.
+    num_pieces: scanned.
+    num_kept: records to write.
     shard_size: records a shard.
-    inputs_hash: what the corpus was built from, for the manifest.
+    workers: to do the work.
 
   Returns:
-    The manifest.
+    The manifest's entries of the shards.
 
   Raises:
-    ValueError: not one record among the items.
+    ValueError: an image changed since it was scanned.
+    OSError: something cannot be read or written.
   """
-  rejected, duplicates, first_names = [], [], {}
-
-  def distinct() -> Iterator[records.Record]:
-    for item in items:
-      if isinstance(item, Rejected):
-        rejected.append(dataclasses.asdict(item))
-      elif item.content_hash in first_names:
-        same_as = first_names[item.content_hash]
-        duplicates.append({"name": item.name, "same_as": same_as})
-      else:
-        first_names[item.content_hash] = item.name
-        yield item
-
-  shards = _write_shards(distinct(), directory, shard_size)
-  if not shards:
-    examples = "; ".join(
-      f"{item['name']}: {item['reason']}" for item in rejected[:3]
+  with progress.Progress("packing", num_kept, "img") as shown:
+    counts = corpus_dedup.read_kept_counts(root, num_pieces)
+    missing = building.find_missing(
+      plan_shards(counts, num_kept, shard_size),
+      shown,
+      path=lambda shard: _entry_path(root, shard.number),
+      size=lambda shard: shard.num_records,
     )
-    raise ValueError(
-      f"none of {len(rejected)} files is a usable image ({examples})."
-    )
-  hashes = "".join(shard["sha256"] for shard in shards)
-  manifest = {
-    "format": sources.FORMAT_NAME,
-    "version": records.VERSION,
-    "num_records": sum(shard["num_records"] for shard in shards),
-    "num_bytes": sum(shard["num_bytes"] for shard in shards),
-    "content_hash": hashlib.sha256(hashes.encode()).hexdigest(),
-    "inputs_hash": inputs_hash,
-    "shards": shards,
-    "rejected": rejected,
-    "duplicates": duplicates,
+    for count in workers.map(functools.partial(write_shard, root), missing):
+      shown.advance(count)
+  return [
+    building.read_json(_entry_path(root, number))
+    for number in range(-(-num_kept // shard_size))
+  ]
+
+
+def write_shard(root: pathlib.Path, shard: Shard) -> int:
+  """Writes one shard and its index; returns the number of its records."""
+  corpus = root / building.CORPUS
+  suffix = f"{shard.number:05}-of-{shard.num_shards:05}"
+  file, index = f"shard-{suffix}.array_record", f"index-{suffix}.npz"
+  hashes, sizes = [], []
+  with building.whole_path(root, corpus / file) as path:
+    writer = array_record_module.ArrayRecordWriter(path, _WRITER_OPTIONS)
+    try:
+      for row in _kept_rows(root, shard):
+        record = _read_record(root, row)
+        writer.write(records.encode_record(record))
+        hashes.append(bytes.fromhex(record.content_hash))
+        sizes.append((record.height, record.width, len(record.image)))
+    finally:
+      writer.close()
+    sha256, num_bytes = hash_file(path), os.path.getsize(path)
+  sizes = np.array(sizes, np.int64)
+  with building.whole_path(root, corpus / index) as path:
+    with open(path, "wb") as opened:
+      np.savez(
+        opened,
+        content_hash=np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
+        height=sizes[:, 0].astype(np.int32),
+        width=sizes[:, 1].astype(np.int32),
+        num_bytes=sizes[:, 2],
+      )
+    index_sha256 = hash_file(path)
+  entry = {
+    "file": file,
+    "num_records": shard.num_records,
+    "num_bytes": num_bytes,
+    "sha256": sha256,
+    "index": index,
+    "index_sha256": index_sha256,
   }
-  write_json(directory / sources.MANIFEST_NAME, manifest)
+  building.write_json(root, _entry_path(root, shard.number), entry)
+  return shard.num_records
+
+
+def write_manifest(
+  root: pathlib.Path,
+  shards: list[dict],
+  summary: corpus_dedup.Summary,
+  inputs_hash: str,
+) -> dict:
+  """Writes the manifest; returns it."""
+  manifest = {
+    "format": manifests.FORMAT,
+    "version": records.VERSION,
+    "num_records": summary.num_kept,
+    "num_bytes": sum(shard["num_bytes"] for shard in shards),
+    "content_hash": manifests.hash_shards(shards),
+    "inputs_hash": inputs_hash,
+    "rejected": summary.rejected,
+    "duplicates": summary.duplicates,
+    "shards": shards,
+  }
+  manifest["manifest_hash"] = manifests.hash_manifest(manifest)
+  building.write_json(root, root / building.CORPUS / manifests.NAME, manifest)
   return manifest
 
 
-def write_json(path: pathlib.Path, value: object) -> None:
-  """Writes readable JSON that ends with a newline."""
-  text = json.dumps(value, indent=2, ensure_ascii=False)
-  path.write_text(text + "\n", encoding="utf-8")
+def hash_file(path: str | os.PathLike) -> str:
+  """SHA-256 of a file on a disk, lower-case hex; reads it in pieces."""
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextlib.contextmanager
-def atomic_directory(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives a directory to fill that takes its place only if all went well.
+def _kept_rows(root: pathlib.Path, shard: Shard) -> Iterator[dict]:
+  number, skip, left = shard.piece, shard.skip, shard.num_records
+  while left:
+    piece = corpus_scan.ScannedPiece(root, number)
+    rows = corpus_dedup.kept_rows(root, number, piece)[skip : skip + left]
+    for row in rows:
+      yield piece.read_row(int(row))
+    number, skip, left = number + 1, 0, left - len(rows)
 
-  Args:
-    path: the final place; must not exist, or be an empty directory.
 
-  Yields:
-    A new hidden directory beside it, removed again on any exception.
-
-  Raises:
-    ValueError: there is something at `path`.
-  """
-  if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-    raise ValueError(f"{path}: exists and is not empty; nothing was written.")
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-  partial.mkdir()
+def _read_record(root: pathlib.Path, row: dict) -> records.Record:
+  location = corpus_scan.Location(*row["location"])
   try:
-    yield partial
-    os.replace(partial, path)
-  except BaseException:  # Ctrl-C included: nothing half-written stays.
-    shutil.rmtree(partial, ignore_errors=True)
-    raise
-
-
-def _write_shards(
-  items: Iterator[records.Record], directory: pathlib.Path, shard_size: int
-) -> list[dict]:
-  """Writes all shards; their number goes into the names at the end."""
-  counts = []
-  writer = None
-  try:
-    for item in items:
-      if writer is None or counts[-1] == shard_size:
-        if writer is not None:
-          writer.close()
-        path = directory / f"{len(counts)}.partial"
-        writer = array_record_module.ArrayRecordWriter(
-          str(path), _WRITER_OPTIONS
-        )
-        counts.append(0)
-      writer.write(records.encode_record(item))
-      counts[-1] += 1
-  finally:
-    if writer is not None:
-      writer.close()
-  shards = []
-  for number, count in enumerate(counts):
-    file = f"shard-{number:05}-of-{len(counts):05}.array_record"
-    path = directory / file
-    os.replace(directory / f"{number}.partial", path)
-    with path.open("rb") as opened:
-      digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    shards.append(
-      {
-        "file": file,
-        "num_records": count,
-        "num_bytes": path.stat().st_size,
-        "sha256": digest,
-      }
+    image = corpus_scan.read_image(location)
+    problem = None
+    if records.hash_content(image) != row["content_hash"]:
+      problem = "it has other bytes"
+  except (corpus_scan.Rejected, ValueError) as error:
+    problem = str(error)
+  if problem:
+    raise ValueError(
+      f"{folder.show_path(location.path)}: {row['name']}: changed since it was "
+      f"scanned: {problem}; put the old file back, or remove {root} to begin "
+      "anew."
     )
-  return shards
+  return records.make_record(
+    image=image,
+    height=row["height"],
+    width=row["width"],
+    content_hash=row["content_hash"],
+    name=row["name"],
+    **row["notes"],
+  )
+
+
+def _entry_path(root: pathlib.Path, number: int) -> pathlib.Path:
+  return root / "shards" / f"{number:06}.json"

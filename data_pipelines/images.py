@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 # PIL warns above this many pixels, and refuses above twice as many.
@@ -12,16 +14,17 @@ DEFAULT_MAX_PIXELS = 89_478_485
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
-  2: Image.Transpose.FLIP_LEFT_RIGHT,
-  3: Image.Transpose.ROTATE_180,
-  4: Image.Transpose.FLIP_TOP_BOTTOM,
-  5: Image.Transpose.TRANSPOSE,
-  6: Image.Transpose.ROTATE_270,
-  7: Image.Transpose.TRANSVERSE,
-  8: Image.Transpose.ROTATE_90,
+  2: lambda pixels: cv2.flip(pixels, 1),
+  3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
+  4: lambda pixels: cv2.flip(pixels, 0),
+  5: cv2.transpose,
+  6: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE),
+  7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
+  8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
 _JPEG = ("JPEG", "MPO")  # MPO: a JPEG with more pictures behind the first.
+_DCT_SCALES = (8, 4, 2)  # In between, libjpeg-turbo has no fast code.
 # Only these decoders see a file; PIL's one for EPS would start a program.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
@@ -53,34 +56,19 @@ def image_size(data: bytes) -> tuple[int, int]:
   return _upright(image.size[::-1], orientation)
 
 
-def decode_rgb(
-  data: bytes,
-  *,
-  min_size: tuple[int, int] | None = None,
-  max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> np.ndarray:
-  """Decodes to an array; see `decode_image`.
-
-  Returns:
-    (h, w, 3) uint8 RGB, upright, read-only.
-  """
-  return np.asarray(
-    decode_image(data, min_size=min_size, max_pixels=max_pixels)
-  )
-
-
 def decode_image(
   data: bytes,
   *,
   min_size: tuple[int, int] | None = None,
   max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> Image.Image:
+) -> np.ndarray:
   """Decodes any image kind to upright RGB, as the photographer saw it.
 
   Transparency is laid over white, 16-bit grey is scaled (not clipped), CMYK
   goes through its embedded profile where that is usable, and of an animation
-  the first frame is taken. An EXIF block that a PNG carries after its pixels
-  is not looked at.
+  the first frame is taken. Profiles of RGB and grey images are not applied,
+  as in what loads images for the released models. An EXIF block that a PNG
+  carries after its pixels is not looked at.
 
   Args:
     data: the image file.
@@ -91,7 +79,7 @@ def decode_image(
       `DEFAULT_MAX_PIXELS` PIL warns, above twice that it refuses.
 
   Returns:
-    A PIL image of mode RGB.
+    (h, w, 3) uint8 RGB, may be read-only.
 
   Raises:
     ImageDecodeError: with the reason.
@@ -102,19 +90,53 @@ def decode_image(
     raise ImageDecodeError(
       "too many pixels", f"{height} x {width}, the limit is {max_pixels}"
     )
+  wanted = image.size[::-1]
+  if min_size is not None:
+    wanted = _upright(min_size, orientation)
+  pixels = _decode_jpeg(data, image, wanted)
+  if pixels is None:
+    pixels = _decode_with_pil(image, wanted)
+  if orientation in _UPRIGHT:
+    pixels = _UPRIGHT[orientation](pixels)
+  return pixels
+
+
+def _decode_jpeg(
+  data: bytes, image: Image.Image, min_size: tuple[int, int]
+) -> np.ndarray | None:
+  """The fast way; None if PIL has to look at it."""
+  if image.format not in _JPEG or image.mode != "RGB":
+    return None
+  width, height = image.size
+  scale = 1
+  for candidate in _DCT_SCALES:
+    if (
+      -(-height // candidate) >= min_size[0]
+      and -(-width // candidate) >= min_size[1]
+    ):
+      scale = candidate
+      break
   try:
-    if min_size is not None and image.format in _JPEG:
-      image.draft(None, _upright(min_size, orientation)[::-1])
+    return simplejpeg.decode_jpeg(
+      data, min_height=-(-height // scale), min_width=-(-width // scale)
+    )
+  except ValueError:  # Also for what PIL takes as harmless.
+    return None
+
+
+def _decode_with_pil(
+  image: Image.Image, min_size: tuple[int, int]
+) -> np.ndarray:
+  try:
+    if image.format in _JPEG:
+      image.draft(None, min_size[::-1])
     image.load()
-    image = _to_rgb(image)
+    return np.asarray(_to_rgb(image))
   except (ImageDecodeError, MemoryError):
     raise
   except Exception as error:  # PIL's decoders raise anything on bad bytes.
     reason = "truncated" if "truncated" in str(error) else "corrupt"
     raise ImageDecodeError(reason, str(error)) from error
-  if orientation in _UPRIGHT:
-    image = image.transpose(_UPRIGHT[orientation])
-  return image
 
 
 def _open(data: bytes) -> tuple[Image.Image, int]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
+import multiprocessing
+import os
+import threading
+import time
 
 import grain.python as grain
 import numpy as np
 from absl import flags
 
-from data_pipelines import crops, images, skips, sources
+from data_pipelines import crops, images, order, skips, sources
 
 Batch = dict[str, np.ndarray]
 
-_PURPOSE_ORDER = 2
+MAX_RESTARTS = 3  # Of the workers in a row, without a batch in between.
+_MAX_RECORDS = 2**31 - 1  # A batch holds record numbers as int32.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +39,10 @@ class LoaderConfig:
     prefetch: batches to hold ready in each process, at least `num_threads`.
     max_pixels: an image of more is skipped.
     max_attempts: images to try for one example before giving up.
+    read_attempts: reads of one record before its file counts as lost.
+    read_timeout: seconds for one read.
+    backoff: seconds before the second attempt of a read, or of starting
+      workers that died; doubles each time.
   """
 
   crops: crops.CropConfig
@@ -45,6 +55,9 @@ class LoaderConfig:
   prefetch: int = 2
   max_pixels: int = images.DEFAULT_MAX_PIXELS
   max_attempts: int = 16
+  read_attempts: int = 5
+  read_timeout: float = 60.0
+  backoff: float = 1.0
 
 
 def make_loader(
@@ -55,18 +68,16 @@ def make_loader(
   num_steps: int,
   process_index: int = 0,
   process_count: int = 1,
-) -> grain.DatasetIterator:
+) -> Loader:
   """Iterates over this process's part of each global batch.
 
-  Step s holds the positions s * B to (s + 1) * B - 1 of one endless sequence.
-  Position p belongs to epoch p // n; its record is a reshuffling of p % n,
-  another one in each epoch. Within a step, positions are laid out first by
-  microbatch, then by process, so neither the number of processes nor of
-  workers changes what a global batch holds, and a run continues from the
-  step number alone.
+  Step s holds the positions s * B to (s + 1) * B - 1 of the endless sequence
+  `order.Order`. Within a step, positions are laid out first by microbatch,
+  then by process, so neither the number of processes nor of workers changes
+  what a global batch holds, and a run continues from the step number alone.
 
   Args:
-    source: of n records.
+    source: what to read; a `Mixture` is drawn from by its weights.
     config: see there.
     start_step: the first step.
     num_steps: how many steps.
@@ -80,8 +91,10 @@ def make_loader(
       global_crops: (a, m, num_global, h, w, 3) uint8;
       local_crops: (a, m, num_local, h, w, 3) uint8;
       index: (a, m) int32, the record used;
-      epoch: (a, m) int32.
-    Reading it raises RuntimeError if an example found no usable image.
+      epoch: (a, m) int32, how often the record had been seen before.
+    Reading it raises ShardReadError for a file that stays unreadable,
+    WorkerDied if the workers keep dying, and NoUsableImage if an example found
+    none.
 
   Raises:
     ValueError: sizes that do not divide, an empty source, or a number out of
@@ -92,46 +105,117 @@ def make_loader(
     # Grain reads its own flags, and in a notebook nobody has parsed any.
     flags.FLAGS.mark_as_parsed()
   load = _StepLoader(source, config, process_index, process_count)
-  options = grain.ReadOptions(
-    num_threads=config.num_threads, prefetch_buffer_size=config.prefetch
-  )
-  steps = grain.MapDataset.range(start_step, start_step + num_steps)
-  dataset = steps.map(load).to_iter_dataset(options)
-  if config.num_workers:
-    dataset = dataset.mp_prefetch(
-      grain.MultiprocessingOptions(num_workers=config.num_workers)
-    )
-  return iter(dataset)
+  return Loader(load, config, start_step, start_step + num_steps)
 
 
-def make_order(
-  num_records: int, *, seed: int, shuffle: bool = True
-) -> grain.MapDataset:
-  """The endless sequence of records: order[position] -> record index.
+class NoUsableImage(RuntimeError):
+  """A record and all its stand-ins cannot be decoded."""
 
-  Each record comes exactly once in each epoch of `num_records` positions.
-  Nothing of size `num_records` is held in memory.
+
+class WorkerDied(RuntimeError):
+  """A data process ended without a word: killed, or out of memory."""
+
+
+class Loader:
+  """Iterates over (Batch, list of Skipped); starts dead workers again.
+
+  All its state is the number of the next step, so what a new set of workers
+  makes continues exactly where the dead ones were.
   """
-  order = grain.MapDataset.range(num_records)
-  if shuffle:
-    # Grain adds the epoch to the seed; hashing keeps seed 1, epoch 0 apart
-    # from seed 0, epoch 1.
-    hashed = np.random.SeedSequence([seed, _PURPOSE_ORDER]).generate_state(1)
-    order = order.shuffle(seed=int(hashed[0]))
-  return order.repeat()
+
+  def __init__(
+    self,
+    load: _StepLoader,
+    config: LoaderConfig,
+    start_step: int,
+    end_step: int,
+  ):
+    self._load = load
+    self._config = config
+    self._next_step = start_step
+    self._end_step = end_step
+    self._iterator = self._start()
+
+  def __iter__(self) -> Loader:
+    return self
+
+  def __next__(self) -> tuple[Batch, list[skips.Skipped]]:
+    pause = self._config.backoff
+    for _ in range(MAX_RESTARTS):
+      try:
+        return self._read()
+      except WorkerDied as error:
+        logging.warning("%s; starting again in %.3g s", error, pause)
+      self.close()
+      time.sleep(pause)
+      pause *= 2
+      self._iterator = self._start()
+    try:
+      return self._read()
+    except WorkerDied as error:
+      raise WorkerDied(f"{error}, {MAX_RESTARTS + 1} times in a row") from error
+
+  def close(self) -> None:
+    """Stops the workers; must be called if not all was read."""
+    self._iterator.close()
+
+  def _start(self) -> grain.DatasetIterator:
+    config = self._config
+    options = grain.ReadOptions(
+      num_threads=config.num_threads, prefetch_buffer_size=config.prefetch
+    )
+    steps = grain.MapDataset.range(self._next_step, self._end_step)
+    dataset = steps.map(self._load).to_iter_dataset(options)
+    if config.num_workers:
+      dataset = dataset.mp_prefetch(
+        grain.MultiprocessingOptions(num_workers=config.num_workers),
+        worker_init_fn=_end_with_parent,
+      )
+    return iter(dataset)
+
+  def _read(self) -> tuple[Batch, list[skips.Skipped]]:
+    try:
+      item = next(self._iterator)
+    except RuntimeError as error:
+      if "terminated unexpectedly" not in str(error):  # Grain's own words.
+        raise
+      raise WorkerDied(
+        f"step {self._next_step}: a data worker died ({error})"
+      ) from error
+    self._next_step += 1
+    return item
+
+
+def _end_with_parent(worker_index: int, worker_count: int) -> None:
+  """Ends this data worker when the main process was killed."""
+  del worker_index, worker_count
+  parent = multiprocessing.parent_process().pid
+
+  def watch() -> None:
+    while os.getppid() == parent:
+      time.sleep(1)
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
 
 
 class _StepLoader:
   """Makes one process's batch of a step; picklable, holds no state."""
 
   def __init__(self, source, config, process_index, process_count):
-    self._source = source
+    self._source = sources.RetryingSource(
+      source,
+      attempts=config.read_attempts,
+      timeout=config.read_timeout,
+      backoff=config.backoff,
+    )
     self._config = config
     self._process_index = process_index
     self._process_count = process_count
-    self._order = make_order(
-      len(source), seed=config.seed, shuffle=config.shuffle
-    )
+    parts = [len(source)], [1]
+    if isinstance(source, sources.Mixture):
+      parts = source.sizes, source.weights
+    self._order = order.Order(*parts, seed=config.seed, shuffle=config.shuffle)
 
   def __call__(self, step: int) -> tuple[Batch, list[skips.Skipped]]:
     config = self._config
@@ -152,11 +236,8 @@ class _StepLoader:
     skipped = []
     first = step * config.global_batch_size + self._process_index * share
     for place in np.ndindex(shape):
-      position = first + place[0] * micro + place[1]
-      epoch = position // len(self._source)
-      index, decoded, failed = self._decode_usable(
-        int(self._order[position]), epoch
-      )
+      wanted, epoch = self._order[first + place[0] * micro + place[1]]
+      index, decoded, failed = self._decode_usable(wanted, epoch)
       skipped += failed
       batch["index"][place] = index
       batch["epoch"][place] = epoch
@@ -172,22 +253,24 @@ class _StepLoader:
   def _decode_usable(self, wanted, epoch):
     """Decodes the wanted record, or the first of its stand-ins that can be."""
     failed = []
-    for index in _candidates(
-      wanted, len(self._source), self._config.max_attempts
-    ):
+    records = self._order.source_of(wanted)
+    for index in _candidates(wanted, records, self._config.max_attempts):
       try:
-        return index, self._decode(index, epoch), failed
+        record = self._source[index]
       except images.ImageDecodeError as error:
-        name = self._source.name(index)
-        failed.append(skips.Skipped(name, error.reason, error.detail))
-    raise RuntimeError(
+        failed.append(_skipped(self._source.name(index), error))
+        continue
+      try:
+        return index, self._decode(record, index, epoch), failed
+      except images.ImageDecodeError as error:
+        failed.append(_skipped(record.name, error))
+    raise NoUsableImage(
       f"record {wanted}: it and its stand-ins cannot be used: "
       + ", ".join(f"{item.name} ({item.reason})" for item in failed)
     )
 
-  def _decode(self, index, epoch):
+  def _decode(self, record, index, epoch):
     """Decodes once for all views, no larger than they need."""
-    record = self._source[index]
     size = (record.height, record.width)
     views = self._config.crops
     boxes = crops.draw_boxes(
@@ -201,18 +284,23 @@ class _StepLoader:
     return image, size, boxes
 
 
-def _candidates(wanted: int, num_records: int, max_attempts: int) -> list[int]:
-  """The record and its stand-ins, all different and far from one another.
+def _skipped(name: str, error: images.ImageDecodeError) -> skips.Skipped:
+  return skips.Skipped(name, error.reason, error.detail)
 
-  Far (steps of the golden section), because neighbours in a corpus tend to be
-  broken together.
+
+def _candidates(wanted: int, records: range, max_attempts: int) -> list[int]:
+  """The record and its stand-ins of the same source, all different.
+
+  Far from one another (steps of the golden section), because neighbours in a
+  corpus tend to be broken together.
   """
-  stride = max(1, round(0.618 * num_records))
-  while math.gcd(stride, num_records) > 1:
+  size = len(records)
+  stride = max(1, round(0.618 * size))
+  while math.gcd(stride, size) > 1:
     stride += 1
   return [
-    (wanted + attempt * stride) % num_records
-    for attempt in range(min(max_attempts, num_records))
+    records[(wanted - records.start + attempt * stride) % size]
+    for attempt in range(min(max_attempts, size))
   ]
 
 
@@ -220,6 +308,10 @@ def _check(source, config, start_step, num_steps, process_index, process_count):
   """Raises ValueError unless every number can be used as it is."""
   if not len(source):
     raise ValueError("source: it has no records.")
+  if len(source) > _MAX_RECORDS:
+    raise ValueError(
+      f"source: {len(source)} records, at most {_MAX_RECORDS} can be numbered."
+    )
   batch, accumulation = config.global_batch_size, config.accumulation_steps
   for name, value, least in (
     ("global_batch_size", batch, 1),

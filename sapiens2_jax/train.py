@@ -13,7 +13,8 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
-from data_pipelines.loader import make_loader
+from data_pipelines.loader import NoUsableImage, WorkerDied
+from data_pipelines.prefetch import LoaderStalled
 from data_pipelines.skips import TooManySkipped
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
@@ -28,6 +29,15 @@ from sapiens2_jax.training.step import jit_train_step
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")
 _PREFIX = "--config."
+# What ends a run with one line and exit code 1.
+_FATAL = (
+  loop.NonFiniteError,
+  TooManySkipped,
+  NoUsableImage,
+  WorkerDied,
+  LoaderStalled,
+  sources.ShardReadError,
+)
 
 
 def load_config(overrides: list[str]) -> ConfigDict:
@@ -160,13 +170,12 @@ def main(overrides: list[str]) -> int:
     announce_results(workdir)
     return 0
 
-  loader = make_loader(
+  loader = data.make_prefetcher(
+    config,
     source,
-    data.loader_config(config),
+    mesh,
     start_step=next_example // config.data.global_batch_size,
     num_steps=num_steps - start,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
   )
   try:
     _, is_done = loop.train(
@@ -175,12 +184,13 @@ def main(overrides: list[str]) -> int:
       loader,
       config=config,
       workdir=workdir,
-      mesh=mesh,
       first_example=next_example,
       checkpointer=checkpointer,
     )
-  except (loop.NonFiniteError, TooManySkipped, sources.ShardReadError) as error:
+  except _FATAL as error:
     command.fail(str(error), code=1)
+  finally:
+    loader.close()
   if is_done:
     announce_results(workdir)
   return 0

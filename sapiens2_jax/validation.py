@@ -26,6 +26,8 @@ _MINIMUM = {
   "data.num_local": 1,
   "data.num_workers": 0,
   "data.prefetch": 1,
+  "data.device_prefetch": 1,
+  "data.read_attempts": 1,
   "data.max_pixels": 1,
   "objective.w_mae": 0,
   "objective.w_cl": 0,
@@ -43,6 +45,8 @@ _MINIMUM = {
   "logging.every": 1,
 }
 _POSITIVE = (
+  "data.read_timeout",
+  "data.batch_timeout",
   "objective.student_temp",
   "objective.teacher_temp_start",
   "objective.teacher_temp",

@@ -7,9 +7,8 @@ import pathlib
 
 import jax
 import numpy as np
-from PIL import Image
 
-from data_pipelines import sources
+from data_pipelines import crops, sources
 from data_pipelines.images import ImageDecodeError, decode_image
 from sapiens2_jax.augment.images import IMAGENET_MEAN, IMAGENET_STD
 from sapiens2_jax.interop import directories, exports, parity
@@ -56,8 +55,9 @@ def photographs(path: str, size: tuple[int, int]) -> np.ndarray | None:
       continue
     except sources.ShardReadError as error:
       raise ValueError(str(error)) from error
-    image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, np.float32) / 255
+    whole = np.array([0, 0, *image.shape[:2]])
+    view = crops.cut(image, whole, image.shape[:2], size)
+    pixels = view.astype(np.float32) / 255
     found.append((pixels - IMAGENET_MEAN) / IMAGENET_STD)
   return np.stack(found).astype(np.float32) if found else None
 

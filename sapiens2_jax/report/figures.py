@@ -61,7 +61,8 @@ def draw_components(
   for photograph, colors in zip(shown, found.whole):
     height, width = photograph.size
     size = (max(1, round(width * HEIGHT / height)), HEIGHT)
-    photo = photograph.image.resize(size, Image.Resampling.LANCZOS)
+    photo = Image.fromarray(photograph.image)
+    photo = photo.resize(size, Image.Resampling.LANCZOS)
     painted = stretch(to_image(colors, colors.shape[0]), size)
     groups.append([Tile(photo), Tile(painted)])
   return grid(pack(groups, WIDTH), group=2)

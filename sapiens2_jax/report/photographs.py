@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from data_pipelines import crops, images
 from data_pipelines.sources import ImageSource
@@ -22,7 +21,7 @@ class Photograph:
   """
 
   index: int
-  image: Image.Image
+  image: UInt8[np.ndarray, "h w 3"]
   size: tuple[int, int]
   name: str
   source: str = ""

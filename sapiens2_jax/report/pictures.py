@@ -21,17 +21,19 @@ LINE = 1.5  # height of a line, in font sizes
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-  """A picture with a label above and a frame.
+  """A picture with a label above, a frame, and lines of text below.
 
   Attributes:
     image: RGB.
     label: above the picture; None takes no room, "" an empty line.
     frame: colour of a frame inside the picture's edge, or None.
+    below: lines under the picture.
   """
 
   image: Image.Image
   label: str | None = None
   frame: tuple[int, int, int] | None = None
+  below: tuple[str, ...] = ()
 
 
 @functools.cache
@@ -73,14 +75,19 @@ def shorten(text: str, width: float, size: int) -> str:
 
 
 def grid(
-  rows: list[list[Tile]], *, group: int = 0, font_size: int = FONT_SIZE
+  rows: list[list[Tile]],
+  *,
+  group: int = 0,
+  font_size: int = FONT_SIZE,
+  color: tuple[int, int, int, int] = GRAY,
 ) -> Image.Image:
   """Draws rows of tiles, RGBA, each row as high as its highest tile.
 
   Args:
     rows: of tiles, from left to right.
     group: after each so many tiles of a row, a wider gap; 0 for none.
-    font_size: of the labels, in pixels.
+    font_size: of all text, in pixels.
+    color: of all text.
   """
   line = round(LINE * font_size)
 
@@ -96,7 +103,7 @@ def grid(
     has_label = any(tile.label is not None for tile in row)
     height += (GAP if tops else 0) + (line if has_label else 0)
     tops.append(height)
-    height += max(tile.image.height for tile in row)
+    height += max(tile.image.height + line * len(tile.below) for tile in row)
   canvas = Image.new("RGBA", (max(widths), height), (0, 0, 0, 0))
   draw = ImageDraw.Draw(canvas)
   for top, row in zip(tops, rows):
@@ -108,11 +115,13 @@ def grid(
       if tile.frame is not None:
         edge = (box[0], box[1], box[2] - 1, box[3] - 1)
         draw.rectangle(edge, outline=(*tile.frame, 255), width=5)
-      if tile.label:
+      texts = [(tile.label or "", top)]
+      texts += [(s, box[3] + i * line) for i, s in enumerate(tile.below, 1)]
+      for text, bottom in texts:
         draw.text(
-          (left, top - line / 2),
-          shorten(tile.label, tile.image.width, font_size),
-          fill=GRAY,
+          (left, bottom - line / 2),
+          shorten(text, tile.image.width, font_size),
+          fill=color,
           font=_font(font_size),
           anchor="lm",
         )

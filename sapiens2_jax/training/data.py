@@ -1,9 +1,25 @@
-"""What the loader needs of a config."""
+"""From a config to batches on the mesh."""
 
+from typing import NamedTuple
+
+import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.crops import CropConfig
-from data_pipelines.loader import LoaderConfig
+from data_pipelines.loader import Batch, LoaderConfig, make_loader
+from data_pipelines.prefetch import Prefetcher
+from data_pipelines.skips import Skipped
+from data_pipelines.sources import ImageSource
+from sapiens2_jax.parallel import mesh as mesh_lib
+
+
+class Loaded(NamedTuple):
+  """One step's batch: on the host, on the mesh, and what was left out."""
+
+  host: Batch
+  batch: dict[str, jax.Array]
+  skipped: list[Skipped]
 
 
 def crop_config(config: ConfigDict) -> CropConfig:
@@ -30,4 +46,50 @@ def loader_config(config: ConfigDict) -> LoaderConfig:
     num_workers=data.num_workers,
     prefetch=data.prefetch,
     max_pixels=data.max_pixels,
+    read_attempts=data.read_attempts,
+    read_timeout=data.read_timeout,
+  )
+
+
+def make_prefetcher(
+  config: ConfigDict,
+  source: ImageSource,
+  mesh: Mesh,
+  *,
+  start_step: int,
+  num_steps: int,
+) -> Prefetcher:
+  """Loads this process's part of each step and places it on the mesh, ahead.
+
+  Args:
+    config: the experiment.
+    source: of the images.
+    mesh: of the run.
+    start_step: number of the first batch.
+    num_steps: how many.
+
+  Returns:
+    An iterator of `Loaded`; call its `close()`.
+  """
+  sharding = mesh_lib.batch_sharding(mesh)
+
+  def place(item: tuple[Batch, list[Skipped]]) -> Loaded:
+    host, skipped = item
+    batch = {
+      name: jax.make_array_from_process_local_data(sharding, array)
+      for name, array in host.items()
+    }
+    return Loaded(host, batch, skipped)
+
+  loader = make_loader(
+    source,
+    loader_config(config),
+    start_step=start_step,
+    num_steps=num_steps,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  data = config.data
+  return Prefetcher(
+    loader, place, depth=data.device_prefetch, timeout=data.batch_timeout
   )

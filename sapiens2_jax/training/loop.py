@@ -5,22 +5,22 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from data_pipelines.prefetch import Prefetcher
 from data_pipelines.progress import format_seconds
 from data_pipelines.skips import SkipMonitor
-from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.training import flops
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.state import TrainState
 from sapiens2_jax.training.writers import Writers
 
 NONFINITE_FILE = "nonfinite_batch.npz"
+_POLL_SECONDS = 1.0
 
 
 class NonFiniteError(RuntimeError):
@@ -61,6 +61,13 @@ def format_line(step: int, num_steps: int, metrics: dict, speed: dict) -> str:
   )
 
 
+def skipped_file() -> str:
+  """Where this process lists images that it could not use."""
+  if jax.process_count() == 1:
+    return "skipped.jsonl"
+  return f"skipped-{jax.process_index()}.jsonl"
+
+
 class _StopSignal:
   """Remembers SIGTERM until the loop looks."""
 
@@ -87,11 +94,10 @@ def _save_replay(workdir: str, batches: dict) -> str:
 def train(
   state: TrainState,
   step_fn: Callable,
-  loader: Iterator,
+  loader: Prefetcher,
   *,
   config: ConfigDict,
   workdir: str,
-  mesh: Mesh,
   first_example: int,
   checkpointer: Checkpointer,
 ) -> tuple[TrainState, bool]:
@@ -100,10 +106,9 @@ def train(
   Args:
     state: where to start, on its devices; donated.
     step_fn: jitted (state, batches) -> (state, metrics).
-    loader: yields (host batches, skipped images) from `first_example` on.
+    loader: yields `data.Loaded` from `first_example` on.
     config: the experiment.
     workdir: for metrics, skipped images and a batch to replay.
-    mesh: of the run.
     first_example: global index of the first example of the loader.
     checkpointer: saves at its interval.
 
@@ -119,10 +124,9 @@ def train(
   num_steps, every = config.optim.num_steps, config.logging.every
   batch_size = config.data.global_batch_size
   useful_flops = flops.pretrain_flops(config)
-  sharding = mesh_lib.batch_sharding(mesh)
   writers = Writers(workdir, start)
   skips = SkipMonitor(
-    os.path.join(workdir, "skipped.jsonl"),
+    os.path.join(workdir, skipped_file()),
     max_skipped_share=config.data.max_skipped_share,
     start_step=start,
   )
@@ -163,16 +167,14 @@ def train(
   try:
     while step < num_steps and not stop.received:
       waiting = time.perf_counter()
-      host_batch, skipped = next(loader)
+      loaded = loader.poll(_POLL_SECONDS)
       clock.waited += time.perf_counter() - waiting
-      skips.update(step, host_batch["index"].size, skipped)
-      recent.append((step, host_batch))
-      batch = jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(sharding, x),
-        host_batch,
-      )
+      if loaded is None:  # Look for SIGTERM.
+        continue
+      skips.update(step, loaded.host["index"].size, loaded.skipped)
+      recent.append((step, loaded.host))
       with jax.transfer_guard("disallow"):
-        state, metrics = step_fn(state, batch)
+        state, metrics = step_fn(state, loaded.batch)
       clock.steps += 1
       if pending is not None:
         read(*pending)

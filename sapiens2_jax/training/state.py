@@ -37,8 +37,13 @@ class TrainState:
   nonfinite_total: Array
 
 
+def run_key(seed: int) -> PRNGKeyArray:
+  """The key of a run, from which the objective draws."""
+  return jax.random.split(jax.random.key(seed))[1]
+
+
 def _init_boxed(rng: PRNGKeyArray, objective, tx) -> TrainState:
-  init_rng, run_rng = jax.random.split(rng)
+  init_rng, run_rng = jax.random.split(rng)  # As in `run_key`.
   params = objective.init(init_rng)
   zero = jnp.zeros((), jnp.int32)
   return TrainState(

@@ -45,7 +45,7 @@ def test_every_exif_orientation_comes_out_upright(encode, kind, orientation):
   options |= {"lossless": True} if kind == "WEBP" else {}
   data = encode(stored, kind, exif=exif, **options)
   assert images.image_size(data) == (40, 60)
-  difference = images.decode_rgb(data).astype(int) - upright
+  difference = images.decode_image(data).astype(int) - upright
   # JPEG rings for a few levels at the borders of the quarters.
   assert np.abs(difference).mean() < 2
 
@@ -53,7 +53,7 @@ def test_every_exif_orientation_comes_out_upright(encode, kind, orientation):
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"\0" * 30, b"II*\0"])
 def test_a_broken_exif_block_does_not_spoil_the_image(encode, exif):
   data = encode(Image.fromarray(_quarters()), "JPEG", exif=exif)
-  assert images.decode_rgb(data).shape == (40, 60, 3)
+  assert images.decode_image(data).shape == (40, 60, 3)
   assert images.image_size(data) == (40, 60)
 
 
@@ -76,7 +76,7 @@ def test_cmyk_jpeg_has_right_colours_also_with_a_useless_profile(
   options = {"icc_profile": profile} if profile else {}
   image = Image.new("CMYK", (24, 16), cmyk)
   data = encode(image, "JPEG", quality=100, **options)
-  pixels = images.decode_rgb(data)
+  pixels = images.decode_image(data)
   assert pixels.shape == (16, 24, 3)
   assert np.abs(pixels.astype(int) - expected).max() <= 3  # JPEG rounding.
 
@@ -111,7 +111,7 @@ def test_cmyk_goes_through_its_embedded_profile(encode):
   for cmyk, lightness in (((0, 0, 0, 0), 255), ((255, 0, 0, 0), 119)):
     image = Image.new("CMYK", (24, 16), cmyk)
     data = encode(image, "JPEG", quality=100, icc_profile=profile)
-    pixels = images.decode_rgb(data).astype(int)
+    pixels = images.decode_image(data).astype(int)
     # L = 50 is sRGB grey 119; without the profile, cyan ink would be (0, 255,
     # 255). 8-bit Lab tables are exact to about two levels.
     assert np.abs(pixels - lightness).max() <= 4
@@ -121,19 +121,19 @@ def test_16_bit_grey_is_scaled_and_not_clipped(encode):
   levels = np.linspace(0, 65535, 48, dtype=np.uint16).reshape(6, 8)
   expected = np.rint(levels / 257).astype(np.uint8)
   for kind in ("PNG", "TIFF"):
-    pixels = images.decode_rgb(encode(Image.fromarray(levels), kind))
+    pixels = images.decode_image(encode(Image.fromarray(levels), kind))
     np.testing.assert_array_equal(pixels, np.stack([expected] * 3, -1))
 
 
 def test_32_bit_integers_are_refused(encode):
   levels = np.full((6, 8), 70000, np.int32)
   with pytest.raises(images.ImageDecodeError, match="unsupported pixel format"):
-    images.decode_rgb(encode(Image.fromarray(levels), "TIFF"))
+    images.decode_image(encode(Image.fromarray(levels), "TIFF"))
 
 
 def test_floating_point_pixels_are_refused(encode):
   with pytest.raises(images.ImageDecodeError, match="unsupported pixel format"):
-    images.decode_rgb(encode(Image.new("F", (8, 6)), "TIFF"))
+    images.decode_image(encode(Image.new("F", (8, 6)), "TIFF"))
 
 
 def _palette_image():
@@ -160,7 +160,7 @@ def _palette_image():
 def test_every_mode_becomes_right_rgb_over_white(
   encode, image, options, left, right
 ):
-  pixels = images.decode_rgb(encode(image, "PNG", **options))
+  pixels = images.decode_image(encode(image, "PNG", **options))
   assert pixels.shape == (8, 12, 3) and pixels.dtype == np.uint8
   expected = np.empty_like(pixels)
   expected[:, :6], expected[:, 6:] = left, right
@@ -175,7 +175,7 @@ def test_of_an_animation_the_first_frame_is_taken(encode, kind):
   )
   options = {"lossless": True} if kind == "WEBP" else {}
   data = encode(first, kind, save_all=True, append_images=[second], **options)
-  assert (images.decode_rgb(data) == RED).all()
+  assert (images.decode_image(data) == RED).all()
 
 
 def test_a_two_picture_jpeg_gives_its_first_picture_dct_scaled(
@@ -187,7 +187,7 @@ def test_a_two_picture_jpeg_gives_its_first_picture_dct_scaled(
     save_all=True,
     append_images=[smooth_photo(30, 20, 1)],
   )
-  assert images.decode_rgb(data, min_size=(100, 100)).shape == (100, 160, 3)
+  assert images.decode_image(data, min_size=(100, 100)).shape == (100, 160, 3)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
@@ -210,7 +210,7 @@ def test_a_jpeg_is_decoded_no_larger_than_needed(
   exif = Image.Exif()
   exif[0x0112] = orientation
   data = encode(Image.fromarray(stored), "JPEG", exif=exif, quality=95)
-  pixels = images.decode_rgb(data, min_size=min_size)
+  pixels = images.decode_image(data, min_size=min_size)
   assert pixels.shape == (480 // factor, 640 // factor, 3)
   reference = upright.resize(pixels.shape[1::-1], Image.BOX)
   # Both average blocks of pixels; JPEG's own loss is about one level.
@@ -219,7 +219,7 @@ def test_a_jpeg_is_decoded_no_larger_than_needed(
 
 def test_min_size_leaves_other_formats_alone(encode, smooth_photo):
   data = encode(smooth_photo(48, 64), "PNG")
-  assert images.decode_rgb(data, min_size=(4, 4)).shape == (48, 64, 3)
+  assert images.decode_image(data, min_size=(4, 4)).shape == (48, 64, 3)
 
 
 def _png_header(height, width):
@@ -236,28 +236,28 @@ def _png_header(height, width):
 @pytest.mark.parametrize("side", [9_000, 10_000, 16_384, 2**31 - 1])
 def test_a_decompression_bomb_is_refused_from_its_header(side):
   with pytest.raises(images.ImageDecodeError) as caught:
-    images.decode_rgb(_png_header(side, side), max_pixels=80_000_000)
+    images.decode_image(_png_header(side, side), max_pixels=80_000_000)
   assert caught.value.reason == "too many pixels"
 
 
 def test_the_pixel_limit_is_inclusive(encode):
   data = encode(Image.new("RGB", (12, 8)))
-  assert images.decode_rgb(data, max_pixels=96).shape == (8, 12, 3)
+  assert images.decode_image(data, max_pixels=96).shape == (8, 12, 3)
   with pytest.raises(images.ImageDecodeError, match="8 x 12, the limit is 95"):
-    images.decode_rgb(data, max_pixels=95)
+    images.decode_image(data, max_pixels=95)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF"])
 def test_a_truncated_file_is_refused(encode, smooth_photo, kind):
   data = encode(smooth_photo(120, 160), kind)
   with pytest.raises(images.ImageDecodeError):
-    images.decode_rgb(data[: len(data) // 2])
+    images.decode_image(data[: len(data) // 2])
 
 
 def test_a_truncated_jpeg_is_called_so(encode, smooth_photo):
   data = encode(smooth_photo(120, 160), "JPEG")
   with pytest.raises(images.ImageDecodeError) as caught:
-    images.decode_rgb(data[: len(data) // 2])
+    images.decode_image(data[: len(data) // 2])
   assert caught.value.reason == "truncated"
 
 
@@ -271,7 +271,7 @@ def test_a_truncated_jpeg_is_called_so(encode, smooth_photo):
   ],
 )
 def test_what_is_no_image_says_why(data, reason):
-  for read in (images.image_size, images.decode_rgb):
+  for read in (images.image_size, images.decode_image):
     with pytest.raises(images.ImageDecodeError) as caught:
       read(data)
     assert caught.value.reason == reason
@@ -287,7 +287,7 @@ def test_flipped_bytes_never_raise_anything_else(encode, smooth_photo):
       places = generator.integers(0, min(len(data), 400), 4)
       broken[places] = generator.integers(0, 256, 4)
       try:
-        pixels = images.decode_rgb(broken.tobytes(), max_pixels=10**6)
+        pixels = images.decode_image(broken.tobytes(), max_pixels=10**6)
       except images.ImageDecodeError:
         continue
       assert pixels.ndim == 3 and pixels.shape[2] == 3

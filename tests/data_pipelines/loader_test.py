@@ -70,8 +70,8 @@ def test_crops_are_cut_from_their_record(source, batches):
   ):
     for view, box in zip(batch[name][1, 2], group):
       expected = crops.cut(photo, box, size, view_size).astype(int)
-      # The loader may decode the JPEG at half size or less.
-      assert np.abs(view - expected).mean() < 4
+      # The loader may decode at half size or less, and rounds boxes there.
+      assert np.abs(view - expected).mean() < 8
 
 
 def test_each_epoch_has_each_record_once_in_another_order(batches):
@@ -87,23 +87,6 @@ def test_without_shuffle_records_come_in_order(source):
   config = dataclasses.replace(CONFIG, shuffle=False)
   order = np.concatenate([b["index"].ravel() for b, _ in _read(source, config)])
   np.testing.assert_array_equal(order, np.arange(40) % 7)
-
-
-def test_seeds_give_unrelated_orders():
-  orders = [
-    [int(order[position]) for position in range(3000)]
-    for order in (loader.make_order(1000, seed=seed) for seed in range(2))
-  ]
-  # Grain alone would make epoch 1 of seed 0 epoch 0 of seed 1.
-  assert orders[0][1000:2000] != orders[1][:1000]
-  assert np.mean(np.equal(*orders)) < 0.01
-
-
-def test_order_takes_a_billion_records_and_late_epochs():
-  order = loader.make_order(10**9, seed=5)
-  ahead = [int(order[position]) for position in range(10**12, 10**12 + 500)]
-  assert len(set(ahead)) == 500 and max(ahead) < 10**9
-  assert np.std(ahead) > 2e8  # Uniform: 2.9e8.
 
 
 def test_one_record_fills_any_batch(photo_folder):
@@ -219,8 +202,10 @@ def test_when_no_stand_in_helps_all_are_named(photo_folder, source, workers):
 
 def test_candidates_are_all_different_and_spread_out():
   for num_records in (1, 2, 6, 7, 100, 10**9):
-    tried = loader._candidates(num_records - 1, num_records, 16)
-    assert tried[0] == num_records - 1
+    records = range(50, 50 + num_records)
+    tried = loader._candidates(records[-1], records, 16)
+    assert tried[0] == records[-1]
+    assert all(record in records for record in tried)
     assert len(set(tried)) == len(tried) == min(16, num_records)
     if num_records >= 100:
       assert np.diff(sorted(tried)).min() > num_records / 100

@@ -34,3 +34,11 @@ def test_nothing_done_yet_has_no_eta(capsys):
   with progress.Progress("packing", 4, "img"):
     pass
   assert capsys.readouterr().err == "packing 0/4  0.0 img/s  eta -\n"
+
+
+def test_an_unknown_total_has_no_eta(capsys, monkeypatch):
+  clock = iter([0.0, 1.0, 2.0, 2.0])
+  monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+  with progress.Progress("listing", None, "img") as shown:
+    shown.advance(500)
+  assert capsys.readouterr().err == "listing 500  250.0 img/s  eta -\n"

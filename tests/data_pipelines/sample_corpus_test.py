@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from data_pipelines import sample_corpus, sources
+from data_pipelines import sample_corpus, sources, verify_corpus
 
 WHEEL = sample_corpus.Package(
   "wheelie==1.0",
@@ -64,15 +64,16 @@ def test_photographs_are_packed_with_their_credits(tmp_path, fetch, capsys):
   assert source[0].attribution == "Ann https://example.org/1"
   assert source[1].source == "source==2.0, source-2.0/two%2C.jpg"
   files = sorted(path.name for path in (output / "photographs").iterdir())
-  assert files == ["one.png", "two.jpg"]
+  assert files == ["one.json", "one.png", "two.jpg", "two.json"]
   assert (output / "photographs" / "two.jpg").read_bytes() == source[1].image
-  notes = json.loads((output / "attribution.json").read_text())
-  assert notes["two.jpg"]["licence"] == "MIT"
+  note = json.loads((output / "photographs" / "two.json").read_text())
+  assert note["licence"] == source[1].licence == "MIT"
   credits = (output / "ATTRIBUTION.md").read_text()
   assert credits in capsys.readouterr().out
   for text in ("Ann https://example.org/1", "CC0", "Bob", "source==2.0"):
     assert text in credits
   assert [path.name for path in tmp_path.iterdir()] == ["samples"]
+  assert not list(verify_corpus.verify_corpus(output))
 
 
 def test_again_it_is_complete_and_fetches_nothing(tmp_path, fetch):

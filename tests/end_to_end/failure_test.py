@@ -1,6 +1,7 @@
 """What a user sees when a run cannot go on."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -94,6 +95,25 @@ def test_too_many_bad_files_stop_the_run(setting):
   )
   assert done.returncode == 1
   assert "max_skipped_share" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_never_answers_ends_the_run_with_its_name(setting, workers):
+  root, env = setting
+  data = commands.write_images(root / f"stalled{workers}")
+  os.mkfifo(data / "pipe.jpg")  # Nobody writes into it: reading it hangs.
+  options = (
+    f"data.num_workers={workers}",
+    "data.read_attempts=2",
+    "data.read_timeout=0.5",
+  )
+  workdir = root / f"stalled_run{workers}"
+  done = commands.run(commands.train_command(workdir, data, *options), env)
+  assert done.returncode == 1
+  lines = [line for line in done.stderr.splitlines() if "given up" in line]
+  assert "pipe.jpg: record 6: no answer within 0.5 s" in lines[0]
+  assert "given up after 2 attempts" in lines[0]
   assert "Traceback" not in done.stderr
 
 

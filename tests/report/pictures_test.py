@@ -62,7 +62,5 @@ def test_center_box_is_the_largest_of_its_aspect():
 def test_center_is_cut_without_distortion():
   pixels = np.zeros((40, 80, 3), np.uint8)
   pixels[:, 25:55] = 200
-  photograph = photographs.Photograph(
-    0, Image.fromarray(pixels), (40, 80), "name"
-  )
+  photograph = photographs.Photograph(0, pixels, (40, 80), "name")
   assert np.all(photographs.cut_center(photograph, (40, 30)) == 200)

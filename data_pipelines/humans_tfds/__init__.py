@@ -1,0 +1,18 @@
+"""The corpus as a TensorFlow Datasets (TFDS) dataset; needs no TensorFlow.
+
+Build:  python -m data_pipelines.humans_tfds --corpus DIR --data_dir DIR
+        (with TensorFlow installed also
+        tfds build data_pipelines/humans_tfds --manual_dir CORPUS)
+Read:   import tensorflow_datasets as tfds
+        from data_pipelines import humans_tfds  # Registers "humans".
+        tfds.data_source("humans", split="train", data_dir=DIR)
+List:   tfds.list_builders(with_community_datasets=False)
+
+Images decode to upright RGB; decoders={"image": tfds.decode.SkipDecoding()}
+gives the files' bytes, exactly as they were found.
+"""
+
+from data_pipelines.humans_tfds.features import UprightImage
+from data_pipelines.humans_tfds.humans_tfds_dataset_builder import Humans
+
+__all__ = ["Humans", "UprightImage"]

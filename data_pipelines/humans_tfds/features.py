@@ -1,0 +1,133 @@
+"""Records as TFDS examples, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_pipelines import images, records
+
+
+class UprightImage(tfds.features.Image):
+  """An image file that decodes to (h, w, 3) uint8 RGB, upright.
+
+  TFDS's own feature leaves an image lying on its side where its EXIF block
+  says so, and gives transparent and CMYK images four channels.
+  """
+
+  def encode_example(self, image: bytes) -> bytes:
+    """Keeps the file as it is."""
+    return image
+
+  def decode_example_np(self, example: bytes) -> np.ndarray:
+    """Decodes any kind that a corpus may hold.
+
+    Raises:
+      ImageDecodeError: with the reason.
+    """
+    return images.decode_image(example)
+
+
+def make_features() -> tfds.features.FeaturesDict:
+  """The fields of a record, as TFDS features."""
+  return tfds.features.FeaturesDict(
+    {
+      "image": UprightImage(doc="The image file exactly as found."),
+      "height": tfds.features.Scalar(np.int32, doc="Pixels, upright."),
+      "width": tfds.features.Scalar(np.int32, doc="Pixels, upright."),
+      "content_hash": tfds.features.Text(doc="SHA-256 of the image file, hex."),
+      "name": tfds.features.Text(doc="A label, usually a relative path."),
+      "source": tfds.features.Text(doc="Where it is from; empty: unknown."),
+      "licence": tfds.features.Text(doc="As the source states it."),
+      "attribution": tfds.features.Text(doc="The credit line to print."),
+      "person_boxes": tfds.features.Sequence(
+        tfds.features.BBoxFeature(),
+        doc="ymin, xmin, ymax, xmax of each person, as fractions of the "
+        "upright height and width, cut at the image's edges.",
+      ),
+      "scores": tfds.features.Sequence(
+        {"name": tfds.features.Text(), "value": np.float32},
+        doc="What curation measured.",
+      ),
+    }
+  )
+
+
+def to_example(record: records.Record) -> dict[str, object]:
+  """Makes an example for `make_features` of a record.
+
+  Raises:
+    ValueError: a box of negative size; the message names the record.
+  """
+  for box in record.person_boxes:
+    if min(box[2:]) < 0:
+      raise ValueError(f"{record.name}: person_boxes: negative size: {box}.")
+  return {
+    "image": record.image,
+    "height": record.height,
+    "width": record.width,
+    "content_hash": record.content_hash,
+    "name": record.name,
+    "source": record.source,
+    "licence": record.licence,
+    "attribution": record.attribution,
+    "person_boxes": [
+      _to_bbox(box, record.height, record.width) for box in record.person_boxes
+    ],
+    "scores": [
+      {"name": name, "value": score} for name, score in record.scores.items()
+    ],
+  }
+
+
+def to_record(example: Mapping[str, object]) -> records.Record:
+  """Makes a record of an example, its image not decoded.
+
+  Boxes and scores come back with the precision of float32.
+  """
+  texts = ("content_hash", "name", "source", "licence", "attribution")
+  scores = example["scores"]
+  return records.Record(
+    image=example["image"],
+    height=int(example["height"]),
+    width=int(example["width"]),
+    person_boxes=tuple(
+      _from_bbox(box.tolist(), example["height"], example["width"])
+      for box in example["person_boxes"]
+    ),
+    scores={
+      name.decode("utf-8"): float(score)
+      for name, score in zip(scores["name"], scores["value"])
+    },
+    **{name: example[name].decode("utf-8") for name in texts},
+  )
+
+
+def _to_bbox(
+  box: tuple[float, float, float, float], height: int, width: int
+) -> tfds.features.BBox:
+  top, left, box_height, box_width = box
+  return tfds.features.BBox(
+    ymin=_fraction(top, height),
+    xmin=_fraction(left, width),
+    ymax=_fraction(top + box_height, height),
+    xmax=_fraction(left + box_width, width),
+  )
+
+
+def _fraction(position: float, size: int) -> float:
+  return min(max(position / size, 0.0), 1.0)
+
+
+def _from_bbox(
+  box: list[float], height: int, width: int
+) -> tuple[float, float, float, float]:
+  ymin, xmin, ymax, xmax = box
+  return (
+    ymin * height,
+    xmin * width,
+    (ymax - ymin) * height,
+    (xmax - xmin) * width,
+  )

@@ -1,0 +1,182 @@
+"""Corpora of ArrayRecord shards, on a disk or on gs://."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import os
+import threading
+from collections.abc import Sequence
+
+from array_record.python import array_record_data_source
+
+from data_pipelines import manifest as manifests
+from data_pipelines import records, storage
+from data_pipelines.sources import base
+
+MAX_OPEN_SHARDS = 64  # Each data process keeps at most so many open.
+# Read from a shard's end when it is opened; holds the places of about 1000
+# records, the default of build_corpus. Of more, it reads the rest as well.
+_FOOTER = "128K"
+
+
+class ShardReader:
+  """Reads records by number from many shards, few of them open at a time.
+
+  Safe to use from several threads; a copy for another process opens its own
+  files. While a thread reads from an open shard no other one uses that: a
+  read that hangs stops no other, nor a second attempt at the same record.
+  """
+
+  def __init__(self, paths: Sequence[str], counts: Sequence[int]):
+    """Opens nothing yet.
+
+    Args:
+      paths: the shards, in order, on a disk or on gs://.
+      counts: how many records each holds.
+
+    Raises:
+      ValueError: a URL of another scheme.
+    """
+    for path in paths:
+      if storage.is_remote(path) and not path.startswith("gs://"):
+        raise ValueError(
+          f"{path}: ArrayRecord shards can be read from a disk or gs:// only."
+        )
+    self._paths = list(paths)
+    self._ends = list(itertools.accumulate(counts))
+    self._start()
+
+  def _start(self) -> None:
+    self._lock = threading.Lock()
+    self._idle = []  # (shard, open reader), last used last.
+    self._num_busy = 0
+
+  def __len__(self) -> int:
+    return self._ends[-1] if self._ends else 0
+
+  def __getitem__(self, index: int) -> bytes:
+    """Reads one record.
+
+    Raises:
+      ShardReadError: naming the shard.
+      IndexError: no such record.
+    """
+    shard, position = self._find(index)
+    reader = self._take(shard)
+    try:
+      if reader is None:
+        reader = self._open(shard)
+      record = reader[position]
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+      reader = None  # A new attempt opens the file anew.
+      raise base.ShardReadError(
+        f"record {index}: cannot read {self._paths[shard]}: {error}"
+      ) from error
+    finally:
+      self._give_back(shard, reader)
+    return record
+
+  def location(self, index: int) -> str:
+    """The shard that holds a record."""
+    return self._paths[self._find(index)[0]]
+
+  def _find(self, index: int) -> tuple[int, int]:
+    base.check_index(index, len(self))
+    shard = bisect.bisect_right(self._ends, index)
+    return shard, index - (self._ends[shard - 1] if shard else 0)
+
+  def _open(self, shard: int) -> array_record_data_source.ArrayRecordDataSource:
+    start = self._ends[shard - 1] if shard else 0
+    # The [from:to] form: else it opens the file once more to count.
+    return array_record_data_source.ArrayRecordDataSource(
+      f"{self._paths[shard]}[0:{self._ends[shard] - start}]",
+      {"footer_prefetch_bytes": _FOOTER},
+    )
+
+  def _take(self, shard: int):
+    """An open reader of a shard that is now ours, or None."""
+    with self._lock:
+      self._num_busy += 1
+      places = (i for i, (held, _) in enumerate(self._idle) if held == shard)
+      place = next(places, None)
+      reader = None if place is None else self._idle.pop(place)[1]
+      excess = self._pop_excess()
+    del excess  # Closes them, outside the lock.
+    return reader
+
+  def _give_back(self, shard: int, reader) -> None:
+    with self._lock:
+      self._num_busy -= 1
+      if reader is not None:
+        self._idle.append((shard, reader))
+      excess = self._pop_excess()
+    del excess
+
+  def _pop_excess(self) -> list:
+    """Takes out what was not used for longest."""
+    most = max(0, MAX_OPEN_SHARDS - self._num_busy)
+    count = max(0, len(self._idle) - most)
+    excess, self._idle[:count] = self._idle[:count], []
+    return excess
+
+  def __getstate__(self) -> dict:
+    return {"_paths": self._paths, "_ends": self._ends}
+
+  def __setstate__(self, state: dict) -> None:
+    self.__dict__.update(state)
+    self._start()
+
+
+class ArrayRecordSource:
+  """A corpus written by `data_pipelines.build_corpus`.
+
+  The manifest gives shard names and counts, so a shard is first opened when
+  one of its records is asked for.
+
+  Raises:
+    ValueError: the manifest is unreadable, of another format or too new.
+    ShardReadError: a shard is missing or its size is not the manifest's.
+  """
+
+  def __init__(self, directory: str | os.PathLike):
+    shards = manifests.read_manifest(directory)["shards"]
+    _check_sizes(directory, shards)
+    self._reader = ShardReader(
+      [storage.join(directory, shard["file"]) for shard in shards],
+      [shard["num_records"] for shard in shards],
+    )
+
+  def __len__(self) -> int:
+    return len(self._reader)
+
+  def __getitem__(self, index: int) -> records.Record:
+    data = self._reader[index]
+    try:
+      return records.decode_record(data)
+    except ValueError as error:
+      raise base.ShardReadError(
+        f"record {index}: {self.location(index)}: {error}"
+      ) from error
+
+  def name(self, index: int) -> str:
+    """The record's own name."""
+    return self[index].name
+
+  def location(self, index: int) -> str:
+    """The shard that holds a record."""
+    return self._reader.location(index)
+
+
+def _check_sizes(directory: str | os.PathLike, shards: Sequence[dict]) -> None:
+  """Compares all shards with what one listing of the directory says."""
+  sizes = storage.list_sizes(directory)
+  for shard in shards:
+    path = storage.join(directory, shard["file"])
+    if shard["file"] not in sizes:
+      raise base.ShardReadError(f"{path}: No such file.")
+    if sizes[shard["file"]] != shard["num_bytes"]:
+      raise base.ShardReadError(
+        f"{path}: {sizes[shard['file']]} bytes, the manifest says "
+        f"{shard['num_bytes']}."
+      )

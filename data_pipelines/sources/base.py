@@ -1,0 +1,59 @@
+"""What a collection of images must offer to be trained on."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from data_pipelines import images, records
+
+
+class ShardReadError(RuntimeError):
+  """A file of a source that is missing, damaged or cannot be read."""
+
+
+class ImageSource(Protocol):
+  """A numbered collection of images.
+
+  Must be picklable: each data worker gets its own copy, and files are opened
+  there, on first use. Reading must be safe from several threads.
+  """
+
+  def __len__(self) -> int:
+    """The number of records."""
+
+  def __getitem__(self, index: int) -> records.Record:
+    """Reads one record, 0 <= index < len.
+
+    Raises:
+      ImageDecodeError: this one image is unusable; others may be fine.
+      ShardReadError: the file that holds it cannot be read.
+      IndexError: no such index.
+    """
+
+  def name(self, index: int) -> str:
+    """Names a record in messages, also when it cannot be read."""
+
+  def location(self, index: int) -> str:
+    """The file that holds a record."""
+
+
+def check_index(index: int, length: int) -> None:
+  """Raises IndexError unless 0 <= index < length."""
+  if not 0 <= index < length:
+    raise IndexError(f"index={index} is not in [0, {length}).")
+
+
+def make_image_record(image: bytes, name: str) -> records.Record:
+  """Makes a record of an image file, with nothing known beside it.
+
+  Raises:
+    ImageDecodeError: its header is not an image's.
+  """
+  height, width = images.image_size(image)
+  return records.Record(
+    image=image,
+    height=height,
+    width=width,
+    content_hash=records.hash_content(image),
+    name=name,
+  )

@@ -1,0 +1,89 @@
+"""From the text of a config to a source."""
+
+from __future__ import annotations
+
+import fractions
+import os
+
+from data_pipelines import manifest, storage, tars
+from data_pipelines.sources import array_record, base, folder, mixture, tar
+
+_TFDS_FILE = "dataset_info.json"
+
+
+def open_source(places: str | os.PathLike) -> mixture.Mixture:
+  """Opens one place, or a weighted mixture of several.
+
+  Args:
+    places: "PLACE", "PLACE;PLACE" (each image equally often) or
+      "PLACE,WEIGHT;PLACE,WEIGHT". A place is, on a disk or in a bucket, a
+      corpus of `build_corpus`, a prepared TFDS directory (split "train"), a
+      tar or a glob of tars, or a folder of images.
+
+  Raises:
+    ValueError: no such place, nothing usable in it, or a weight for some
+      places only; the message names the place.
+    ShardReadError: a file of a source is missing or has a wrong size.
+  """
+  parts = [
+    _split_weight(part) for part in os.fspath(places).split(";") if part.strip()
+  ]
+  if not parts:
+    raise ValueError(f"{places!r} names no place.")
+  weights = [weight for _, weight in parts if weight is not None]
+  if weights and len(weights) != len(parts):
+    missing = next(place for place, weight in parts if weight is None)
+    raise ValueError(
+      f"{missing}: other places have weights, this has none; expected "
+      '"PLACE,WEIGHT;PLACE,WEIGHT".'
+    )
+  opened = [_open_place(place) for place, _ in parts]
+  return mixture.Mixture(opened, weights or None)
+
+
+def _split_weight(part: str) -> tuple[str, fractions.Fraction | None]:
+  place, comma, weight = part.strip().rpartition(",")
+  if not comma:
+    return weight, None
+  try:
+    return place.strip(), fractions.Fraction(weight.strip())
+  except (ValueError, ZeroDivisionError):
+    return part.strip(), None
+
+
+def _open_place(place: str) -> base.ImageSource:
+  try:
+    return _open_existing(place)
+  except OSError as error:
+    raise ValueError(f"{place}: cannot be looked at: {error}") from error
+
+
+def _open_existing(place: str) -> base.ImageSource:
+  if any(sign in place for sign in "*?[") and not storage.exists(place):
+    paths = [path for path in storage.expand(place) if path.endswith(".tar")]
+    if not paths:
+      raise ValueError(f"{place}: matches no file that ends in .tar.")
+    return _with_images(tar.TarSource(paths), place)
+  if place.endswith(".tar"):
+    return _with_images(tar.TarSource([place]), place)
+  if manifest.is_corpus(place):
+    return array_record.ArrayRecordSource(place)
+  if storage.exists(storage.join(place, _TFDS_FILE)):
+    from data_pipelines.sources import tfds  # Imports for seconds.
+
+    return tfds.TfdsSource(place)
+  if not storage.is_directory(place):
+    raise ValueError(
+      f"{place}: no such directory; expected a corpus with a "
+      f"{manifest.NAME}, a TFDS directory, a .tar or a folder of images."
+    )
+  return _with_images(folder.FolderSource(place), place)
+
+
+def _with_images(source: base.ImageSource, place: str) -> base.ImageSource:
+  if not len(source):
+    raise ValueError(
+      f"{place}: holds no images ({' '.join(tars.IMAGE_EXTENSIONS)}), and is "
+      f"no corpus (no {manifest.NAME})."
+    )
+  return source

@@ -1,0 +1,188 @@
+"""The preview draws what the objective computes, not something like it."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from PIL import Image
+
+from data_pipelines import crops, preview, preview_page
+from data_pipelines.loader import make_loader
+from sapiens2_jax import train
+from sapiens2_jax.augment import images as image_ops
+from sapiens2_jax.augment.photometric import Photometric
+from sapiens2_jax.config import ConfigError
+from sapiens2_jax.models.patches import unpatchify
+from sapiens2_jax.objectives.pretrain import build_pretrain
+from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.report import pictures
+from sapiens2_jax.training import data, optimizer
+from sapiens2_jax.training import state as state_lib
+from tests import tiny
+
+STEP, COUNT = 3, 3
+PATCH = 16
+
+
+@pytest.fixture
+def overrides(photo_folder):
+  # Microbatches of 8, of which 3 are shown: the loader makes 4.
+  return [
+    *tiny.SIZE,
+    "model.size=tiny",
+    "seed=5",
+    f"data.path={photo_folder}",
+    "data.accumulation_steps=2",
+  ]
+
+
+@pytest.fixture
+def flag_values(tmp_path):
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()
+  with flagsaver.flagsaver(
+    config="experiments/pretrain.py:size=toy",
+    output=str(tmp_path / "page.png"),
+    step=STEP,
+    examples=COUNT,
+  ):
+    yield
+
+
+def run_state_key(config, objective):
+  """The key in the state that a run starts with."""
+  tx = optimizer.make_optimizer(config.optim)
+  mesh = mesh_lib.make_mesh(config.mesh)
+  abstract = state_lib.abstract_state(config.seed, objective, tx, mesh)
+  state = state_lib.init_state(config.seed, objective, tx, abstract)
+  return jax.random.wrap_key_data(jax.device_get(state.rng))
+
+
+def pixels(patches, size):
+  """Patches as the objective makes them, as pixels in [0, 1]."""
+  grid = size[0] // PATCH, size[1] // PATCH
+  images = unpatchify(patches, grid, PATCH)
+  return np.clip(image_ops.denormalize(images), 0, 1)
+
+
+def holds(page: np.ndarray, tile: np.ndarray) -> bool:
+  """Whether the page shows the tile somewhere, pixel for pixel."""
+  height, width = tile.shape[:2]
+  for top, left in np.argwhere(np.all(page == tile[0, 0], axis=-1)):
+    window = page[top : top + height, left : left + width]
+    if window.shape == tile.shape and np.array_equal(window, tile):
+      return True
+  return False
+
+
+def test_page_shows_what_the_objective_computes(
+  overrides, flag_values, tmp_path, monkeypatch
+):
+  drawn = []
+
+  def draw_page(examples, title):
+    drawn.extend(examples)
+    return preview_page.draw_page(examples, title)
+
+  monkeypatch.setattr(preview, "draw_page", draw_page)
+  assert preview.main(overrides) == 0
+
+  config = train.load_config(overrides)
+  objective, source = build_pretrain(config), train.open_source(config)
+  loader = make_loader(
+    source, data.loader_config(config), start_step=STEP, num_steps=1
+  )
+  (batch, _), settings = next(loader), data.crop_config(config)
+  batch = {name: leaf[0] for name, leaf in batch.items()}
+  rng = run_state_key(config, objective)
+  local, whole, (_, masked) = (
+    jax.jit(function)(batch, rng)
+    for function in (
+      objective.local_patches,
+      objective.global_patches,
+      objective.draw_masks,
+    )
+  )
+  local = pixels(local, config.data.local_size)
+  whole = pixels(whole, config.data.image_size)
+  assert len(drawn) == COUNT
+  for i, example in enumerate(drawn):
+    # Compiled for another number of examples: rounded elsewhere.
+    np.testing.assert_allclose(example.local_views, local[i], atol=2e-6)
+    np.testing.assert_allclose(example.global_views, whole[i], atol=1e-6)
+    np.testing.assert_array_equal(example.local_crops, batch["local_crops"][i])
+    for hidden, ids in zip(example.hidden, masked[i]):
+      np.testing.assert_array_equal(np.flatnonzero(hidden), ids)
+    place = example.index, example.epoch
+    assert place == (batch["index"][i], batch["epoch"][i])
+    record = source[example.index]
+    assert (example.name, example.size) == (
+      record.name,
+      (record.height, record.width),
+    )
+    for crop, box in zip(example.local_crops, example.boxes[1]):
+      cut = crops.cut(example.original, box, example.size, settings.local_size)
+      # The page decodes the image at a size of its own.
+      assert np.abs(cut.astype(int) - crop).mean() < 8
+
+  with Image.open(tmp_path / "page.png") as page:
+    assert page.mode == "RGB"
+    page = np.asarray(page)
+  to_tile = functools.partial(pictures.to_image, height=256)
+  assert holds(page, np.asarray(to_tile(drawn[0].local_views[2])))
+  assert holds(page, np.asarray(to_tile(drawn[-1].local_crops[0])))
+  assert not list(tmp_path.glob("*.partial"))
+
+
+def test_hidden_patches_are_gray():
+  view = np.ones((4, 6, 3))
+  hidden = np.array([[True, False, False], [False, False, True]])
+  masked = preview_page.hide(view, hidden)
+  np.testing.assert_allclose(masked[:2, :2], 128 / 255)
+  np.testing.assert_allclose(masked[2:, 4:], 128 / 255)
+  assert np.sum(masked == 1) == 4 * 4 * 3
+
+
+def test_text_says_only_what_was_applied():
+  drawn = Photometric(1.123, 0.8, 1.1, 0.05, True, False, 1.5, True, False)
+  assert preview_page.describe_photometric(drawn) == (
+    "colour, blur 1.50 px, not solarized",
+    "brightness ×1.12, contrast ×0.80",
+    "saturation ×1.10, hue +18°",
+  )
+  plain = drawn._replace(is_jittered=False, is_blurred=False, is_gray=True)
+  assert preview_page.describe_photometric(plain) == (
+    "gray, no blur, not solarized",
+    "no colour jitter",
+  )
+  box = np.array([1.4, 2.6, 30.0, 20.0])
+  assert preview_page.describe_box(box, True) == (
+    "top 1, left 3, 30 × 20 px",
+    "flipped",
+  )
+
+
+@pytest.mark.parametrize(
+  ("output", "message"),
+  [("missing/page.png", "no such directory: .*missing"), ("", "a directory")],
+)
+def test_an_output_that_cannot_be_written_is_refused(
+  overrides, flag_values, tmp_path, output, message
+):
+  with flagsaver.flagsaver(output=str(tmp_path / output)):
+    with pytest.raises(ValueError, match=message):
+      preview.main(overrides)
+
+
+def test_mistakes_in_the_config_are_those_of_training(overrides, flag_values):
+  with pytest.raises(ConfigError, match="did you mean data.local_size"):
+    preview.main([*overrides, "data.locl_size=(48, 16)"])
+
+
+def test_no_more_examples_than_a_microbatch(overrides, flag_values):
+  with flagsaver.flagsaver(examples=9):
+    with pytest.raises(ValueError, match="examples=9 .* the 8 of a microbatch"):
+      preview.main(overrides)
