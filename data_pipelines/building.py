@@ -31,7 +31,7 @@ class InputError(ValueError):
 def place(output: str | os.PathLike) -> pathlib.Path:
   """Where an output directory is built: hidden, beside it."""
   path = pathlib.Path(os.path.abspath(output))
-  return path.with_name(f".{path.name}.building")
+  return path.parent / f".{path.name}.building"
 
 
 def check_free(output: pathlib.Path) -> None:
@@ -133,7 +133,7 @@ def whole_file(root: pathlib.Path, path: pathlib.Path) -> Iterator[BinaryIO]:
 
 def write_json(root: pathlib.Path, path: pathlib.Path, value: object) -> None:
   """Writes readable JSON, whole or not at all."""
-  text = json.dumps(value, indent=2, ensure_ascii=False)
+  text = json.dumps(value, indent=2)  # ASCII: paths may be no UTF-8.
   with whole_file(root, path) as file:
     file.write(text.encode() + b"\n")
 

@@ -38,6 +38,10 @@ class Location:
   size: int | None = None
 
 
+class ChangedError(ValueError):
+  """An image that is not what it was before."""
+
+
 class Rejected(Exception):
   """An image that is left out.
 
@@ -66,7 +70,7 @@ def scan_pieces(
     The number of pieces.
 
   Raises:
-    ValueError: an image is not where it was when it was listed.
+    ChangedError: an image is not what it was when it was listed.
     OSError: something cannot be read.
   """
   pieces = total = 0
@@ -98,7 +102,7 @@ def scan_piece(root: pathlib.Path, piece: corpus_listing.Piece) -> int:
   ):
     warnings.simplefilter("ignore")  # PIL's, of files that are odd.
     for number, line in enumerate(lines):
-      row = _scan_image(piece, *json.loads(line))
+      row = _scan_image(root, piece, *json.loads(line))
       if "content_hash" in row:
         usable.append(number)
         hashes.append(bytes.fromhex(row["content_hash"]))
@@ -144,25 +148,33 @@ def read_image(location: Location) -> bytes:
 
   Raises:
     Rejected: it is there, and never can be read.
-    ValueError: it is not there any more, or shorter.
+    ChangedError: it is not there any more, or shorter.
     OSError: it cannot be read now.
   """
   path = location.path
   if not storage.is_remote(path) and not os.path.isfile(path):
     if os.path.lexists(path):
       raise Rejected("cannot be read", "no file behind this name")
-    raise ValueError("there is no such file any more")
+    raise ChangedError("there is no such file any more")
   try:
-    if location.size is None:
-      return storage.read_bytes(path)
-    data = storage.read_range(path, location.start, location.size)
+    data = _read(location)
   except FileNotFoundError as error:
-    raise ValueError("there is no such file any more") from error
+    raise ChangedError("there is no such file any more") from error
   except PermissionError as error:
     raise Rejected("cannot be read", "no permission") from error
-  if len(data) != location.size:
-    raise ValueError(f"{len(data)} bytes, listed were {location.size}")
+  if location.size not in (None, len(data)):
+    raise ChangedError(f"{len(data)} bytes, listed were {location.size}")
   return data
+
+
+def explain_change(
+  root: pathlib.Path, location: Location, name: str, problem: object
+) -> ChangedError:
+  """Makes the error that says which image changed, and what to do."""
+  return ChangedError(
+    f"{folder.show_path(location.path)}: {name}: changed in the middle of the "
+    f"build: {problem}; put the old file back, or remove {root} to begin anew."
+  )
 
 
 def read_notes(location: Location) -> dict:
@@ -176,10 +188,7 @@ def read_notes(location: Location) -> dict:
     OSError: it cannot be read now.
   """
   try:
-    if location.size is None:
-      data = storage.read_bytes(location.path)
-    else:
-      data = storage.read_range(location.path, location.start, location.size)
+    data = _read(location)
   except FileNotFoundError:
     return {}
   except (IsADirectoryError, PermissionError) as error:
@@ -198,6 +207,18 @@ def read_notes(location: Location) -> dict:
   return notes
 
 
+def _read(location: Location) -> bytes:
+  try:
+    if location.size is None:
+      return storage.read_bytes(location.path)
+    return storage.read_range(location.path, location.start, location.size)
+  except (FileNotFoundError, IsADirectoryError, PermissionError):
+    raise
+  except OSError as error:
+    problem = error.strerror or error
+    raise OSError(f"{folder.show_path(location.path)}: {problem}") from error
+
+
 def _check_notes(notes: dict) -> None:
   """Raises unless a record with them can be written."""
   record = records.make_record(
@@ -207,35 +228,35 @@ def _check_notes(notes: dict) -> None:
 
 
 def _scan_image(
+  root: pathlib.Path,
   piece: corpus_listing.Piece,
   path: str,
   start: int = 0,
   size: int | None = None,
-  where: tuple[int, int] | None = None,
+  notes_place: tuple[int, int] | None = None,
 ) -> dict:
+  """Makes a row of one that `corpus_listing` wrote."""
   unit = piece.unit
   name = unit.prefix + folder.show_path(path)
   whole = unit.place if unit.is_tar else storage.join(unit.place, path)
-  notes_location = None
-  if unit.is_tar and where is not None:
-    notes_location = Location(whole, *where)
+  location, notes_location = Location(whole, start, size), None
+  if unit.is_tar and notes_place is not None:
+    notes_location = Location(whole, *notes_place)
   elif not unit.is_tar and piece.has_notes:
     notes_location = Location(corpus_listing.notes_path(whole))
   try:
-    data = read_image(Location(whole, start, size))
+    data = read_image(location)
     notes = read_notes(notes_location) if notes_location else {}
     height, width, _ = images.decode_image(data).shape
   except (Rejected, images.ImageDecodeError) as error:
     return {"name": name, "reason": error.reason, "detail": error.detail}
-  except ValueError as error:
-    raise ValueError(
-      f"{folder.show_path(whole)}: {name}: changed since it was listed: {error}"
-    ) from error
+  except ChangedError as error:
+    raise explain_change(root, location, name, error) from error
   except MemoryError as error:
     raise OSError(f"{whole}: {name}: not enough memory") from error
   return {
     "name": name,
-    "location": [whole, start, size],
+    "location": dataclasses.astuple(location),
     "content_hash": records.hash_content(data),
     "height": height,
     "width": width,

@@ -21,7 +21,6 @@ from data_pipelines import (
   worker_pool,
 )
 from data_pipelines import manifest as manifests
-from data_pipelines.sources import folder
 
 # One record a group makes random access cheap; image files do not compress.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
@@ -90,7 +89,7 @@ def write_shards(
     The manifest's entries of the shards.
 
   Raises:
-    ValueError: an image changed since it was scanned.
+    ChangedError: an image is not what it was when it was scanned.
     OSError: something cannot be read or written.
   """
   with progress.Progress("packing", num_kept, "img") as shown:
@@ -192,17 +191,12 @@ def _read_record(root: pathlib.Path, row: dict) -> records.Record:
   location = corpus_scan.Location(*row["location"])
   try:
     image = corpus_scan.read_image(location)
-    problem = None
     if records.hash_content(image) != row["content_hash"]:
-      problem = "it has other bytes"
-  except (corpus_scan.Rejected, ValueError) as error:
-    problem = str(error)
-  if problem:
-    raise ValueError(
-      f"{folder.show_path(location.path)}: {row['name']}: changed since it was "
-      f"scanned: {problem}; put the old file back, or remove {root} to begin "
-      "anew."
-    )
+      raise corpus_scan.ChangedError("it has other bytes")
+  except (corpus_scan.Rejected, corpus_scan.ChangedError) as error:
+    raise corpus_scan.explain_change(
+      root, location, row["name"], error
+    ) from error
   return records.make_record(
     image=image,
     height=row["height"],

@@ -51,17 +51,23 @@ def verify_corpus(
   in the corpus.
 
   Args:
-    directory: of the corpus.
+    directory: of the corpus, on a disk or on gs://.
     num_workers: processes; 0 works in this one.
 
   Yields:
     Each damage, as one line that starts with the file's name.
 
   Raises:
-    ValueError: there is no manifest, so this is no corpus.
+    ValueError: there is no manifest, so this is no corpus; or a URL of
+      another scheme.
     OSError: the directory cannot be listed, or a worker was ended.
   """
   workers = worker_pool.WorkerPool(num_workers)
+  directory = os.fspath(directory)
+  if storage.is_remote(directory) and not directory.startswith("gs://"):
+    raise ValueError(
+      f"{directory}: ArrayRecord shards can be read from a disk or gs:// only."
+    )
   if not manifests.is_corpus(directory):
     raise ValueError(f"{directory}: no corpus: it has no {manifests.NAME}.")
   try:
@@ -77,7 +83,7 @@ def verify_corpus(
   for file in sorted(storage.list_sizes(directory)):
     if file not in listed and any(fnmatch.fnmatch(file, p) for p in _OURS):
       yield f"{file}: the manifest does not list it"
-  check = functools.partial(_check_shard, os.fspath(directory))
+  check = functools.partial(_check_shard, directory)
   with (
     workers,
     progress.Progress("verifying", manifest["num_records"], "img") as shown,
@@ -110,7 +116,7 @@ def _check_sums(manifest: Mapping) -> Iterator[str]:
     )
 
 
-def _check_list(directory: str | os.PathLike, entry: Mapping) -> Iterator[str]:
+def _check_list(directory: str, entry: Mapping) -> Iterator[str]:
   """Checks rejected.jsonl or duplicates.jsonl."""
   path = storage.join(directory, entry["file"])
   try:
@@ -166,7 +172,7 @@ def _check_shard(directory: str, job: _Job) -> list[str]:
 def _check_records(
   path: str, num_records: int, index: Mapping | None, first: int
 ) -> Iterator[str]:
-  reader = _open_shard(path)
+  reader = None
   for number in range(num_records):
     row = None
     if index is not None and number < len(index["height"]):
@@ -174,9 +180,11 @@ def _check_records(
       row["content_hash"] = row["content_hash"].tobytes().hex()
     what = f"record {first + number}"
     try:
+      if reader is None:
+        reader = _open_shard(path)
       record = records.decode_record(reader.read([number])[0])
     except (RuntimeError, ValueError, IndexError, OSError) as error:
-      reader = _open_shard(path)  # After an error it may be of no use.
+      reader = None  # After an error it may be of no use.
       known = f" (content_hash {row['content_hash']})" if row else ""
       yield f"{what}{known}: cannot be read: {_one_line(error)}"
       continue
@@ -195,7 +203,10 @@ def _check_records(
 
 
 def _open_shard(path: str) -> array_record_module.ArrayRecordReader:
-  return array_record_module.ArrayRecordReader(path, _READER_OPTIONS)
+  reader = array_record_module.ArrayRecordReader(path, _READER_OPTIONS)
+  if not reader.ok():
+    reader.close()  # Raises what went wrong.
+  return reader
 
 
 def _read_index(

@@ -49,13 +49,6 @@ def load_config(overrides: list[str]) -> ConfigDict:
   )
 
 
-def open_source(config: ConfigDict) -> sources.ImageSource:
-  try:
-    return sources.open_source(config.data.path)
-  except ValueError as error:
-    raise ValueError(f"data.path={config.data.path}: {error}") from error
-
-
 def write_config(config: ConfigDict, workdir: str) -> None:
   """Writes the resolved config before the first step."""
   os.makedirs(workdir, exist_ok=True)
@@ -150,7 +143,7 @@ def announce(config: ConfigDict, mesh, source, abstract, workdir: str) -> None:
 
 def main(overrides: list[str]) -> int:
   config, workdir = load_config(overrides), _WORKDIR.value
-  source = open_source(config)
+  source = data.open_source(config)
   mesh = mesh_lib.make_mesh(config.mesh)
   objective = build_pretrain(config)
   tx = optimizer.make_optimizer(config.optim)

@@ -6,11 +6,11 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from data_pipelines import sources
 from data_pipelines.crops import CropConfig
 from data_pipelines.loader import Batch, LoaderConfig, make_loader
 from data_pipelines.prefetch import Prefetcher
 from data_pipelines.skips import Skipped
-from data_pipelines.sources import ImageSource
 from sapiens2_jax.parallel import mesh as mesh_lib
 
 
@@ -20,6 +20,14 @@ class Loaded(NamedTuple):
   host: Batch
   batch: dict[str, jax.Array]
   skipped: list[Skipped]
+
+
+def open_source(config: ConfigDict) -> sources.ImageSource:
+  """Opens `data.path`; errors name the field."""
+  try:
+    return sources.open_source(config.data.path)
+  except ValueError as error:
+    raise ValueError(f"data.path={config.data.path}: {error}") from error
 
 
 def crop_config(config: ConfigDict) -> CropConfig:
@@ -53,7 +61,7 @@ def loader_config(config: ConfigDict) -> LoaderConfig:
 
 def make_prefetcher(
   config: ConfigDict,
-  source: ImageSource,
+  source: sources.ImageSource,
   mesh: Mesh,
   *,
   start_step: int,

@@ -232,6 +232,12 @@ def test_a_name_that_is_no_utf8_is_packed_with_escapes(photo_folder, tmp_path):
   rows = _lines(output, "duplicates.jsonl")
   assert [row["name"] for row in rows] == ["caf\\xe9 2.png", "caf\\xe9.png"]
   assert _lines(output, "rejected.jsonl")[0]["name"] == "bad\\xe9.png"
+  folder = tmp_path / os.fsdecode(b"f\xe9")
+  photo_folder.rename(folder)
+  (tmp_path / "more").mkdir()
+  shutil.copy(folder / "1.JPG", tmp_path / "more")
+  _build([folder, tmp_path / "more"], tmp_path / "again")
+  assert sources.open_source(tmp_path / "again")[0].name == "f\\xe9/0.JPG"
 
 
 def test_the_same_inputs_again_are_already_complete(photo_folder, tmp_path):

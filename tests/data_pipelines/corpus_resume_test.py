@@ -287,12 +287,40 @@ def test_an_image_that_changed_since_the_scan_is_named(
   if change != "gone":
     path.write_bytes(data[:-1] + (b"" if change == "shorter" else b"x"))
   with pytest.raises(
-    ValueError, match=f"2.JPG: changed since it was scanned: .* remove {left}"
+    ValueError, match=f"2.JPG: changed in the middle .*: .* remove {left}"
   ):
     build_corpus.build_corpus([photo_folder], tmp_path / "out")
   path.write_bytes(data)
   build_corpus.build_corpus([photo_folder], tmp_path / "out")
   assert len(sources.open_source(tmp_path / "out")) == 7
+
+
+def test_an_image_that_went_before_the_scan_is_named(
+  photo_folder, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(corpus_listing, "PIECE_SIZE", 1)
+  with monkeypatch.context() as patched:
+    _stop_at(patched, images, "decode_image", 3)
+    with pytest.raises(_Stopped):
+      build_corpus.build_corpus([photo_folder], tmp_path / "out")
+  (photo_folder / "4.JPG").unlink()
+  with pytest.raises(ValueError, match="4.JPG: 4.JPG: changed .* no such file"):
+    build_corpus.build_corpus([photo_folder], tmp_path / "out")
+
+
+def test_a_disk_that_does_not_read_is_named(
+  photo_folder, tmp_path, monkeypatch, capsys
+):
+  def fail(path):
+    raise OSError(5, "Input/output error", path)
+
+  monkeypatch.setattr(corpus_scan.storage, "read_bytes", fail)
+  arguments = ["--input", str(photo_folder), "--output", str(tmp_path / "out")]
+  assert build_corpus.main([*arguments, "--workers", "0"]) == 2
+  assert capsys.readouterr().err.splitlines()[-1] == (
+    f"build_corpus: {photo_folder}/0.JPG: Input/output error; "
+    f"{tmp_path}/.out.building is kept, the same command continues"
+  )
 
 
 def test_a_tar_that_became_shorter_is_named(
@@ -301,7 +329,9 @@ def test_a_tar_that_became_shorter_is_named(
   tar = corpora.tar_folder(photo_folder, tmp_path / "packed.tar")
   _interrupt(tar, tmp_path, monkeypatch)
   os.truncate(tar, 2000)
-  with pytest.raises(ValueError, match="packed.tar: .*JPG: changed since"):
+  with pytest.raises(
+    ValueError, match="packed.tar: .*JPG: changed in the middle"
+  ):
     build_corpus.build_corpus([tar], tmp_path / "out")
 
 

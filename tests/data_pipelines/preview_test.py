@@ -1,20 +1,19 @@
 """The preview draws what the objective computes, not something like it."""
 
 import functools
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from PIL import Image
 
-from data_pipelines import crops, preview, preview_page
+from data_pipelines import crops, preview_data, preview_page
 from data_pipelines.loader import make_loader
-from sapiens2_jax import train
+from sapiens2_jax import config as config_lib
 from sapiens2_jax.augment import images as image_ops
 from sapiens2_jax.augment.photometric import Photometric
-from sapiens2_jax.config import ConfigError
 from sapiens2_jax.models.patches import unpatchify
 from sapiens2_jax.objectives.pretrain import build_pretrain
 from sapiens2_jax.parallel import mesh as mesh_lib
@@ -40,16 +39,30 @@ def overrides(photo_folder):
 
 
 @pytest.fixture
-def flag_values(tmp_path):
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS.mark_as_parsed()
-  with flagsaver.flagsaver(
-    config="experiments/pretrain.py:size=toy",
-    output=str(tmp_path / "page.png"),
-    step=STEP,
-    examples=COUNT,
-  ):
-    yield
+def config(overrides):
+  return config_lib.load_config(
+    "experiments/pretrain.py:size=toy", overrides, lambda config: []
+  )
+
+
+def run_preview(overrides, output, *options):
+  """The command, as a user gives it."""
+  return subprocess.run(
+    [
+      *(sys.executable, "-m", "data_pipelines.preview"),
+      *(
+        "--config",
+        "experiments/pretrain.py:size=toy",
+        "--output",
+        str(output),
+      ),
+      *options,
+      *(f"--config.{override}" for override in overrides),
+    ],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
 
 
 def run_state_key(config, objective):
@@ -78,20 +91,9 @@ def holds(page: np.ndarray, tile: np.ndarray) -> bool:
   return False
 
 
-def test_page_shows_what_the_objective_computes(
-  overrides, flag_values, tmp_path, monkeypatch
-):
-  drawn = []
-
-  def draw_page(examples, title):
-    drawn.extend(examples)
-    return preview_page.draw_page(examples, title)
-
-  monkeypatch.setattr(preview, "draw_page", draw_page)
-  assert preview.main(overrides) == 0
-
-  config = train.load_config(overrides)
-  objective, source = build_pretrain(config), train.open_source(config)
+def test_page_shows_what_the_objective_computes(config):
+  drawn = preview_data.read_examples(config, STEP, COUNT)
+  objective, source = build_pretrain(config), data.open_source(config)
   loader = make_loader(
     source, data.loader_config(config), start_step=STEP, num_steps=1
   )
@@ -128,12 +130,20 @@ def test_page_shows_what_the_objective_computes(
       # The page decodes the image at a size of its own.
       assert np.abs(cut.astype(int) - crop).mean() < 8
 
-  with Image.open(tmp_path / "page.png") as page:
-    assert page.mode == "RGB"
-    page = np.asarray(page)
+  page = np.asarray(preview_page.draw_page(drawn, "title").convert("RGB"))
   to_tile = functools.partial(pictures.to_image, height=256)
   assert holds(page, np.asarray(to_tile(drawn[0].local_views[2])))
   assert holds(page, np.asarray(to_tile(drawn[-1].local_crops[0])))
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_picture(photo_folder, tmp_path):
+  # Another process does not know the size "tiny".
+  output = tmp_path / "page.png"
+  done = run_preview([f"data.path={photo_folder}"], output, "--examples=2")
+  assert done.returncode == 0, done.stderr
+  with Image.open(output) as page:
+    assert page.mode == "RGB" and page.height > 500
   assert not list(tmp_path.glob("*.partial"))
 
 
@@ -165,24 +175,24 @@ def test_text_says_only_what_was_applied():
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-  ("output", "message"),
-  [("missing/page.png", "no such directory: .*missing"), ("", "a directory")],
+  ("output", "override", "message"),
+  [
+    ("missing/page.png", "seed=5", "no such directory: "),
+    ("", "seed=5", "is a directory"),
+    ("page.png", "data.locl_size=(48, 16)", "did you mean data.local_size"),
+  ],
 )
-def test_an_output_that_cannot_be_written_is_refused(
-  overrides, flag_values, tmp_path, output, message
+def test_mistakes_are_one_line(
+  photo_folder, tmp_path, output, override, message
 ):
-  with flagsaver.flagsaver(output=str(tmp_path / output)):
-    with pytest.raises(ValueError, match=message):
-      preview.main(overrides)
+  overrides = [f"data.path={photo_folder}", override]
+  done = run_preview(overrides, tmp_path / output)
+  assert done.returncode == 2
+  assert message in done.stderr and "Traceback" not in done.stderr
 
 
-def test_mistakes_in_the_config_are_those_of_training(overrides, flag_values):
-  with pytest.raises(ConfigError, match="did you mean data.local_size"):
-    preview.main([*overrides, "data.locl_size=(48, 16)"])
-
-
-def test_no_more_examples_than_a_microbatch(overrides, flag_values):
-  with flagsaver.flagsaver(examples=9):
-    with pytest.raises(ValueError, match="examples=9 .* the 8 of a microbatch"):
-      preview.main(overrides)
+def test_no_more_examples_than_a_microbatch(config):
+  with pytest.raises(ValueError, match="examples=9 .* the 8 of a microbatch"):
+    preview_data.read_examples(config, STEP, 9)
