@@ -159,11 +159,12 @@ def cut(
   box: np.ndarray,
   original_size: tuple[int, int],
   output_size: tuple[int, int],
+  out: np.ndarray | None = None,
 ) -> np.ndarray:
   """Cuts one view out and resizes it.
 
-  The box is rounded to whole pixels of `image`, halved by area until it is
-  at most twice the view, then interpolated linearly: as good as an
+  The box is rounded to whole pixels of `image`, halved until it is at most
+  twice the view, then interpolated linearly: as good as an
   antialiasing filter (42 to 57 dB beside PIL's bicubic one on photographs),
   and a tenth of its time. Whole-number arithmetic: the same pixels on every
   machine.
@@ -173,9 +174,10 @@ def cut(
     box: (top, left, height, width) in pixels of the original.
     original_size: (height, width) of the original in pixels.
     output_size: (height, width) of the view in pixels.
+    out: (h, w, 3) uint8, contiguous; where to put the view.
 
   Returns:
-    (h, w, 3) uint8.
+    (h, w, 3) uint8, in the memory of `out` if that was given.
   """
   view = image[
     tuple(
@@ -193,12 +195,16 @@ def cut(
     if rows == cols == 1:
       break
     height, width = view.shape[0] // rows, view.shape[1] // cols
+    # At exactly one half, linear is the mean of two; INTER_AREA is as good and
+    # four times slower along one axis.
     view = cv2.resize(
       view[: rows * height, : cols * width],
       (width, height),
-      interpolation=cv2.INTER_AREA,
+      interpolation=cv2.INTER_LINEAR,
     )
-  return cv2.resize(view, output_size[::-1], interpolation=cv2.INTER_LINEAR)
+  return cv2.resize(
+    view, output_size[::-1], dst=out, interpolation=cv2.INTER_LINEAR
+  )
 
 
 def _whole_pixels(start: float, size: float, limit: int) -> slice:
