@@ -42,21 +42,8 @@ class ChangedError(ValueError):
   """An image that is not what it was before."""
 
 
-class Rejected(Exception):
-  """An image that is left out.
-
-  Attributes:
-    reason: one of a few short phrases, to count by.
-    detail: more about it, may be empty.
-  """
-
-  def __init__(self, reason: str, detail: str = ""):
-    super().__init__(reason, detail)
-    self.reason = reason
-    self.detail = detail
-
-  def __str__(self) -> str:
-    return f"{self.reason} ({self.detail})" if self.detail else self.reason
+class Rejected(images.ImageDecodeError):
+  """An image that is left out before it is decoded."""
 
 
 def scan_pieces(
@@ -248,7 +235,7 @@ def _scan_image(
     data = read_image(location)
     notes = read_notes(notes_location) if notes_location else {}
     height, width, _ = images.decode_image(data).shape
-  except (Rejected, images.ImageDecodeError) as error:
+  except images.ImageDecodeError as error:
     return {"name": name, "reason": error.reason, "detail": error.detail}
   except ChangedError as error:
     raise explain_change(root, location, name, error) from error

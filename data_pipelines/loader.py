@@ -6,16 +6,13 @@ import ctypes
 import dataclasses
 import logging
 import math
-import multiprocessing
-import os
-import threading
 import time
 
 import grain.python as grain
 import numpy as np
 from absl import flags
 
-from data_pipelines import crops, images, order, skips, sources
+from data_pipelines import crops, images, order, skips, sources, worker_pool
 
 Batch = dict[str, np.ndarray]
 
@@ -190,17 +187,9 @@ class Loader:
 
 
 def _start_worker(worker_index: int, worker_count: int) -> None:
-  """Sets a data worker up; it ends when the main process was killed."""
   del worker_index, worker_count
+  worker_pool.end_with_parent()
   keep_freed_memory()
-  parent = multiprocessing.parent_process().pid
-
-  def watch() -> None:
-    while os.getppid() == parent:
-      time.sleep(1)
-    os._exit(1)
-
-  threading.Thread(target=watch, daemon=True).start()
 
 
 def keep_freed_memory() -> None:

@@ -9,9 +9,7 @@ the functions and keys of its training step. Boxes are (top, left, height,
 width) in pixels of the original. Needs sapiens2_jax beside this package.
 """
 
-import functools
 import os
-import sys
 
 from absl import flags
 from PIL import Image
@@ -28,7 +26,6 @@ _STEP = flags.DEFINE_integer("step", 0, "Of training.", lower_bound=0)
 _EXAMPLES = flags.DEFINE_integer(
   "examples", 4, "The first so many of the step's batch.", lower_bound=1
 )
-_PREFIX = "--config."
 
 
 def check_output(path: str) -> None:
@@ -61,10 +58,4 @@ def main(overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  command.run(
-    functools.partial(
-      main, [a.removeprefix(_PREFIX) for a in sys.argv if a.startswith(_PREFIX)]
-    ),
-    *("config", "output"),
-    argv=[a for a in sys.argv if not a.startswith(_PREFIX)],
-  )
+  command.run_with_config(main, "output")

@@ -89,9 +89,8 @@ class WorkerPool:
       ) from error
 
 
-def _follow_parent() -> None:
-  """Leaves Ctrl-C to the parent, and outlives it by no more than a moment."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)
+def end_with_parent() -> None:
+  """Ends this child process a moment after its parent, even a killed one."""
   parent = multiprocessing.parent_process()
 
   def wait() -> None:
@@ -99,3 +98,8 @@ def _follow_parent() -> None:
     os._exit(1)
 
   threading.Thread(target=wait, daemon=True).start()
+
+
+def _follow_parent() -> None:
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's.
+  end_with_parent()

@@ -1,10 +1,13 @@
 """What all commands share: flags, errors and exit codes."""
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from absl import app, flags, logging
+
+_CONFIG_PREFIX = "--config."
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
@@ -48,3 +51,20 @@ def run(
       fail(str(error))
 
   app.run(guarded, argv=argv, flags_parser=parse)
+
+
+def run_with_config(
+  main: Callable[[list[str]], int | None], *required: str
+) -> None:
+  """Runs `main(overrides)` as a command; otherwise like `run`.
+
+  Arguments `--config.group.field=value` are the overrides, as
+  `group.field=value`; all others are flags.
+  """
+  prefix = _CONFIG_PREFIX
+  overrides = [a.removeprefix(prefix) for a in sys.argv if a.startswith(prefix)]
+  run(
+    functools.partial(main, overrides),
+    *("config", *required),
+    argv=[a for a in sys.argv if not a.startswith(prefix)],
+  )

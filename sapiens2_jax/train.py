@@ -4,9 +4,7 @@ Any field of the config is overridden by --config.group.field=value. The same
 command continues a run that was stopped.
 """
 
-import functools
 import os
-import sys
 
 import jax
 from absl import flags
@@ -28,7 +26,6 @@ from sapiens2_jax.training.step import jit_train_step
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")
-_PREFIX = "--config."
 # What ends a run with one line and exit code 1.
 _FATAL = (
   loop.NonFiniteError,
@@ -190,10 +187,4 @@ def main(overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  command.run(
-    functools.partial(
-      main, [a.removeprefix(_PREFIX) for a in sys.argv if a.startswith(_PREFIX)]
-    ),
-    *("config", "workdir"),
-    argv=[a for a in sys.argv if not a.startswith(_PREFIX)],
-  )
+  command.run_with_config(main, "workdir")

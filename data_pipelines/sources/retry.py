@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 import queue
 import threading
 import time
+import weakref
 
 from data_pipelines import records
 from data_pipelines.sources import base
@@ -15,8 +17,9 @@ class RetryingSource:
   """A source whose reads end: with a record, or with an error that names it.
 
   A read that fails, or takes longer than the timeout, is tried again after a
-  pause that doubles each time. The thread of a read that hangs is left behind
-  (nothing can end it); it does not keep the process alive.
+  pause that doubles each time. Reads run in threads that are used again and
+  again; one whose read hangs is left behind (nothing can end it) and does not
+  keep the process alive.
   """
 
   def __init__(
@@ -48,6 +51,18 @@ class RetryingSource:
     self._attempts = attempts
     self._timeout = timeout
     self._backoff = backoff
+    self._start()
+
+  def _start(self) -> None:
+    self._idle = collections.deque()
+    weakref.finalize(self, _dismiss_all, self._idle)
+
+  def __getstate__(self) -> dict:
+    return {k: v for k, v in self.__dict__.items() if k != "_idle"}
+
+  def __setstate__(self, state: dict) -> None:
+    self.__dict__.update(state)
+    self._start()
 
   def __len__(self) -> int:
     return len(self._source)
@@ -83,21 +98,54 @@ class RetryingSource:
     return self._source.location(index)
 
   def _read(self, index: int) -> records.Record:
-    results = queue.SimpleQueue()
-
-    def read() -> None:
-      try:
-        results.put((self._source[index], None))
-      except BaseException as error:
-        results.put((None, error))
-
-    threading.Thread(target=read, daemon=True).start()
     try:
-      record, error = results.get(timeout=self._timeout)
+      reader = self._idle.pop()
+    except IndexError:
+      reader = _Reader(self._source)
+    try:
+      record, error = reader.ask(index, self._timeout)
     except queue.Empty:
+      reader.dismiss()
       raise base.ShardReadError(
         f"no answer within {self._timeout:.3g} s"
       ) from None
+    self._idle.append(reader)
     if error is not None:
       raise error
     return record
+
+
+class _Reader:
+  """A thread that reads a record when it is asked to."""
+
+  def __init__(self, source: base.ImageSource):
+    self._asked, self._answers = queue.SimpleQueue(), queue.SimpleQueue()
+    # Not a method: the thread must not keep its reader alive.
+    arguments = source, self._asked, self._answers
+    threading.Thread(target=_work, args=arguments, daemon=True).start()
+
+  def ask(
+    self, index: int, timeout: float
+  ) -> tuple[records.Record | None, BaseException | None]:
+    """Reads a record; returns it or the error. Raises queue.Empty."""
+    self._asked.put(index)
+    return self._answers.get(timeout=timeout)
+
+  def dismiss(self) -> None:
+    """Ends the thread after the read it is at."""
+    self._asked.put(None)
+
+
+def _work(source, asked: queue.SimpleQueue, answers: queue.SimpleQueue) -> None:
+  while (index := asked.get()) is not None:
+    try:
+      answer = source[index], None
+    except BaseException as error:
+      answer = None, error
+    answers.put(answer)
+    del answer  # Else the last record stays in memory.
+
+
+def _dismiss_all(idle: collections.deque) -> None:
+  for reader in idle:
+    reader.dismiss()

@@ -214,3 +214,16 @@ def test_a_shard_that_stays_away_is_named(corpus):
 def test_numbers_out_of_range_are_refused(change, message):
   with pytest.raises(ValueError, match=message):
     retrying(Scripted(), **change)
+
+
+def test_threads_are_used_again_and_end_with_their_source():
+  before = threading.active_count()
+  source = retrying(Scripted())
+  for _ in range(50):
+    source[2]
+  assert threading.active_count() == before + 1
+  del source
+  deadline = time.monotonic() + 5
+  while threading.active_count() > before and time.monotonic() < deadline:
+    time.sleep(0.01)
+  assert threading.active_count() == before
