@@ -68,8 +68,8 @@ def test_a_loader_that_hangs_is_noticed():
   made = prefetch.Prefetcher(Hanging([]), lambda x: x, depth=1, timeout=0.2)
   with pytest.raises(prefetch.LoaderStalled, match="no batch within 0.2 s"):
     next(made)
-  made.close()
   never.set()
+  made.close()
 
 
 def test_poll_returns_between_two_looks_at_a_slow_loader():
