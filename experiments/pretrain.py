@@ -34,7 +34,7 @@ def get_config(argument: str = "size=0.4b") -> ml_collections.ConfigDict:
       "attention_backend": "auto",  # xla, splash (TPU) or cudnn (GPU)
       "decoder_dim": 512,  # paper
       "decoder_layers": 8,  # paper
-      "decoder_heads": 16,  # ours
+      "decoder_heads": 4,  # ours: heads of 128 fill the matrix unit of a TPU
       "prototypes": 65536,  # ours: DINOv3's default
       "head_hidden_dim": 2048,  # DINOv3
       "bottleneck_dim": 256,  # DINOv3
@@ -194,7 +194,6 @@ def _make_toy(config: ml_collections.ConfigDict) -> None:
     remat="none",
     decoder_dim=128,
     decoder_layers=4,
-    decoder_heads=4,
     prototypes=512,
     head_hidden_dim=256,
     bottleneck_dim=64,

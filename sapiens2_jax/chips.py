@@ -13,8 +13,8 @@ class Chip:
     name: as in a topology, e.g. "v5p".
     device_kinds: what `jax.Device.device_kind` says.
     peak_flops: dense bfloat16 FLOP/s.
-    hbm_bytes: that a program may use; a little below the data sheet's, which
-      the compiler keeps for itself (ours: not yet compared with its messages).
+    hbm_bytes: that a program may use; a little below the data sheet's. As the
+      compiler's own message says when a program is too large (libtpu 0.0.52).
     hbm_bandwidth: bytes/s.
     link_bandwidth: bytes/s of one link between chips, one direction.
     dcn_bandwidth: bytes/s of one chip's share to other slices.
@@ -42,7 +42,7 @@ _CHIPS = (
   Chip(
     "v4",
     ("TPU v4",),
-    *(275e12, 31.75 * GIB, 1.228e12, 4.5e10, 3.1e9, 1.05e9, 128, 4),
+    *(275e12, 30.75 * GIB, 1.228e12, 4.5e10, 3.1e9, 1.05e9, 128, 4),
   ),
   Chip(
     "v5e",
@@ -52,12 +52,12 @@ _CHIPS = (
   Chip(
     "v5p",
     ("TPU v5", "TPU v5p"),
-    *(459e12, 95.74 * GIB, 2.765e12, 9e10, 6.25e9, 1.75e9, 128, 4),
+    *(459e12, 95.73 * GIB, 2.765e12, 9e10, 6.25e9, 1.75e9, 128, 4),
   ),
   Chip(
     "v6e",
     ("TPU v6 lite", "TPU v6e"),
-    *(918e12, 31.25 * GIB, 1.64e12, 9e10, 12.5e9, 1.75e9, 256, 16),
+    *(918e12, 31.24 * GIB, 1.64e12, 9e10, 12.5e9, 1.75e9, 256, 16),
   ),
 )
 CHIPS = {chip.name: chip for chip in _CHIPS}

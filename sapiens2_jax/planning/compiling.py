@@ -20,7 +20,10 @@ from sapiens2_jax.training import optimizer
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.step import jit_train_step
 
-_USED = re.compile(r"Used ([\d.]+)([MG]) of ([\d.]+)([MG]) hbm")
+_USED = re.compile(
+  r"Used ([\d.]+)([MG]) of [\d.]+[MG] hbm"
+  r"|total memory required[^(]*\(([\d.]+)([MG])\)"
+)
 _UNITS = {"M": 2**20, "G": 2**30}
 
 
@@ -152,7 +155,8 @@ def compile_with_text(lowered: jax.stages.Lowered) -> tuple[Any, str]:
       used = _USED.search(str(error))
       if not used:
         raise
-      size = float(used.group(1)) * _UNITS[used.group(2)]
+      number, unit = filter(None, used.groups())
+      size = float(number) * _UNITS[unit]
       raise TooLargeError(size) from error
     (path,) = glob.glob(os.path.join(folder, "*after_codegen.txt"))
     with open(path) as file:
