@@ -28,6 +28,8 @@ class Record:
     person_boxes: (top, left, height, width) of each person in pixels of the
       upright image; () if not known.
     scores: what curation measured, name -> number; {} if nothing.
+    labels: for the human tasks, as `labels.encode_labels` writes them; b"" if
+      there are none.
 
   Raises:
     ValueError: a box or a score of another form.
@@ -43,6 +45,7 @@ class Record:
   attribution: str = ""
   person_boxes: tuple[tuple[float, float, float, float], ...] = ()
   scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  labels: bytes = b""
 
   def __post_init__(self):
     for box in self.person_boxes:
@@ -68,9 +71,10 @@ _OPTIONAL = {
   "attribution": str,
   "person_boxes": list,
   "scores": dict,
+  "labels": bytes,
 }
-# What may be said of an image beside its file.
-NOTES = tuple(_OPTIONAL)
+# What may be said of an image in a JSON file beside it.
+NOTES = tuple(name for name in _OPTIONAL if name != "labels")
 
 
 def hash_content(image: bytes) -> str:
