@@ -13,6 +13,7 @@ setup(
   license="Apache-2.0",
   python_requires=">=3.11",
   packages=find_packages(include=["sapiens2_jax*", "data_pipelines*"]),
+  package_data={"data_pipelines": ["vocabulary/*.json", "synthetic/*.json"]},
   install_requires=[
     "absl-py",
     "array-record>=0.8.6; sys_platform == 'linux'",

@@ -45,9 +45,9 @@ class Labels:
     alpha: (h, w) uint8, how much of a pixel people cover; their mask is
       alpha >= 128.
     parts: (h, w) uint8, body parts 0 to 28, or 255.
-    normal: (h, w, 3) float32 unit vectors of the camera's frame: x right, y
-      down, z away from it; 0 outside the mask.
-    depth: (h, w) float32, metres along z; 0 outside the mask.
+    normal: (h, w, 3) float32 unit vectors in the camera's frame: x right, y
+      up, z towards the camera (ours); 0 outside the mask.
+    depth: (h, w) float32, metres away from the camera's plane; 0 outside.
     intrinsics: (3, 3) float32, in pixels, 0 at the centre of the first one.
     albedo: (h, w, 3) uint8 sRGB; 0 outside the mask.
   """
@@ -68,7 +68,7 @@ class Labels:
     return self.alpha >= 128
 
   def pointmap(self) -> np.ndarray:
-    """(h, w, 3) float32: x, y and z of each pixel in metres."""
+    """(h, w, 3) float32 metres: x right, y down, z away from the camera."""
     if self.depth is None or self.intrinsics is None:
       raise ValueError("labels: a pointmap needs depth and intrinsics.")
     rows, cols = np.indices(self.depth.shape, np.float32)

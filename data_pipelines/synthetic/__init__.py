@@ -1,0 +1,1 @@
+"""Synthetic people: bodies, clothes, light and cameras, and their labels."""
