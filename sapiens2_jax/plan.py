@@ -59,23 +59,25 @@ def make_plan(config, devices: list) -> plan_lib.Plan:
 
 
 def run_search(config, devices: list) -> plan_lib.Plan | None:
-  """Compiles the candidates one by one; the best that fits."""
-  tried: list[plan_lib.Plan] = []
-  choices = list(search.candidates(config, len(devices), _NUM_SLICES.value))
-  for number, overrides in enumerate(choices, 1):
-    print(f"plan: {number}/{len(choices)} {overrides}", file=sys.stderr)
+  """Compiles candidates one by one; the fastest that fits."""
+
+  def attempt(overrides: dict[str, object]) -> plan_lib.Plan | None:
+    named = " ".join(f"{name}={value}" for name, value in overrides.items())
+    print(f"plan: {named}", file=sys.stderr)
     changed = search.with_overrides(config, overrides)
     problems = validation.validate(changed, len(devices))
     if problems:
       print(f"plan: left out: {problems[0][1]}", file=sys.stderr)
-      continue
+      return None
     try:
-      tried.append(make_plan(changed, devices))
+      plan = make_plan(changed, devices)
     except ValueError as error:
       print(f"plan: left out: {error}", file=sys.stderr)
-      continue
-    print(search.format_table(tried[-1:]), file=sys.stderr, flush=True)
-  ranked = search.rank(tried)
+      return None
+    print(search.format_table([plan]), file=sys.stderr, flush=True)
+    return plan
+
+  ranked = search.search(config, len(devices), _NUM_SLICES.value, attempt)
   print(search.format_table(ranked), file=sys.stderr, flush=True)
   return ranked[0] if ranked else None
 

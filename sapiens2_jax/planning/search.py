@@ -1,6 +1,7 @@
 """Tries meshes, microbatches and rematerialisation; ranks what fits."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
@@ -8,37 +9,69 @@ from sapiens2_jax.planning.plan import Plan
 
 _MICROBATCHES = (8, 4, 2, 1)  # images a chip
 _REMAT = ("block", "full")
+_COPY = 16  # chips that hold the parameters once
+
+
+def meshes(num_devices: int, num_slices: int) -> Iterator[dict[str, int]]:
+  """Meshes to try: all chips of a slice in `fsdp`; copies of 16 chips, whose
+  collectives are short; pairs in `tensor`. `data` joins slices and copies.
+  """
+  per_slice = num_devices // num_slices
+  shapes = [(1, per_slice, 1)]
+  if per_slice > _COPY and per_slice % _COPY == 0:
+    shapes.append((per_slice // _COPY, _COPY, 1))
+  if per_slice % 2 == 0:
+    shapes.append((1, per_slice // 2, 2))
+  for copies, fsdp, tensor in shapes:
+    yield {
+      "mesh.data": num_slices * copies,
+      "mesh.fsdp": fsdp,
+      "mesh.sequence": 1,
+      "mesh.tensor": tensor,
+    }
 
 
 def candidates(
-  config: ConfigDict, num_devices: int, num_slices: int
+  config: ConfigDict, mesh: dict[str, int]
 ) -> Iterator[dict[str, object]]:
-  """Overrides to try, the most promising first.
+  """Overrides to try on one mesh, the most promising first.
 
-  Larger microbatches share the cost of gathering parameters, and keeping more
-  saves computing it again, as long as memory lasts. Meshes: all chips of a
-  slice in `fsdp`, then half of them with `tensor=2`; `data` joins slices.
+  Keeping more saves computing it again; larger microbatches share the cost of
+  gathering parameters. So the first that fits is the best of its mesh.
   """
   batch = config.data.global_batch_size
-  for tensor in (1, 2):
-    if num_devices % (num_slices * tensor):
-      continue
-    shards = num_devices // tensor
+  shards = mesh["mesh.data"] * mesh["mesh.fsdp"]
+  for remat in _REMAT:
     for images in _MICROBATCHES:
-      if batch % (shards * images):
+      steps, rest = divmod(batch, shards * images)
+      if rest or (shards * images) % config.objective.koleo_group_size:
         continue
-      steps = batch // (shards * images)
-      if (batch // steps) % config.objective.koleo_group_size:
-        continue
-      for remat in _REMAT:
-        yield {
-          "mesh.data": num_slices,
-          "mesh.fsdp": shards // num_slices,
-          "mesh.sequence": 1,
-          "mesh.tensor": tensor,
-          "data.accumulation_steps": steps,
-          "model.remat": remat,
-        }
+      yield {
+        **mesh,
+        "data.accumulation_steps": steps,
+        "model.remat": remat,
+      }
+
+
+def search(
+  config: ConfigDict,
+  num_devices: int,
+  num_slices: int,
+  make_plan: Callable[[dict[str, object]], Plan | None],
+) -> list[Plan]:
+  """The best plan of each mesh that has one, the fastest first.
+
+  Args:
+    config: what the overrides are applied to.
+    num_devices: of all slices together.
+    num_slices: joined by the data-centre network.
+    make_plan: overrides -> plan, None if they cannot be used.
+  """
+  found = []
+  for mesh in meshes(num_devices, num_slices):
+    plans = map(make_plan, candidates(config, mesh))
+    found += itertools.islice((p for p in plans if p and p.fits), 1)
+  return sorted(found, key=lambda plan: plan.cost.step_seconds)
 
 
 def with_overrides(config: ConfigDict, overrides: dict) -> ConfigDict:
@@ -48,13 +81,6 @@ def with_overrides(config: ConfigDict, overrides: dict) -> ConfigDict:
     group, leaf = name.split(".")
     copy[group][leaf] = value
   return copy
-
-
-def rank(plans: list[Plan]) -> list[Plan]:
-  """Those that fit, the fastest first."""
-  return sorted(
-    (plan for plan in plans if plan.fits), key=lambda p: p.cost.step_seconds
-  )
 
 
 def format_table(plans: list[Plan]) -> str:

@@ -55,24 +55,42 @@ TOO_LARGE = {"hbm_bytes": 200 * 2**30, "memory": None, "cost": None}
 
 def test_every_candidate_divides_the_batch_over_the_chips():
   config = load()
-  found = list(search.candidates(config, 64, 2))
-  assert found[0]["data.accumulation_steps"] == 4  # 8 images a chip
-  assert {c["mesh.tensor"] for c in found} == {1, 2}
-  for overrides in found:
-    changed = search.with_overrides(config, overrides)
-    mesh = changed.mesh
-    assert mesh.data == 2 and mesh.data * mesh.fsdp * mesh.tensor == 64
-    micro = 2048 // changed.data.accumulation_steps
-    assert micro % (mesh.data * mesh.fsdp) == 0
-    assert micro % config.objective.koleo_group_size == 0
+  meshes = list(search.meshes(64, 2))
+  assert [m["mesh.fsdp"] for m in meshes] == [32, 16, 16]
+  for mesh in meshes:
+    for overrides in search.candidates(config, mesh):
+      changed = search.with_overrides(config, overrides)
+      sizes = changed.mesh
+      assert sizes.data % 2 == 0
+      assert sizes.data * sizes.fsdp * sizes.tensor == 64
+      micro = 2048 // changed.data.accumulation_steps
+      assert micro % (sizes.data * sizes.fsdp) == 0
+      assert micro % config.objective.koleo_group_size == 0
+  first = next(search.candidates(config, meshes[0]))
+  assert first["data.accumulation_steps"] == 4  # 8 images a chip
   assert config.mesh.fsdp == -1  # The given one is left as it was.
 
 
-def test_only_what_fits_is_ranked_and_the_fastest_is_first():
-  plans = [make_plan(2.0), make_plan(1.0), make_plan(0.5, gib=90)]
-  plans.append(make_plan(**TOO_LARGE))
-  assert search.rank(plans) == [plans[1], plans[0]]
-  table = search.format_table(plans)
+def test_a_mesh_is_left_with_its_first_plan_that_fits():
+  tried = []
+
+  def plan(overrides):
+    tried.append(overrides)
+    images = 2048 // overrides["data.accumulation_steps"] // 64
+    if overrides["mesh.data"] == 4:  # Fits with two images, not with block.
+      if images > 2 or overrides["model.remat"] == "block":
+        return make_plan(**TOO_LARGE)
+      return make_plan(1.0)
+    if overrides["mesh.tensor"] == 2:
+      return None
+    return make_plan(2.0) if images <= 4 else make_plan(0.5, gib=90)
+
+  found = search.search(load(), 64, 1, plan)
+  assert [p.cost.device_seconds for p in found] == [1.0, 2.0]
+  of_copies = [t for t in tried if t["mesh.data"] == 4]
+  assert [t["model.remat"] for t in of_copies] == ["block"] * 4 + ["full"] * 3
+  assert len([t for t in tried if t["mesh.fsdp"] == 64]) == 2
+  table = search.format_table([*found, make_plan(**TOO_LARGE)])
   assert "2.100" in table and "209%" in table
 
 
@@ -95,7 +113,7 @@ def test_what_does_not_fit_says_so_and_claims_no_speed():
   assert not plan.fits and to_json(plan)["fits"] is False
   assert "estimated_mfu" not in to_json(plan)
   shown = text.format_plan(plan)
-  assert "200.00 GiB of 95.74 GiB, 208.9%: DOES NOT FIT" in shown
+  assert "200.00 GiB of 95.73 GiB, 208.9%: DOES NOT FIT" in shown
   assert "TOO TIGHT" in text.format_plan(make_plan(gib=90))
 
 
