@@ -6,17 +6,18 @@ from sapiens2_jax.planning.plan import BILLION, FIT_FRACTION, Plan
 
 _GIB = 2**30
 
-METHOD = f"""\
+METHOD = """\
 how this was estimated
   HBM: the TPU compiler's own account of the program that train.py runs.
   useful FLOPs: closed form, see training/flops.py; recomputation is not useful.
   executed FLOPs, bytes: counted in the compiled program, loops as often as
     they run, bytes in the tiles in which arrays lie in HBM.
   step: for each instruction the slower of its products at the chip's peak
-    and its bytes at the bandwidth of HBM; attention kernels, which the
-    compiler does not look into, at {kernels.EFFICIENCY:.0%} of the peak on
-    heads padded to the matrix unit (assumed, not measured); then
-    communication that is not started ahead. Nothing was run on a TPU.
+    and its bytes at the bandwidth of HBM; attention kernels, which that
+    account does not look into, on heads padded to the matrix unit at
+    {efficiency} of the peak (forward short, forward long, backward: from the
+    compiler's schedule of the kernel, not measured); then communication that
+    is not started ahead. Nothing was run on a TPU.
   by the compiler's cycles: instead of the above its own cycles for each
     instruction, which know about tiles and vector units; transfers between
     HBM and the chip's memory are counted as if nothing ran beside them.
@@ -28,7 +29,9 @@ def format_plan(plan: Plan) -> str:
   lines = [_header(plan), *_memory(plan)]
   if plan.cost is not None:
     lines += [*_work(plan), *_communication(plan), *_time(plan)]
-  return "\n".join([*lines, METHOD])
+  shares = kernels.EFFICIENCY[plan.chip.name]
+  efficiency = ", ".join(f"{share:.0%}" for share in shares)
+  return "\n".join([*lines, METHOD.format(efficiency=efficiency)])
 
 
 def _gib(size: float) -> str:

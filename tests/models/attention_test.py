@@ -87,10 +87,11 @@ def test_blocks_divide_the_padded_lengths(tokens):
   size = padded_length(tokens)
   blocks = block_sizes(size, size)
   assert size % 128 == 0 and 0 <= size - tokens < 128
-  for block in (blocks.block_q, blocks.block_kv, blocks.block_kv_dkv_compute):
+  for block in (blocks.block_q, blocks.block_kv_dkv_compute):
     assert size % block == 0 and block % 128 == 0
     assert block == size <= 896 or block <= 640
-  assert blocks.block_kv_dkv == size
+  assert size % blocks.block_kv_compute == 0 and blocks.block_kv_compute <= 1024
+  assert blocks.block_kv_dkv == blocks.block_kv == size
 
 
 def test_few_queries_need_no_kernel():

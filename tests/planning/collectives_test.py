@@ -1,5 +1,7 @@
 """Groups, axes, bytes and bandwidth of collectives."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -96,11 +98,16 @@ def test_kernels_cost_their_products_and_the_lanes_they_leave_empty():
   cost = kernels.kernel_cost("a/splash_mha_fwd_no_residuals/b", operands)
   assert cost.flops == 2 * 2 * 2 * 24 * 896 * 896 * 64
   v5p, v6e = CHIPS["v5p"], CHIPS["v6e"]  # Units of 128 and 256.
-  busy = kernels.EFFICIENCY / 2
-  assert cost.seconds(v5p) == pytest.approx(cost.flops / 459e12 / busy)
-  assert cost.seconds(v6e) == pytest.approx(cost.flops / 918e12 / busy * 2)
-  backward = kernels.kernel_cost("splash_mha_dkv", operands)
-  assert backward.flops * 2 == cost.flops * 5
+  short, long, backward = kernels.EFFICIENCY["v5p"]
+  ideal = 2 * cost.flops / 459e12  # Half of the unit is empty, 3/4 of v6e's.
+  assert cost.seconds(v5p) == pytest.approx(ideal / short)
+  on_v6e = 4 * cost.flops / 918e12 / kernels.EFFICIENCY["v6e"][0]
+  assert cost.seconds(v6e) == pytest.approx(on_v6e)
+  more_keys = dataclasses.replace(cost, num_keys=3200)
+  assert more_keys.seconds(v5p) == pytest.approx(ideal / long)
+  gradient = kernels.kernel_cost("splash_mha_dkv", operands)
+  assert gradient.flops * 2 == cost.flops * 5
+  assert gradient.seconds(v5p) == pytest.approx(2.5 * ideal / backward)
   with pytest.raises(ValueError, match="no cost is known"):
     kernels.kernel_cost("another_kernel", operands)
 
