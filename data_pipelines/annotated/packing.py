@@ -104,15 +104,40 @@ class _Done:
 
   def __init__(self, root: pathlib.Path):
     """Takes over the finished shards of an earlier run."""
+    self._root = root
     self.shards, self.num_read, self.names = [], 0, {}
     self.left_out = {name: [] for name in _LISTS}
-    while (path := _state_path(root, len(self.shards))).exists():
+    while (path := self._state_path()).exists():
       state = building.read_json(path)
       self.shards.append(state["shard"])
       self.num_read = state["num_read"]
       self.names.update(state["names"])
       for name in _LISTS:
         self.left_out[name] += state[name]
+    self._start_state()
+
+  def keep(self, record: records.Record) -> None:
+    """Notes a record of the shard that is written."""
+    self.names[record.content_hash] = record.name
+    self._state["names"][record.content_hash] = record.name
+
+  def leave_out(self, file: str, line: dict) -> None:
+    """Notes a line of one of the lists."""
+    self.left_out[file].append(line)
+    self._state[file].append(line)
+
+  def finish_shard(self, shard: dict) -> None:
+    """Writes all that a later run must know to go on behind a shard."""
+    state = {**self._state, "shard": shard, "num_read": self.num_read}
+    building.write_json(self._root, self._state_path(), state)
+    self.shards.append(shard)
+    self._start_state()
+
+  def _start_state(self) -> None:
+    self._state = {"names": {}, **{name: [] for name in _LISTS}}
+
+  def _state_path(self) -> pathlib.Path:
+    return self._root / "shards" / f"{len(self.shards):05}.json"
 
 
 def _keep(
@@ -125,32 +150,21 @@ def _keep(
     done.num_read += 1
     shown.advance()
     if isinstance(found, dict):
-      done.left_out[corpus_dedup.REJECTED].append(found)
+      done.leave_out(corpus_dedup.REJECTED, found)
     elif found.content_hash in done.names:
       same = {"name": found.name, "same_as": done.names[found.content_hash]}
-      done.left_out[corpus_dedup.DUPLICATES].append(same)
+      done.leave_out(corpus_dedup.DUPLICATES, same)
     else:
-      done.names[found.content_hash] = found.name
+      done.keep(found)
       yield found
 
 
 def _write_shard(
   root: pathlib.Path, done: _Done, found: Iterable[records.Record]
 ) -> None:
-  """Writes a shard, then all that a later run must know to go on."""
-  number, num_names = len(done.shards), len(done.names) - 1  # One is drawn.
-  num_left_out = {name: len(lines) for name, lines in done.left_out.items()}
-  stem = root / "shards" / f"{number:05}"
+  stem = root / "shards" / f"{len(done.shards):05}"
   file, index = stem.with_suffix(".array_record"), stem.with_suffix(".npz")
-  done.shards.append(corpus_writer.write_records(root, file, index, found))
-  state = {
-    "shard": done.shards[-1],
-    "num_read": done.num_read,
-    "names": dict(itertools.islice(done.names.items(), num_names, None)),
-  }
-  for name, count in num_left_out.items():
-    state[name] = done.left_out[name][count:]
-  building.write_json(root, _state_path(root, number), state)
+  done.finish_shard(corpus_writer.write_records(root, file, index, found))
 
 
 def _finish(
@@ -215,7 +229,3 @@ def _hash_inputs(source: mixture.Mixture, shard_size: int) -> str:
   for index in range(len(source)):
     digest.update(json.dumps(source.name(index)).encode())
   return digest.hexdigest()
-
-
-def _state_path(root: pathlib.Path, number: int) -> pathlib.Path:
-  return root / "shards" / f"{number:05}.json"
