@@ -73,9 +73,9 @@ def pack(
   source = _open_places(tuple(places))
   arguments = {
     "inputs": list(places),
-    "inputs_hash": _hash_inputs(source, shard_size),
     "shard_size": shard_size,
     "version": records.VERSION,
+    "inputs_hash": _hash_inputs(source, shard_size),
   }
   with building.open_building(output, arguments) as root, workers:
     done = _Done(root)
