@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from data_pipelines import annotated, sources
+from data_pipelines import annotated, crops, loader, sources
 from data_pipelines.annotated import folders, keypoints344, matting
 from tests.data_pipelines.annotated import made
 
@@ -31,6 +31,31 @@ def test_open_source_opens_labelled_images(place):
 def test_labelled_images_are_mixed_with_weights(place, photo_folder):
   mixture = sources.open_source(f"{place},3;{photo_folder},1")
   assert (mixture.sizes, mixture.weights) == ((1, 7), (3, 1))
+
+
+def test_the_loader_replaces_images_with_bad_labels(tmp_path):
+  pairs = []
+  for number in range(4):
+    made.write_image(tmp_path / f"{number}.png", (64, 48), number)
+    made.write_pixels(tmp_path / f"m{number}.png", np.zeros((64, 48), np.uint8))
+    pairs.append({"image": f"{number}.png", "mask": f"m{number}.png"})
+  (tmp_path / "m2.png").write_bytes(b"nothing")
+  path = made.write_json(tmp_path / "list.json", pairs)
+  views = crops.CropConfig(global_size=(32, 24), local_size=(16, 20))
+  batches = loader.make_loader(
+    sources.open_source(f"matting:{path}"),
+    loader.LoaderConfig(views, global_batch_size=4),
+    start_step=0,
+    num_steps=3,
+  )
+  used, skipped = set(), []
+  for batch, found in batches:
+    used |= set(batch["index"].ravel().tolist())
+    skipped += found
+  assert used == {0, 1, 3}
+  assert {(item.name, item.reason) for item in skipped} == {
+    ("2.png", "bad labels")
+  }
 
 
 def test_options_become_arguments(tmp_path):
