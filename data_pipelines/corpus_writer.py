@@ -111,14 +111,41 @@ def write_shards(
 def write_shard(root: pathlib.Path, shard: Shard) -> int:
   """Writes one shard and its index; returns the number of its records."""
   corpus = root / building.CORPUS
-  suffix = f"{shard.number:05}-of-{shard.num_shards:05}"
-  file, index = f"shard-{suffix}.array_record", f"index-{suffix}.npz"
+  file, index = shard_names(shard.number, shard.num_shards)
+  found = (_read_record(root, row) for row in _kept_rows(root, shard))
+  entry = write_records(root, corpus / file, corpus / index, found)
+  building.write_json(root, _entry_path(root, shard.number), entry)
+  return shard.num_records
+
+
+def shard_names(number: int, num_shards: int) -> tuple[str, str]:
+  """The file names of a shard and of its index."""
+  suffix = f"{number:05}-of-{num_shards:05}"
+  return f"shard-{suffix}.array_record", f"index-{suffix}.npz"
+
+
+def write_records(
+  root: pathlib.Path,
+  file: pathlib.Path,
+  index: pathlib.Path,
+  found: Iterable[records.Record],
+) -> dict:
+  """Writes records into a shard, and its index; each whole or not at all.
+
+  Args:
+    root: the directory of the build.
+    file: of the shard.
+    index: file of the index.
+    found: the records, at least one.
+
+  Returns:
+    The manifest's entry of the shard.
+  """
   hashes, sizes = [], []
-  with building.whole_path(root, corpus / file) as path:
+  with building.whole_path(root, file) as path:
     writer = array_record_module.ArrayRecordWriter(path, _WRITER_OPTIONS)
     try:
-      for row in _kept_rows(root, shard):
-        record = _read_record(root, row)
+      for record in found:
         writer.write(records.encode_record(record))
         hashes.append(bytes.fromhex(record.content_hash))
         sizes.append((record.height, record.width, len(record.image)))
@@ -126,7 +153,7 @@ def write_shard(root: pathlib.Path, shard: Shard) -> int:
       writer.close()
     sha256, num_bytes = hash_file(path), os.path.getsize(path)
   sizes = np.array(sizes, np.int64)
-  with building.whole_path(root, corpus / index) as path:
+  with building.whole_path(root, index) as path:
     with open(path, "wb") as opened:
       np.savez(
         opened,
@@ -136,16 +163,14 @@ def write_shard(root: pathlib.Path, shard: Shard) -> int:
         num_bytes=sizes[:, 2],
       )
     index_sha256 = hash_file(path)
-  entry = {
-    "file": file,
-    "num_records": shard.num_records,
+  return {
+    "file": file.name,
+    "num_records": len(sizes),
     "num_bytes": num_bytes,
     "sha256": sha256,
-    "index": index,
+    "index": index.name,
     "index_sha256": index_sha256,
   }
-  building.write_json(root, _entry_path(root, shard.number), entry)
-  return shard.num_records
 
 
 def write_manifest(

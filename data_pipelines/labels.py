@@ -30,10 +30,13 @@ class Person:
     keypoints: (k, 3) float32, k = 308 or, for COCO's own people, 17: x and y
       in pixels, 0 at the centre of the first one; and 0 not labelled, 1
       occluded, 2 visible.
+    area: pixels of the person as an annotator outlined it, which COCO's OKS
+      divides by; None if nobody did.
   """
 
   box: tuple[float, float, float, float]
   keypoints: np.ndarray
+  area: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,6 +53,8 @@ class Labels:
     depth: (h, w) float32, metres away from the camera's plane; 0 outside.
     intrinsics: (3, 3) float32, in pixels, 0 at the centre of the first one.
     albedo: (h, w, 3) uint8 sRGB; 0 outside the mask.
+    foreground: (h, w, 3) uint8 sRGB, the people's own colours, not multiplied
+      by alpha; 0 where alpha is 0.
   """
 
   people: tuple[Person, ...] | None = None
@@ -59,6 +64,7 @@ class Labels:
   depth: np.ndarray | None = None
   intrinsics: np.ndarray | None = None
   albedo: np.ndarray | None = None
+  foreground: np.ndarray | None = None
 
   @property
   def mask(self) -> np.ndarray:
@@ -90,10 +96,11 @@ def encode_labels(labels: Labels) -> bytes:
       {
         "box": list(map(float, person.box)),
         "keypoints": np.asarray(person.keypoints, "<f4").tobytes(),
+        "area": None if person.area is None else float(person.area),
       }
       for person in labels.people
     ]
-  for name in ("alpha", "parts"):
+  for name in _PICTURES:
     array = getattr(labels, name)
     if array is not None:
       fields[name] = _encode_png(array)
@@ -152,11 +159,12 @@ def _decode_field(name: str, value, mask: np.ndarray | None):
       Person(
         tuple(person["box"]),
         np.frombuffer(person["keypoints"], "<f4").reshape(-1, 3).copy(),
+        person.get("area"),
       )
       for person in value
     )
-  if name in ("alpha", "parts"):
-    return _decode_png(value)
+  if name in _PICTURES:
+    return _decode_png(value, _PICTURES[name])
   if name == "intrinsics":
     return np.frombuffer(value, "<f4").reshape(3, 3).copy()
   pixels = _RESTORERS[name](value)
@@ -170,10 +178,11 @@ def _encode_png(array: np.ndarray) -> bytes:
   return cv2.imencode(".png", array, settings)[1].tobytes()
 
 
-def _decode_png(data: bytes) -> np.ndarray:
+def _decode_png(data: bytes, channels: int) -> np.ndarray:
   array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-  if array is None or array.ndim != 2 or array.dtype != np.uint8:
-    raise ValueError("not a PNG of one channel of 8 bits")
+  shape = () if array is None else array.shape[2:] or (1,)
+  if shape != (channels,) or array.dtype != np.uint8:
+    raise ValueError(f"not an 8-bit PNG with channels={channels}")
   return array
 
 
@@ -225,6 +234,8 @@ def _restore_depth(value: dict) -> np.ndarray:
   return low + steps * np.float32(max(high - low, 1e-6) / _STEPS)
 
 
+# Stored as PNG -> channels, in whatever order they are in.
+_PICTURES = {"alpha": 1, "parts": 1, "foreground": 3}
 _QUANTISERS = {
   "normal": _quantise_normal,
   "depth": _quantise_depth,

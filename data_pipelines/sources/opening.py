@@ -18,7 +18,9 @@ def open_source(places: str | os.PathLike) -> mixture.Mixture:
     places: "PLACE", "PLACE;PLACE" (each image equally often) or
       "PLACE,WEIGHT;PLACE,WEIGHT". A place is, on a disk or in a bucket, a
       corpus of `build_corpus`, a prepared TFDS directory (split "train"), a
-      tar or a glob of tars, or a folder of images.
+      tar or a glob of tars, or a folder of images; or labelled images in a
+      format of other people, "FORMAT:PATH,OPTION=VALUE", which
+      `annotated.open_annotated` describes.
 
   Raises:
     ValueError: no such place, nothing usable in it, or a weight for some
@@ -59,6 +61,10 @@ def _open_place(place: str) -> base.ImageSource:
 
 
 def _open_existing(place: str) -> base.ImageSource:
+  from data_pipelines import annotated  # Which is made of this package.
+
+  if annotated.is_annotated(place):
+    return annotated.open_annotated(place)
   paths = tars.expand(place)
   if paths:
     return _with_images(tar.TarSource(paths), place)
@@ -71,7 +77,8 @@ def _open_existing(place: str) -> base.ImageSource:
   if not storage.is_directory(place):
     raise ValueError(
       f"{place}: no such directory; expected a corpus with a "
-      f"{manifest.NAME}, a TFDS directory, a .tar or a folder of images."
+      f"{manifest.NAME}, a TFDS directory, a .tar, a folder of images, or "
+      f"FORMAT:PATH of {' '.join(annotated.FORMATS)}."
     )
   return _with_images(folder.FolderSource(place), place)
 

@@ -19,7 +19,10 @@ def example(size: tuple[int, int] = (48, 37)) -> Labels:
   keypoints = rng.uniform(0, 37, (labels_lib.NUM_KEYPOINTS, 3))
   keypoints[:, 2] = rng.integers(0, 3, labels_lib.NUM_KEYPOINTS)
   return Labels(
-    people=(Person((1.0, 2.5, 40.0, 20.0), keypoints.astype(np.float32)),),
+    people=(
+      Person((1.0, 2.5, 40.0, 20.0), keypoints.astype(np.float32), 420.5),
+      Person((2.0, 2.5, 10.0, 20.0), keypoints[:17].astype(np.float32)),
+    ),
     alpha=np.where(mask, 200, 100).astype(np.uint8),
     parts=rng.integers(0, 29, size, np.uint8),
     normal=np.where(mask[..., None], normal, 0),
@@ -28,22 +31,22 @@ def example(size: tuple[int, int] = (48, 37)) -> Labels:
     albedo=np.where(
       mask[..., None], rng.integers(0, 256, (*size, 3)), 0
     ).astype(np.uint8),
+    foreground=rng.integers(0, 256, (*size, 3), np.uint8),
   )
 
 
 def test_labels_survive_being_stored():
   labels = example()
   found = decode_labels(encode_labels(labels))
-  for name in ("alpha", "parts", "intrinsics", "albedo"):
+  for name in ("alpha", "parts", "intrinsics", "albedo", "foreground"):
     np.testing.assert_array_equal(getattr(found, name), getattr(labels, name))
   cosine = np.sum(found.normal * labels.normal, axis=-1)[labels.mask]
   assert np.rad2deg(np.arccos(np.clip(cosine, -1, 1))).max() < 0.05
   assert not found.normal[~labels.mask].any()
   np.testing.assert_allclose(found.depth, labels.depth, atol=8 / 65535)
-  assert found.people[0].box == labels.people[0].box
-  np.testing.assert_array_equal(
-    found.people[0].keypoints, labels.people[0].keypoints
-  )
+  for person, wanted in zip(found.people, labels.people, strict=True):
+    assert (person.box, person.area) == (wanted.box, wanted.area)
+    np.testing.assert_array_equal(person.keypoints, wanted.keypoints)
 
 
 def test_only_what_is_asked_for_is_decoded():
@@ -83,6 +86,12 @@ def test_a_map_of_another_size_is_refused():
   labels = dataclasses.replace(example(), depth=np.zeros((3, 4), np.float32))
   with pytest.raises(ValueError, match=r"depth is \(3, 4\), expected \(48, 37"):
     encode_labels(labels)
+
+
+def test_a_picture_with_other_channels_is_refused():
+  data = encode_labels(Labels(alpha=example().foreground))
+  with pytest.raises(ValueError, match="alpha is damaged .*channels=1"):
+    decode_labels(data)
 
 
 def test_a_damaged_field_is_named():

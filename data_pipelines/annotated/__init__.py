@@ -1,0 +1,14 @@
+"""Labelled images in the formats of other people.
+
+COCO keypoints, lists and folders as the public Sapiens2 release reads them,
+and matting lists: each a source of records with labels.
+"""
+
+from data_pipelines.annotated.opening import (
+  FORMATS,
+  is_annotated,
+  open_annotated,
+  parse_place,
+)
+
+__all__ = ["FORMATS", "is_annotated", "open_annotated", "parse_place"]

@@ -1,0 +1,70 @@
+r"""Packs labelled images of any annotation format into a corpus.
+
+Run:  python -m data_pipelines.annotated --input FORMAT:PATH,OPTION=VALUE \
+        [--input ...] --output DIR [--shard_size 1000] [--workers N]
+
+docs/data.md lists the formats. The corpus is that of
+`data_pipelines.build_corpus`, its records have labels. The output directory
+appears when it is complete, or not at all. Until then the work is kept beside
+it in `.NAME.building`: after Ctrl-C, a kill or an error the same command
+continues behind the last finished shard. Exit code 2 with an explanation if
+the corpus cannot be built, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+from data_pipelines import build_corpus, building, worker_pool
+from data_pipelines.annotated import opening, packing
+from data_pipelines.sources import base
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit code."""
+  parser = argparse.ArgumentParser(
+    prog="python -m data_pipelines.annotated",
+    description="Packs labelled images into ArrayRecord shards.",
+  )
+  parser.add_argument(
+    "--input",
+    action="append",
+    required=True,
+    help=" or ".join(known.usage for known in opening.FORMATS.values()),
+  )
+  parser.add_argument("--output", required=True, help="directory to make")
+  parser.add_argument(
+    "--shard_size", type=int, default=build_corpus.DEFAULT_SHARD_SIZE
+  )
+  worker_pool.add_flag(parser)
+  given = parser.parse_args(arguments)
+  left = building.place(given.output)
+  kept = f"{left} is kept, the same command continues"
+  try:
+    manifest = packing.pack(
+      given.input,
+      given.output,
+      shard_size=given.shard_size,
+      num_workers=given.workers,
+    )
+  except KeyboardInterrupt:
+    print(f"annotated: stopped; {kept}", file=sys.stderr)
+    return 130
+  except (OSError, base.ShardReadError) as error:
+    hint = f"; {kept}" if left.exists() else ""
+    print(f"annotated: {error}{hint}", file=sys.stderr)
+    return 2
+  except ValueError as error:
+    print(f"annotated: {error}", file=sys.stderr)
+    return 2
+  print(f"{given.output}: done: {build_corpus.summary(manifest)}")
+  return 0
+
+
+if __name__ == "__main__":
+  # A polite kill is answered like Ctrl-C.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  sys.exit(main())

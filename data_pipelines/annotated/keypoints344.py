@@ -1,0 +1,158 @@
+"""Pose training lists: 344 points a person in a file, or 70 in the list.
+
+The 344 are the 308 and 36 points of teeth, which are removed; the 70 are
+their first. The public Sapiens2 release trains on such lists.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_pipelines import images, records, storage
+from data_pipelines.annotated import files, labelled, lists
+from data_pipelines.labels import NUM_KEYPOINTS, Labels, Person
+from data_pipelines.vocabulary import keypoints
+
+NUM_POINTS = 344
+NUM_FIRST = 70
+_NUM_BODY = 21  # Without hands, face and inner joints.
+_GREY_SIZE = (64, 64)  # A JPEG says at an eighth of its size if it is grey.
+
+
+class KeypointFilesSource(labelled.LabelledSource):
+  """One person an image; `KEYPOINTS/<sample_id>.npy` is (3, 344): x, y, v.
+
+  A point counts if v > 0 and it lies strictly inside the image. The box is
+  the extent of these points, of the whole image if there are none. Images
+  with too few points, and grey ones, are left out when they are read.
+  """
+
+  def __init__(
+    self,
+    path: str,
+    *,
+    images: str,
+    keypoints: str,
+    min_visible: int = 8,
+    min_body: int = 6,
+    keep_grey: bool = False,
+  ):
+    """Reads the list, and lists both directories.
+
+    Args:
+      path: a JSON list of objects with `sample_id` or `airstore_id`.
+      images: directory of `<sample_id>.jpg`, .png and so on.
+      keypoints: directory of the arrays.
+      min_visible: fewest points that count, of all.
+      min_body: fewest of the points 0 to 20.
+      keep_grey: take images without colours as well.
+
+    Raises:
+      ValueError: unreadable, entries of another form, or a file is missing:
+        all are listed.
+    """
+    ids = [sample["sample_id"] for sample in lists.read_samples(path)]
+    lists.check_unique(path, ids)
+    pictures = files.index_stems(images)
+    arrays = files.index_stems(keypoints, (".npy",))
+    lists.check_files(path, ids, pictures, images)
+    lists.check_files(path, ids, arrays, keypoints)
+    names = [pictures[sample_id] for sample_id in ids]
+    super().__init__([storage.join(images, name) for name in names], names)
+    self._arrays = [storage.join(keypoints, arrays[i]) for i in ids]
+    self._rules = (min_visible, min_body)
+    self._keep_grey = keep_grey
+
+  def read_labels(self, index: int, record: records.Record) -> Labels:
+    """The one person."""
+    path = self._arrays[index]
+    points = files.load_array(files.read(path), path, "", np.number)
+    if points.shape != (3, NUM_POINTS):
+      raise files.bad_labels(
+        path, f"{points.shape}, expected (3, {NUM_POINTS})"
+      )
+    if not self._keep_grey and _is_grey(record.image):
+      raise images.ImageDecodeError("grey image", self.name(index))
+    person = make_person(points.T, record.height, record.width)
+    if not has_enough(person, *self._rules):
+      raise images.ImageDecodeError("too few keypoints", path)
+    return Labels(people=(person,))
+
+
+class KeypointListSource(labelled.LabelledSource):
+  """70 points a person, written in the list; nothing is left out.
+
+  Samples of one image become people of one record.
+  """
+
+  def __init__(self, path: str, *, images: str):
+    """Reads the list, and lists the directory.
+
+    Args:
+      path: a JSON list of objects with `sample_id` or `airstore_id`,
+        `person_id`, and `keypoints_2d`: 70 times x, y, v.
+      images: directory of `<sample_id>.jpg`, .png and so on.
+
+    Raises:
+      ValueError: as `KeypointFilesSource`.
+    """
+    people, problems = {}, files.Problems(path)
+    for place, sample in enumerate(lists.read_samples(path, ["person_id"])):
+      try:
+        points = np.array(sample.get("keypoints_2d"), np.float32)
+      except (TypeError, ValueError):
+        points = np.zeros(0)
+      if points.shape != (NUM_FIRST, 3):
+        problems.add(
+          f"[{place}]", f"keypoints_2d is not {NUM_FIRST} times x, y, v"
+        )
+      people.setdefault(sample["sample_id"], []).append(points)
+    problems.raise_any()
+    pictures = files.index_stems(images)
+    lists.check_files(path, list(people), pictures, images)
+    names = [pictures[sample_id] for sample_id in people]
+    super().__init__([storage.join(images, name) for name in names], names)
+    self._points = list(people.values())
+
+  def read_labels(self, index: int, record: records.Record) -> Labels:
+    """The people."""
+    size = record.height, record.width
+    people = [make_person(points, *size) for points in self._points[index]]
+    people.sort(key=lambda person: -person.box[2] * person.box[3])
+    return Labels(people=tuple(people))
+
+
+def make_person(points: np.ndarray, height: int, width: int) -> Person:
+  """The person of 344 points, or of the first so many of them.
+
+  Args:
+    points: (n, 3) x, y in pixels and visibility; not finite is invisible.
+    height: of the image.
+    width: of the image.
+  """
+  whole = np.zeros((NUM_POINTS, 3), np.float64)
+  whole[: len(points)] = points
+  found = whole[keypoints()["source_344"]["kept_ids_in_order"]]
+  x, y, visibility = found.T
+  counts = (visibility > 0) & np.isfinite(found).all(1)
+  counts &= (x > 0) & (x < width) & (y > 0) & (y < height)
+  out = np.zeros((NUM_KEYPOINTS, 3), np.float32)
+  out[counts] = found[counts]
+  out[counts, 2] = 2
+  box = (0.0, 0.0, float(height), float(width))
+  if counts.any():
+    left, top = out[counts, :2].min(0)
+    right, bottom = out[counts, :2].max(0)
+    box = tuple(map(float, (top, left, bottom - top, right - left)))
+  return Person(box, out)
+
+
+def has_enough(person: Person, min_visible: int, min_body: int) -> bool:
+  """Whether so many points count, and so many of the points 0 to 20."""
+  visible = person.keypoints[:, 2] > 0
+  return visible.sum() >= min_visible and visible[:_NUM_BODY].sum() >= min_body
+
+
+def _is_grey(image: bytes) -> bool:
+  pixels = images.decode_image(image, min_size=_GREY_SIZE)
+  return bool((pixels == pixels[..., :1]).all())

@@ -1,0 +1,79 @@
+"""JSON lists of samples, joined with files that are named by `sample_id`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from data_pipelines.annotated import files
+
+_IDS = ("sample_id", "airstore_id")
+
+
+def read_samples(path: str, required: Sequence[str] = ()) -> list[dict]:
+  """Reads a list of objects that have an id and some other fields.
+
+  Args:
+    path: the JSON file.
+    required: fields that each must have, numbers or text.
+
+  Returns:
+    The objects; `sample_id` is text.
+
+  Raises:
+    ValueError: another form; all problems are listed.
+  """
+  samples = files.read_json(path, list)
+  problems = files.Problems(path)
+  found = []
+  for place, sample in enumerate(samples):
+    where = f"[{place}]"
+    if not isinstance(sample, dict):
+      problems.add(where, "expected an object")
+      continue
+    sample_id = next((sample[key] for key in _IDS if key in sample), None)
+    if not isinstance(sample_id, int | str):
+      problems.add(where, f"has no {' or '.join(_IDS)}")
+      continue
+    for name in required:
+      if not isinstance(sample.get(name), int | str):
+        problems.add(where, f"{name} is missing, or no number or text")
+    found.append({**sample, "sample_id": str(sample_id)})
+  problems.raise_any()
+  if not found:
+    raise ValueError(f"{path}: an empty list.")
+  return found
+
+
+def check_unique(path: str, ids: Sequence[str]) -> None:
+  """Checks that no sample is in a list twice.
+
+  Raises:
+    ValueError: naming those that are.
+  """
+  problems, seen = files.Problems(path), set()
+  for place, sample_id in enumerate(ids):
+    if sample_id in seen:
+      problems.add(f"[{place}]", f"sample {sample_id} is there twice")
+    seen.add(sample_id)
+  problems.raise_any()
+
+
+def check_files(
+  path: str, ids: Sequence[str], known: Mapping[str, str], directory: str
+) -> None:
+  """Checks that each sample has a file in a directory.
+
+  Args:
+    path: of the list, for the message.
+    ids: of the samples.
+    known: what `index_stems` found.
+    directory: it was found in.
+
+  Raises:
+    ValueError: naming those that have none.
+  """
+  problems = files.Problems(path)
+  for sample_id in ids:
+    if sample_id not in known:
+      problems.add(sample_id, f"no file of that name in {directory}")
+  problems.raise_any()

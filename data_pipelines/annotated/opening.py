@@ -1,0 +1,187 @@
+"""From the text of a config to a source of labelled images."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Mapping
+
+from data_pipelines.annotated import (
+  coco,
+  files,
+  folders,
+  keypoints344,
+  labelled,
+  matting,
+  parts,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+  """How annotations are stored.
+
+  Attributes:
+    open: makes the source of a path and options.
+    options: what makes a value of each one's text.
+    required: those that must be given.
+    usage: how a place of this format is written.
+  """
+
+  open: Callable[..., labelled.LabelledSource]
+  options: Mapping[str, Callable[[str], object]]
+  required: tuple[str, ...]
+  usage: str
+
+
+def open_annotated(place: str) -> labelled.LabelledSource:
+  """Opens labelled images of a format of other people.
+
+  Args:
+    place: "FORMAT:PATH,OPTION=VALUE,..."; docs/data.md has all of them.
+
+  Raises:
+    ValueError: no such format or option, or the annotations are not as
+      expected; the message has all that is wrong with a file.
+  """
+  name, path, options = parse_place(place)
+  return FORMATS[name].open(path, **options)
+
+
+def is_annotated(place: str) -> bool:
+  """Whether the text begins with the name of a format."""
+  name, colon, _ = place.partition(":")
+  return bool(colon) and name in FORMATS
+
+
+def parse_place(place: str) -> tuple[str, str, dict[str, object]]:
+  """Takes a place apart, and looks at no file.
+
+  Returns:
+    Format, path and options.
+
+  Raises:
+    ValueError: another form; all problems are listed.
+  """
+  name, _, rest = place.partition(":")
+  if not is_annotated(place):
+    raise ValueError(
+      f"{place}: expected FORMAT:PATH with one of the formats "
+      f"{', '.join(FORMATS)}."
+    )
+  expected = FORMATS[name]
+  path, *pairs = (part.strip() for part in rest.split(","))
+  problems = files.Problems(f"{place} (expected {expected.usage})")
+  if not path:
+    problems.add(name, "no path")
+  options = {}
+  for pair in pairs:
+    key, equals, value = pair.partition("=")
+    if not equals:
+      problems.add(pair, "is not OPTION=VALUE")
+    elif key not in expected.options:
+      match = difflib.get_close_matches(key, expected.options, n=1)
+      hint = f"; did you mean {match[0]}?" if match else ""
+      problems.add(key, f"no such option{hint}")
+    elif key in options:
+      problems.add(key, "is given twice")
+    else:
+      options[key] = None
+      try:
+        options[key] = expected.options[key](value)
+      except ValueError as error:
+        problems.add(pair, str(error))
+  for key in expected.required:
+    if key not in options:
+      problems.add(key, "is missing")
+  problems.raise_any()
+  return name, path, options
+
+
+def _read_path(text: str) -> str:
+  if not text:
+    raise ValueError("no path")
+  return text
+
+
+def _read_count(text: str) -> int:
+  if not text.isdecimal():
+    raise ValueError("is no whole number from 0 on")
+  return int(text)
+
+
+def _read_names(text: str) -> tuple[str, ...]:
+  return tuple(text.split("+"))
+
+
+def _read_axes(text: str) -> tuple[str, ...]:
+  """Takes "x-y-z" apart."""
+  axes = tuple(re.findall("[+-]?[xyz]", text))
+  if "".join(axes) != text:
+    raise ValueError("expected something like x-y-z")
+  folders.read_axes(axes)
+  return axes
+
+
+def _read_taxonomy(text: str) -> str:
+  parts.make_table(text)
+  return text
+
+
+def _read_choice(text: str) -> bool:
+  if text not in ("true", "false"):
+    raise ValueError("expected true or false")
+  return text == "true"
+
+
+FORMATS = {
+  "coco": Format(
+    coco.CocoSource,
+    {"images": _read_path},
+    ("images",),
+    "coco:FILE.json,images=DIR",
+  ),
+  "keypoints344": Format(
+    keypoints344.KeypointFilesSource,
+    {
+      "images": _read_path,
+      "keypoints": _read_path,
+      "min_visible": _read_count,
+      "min_body": _read_count,
+      "keep_grey": _read_choice,
+    },
+    ("images", "keypoints"),
+    "keypoints344:FILE.json,images=DIR,keypoints=DIR"
+    "[,min_visible=8][,min_body=6][,keep_grey=false]",
+  ),
+  "keypoints70": Format(
+    keypoints344.KeypointListSource,
+    {"images": _read_path},
+    ("images",),
+    "keypoints70:FILE.json,images=DIR",
+  ),
+  "parts": Format(
+    parts.PartsSource,
+    {
+      "images": _read_path,
+      "labels": _read_path,
+      "taxonomy": _read_taxonomy,
+    },
+    ("images", "labels", "taxonomy"),
+    "parts:FILE.json,images=DIR,labels=DIR,taxonomy="
+    + "|".join(parts.taxonomies()),
+  ),
+  "folders": Format(
+    folders.FoldersSource,
+    {"maps": _read_names, "axes": _read_axes, "face_parts": _read_path},
+    (),
+    "folders:DIR[,maps=normal+depth+albedo][,axes=xyz][,face_parts=DIR]",
+  ),
+  "matting": Format(
+    matting.MattingSource,
+    {"root": _read_path},
+    (),
+    "matting:FILE.json|FILE.txt[,root=DIR]",
+  ),
+}

@@ -1,0 +1,93 @@
+"""Segmentation lists in any of the reference's taxonomies, as 29 parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from data_pipelines import images, records, storage
+from data_pipelines.annotated import files, labelled, lists
+from data_pipelines.labels import IGNORE, Labels
+from data_pipelines.vocabulary import parts
+
+OURS = "sapiens29"  # The 29 themselves.
+_ORDER = ("session_id", "camera_id", "frame_number")
+_MIN_FOREGROUND = 8  # Pixels that are a part of a person.
+_WILD = "internal33"  # All data with these labels are.
+
+
+class PartsSource(labelled.LabelledSource):
+  """Images with body parts, sorted by session, camera and frame as text.
+
+  Labels without a target in the 29, and unknown ones, become 255. The score
+  `in_the_wild` of a record is 1 or 0: backgrounds of such images are left as
+  they are in training. Images with fewer than 8 pixels of people are left
+  out when they are read. As the public Sapiens2 release does.
+  """
+
+  def __init__(self, path: str, *, images: str, labels: str, taxonomy: str):
+    """Reads the list, and lists both directories.
+
+    Args:
+      path: a JSON list of objects with `sample_id`, `session_id`,
+        `camera_id` and `frame_number`; `box-default` is not looked at.
+      images: directory of `<sample_id>.jpg`, .png and so on.
+      labels: directory of `<sample_id>.png` of one channel.
+      taxonomy: of the labels; one of `taxonomies()`.
+
+    Raises:
+      ValueError: unreadable, entries of another form, a file is missing, or
+        no such taxonomy.
+    """
+    self._table = make_table(taxonomy)
+    samples = lists.read_samples(path, _ORDER)
+    samples.sort(key=lambda sample: [str(sample[name]) for name in _ORDER])
+    ids = [sample["sample_id"] for sample in samples]
+    lists.check_unique(path, ids)
+    pictures, maps = files.index_stems(images), files.index_stems(labels)
+    lists.check_files(path, ids, pictures, images)
+    lists.check_files(path, ids, maps, labels)
+    names = [pictures[sample_id] for sample_id in ids]
+    super().__init__([storage.join(images, name) for name in names], names)
+    self._maps = [storage.join(labels, maps[i]) for i in ids]
+    self._is_wild = taxonomy == _WILD or "itw_" in path
+
+  def read_labels(self, index: int, record: records.Record) -> Labels:
+    """The parts."""
+    path = self._maps[index]
+    found = files.decode_indices(files.read(path), path)
+    found = np.where((found < 0) | (found > IGNORE), IGNORE, found)
+    mapped = self._table[found]
+    if ((mapped > 0) & (mapped != IGNORE)).sum() < _MIN_FOREGROUND:
+      raise images.ImageDecodeError("nobody in it", path)
+    return Labels(parts=mapped)
+
+  def notes(self, index: int) -> Mapping[str, object]:
+    """Whether it was taken in the wild."""
+    return {"scores": {"in_the_wild": float(self._is_wild)}}
+
+
+def taxonomies() -> tuple[str, ...]:
+  """The names of all that can be mapped to the 29."""
+  return (*parts()["source_taxonomies"], OURS)
+
+
+def make_table(taxonomy: str) -> np.ndarray:
+  """(256,) uint8: label of a taxonomy -> one of the 29, or 255.
+
+  Raises:
+    ValueError: no such taxonomy.
+  """
+  if taxonomy not in taxonomies():
+    raise ValueError(
+      f"no such taxonomy as {taxonomy!r}; expected one of "
+      f"{', '.join(taxonomies())}."
+    )
+  if taxonomy == OURS:
+    targets = range(parts()["num_classes"])
+  else:
+    targets = parts()["source_taxonomies"][taxonomy]["target"]
+  table = np.full(256, IGNORE, np.uint8)
+  table[: len(targets)] = targets
+  return table

@@ -1,0 +1,265 @@
+"""COCO files: people with 308 keypoints, from fields of any length."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_pipelines import images
+from data_pipelines.annotated import coco
+from data_pipelines.vocabulary import keypoints
+from tests.data_pipelines.annotated import made
+
+SIZE = (30, 50)
+# COCO's own names, in COCO's order.
+COCO17 = (
+  "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder "
+  "left_elbow right_elbow left_wrist right_wrist left_hip right_hip "
+  "left_knee right_knee left_ankle right_ankle"
+).split()
+
+
+def points(count, seed=0, visibility=2):
+  rng = np.random.default_rng(seed)
+  found = np.full((count, 3), visibility, np.float32)
+  found[:, :2] = rng.uniform(1, 29, (count, 2))
+  return found
+
+
+def person(image=1, **fields):
+  given = {"id": 7, "image_id": image, "category_id": 1, "iscrowd": 0}
+  given |= {"bbox": [5, 6, 20, 10], "area": 120.5, "num_keypoints": 3}
+  found = {
+    name: value.reshape(-1).tolist() if hasattr(value, "reshape") else value
+    for name, value in fields.items()
+  }
+  return given | found
+
+
+def picture(number=1, **fields):
+  name = f"sub/{number}.png"
+  found = {"id": number, "file_name": name, "width": 50, "height": 30}
+  return found | fields
+
+
+@pytest.fixture
+def open_file(tmp_path):
+  """open_file(annotations, images, **more) -> source."""
+
+  def write_and_open(annotations, pictures=None, **more):
+    pictures = [picture()] if pictures is None else pictures
+    for entry in pictures:
+      if isinstance(entry, dict) and "file_name" in entry:
+        made.write_image(tmp_path / "images" / entry["file_name"], SIZE)
+    found = {"images": pictures, "annotations": annotations, **more}
+    path = made.write_json(tmp_path / "ann.json", found)
+    return coco.CocoSource(path, images=str(tmp_path / "images"))
+
+  return write_and_open
+
+
+def test_308_points_are_taken_as_they_are(open_file):
+  wanted = points(308)
+  wanted[::3, 2], wanted[1::3, 2] = 0, 1
+  source = open_file(
+    [person(goliath_wholebody_kpts=wanted, keypoints=points(17, 9))]
+  )
+  record, labels = source[0], made.labels_of(source)
+  assert (record.height, record.width, record.name) == (*SIZE, "sub/1.png")
+  (found,) = labels.people
+  np.testing.assert_array_equal(found.keypoints, wanted)
+  assert found.box == (6.0, 5.0, 10.0, 20.0) and found.area == 120.5
+  assert record.person_boxes == ((6.0, 5.0, 10.0, 20.0),)
+
+
+def test_17_points_take_the_places_of_their_names(open_file):
+  given = points(17, visibility=1)
+  found = made.labels_of(open_file([person(keypoints=given)])).people[0]
+  names = keypoints()["names"]
+  for name, wanted in zip(COCO17, given, strict=True):
+    np.testing.assert_array_equal(found.keypoints[names.index(name)], wanted)
+  assert (found.keypoints[:, 2] > 0).sum() == 17
+  rest = found.keypoints[found.keypoints[:, 2] == 0]
+  assert not rest.any()
+
+
+def test_fields_of_parts_fill_all_but_the_inner_joints(open_file):
+  fields = {
+    "keypoints": points(17, 1),
+    "foot_kpts": points(6, 2),
+    "face_kpts": points(238, 3),
+    "lefthand_kpts": points(20, 4),
+    "righthand_kpts": points(20, 5),
+  }
+  groups = ("body17", "foot6", "face238", "left_hand20", "right_hand20")
+  found = made.labels_of(open_file([person(**fields)])).people[0]
+  for group, wanted in zip(groups, fields.values(), strict=True):
+    places = keypoints()["groups"][group]
+    np.testing.assert_array_equal(found.keypoints[places], wanted)
+  extra = keypoints()["groups"]["extra7"]
+  assert not found.keypoints[extra].any()
+
+
+def test_coco_wholebody_has_other_hands_and_no_face_of_ours():
+  names = keypoints()["names"]
+  fingers = ("thumb", "forefinger", "middle_finger", "ring_finger")
+  for side, field in (("left", "lefthand_kpts"), ("right", "righthand_kpts")):
+    theirs = [f"{side}_hand_root"] + [
+      f"{side}_{finger}{joint}"
+      for finger in (*fingers, "pinky_finger")
+      for joint in (1, 2, 3, 4)
+    ]
+    wanted = [names.index(n) if n in names else -1 for n in theirs]
+    assert coco.find_places(((field, 21),)).tolist() == wanted
+    assert wanted.count(-1) == 6  # The root, and where fingers begin.
+  assert (coco.find_places((("face_kpts", 68),)) == -1).all()
+
+
+def test_the_two_ways_to_place_body_and_feet_agree():
+  fields = (("keypoints", 17), ("foot_kpts", 6))
+  groups = keypoints()["groups"]
+  wanted = groups["body17"] + groups["foot6"]
+  assert coco.find_places(fields).tolist() == wanted
+
+
+def test_any_visibility_above_0_is_a_label(open_file):
+  given = points(17)
+  given[:5, 2] = (0, 0.3, 1, 2, -1)
+  found = made.labels_of(open_file([person(keypoints=given)])).people[0]
+  assert found.keypoints[:5, 2].tolist() == [0, 2, 1, 2, 0]
+
+
+@given(
+  x=st.floats(-80, 80),
+  y=st.floats(-80, 80),
+  width=st.floats(-5, 100),
+  height=st.floats(-5, 100),
+)
+def test_a_box_ends_at_the_centres_of_the_last_pixels(x, y, width, height):
+  clipped = coco.clip_box((x, y, width, height), *SIZE)
+  inside = min(x + width, 49) > max(x, 0) and min(y + height, 29) > max(y, 0)
+  assert (clipped is not None) == inside
+  if clipped:
+    top, left, box_height, box_width = clipped
+    assert min(top, left) >= 0 and min(box_height, box_width) > 0
+    assert top + box_height <= 29 + 1e-9 and left + box_width <= 49 + 1e-9
+
+
+def test_people_of_an_image_come_largest_first(open_file):
+  small = person(keypoints=points(17), bbox=[0, 0, 5, 5])
+  large = person(keypoints=points(17), bbox=[-9, 0, 99, 99])
+  people = made.labels_of(open_file([small, large])).people
+  assert people[0].box == (0.0, 0.0, 29.0, 49.0)
+  assert people[1].box == (0.0, 0.0, 5.0, 5.0)
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"iscrowd": 1},
+    {"num_keypoints": 0},
+    {"bbox": [5, 5, 0, 9]},
+    {"bbox": [60, 5, 9, 9]},
+    {"keypoints": points(17, visibility=0)},
+    {"keypoints": points(17) * np.float32([-1, 0, 1])},
+  ],
+)
+def test_who_cannot_be_learned_from_is_left_out(open_file, fields):
+  good = person(2, keypoints=points(17))
+  bad = person(**({"keypoints": points(17)} | fields))
+  nothing = person(3)
+  source = open_file([bad, nothing, good], [picture(n) for n in (1, 2, 3)])
+  assert [source.name(i) for i in range(len(source))] == ["sub/2.png"]
+
+
+def test_licence_and_place_of_an_image_are_kept(open_file):
+  entry = picture(license=4, coco_url="http://here")
+  licences = [{"id": 4, "name": "CC BY", "url": "http://cc"}]
+  source = open_file([person(keypoints=points(17))], [entry], licenses=licences)
+  assert source[0].licence == "CC BY http://cc"
+  assert source[0].source == "http://here"
+
+
+def test_a_copy_for_another_process_reads_the_same(open_file):
+  source = open_file([person(keypoints=points(17))])
+  copy = pickle.loads(pickle.dumps(source))
+  assert copy[0] == source[0] and copy.location(0) == source.location(0)
+
+
+def test_an_image_of_another_size_is_left_out(open_file):
+  entry = picture(width=30, height=50)
+  source = open_file([person(keypoints=points(17))], [entry])
+  with pytest.raises(images.ImageDecodeError) as caught:
+    source[0]
+  assert caught.value.reason == "bad labels"
+  assert "is (30, 50), the annotations say (50, 30)" in caught.value.detail
+
+
+def test_an_image_that_is_not_there_is_left_out(open_file, tmp_path):
+  source = open_file([person(keypoints=points(17))])
+  (tmp_path / "images/sub/1.png").unlink()
+  with pytest.raises(images.ImageDecodeError, match="1.png: No such file"):
+    source[0]
+
+
+def test_all_problems_of_a_file_are_said_at_once(open_file):
+  annotations = [
+    3,
+    person(5, keypoints=points(17)),
+    person(keypoints=points(16)),
+    person(lefthand_kpts=points(19)),
+    person(keypoints=points(17), bbox=[1, 2, 3]),
+    person(keypoints=points(17), bbox=None),
+    person(keypoints=["a"] * 51),
+    person(keypoints=points(17), area="large"),
+  ]
+  pictures = [picture(), 4, {"id": 1}, picture()]
+  with pytest.raises(ValueError) as caught:
+    open_file(annotations, pictures)
+  assert str(caught.value).split("\n")[1:] == [
+    "  images[1]: expected an object",
+    "  images[2]: file_name, height, width: missing or of another type",
+    "  images[3]: id 1 is there twice",
+    "  annotations[0]: expected an object",
+    "  annotations[1]: image_id 5 is no image's id",
+    "  annotations[2]: keypoints has 48 numbers, expected 51",
+    "  annotations[3]: lefthand_kpts has 57 numbers, expected 60 or 63",
+    "  annotations[4]: bbox has 3 numbers, expected 4",
+    "  annotations[5]: bbox is no list of finite numbers",
+    "  annotations[6]: keypoints is no list of finite numbers",
+    "  annotations[7]: area is no finite number",
+  ]
+  assert "ann.json: 11 problems" in str(caught.value)
+
+
+def test_of_very_many_problems_the_first_are_shown(open_file):
+  with pytest.raises(ValueError, match="200 problems") as caught:
+    open_file([3] * 200)
+  assert str(caught.value).endswith("\n  and 180 more")
+
+
+def test_a_file_without_anybody_says_what_was_looked_for(open_file):
+  with pytest.raises(ValueError, match="none of 1 annotations .*goliath_whole"):
+    open_file([person()])
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("[1]", "a list, expected an object"),
+    ("3", "int, expected an object"),
+    ("{", "ann.json: no JSON"),
+    ('{"images": []}', "annotations: expected a list"),
+  ],
+)
+def test_other_files_are_refused(tmp_path, text, message):
+  (tmp_path / "ann.json").write_text(text)
+  with pytest.raises(ValueError, match=message):
+    coco.CocoSource(str(tmp_path / "ann.json"), images=str(tmp_path))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+  with pytest.raises(ValueError, match="no.json: cannot be read"):
+    coco.CocoSource(str(tmp_path / "no.json"), images=str(tmp_path))

@@ -1,0 +1,239 @@
+"""Folders of maps, joined by stem; unusable pixels leave the mask."""
+
+import numpy as np
+import pytest
+
+from data_pipelines import images, sources
+from data_pipelines.annotated import folders
+from tests.data_pipelines.annotated import made
+
+SIZE = (24, 18)
+K = np.array([[50, 0, 8.5], [0, 52, 12], [0, 0, 1]])
+
+
+def unit_vectors(seed=0):
+  rng = np.random.default_rng(seed)
+  found = rng.normal(size=(*SIZE, 3)).astype(np.float32)
+  return found / np.linalg.norm(found, axis=-1, keepdims=True)
+
+
+def write_depth(place, depth, stem="a"):
+  made.write_array(place / f"depth/{stem}.npy", depth)
+  (place / "camera_intrinsics").mkdir(exist_ok=True)
+  np.savetxt(place / f"camera_intrinsics/{stem}.txt", K)
+
+
+@pytest.fixture
+def place(tmp_path):
+  """rgb/a.png, and a mask of all but the first two rows."""
+  made.write_image(tmp_path / "rgb/a.png", SIZE)
+  mask = np.zeros((*SIZE, 3), np.uint8)
+  mask[2:] = 1
+  made.write_pixels(tmp_path / "mask/a.png", mask)
+  return tmp_path
+
+
+def inside():
+  found = np.ones(SIZE, bool)
+  found[:2] = False
+  return found
+
+
+def angles(a, b):
+  return np.rad2deg(np.arccos(np.clip((a * b).sum(-1), -1, 1)))
+
+
+@pytest.mark.parametrize("extension", ["npy", "npz"])
+def test_normals_are_unit_vectors_inside_the_mask(place, extension):
+  normal = unit_vectors()
+  (place / "normal").mkdir()
+  if extension == "npy":
+    made.write_array(place / "normal/a.npy", 3 * normal)
+  else:
+    np.savez(place / "normal/a.npz", normal=(3 * normal).astype(np.float16))
+  source = folders.FoldersSource(str(place))
+  labels = made.labels_of(source)
+  np.testing.assert_array_equal(labels.mask, inside())
+  np.testing.assert_array_equal(labels.alpha, inside() * np.uint8(255))
+  assert angles(labels.normal, normal)[inside()].max() < 0.1
+  assert not labels.normal[~inside()].any()
+  assert source.name(0) == "a" and source.location(0).endswith("rgb/a.png")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_pixels_without_a_normal_leave_the_mask(place, value):
+  normal = unit_vectors()
+  normal[5, 7] = value
+  made.write_array(place / "normal/a.npy", normal)
+  labels = made.labels_of(folders.FoldersSource(str(place)))
+  wanted = inside()
+  wanted[5, 7] = False
+  np.testing.assert_array_equal(labels.mask, wanted)
+  assert np.isfinite(labels.normal).all()
+
+
+@pytest.mark.parametrize(
+  ("axes", "wanted"),
+  [
+    (("x", "y", "z"), lambda x, y, z: (x, y, z)),
+    (("x", "-y", "-z"), lambda x, y, z: (x, -y, -z)),
+    (("-z", "+x", "y"), lambda x, y, z: (-z, x, y)),
+  ],
+)
+def test_axes_say_what_of_the_file_ours_are(place, axes, wanted):
+  normal = unit_vectors()
+  made.write_array(place / "normal/a.npy", normal)
+  source = folders.FoldersSource(str(place), axes=axes)
+  expected = np.stack(wanted(*np.moveaxis(normal, -1, 0)), -1)
+  found = made.labels_of(source).normal
+  assert angles(found, expected)[inside()].max() < 0.05
+
+
+@pytest.mark.parametrize(
+  "axes", [("x", "y"), ("x", "x", "z"), ("x", "--y", "z")]
+)
+def test_other_axes_are_refused(place, axes):
+  with pytest.raises(ValueError, match="are not the axes x, y and z"):
+    folders.FoldersSource(str(place), axes=axes)
+
+
+def test_depth_comes_with_its_camera(place):
+  depth = np.random.default_rng(0).uniform(1, 4, SIZE)
+  depth[9, 3], depth[10, 3] = np.nan, -1
+  write_depth(place, depth)
+  labels = made.labels_of(folders.FoldersSource(str(place)))
+  wanted = inside()
+  wanted[9:11, 3] = False
+  np.testing.assert_array_equal(labels.mask, wanted)
+  np.testing.assert_allclose(
+    labels.depth[wanted], depth[wanted], atol=4 / 65535
+  )
+  np.testing.assert_allclose(labels.intrinsics, K)
+  assert labels.normal is None and labels.albedo is None
+
+
+def test_albedo_is_rgb_as_in_its_file(place):
+  albedo = made.write_image(place / "albedo/a.png", SIZE, 5)
+  labels = made.labels_of(folders.FoldersSource(str(place)))
+  np.testing.assert_array_equal(labels.albedo[inside()], albedo[inside()])
+  assert not labels.albedo[~inside()].any()
+
+
+def test_all_maps_share_one_mask_and_some_can_be_chosen(place):
+  normal, depth = unit_vectors(), np.ones(SIZE, np.float32)
+  normal[5, 5], depth[6, 6] = np.nan, np.nan
+  made.write_array(place / "normal/a.npy", normal)
+  write_depth(place, depth)
+  mask = made.labels_of(folders.FoldersSource(str(place))).mask
+  assert not mask[5, 5] and not mask[6, 6]
+  chosen = folders.FoldersSource(str(place), maps=["depth"])
+  labels = made.labels_of(chosen)
+  assert labels.mask[5, 5] and not labels.mask[6, 6]
+  assert labels.normal is None
+
+
+def test_face_hair_and_mouth_leave_the_mask(place):
+  parts = np.full((8, 6), 22, np.int64)  # A third of the mask's size.
+  labels = (1, 2, 3, 4, 22, 23, 27, 28)
+  parts[:, 2] = labels
+  made.write_array(place / "seg/a_seg.npy", parts)
+  source = folders.FoldersSource(str(place), face_parts=str(place / "seg"))
+  wanted = inside()
+  for row, label in enumerate(labels):
+    if label in (2, 3, 23, 27):
+      wanted[3 * row : 3 * row + 3, 6:9] = False
+  np.testing.assert_array_equal(made.labels_of(source).mask, wanted)
+
+
+@pytest.mark.parametrize(
+  ("name", "array", "message"),
+  [
+    ("normal", np.ones(SIZE), r"a.npy: \(24, 18\), expected \(h, w, 3\)"),
+    ("normal", np.ones((9, 4, 3)), r"\(9, 4\), its mask is \(24, 18\)"),
+    ("normal", np.ones((*SIZE, 3), int), "int64, expected floating"),
+    ("depth", np.ones((*SIZE, 1)), r"\(24, 18, 1\), expected \(h, w\)"),
+    ("normal", np.full((*SIZE, 3), np.nan), r"mask too small \(.*a.png"),
+    ("depth", np.array([{"a": 1}]), "no array of numbers.*allow_pickle=False"),
+  ],
+)
+def test_maps_of_no_use_are_named(place, name, array, message):
+  write_depth(place, np.ones(SIZE))
+  made.write_array(place / f"{name}/a.npy", array)
+  source = folders.FoldersSource(str(place), maps=[name])
+  with pytest.raises(images.ImageDecodeError, match=message):
+    source[0]
+
+
+def test_an_archive_without_the_array_says_what_it_has(place):
+  (place / "normal").mkdir()
+  np.savez(place / "normal/a.npz", other=unit_vectors())
+  source = folders.FoldersSource(str(place))
+  with pytest.raises(images.ImageDecodeError, match=r"'normal'; .*\['other'\]"):
+    source[0]
+
+
+def test_bytes_that_are_no_array_are_named(place):
+  made.write_array(place / "normal/a.npy", unit_vectors())
+  source = folders.FoldersSource(str(place))
+  for content in (b"", b"nothing", b"PK\x03\x04 broken"):
+    (place / "normal/a.npy").write_bytes(content)
+    with pytest.raises(images.ImageDecodeError, match="a.npy: no array of num"):
+      source[0]
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("1 2\n3 4", r"\(2, 2\) numbers, expected \(3, 3\), all finite"),
+    ("1 0 0\n0 nan 0\n0 0 1", "all finite"),
+    ("0 0 0\n0 1 0\n0 0 1", "focal lengths must be above 0"),
+    ("a b c", "a.txt: no matrix"),
+  ],
+)
+def test_other_cameras_are_named(place, text, message):
+  write_depth(place, np.ones(SIZE))
+  (place / "camera_intrinsics/a.txt").write_text(text)
+  with pytest.raises(images.ImageDecodeError, match=message):
+    folders.FoldersSource(str(place))[0]
+
+
+def test_a_missing_file_leaves_its_image_out(place):
+  made.write_array(place / "normal/b.npy", unit_vectors())
+  made.write_image(place / "rgb/b.png", SIZE)
+  source = folders.FoldersSource(str(place))
+  assert len(source) == 2
+  for index, message in enumerate((r"normal/a.\*", r"mask/b.\*")):
+    with pytest.raises(images.ImageDecodeError, match=message) as caught:
+      source[index]
+    assert caught.value.reason == "missing labels"
+
+
+@pytest.mark.parametrize("folder", ["rgb", "mask", "camera_intrinsics"])
+def test_a_directory_that_is_not_there_is_named(place, folder):
+  write_depth(place, np.ones(SIZE))
+  (place / folder).rename(place / "away")
+  with pytest.raises(ValueError, match=f"{folder}: no such directory"):
+    folders.FoldersSource(str(place))
+
+
+def test_masks_of_other_images_are_refused(place):
+  (place / "mask/a.png").rename(place / "mask/b.png")
+  with pytest.raises(ValueError, match="no stem of rgb/ is one of mask/"):
+    folders.FoldersSource(str(place))
+
+
+def test_an_unknown_map_is_refused(place):
+  with pytest.raises(ValueError, match="shape is none of normal, depth, albe"):
+    folders.FoldersSource(str(place), maps=["shape"])
+
+
+def test_a_disk_that_fails_is_no_bad_image(place, monkeypatch):
+  made.write_array(place / "normal/a.npy", unit_vectors())
+  source = folders.FoldersSource(str(place))
+
+  def fail(path):
+    raise OSError(5, "Input/output error")
+
+  monkeypatch.setattr("data_pipelines.storage.read_bytes", fail)
+  with pytest.raises(sources.ShardReadError, match="a.png: .*Input/output"):
+    source[0]
