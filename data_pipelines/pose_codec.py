@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from data_pipelines import vocabulary
+
 PADDING = 1.25  # of a crop around a box
 _PATCH_SIGMAS = 3  # from a target to the side of its patch
 _BLUR_SIDE = 11  # pixels of the decoder's Gaussian
@@ -29,6 +31,27 @@ def heatmap_sigma(size: tuple[int, int]) -> float:
   at least 2, as wide as the decoder's own blur: ours.
   """
   return max(6 * size[1] / 192, _BLUR_SIGMA)
+
+
+def full_keypoints(
+  keypoints: Float[np.ndarray, "k 3"],
+) -> Float[np.ndarray, "308 3"]:
+  """All 308 of a person; of COCO's 17, the others are not labelled.
+
+  Raises:
+    ValueError: neither 308 nor 17.
+  """
+  known = vocabulary.keypoints()
+  if len(keypoints) == known["num_keypoints"]:
+    return keypoints
+  ids = known["groups"]["body17"]
+  if len(keypoints) != len(ids):
+    raise ValueError(
+      f"a person has {len(keypoints)} keypoints, expected 308 or COCO's 17."
+    )
+  full = np.zeros((known["num_keypoints"], 3), np.float32)
+  full[ids] = keypoints
+  return full
 
 
 def box_region(
