@@ -1,13 +1,14 @@
 """A person's crop; keypoints as heatmaps and back.
 
-Points are (x, y) in pixels, 0 at the centre of the first one.
+Points are (k, 2): x and y in pixels, 0 at the centre of the first one.
+Regions of an image are a centre and a size, each (x, y) in pixels, float64.
+Heatmaps are (height, width, k) float32.
 """
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import Float
 
 from data_pipelines import vocabulary
 
@@ -33,10 +34,8 @@ def heatmap_sigma(size: tuple[int, int]) -> float:
   return max(6 * size[1] / 192, _BLUR_SIGMA)
 
 
-def full_keypoints(
-  keypoints: Float[np.ndarray, "k 3"],
-) -> Float[np.ndarray, "308 3"]:
-  """All 308 of a person; of COCO's 17, the others are not labelled.
+def full_keypoints(keypoints: np.ndarray) -> np.ndarray:
+  """(308, 3) keypoints of a person; of COCO's 17, the others are unlabelled.
 
   Raises:
     ValueError: neither 308 nor 17.
@@ -57,20 +56,20 @@ def full_keypoints(
 def box_region(
   box: tuple[float, float, float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
-  """What a crop around a box shows: centre and size, (x, y) in pixels.
+  """The region that a crop around a box shows.
 
   Args:
-    box: top, left, height, width in pixels.
+    box: top, left, height, width in pixels; a side below 1 counts as 1.
   """
   top, left, height, width = box
   center = np.array([left + width / 2, top + height / 2])
-  return center, np.array([width, height]) * PADDING
+  return center, np.maximum([width, height], 1) * PADDING
 
 
 def fit_aspect(
   region_size: np.ndarray, image_size: tuple[int, int]
 ) -> np.ndarray:
-  """Enlarges one side of a region (x, y) to the input's width / height."""
+  """Enlarges one side of a region to the input's width / height."""
   width, height = region_size
   aspect = image_size[1] / image_size[0]
   if width > aspect * height:
@@ -83,12 +82,12 @@ def crop_affine(
   region_size: np.ndarray,
   image_size: tuple[int, int],
   angle: float = 0.0,
-) -> Float[np.ndarray, "2 3"]:
-  """Takes pixels of an image to pixels of the input.
+) -> np.ndarray:
+  """(2, 3): takes pixels of an image to pixels of the input.
 
   Args:
-    center: (x, y) of the region, in pixels.
-    region_size: (x, y) in pixels, of the input's aspect.
+    center: of the region.
+    region_size: of the input's aspect.
     image_size: (height, width) of the input.
     angle: of the region, degrees.
 
@@ -101,9 +100,7 @@ def crop_affine(
   return scale[:, None] * np.column_stack([turn, shift])
 
 
-def transform_points(
-  points: Float[np.ndarray, "k 2"], affine: Float[np.ndarray, "2 3"]
-) -> Float[np.ndarray, "k 2"]:
+def transform_points(points: np.ndarray, affine: np.ndarray) -> np.ndarray:
   return points @ affine[:, :2].T + affine[:, 2]
 
 
@@ -121,11 +118,11 @@ def warp_image(
 
 
 def heatmap_to_image(
-  points: Float[np.ndarray, "k 2"],
+  points: np.ndarray,
   size: tuple[int, int],
   center: np.ndarray,
   region_size: np.ndarray,
-) -> Float[np.ndarray, "k 2"]:
+) -> np.ndarray:
   """Takes points of heatmaps of (height, width) `size` to the image."""
   ends = np.array(size[::-1]) - 1
   return points / ends * region_size + center - region_size / 2
@@ -162,22 +159,20 @@ def encode_heatmaps(points, visible, size: tuple[int, int], xp=np):
 
 
 def average_flipped(
-  heatmaps: Float[np.ndarray, "h w k"],
-  mirrored: Float[np.ndarray, "h w k"],
+  heatmaps: np.ndarray,
+  mirrored: np.ndarray,
   flip_indices: np.ndarray,
-) -> Float[np.ndarray, "h w k"]:
+) -> np.ndarray:
   """Mean of the heatmaps of an input and of those of its mirror image."""
   return 0.5 * (heatmaps + mirrored[:, ::-1].take(flip_indices, axis=2))
 
 
-def decode_heatmaps(
-  heatmaps: Float[np.ndarray, "h w k"],
-) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, "k"]]:
+def decode_heatmaps(heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Finds each map's peak, to fractions of a pixel.
 
   Returns:
-    Points in pixels of the heatmap, float64, and scores: the highest value.
-    Without a positive value the point is (-1, -1).
+    (k, 2) float64 points in pixels of the heatmap, and (k,) scores, the
+    highest values. Without a positive value the point is (-1, -1).
 
   Source: DARK (arXiv 1910.06278) in its unbiased form (arXiv 1911.07524). Only
   the pixels that matter are blurred: ours; the result is the same.
