@@ -4,6 +4,8 @@
 5b), `ours` a choice of this project.
 """
 
+from sapiens2_jax import errors
+
 # peak_lr, num_steps, clip_norm, layer_decay
 _OPTIM = {
   "toy": (1e-3, 600, 2.0, 1.0),  # ours
@@ -18,8 +20,13 @@ _USUAL_HEAD = ((512, 256, 128, 64), (64, 64))  # reference; at 0.1b: ours
 
 
 def get_task(size: str) -> dict:
-  """Groups of the config of one size."""
-  peak_lr, num_steps, clip_norm, layer_decay = _OPTIM[size]
+  """Groups of the config of one size.
+
+  Raises:
+    ValueError: no such size; lists those that there are.
+  """
+  optim = errors.lookup(_OPTIM, size, "size")
+  peak_lr, num_steps, clip_norm, layer_decay = optim
   upsample_channels, conv_channels = _HEAD.get(size, _USUAL_HEAD)
   return {
     "task": {
