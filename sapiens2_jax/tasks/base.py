@@ -7,11 +7,10 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from data_pipelines.examples import UnusableExample
 from data_pipelines.labels import Labels
 
-
-class UnusableExample(Exception):
-  """An image that this task cannot learn from; another one is taken."""
+__all__ = ["Metric", "Prepared", "Task", "UnusableExample"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +44,8 @@ class Task(Protocol):
 
   Attributes:
     name: of the module.
-    needs: fields of `Labels` that training and metric read.
+    needs: fields of `Labels` that training and metric read; a record without
+      one of them is left out.
   """
 
   name: str

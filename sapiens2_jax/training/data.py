@@ -8,10 +8,14 @@ from ml_collections import ConfigDict
 
 from data_pipelines import sources
 from data_pipelines.crops import CropConfig
+from data_pipelines.examples import ExampleMaker
 from data_pipelines.loader import Batch, LoaderConfig, make_loader
 from data_pipelines.prefetch import Prefetcher
+from data_pipelines.pretrain_examples import PretrainExamples
 from data_pipelines.skips import Skipped
+from sapiens2_jax import tasks
 from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.tasks.examples import TaskExamples
 
 
 class Loaded(NamedTuple):
@@ -43,17 +47,24 @@ def crop_config(config: ConfigDict) -> CropConfig:
   )
 
 
+def example_maker(config: ConfigDict) -> ExampleMaker:
+  """What a record becomes: crops, or an image with targets of a task."""
+  settings = {"seed": config.seed, "max_pixels": config.data.max_pixels}
+  if "task" in config:
+    return TaskExamples(tasks.make_task(config), **settings)
+  return PretrainExamples(crop_config(config), **settings)
+
+
 def loader_config(config: ConfigDict) -> LoaderConfig:
   """The whole loader."""
   data = config.data
   return LoaderConfig(
-    crops=crop_config(config),
+    examples=example_maker(config),
     global_batch_size=data.global_batch_size,
     accumulation_steps=data.accumulation_steps,
     seed=config.seed,
     num_workers=data.num_workers,
     prefetch=data.prefetch,
-    max_pixels=data.max_pixels,
     read_attempts=data.read_attempts,
     read_timeout=data.read_timeout,
   )
