@@ -1,7 +1,7 @@
 """What the trainer, the evaluator and `predict` ask of a task."""
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import numpy as np
@@ -36,6 +36,7 @@ class Metric(Protocol):
     """Names and values, as the paper reports them."""
 
 
+@runtime_checkable
 class Task(Protocol):
   """One human task.
 

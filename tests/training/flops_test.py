@@ -15,7 +15,7 @@ def counted(function, *args) -> float:
 
 def test_forward_flops_agree_with_the_compilers_count():
   config = tiny.load_config("model.scan=false")
-  objective = tiny.build_pretrain(config)
+  objective = tiny.build_objective(config)
   shapes = jax.eval_shape(lambda: nn.unbox(objective.init(jax.random.key(0))))
   batches = jax.tree.map(jnp.asarray, tiny.make_batches(config))
   batch = jax.tree.map(lambda x: x[0], batches)
