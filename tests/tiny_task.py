@@ -19,7 +19,7 @@ from tests import tiny
 FOLDER = pathlib.Path(__file__).with_name("tiny_tasks")
 SPEC = "tests/tiny_tasks/finetune.py:size=toy"
 
-# `make_task` and data workers find it where all tasks are looked for.
+# `make_task` finds it where all tasks are looked for.
 if str(FOLDER) not in sapiens2_jax.tasks.__path__:
   sapiens2_jax.tasks.__path__.append(str(FOLDER))
 
