@@ -19,6 +19,7 @@ import pathlib
 import ml_collections
 
 from sapiens2_jax import errors
+from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.config import load_module, parse_argument
 
 _FOLDER = pathlib.Path(__file__).parent
@@ -32,6 +33,7 @@ def get_config(
   given = parse_argument(argument, task="normal", size="0.4b")
   files = {path.stem: path for path in (_FOLDER / "tasks").glob("*.py")}
   name = _ALIASES.get(given["task"], given["task"])
+  errors.lookup(ARCHITECTURES, given["size"], "size")
   task = load_module(errors.lookup(files, name, "task"))
   return make_config(given["size"], task.get_task(given["size"]))
 
