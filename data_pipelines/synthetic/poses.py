@@ -39,6 +39,12 @@ _LOW = {
     {"hip_flex": -15, "knee_flex": 15, "ankle_flex": 15},
   ),
 }
+_IN_SKIRT = {
+  "hip_flex": (-12, 25),
+  "hip_abduct": (-3, 9),
+  "hip_twist": (-20, 15),
+  "knee_flex": (0, 60),
+}
 # How far fingers curl, thumb to little: 0 straight, 1 a fist.
 _GRIPS = (
   (0.15, 0.12, 0.18, 0.22, 0.28),
@@ -92,6 +98,16 @@ def draw_pose(rng: np.random.Generator, clips: motion.Clips) -> Pose:
   for side in skeleton.SIDES:
     _draw_hand(rng, angles, side)
   return Pose(limits.keep_within(angles), root, kind)
+
+
+def keep_knees_together(pose: Pose) -> Pose:
+  """The pose with the legs of somebody in a skirt."""
+  angles = pose.angles.copy()
+  for side in skeleton.SIDES:
+    for name, (low, high) in _IN_SKIRT.items():
+      place = _PLACE[f"{side}_{name}"]
+      angles[place] = np.clip(angles[place], low, high)
+  return dataclasses.replace(pose, angles=angles)
 
 
 def _set(
