@@ -85,8 +85,7 @@ class BodyModel:
     worn = clothes + self._barber.make(
       haircut, rng, clearance=0.008 + outfit.looseness
     )
-    self._barber.sew(at_rest)
-    self._barber.sew(blended)
+    self._barber.sew(at_rest, blended)
     made = pieces.assemble(
       [self._show_skin(hidden), *self._bare[1:], *worn],
       shape=at_rest,
@@ -94,7 +93,7 @@ class BodyModel:
       uv=self.anatomy.uv,
       blended=blended,
     )
-    posed = self._carry_all(at_rest, blended)
+    posed = skeleton.carry_all(at_rest, blended)
     lowest = made.vertices[:, 1].min()
     made.vertices[:, 1] -= lowest
     posed[:, 1] -= lowest
@@ -124,13 +123,6 @@ class BodyModel:
       anatomy.weights,
     )
 
-  def _carry_all(self, at_rest: np.ndarray, blended: np.ndarray) -> np.ndarray:
-    """(v, 3) metres: all vertices of the base mesh, posed."""
-    every = np.arange(len(at_rest))
-    return skeleton.carry(
-      at_rest, every, every, np.zeros(len(every), np.float32), blended
-    )
-
   def _make_bare(self) -> list[pieces.Piece]:
     """Skin, lips, eyes, teeth and tongue, before anything is hidden."""
     triangles = self.anatomy.triangles
@@ -150,7 +142,7 @@ class BodyModel:
   def _show_skin(self, hidden: np.ndarray) -> pieces.Piece:
     """The skin without what is deep under cloth."""
     skin = self._bare[0]
-    corners = skin.first[skin.triangles]
+    corners = skin.corners[:, 0][skin.triangles]
     is_shown = ~hidden[corners].all(1)
     return pieces.whole(corners[is_shown], "skin", skin.parts[is_shown])
 
