@@ -57,8 +57,13 @@ class BodyModel:
     self._wardrobe = wardrobe.Wardrobe(self.anatomy, self.regions)
     self._barber = hair.Barber(self.anatomy, self.regions)
     triangles = self.anatomy.triangles
-    self._solid = np.concatenate(list(triangles.values()))
     points = self.anatomy.vertices
+    # What is pushed out along its normals; of the body only the head's hair.
+    is_head = (points[triangles["body"]][..., 1] > 0.6).any(1)
+    self._solid = np.concatenate(
+      [triangles[name] for name in ("tights", "skirt", "hair")]
+      + [triangles["body"][is_head]]
+    )
     trunk = np.unique(triangles["tights"])
     is_trunk = (self.regions.arm[trunk] < 0.05) & (points[trunk, 1] < 0.4)
     self._trunk = trunk[is_trunk & (points[trunk, 1] > 0.1)]
@@ -99,7 +104,7 @@ class BodyModel:
     posed[:, 1] -= lowest
     keypoints, radius = _find_keypoints(posed)
     return PersonMesh(
-      **dataclasses.asdict(made),
+      **vars(made),
       keypoints=keypoints,
       keypoint_radius=radius,
       traits={k: float(v) for k, v in dataclasses.asdict(traits).items()},

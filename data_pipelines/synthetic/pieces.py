@@ -35,15 +35,26 @@ class Piece:
 
   def mix(self, values: np.ndarray) -> np.ndarray:
     """Values of the base mesh's vertices -> (n, ...) of the piece's."""
-    mixed = values[self.corners[:, 0]]
-    number = np.flatnonzero(self.shares[:, 0] < 1)
-    shares = self.shares[number].reshape(-1, 3, *[1] * (values.ndim - 1))
-    mixed[number] = (values[self.corners[number]] * shares).sum(1)
-    return mixed
+    flat = values.reshape(len(values), -1)
+    mixed = _mix(flat, self.corners, self.shares)
+    return mixed.reshape(-1, *values.shape[1:])
 
   def stand_off(self, height: np.ndarray) -> Piece:
     """The piece at (n,) metres along the normal."""
     return dataclasses.replace(self, height=height.astype(np.float32))
+
+
+@numba.njit(cache=True)
+def _mix(values, corners, shares):
+  mixed = np.zeros((len(corners), values.shape[1]), np.float32)
+  for place in range(len(corners)):
+    for corner in range(3):
+      share = shares[place, corner]
+      if share != 0:
+        for column in range(values.shape[1]):
+          value = values[corners[place, corner], column]
+          mixed[place, column] += share * value
+  return mixed
 
 
 def whole(

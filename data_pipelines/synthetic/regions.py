@@ -67,11 +67,11 @@ def find_regions(anatomy: anatomies.Anatomy) -> Regions:
   head = _share(anatomy, ("neck", "head"))
   leg = _share(anatomy, ("upperleg", "lowerleg", "foot"))
   return Regions(
-    arm,
-    reach,
-    down,
-    points - _NECK_BASE,
-    _measure_scalp(anatomy, points),
+    arm.astype(np.float32),
+    reach.astype(np.float32),
+    down.astype(np.float32),
+    (points - _NECK_BASE).astype(np.float32),
+    _measure_scalp(anatomy, points).astype(np.float32),
     _name_skin(points, arm, reach, leg, down, head),
     _find_lips(anatomy),
   )

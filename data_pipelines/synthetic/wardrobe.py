@@ -18,7 +18,7 @@ _UNDER = 0.12  # How far skin goes on under a hem; 1 is a thigh's length.
 _COLLAR = 0.012  # Likewise at the neck, metres.
 _SOLE = 0.012  # Metres above the ground up to which a shoe is sole.
 _WAIST = -0.95  # Where trousers and skirts begin, down the trunk.
-_OVERLAP = 0.1  # Of top and what is below it.
+_OVERLAP = 0.13  # Of top and what is below it; more than `_UNDER`.
 _LAYER = 0.005  # Metres between one piece of cloth and the next.
 _WRINKLES = ((14.0,), (25.0,), (40.0,))  # Waves a metre, times 2 pi.
 
@@ -72,7 +72,7 @@ def draw_outfit(rng: np.random.Generator, *, is_female: bool) -> Outfit:
     str(rng.choice(["crew", "scoop", "vee", "high"], p=(0.5, 0.2, 0.2, 0.1))),
     float(rng.choice([0.001, 0.006, 0.014]) + rng.uniform(0, 0.005)),
     bool(rng.random() < 0.25),
-    float(rng.uniform(0.12, 0.3) if has_skirt else leg),
+    float(rng.uniform(0.28, 0.4) if has_skirt else leg),
     0.0 if has_skirt else float(rng.choice([0.003, 0.012, 0.025])),
     float(skirt),
     float(rng.uniform(1.35, 1.85) if has_socks else 3.0),
@@ -104,7 +104,8 @@ class Wardrobe:
       The pieces, and (v,) where skin is deep enough under cloth to be left
       out.
     """
-    top = self._top_field(outfit)
+    depth = self._collar_depth(outfit)
+    top = np.minimum(self._top_field(outfit), 6 * depth)
     bottom = self._bottom_field(outfit)
     folds = rng.normal(0, _WRINKLES, (3, 3)).T, rng.uniform(0, 6.3, 3)
     upper = 0.002 + outfit.looseness
@@ -121,8 +122,8 @@ class Wardrobe:
       made.append(self._make_skirt(outfit, skirt))
     made += self._make_socks(outfit)
     made += self._make_shoes(outfit)
-    hidden = (top > _UNDER) & (self._collar_depth(outfit) > _COLLAR)
-    hidden |= bottom > _UNDER
+    hidden = (top > _UNDER) & (depth > _COLLAR)
+    hidden |= (bottom > _UNDER) | ((bottom > 0) & (top > 0))
     down = self._regions.down
     covered = min(outfit.shoe, outfit.sock)
     hidden |= (down > covered + _UNDER) & (self._regions.arm < 0.5)
@@ -131,10 +132,9 @@ class Wardrobe:
   def _top_field(self, outfit: Outfit) -> np.ndarray:
     where = self._regions
     hem = _WAIST + _OVERLAP if outfit.is_tucked else outfit.hem
-    field = np.minimum(
+    return np.minimum(
       outfit.sleeve - where.reach, hem - where.down + 9 * where.arm
     )
-    return np.minimum(field, 6 * self._collar_depth(outfit))
 
   def _collar_depth(self, outfit: Outfit) -> np.ndarray:
     """(v,) metres below the collar, about."""
