@@ -23,6 +23,7 @@ from data_pipelines.synthetic import (
 from data_pipelines.synthetic import regions as body_regions
 from data_pipelines.synthetic.mesh import PersonMesh
 
+_BINDING = 0.3  # Skirts longer than this, down the leg, hold it back.
 _PLAIN = {
   "left_eye": ("eye", "Face_Neck"),
   "right_eye": ("eye", "Face_Neck"),
@@ -83,18 +84,22 @@ class BodyModel:
     outfit = wardrobe.draw_outfit(rng, is_female=traits.is_female)
     haircut = hair.draw_haircut(rng, is_female=traits.is_female, age=traits.age)
     pose = poses.draw_pose(rng, self._clips)
-    if outfit.skirt > 0:
+    if outfit.skirt > _BINDING:
       pose = poses.keep_knees_together(pose)
     blended = self._pose(pose, at_rest)
     clothes, hidden = self._wardrobe.make(outfit, rng)
     worn = clothes + self._barber.make(
-      haircut, rng, clearance=0.008 + outfit.looseness
+      haircut, rng, clearance=0.02 + outfit.looseness
     )
-    self._barber.sew(at_rest, blended)
+    self._barber.lay(blended)
+    self._barber.sew(blended)
+    self._barber.sew(at_rest)
+    outward = pieces.find_normals(at_rest, self._solid)
+    self._barber.sew(outward)
     made = pieces.assemble(
       [self._show_skin(hidden), *self._bare[1:], *worn],
       shape=at_rest,
-      outward=pieces.find_normals(at_rest, self._solid),
+      outward=outward,
       uv=self.anatomy.uv,
       blended=blended,
     )

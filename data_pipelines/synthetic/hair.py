@@ -13,7 +13,7 @@ from data_pipelines.synthetic import regions as body
 # Strips that hang from the crown over the face are not used.
 _LOWEST_OF_FACE = 0.5  # Metres; theirs end above this.
 _SEAM = 0.03  # Metres; strips nearer than this are sewn together.
-_NECK = (0.6, 0.66)  # Heights in the standard pose, metres.
+_NECK = (0.5, 0.6)  # Heights in the standard pose, metres.
 _BROWS = (0.004, 0.006, 0.009)  # Metres from lower to upper edge.
 _BROW_ENDS = (0.011, 0.056)  # From the middle, metres.
 _BROW_CURVE = (0.011, 0.025, 0.041, 0.056), (0.7502, 0.7525, 0.754, 0.748)
@@ -50,11 +50,12 @@ def draw_haircut(
     thickness = rng.uniform(0.006, 0.014)
   elif rng.random() < 0.08:
     thickness = rng.uniform(0.04, 0.08)
+  length = rng.uniform(0.28, 0.6) if is_long else 1.0
   return Haircut(
-    0.0 if is_bald else float(thickness),
-    float(rng.uniform(0.28, 0.66)) if is_long else 1.0,
-    bool(rng.random() < 0.4),
-    int(rng.integers(len(_BROWS))),
+    thickness=0.0 if is_bald else float(thickness),
+    length=float(length),
+    is_parted=bool(is_long and rng.random() < 0.4),
+    brow=int(rng.integers(len(_BROWS))),
   )
 
 
@@ -83,19 +84,20 @@ class Barber:
     self._lying = np.interp(points[self._strips, 1], _NECK, (1, 0))
     self._brows = [self._make_brows(width) for width in _BROWS]
 
-  def sew(self, at_rest: np.ndarray, blended: np.ndarray) -> None:
-    """Joins neighbouring strips and lays them on the shoulders, in place.
+  def lay(self, blended: np.ndarray) -> None:
+    """Lets hair below the neck move with the shoulders it lies on.
 
     Args:
-      at_rest: (v, 3) metres.
-      blended: (v, 3, 4) transforms to the pose.
+      blended: (v, 3, 4) transforms to the pose; changed in place.
     """
     share = self._lying[:, None, None]
     own, cloth = blended[self._strips], blended[self._cloth]
     blended[self._strips] = own + share * (cloth - own)
+
+  def sew(self, values: np.ndarray) -> None:
+    """Gives neighbouring strips the same values at their seams, in place."""
     one, other = self._seams
-    for values in (at_rest, blended):
-      values[one] = values[other] = (values[one] + values[other]) / 2
+    values[one] = values[other] = (values[one] + values[other]) / 2
 
   def make(
     self, haircut: Haircut, rng: np.random.Generator, *, clearance: float

@@ -24,8 +24,8 @@ _DOWN = (3.0, 2.0, 1.0, 0.0, -1.0, -3.0)
 _NECK_BASE = np.array([0.0, 0.575, 0.02])
 # The hairline in profile, nape to forehead: (forward, height) metres.
 _HAIRLINE = (
-  (-0.05, 0.0, 0.05, 0.083, 0.1, 0.135),
-  (0.645, 0.672, 0.7, 0.712, 0.765, 0.797),
+  (-0.05, 0.0, 0.025, 0.085, 0.1, 0.135),
+  (0.645, 0.68, 0.735, 0.745, 0.768, 0.797),
 )
 _LOWER_LIP_MOVE = -0.010  # Metres down, when the jaw opens.
 
@@ -88,8 +88,8 @@ def _measure_arm(points: np.ndarray, joints: np.ndarray) -> np.ndarray:
   """(v,) place along shoulder, elbow, wrist of the arm on the same side."""
   names = ("upperarm01.L", "lowerarm01.L", "wrist.L")
   chain = [joints[skeleton.BONES.index(name)] for name in names]
-  own = points * (1, 1, 1)
-  own[:, 0] = np.abs(own[:, 0])
+  own = points.copy()
+  own[:, 0] = np.abs(points[:, 0])
   upper, fore = chain[1] - chain[0], chain[2] - chain[1]
   first = (own - chain[0]) @ upper / (upper @ upper)
   second = (own - chain[1]) @ fore / (fore @ fore)

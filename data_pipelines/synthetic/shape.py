@@ -77,16 +77,16 @@ def draw_traits(rng: np.random.Generator) -> Traits:
   muscle, weight, height, proportions, cup = rng.beta(3, 3, 5)
   height = 0.5 + 0.4 * (height - 0.5)  # The targets' ends are giants, dwarfs.
   return Traits(
-    float(age),
-    bool(is_female),
-    float(african),
-    float(asian),
-    float(caucasian),
-    float(muscle),
-    float(weight),
-    float(height),
-    float(proportions),
-    float(cup),
+    age=float(age),
+    is_female=bool(is_female),
+    african=float(african),
+    asian=float(asian),
+    caucasian=float(caucasian),
+    muscle=float(muscle),
+    weight=float(weight),
+    height=float(height),
+    proportions=float(proportions),
+    cup=float(cup),
   )
 
 

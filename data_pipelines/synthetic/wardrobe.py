@@ -19,6 +19,7 @@ _COLLAR = 0.012  # Likewise at the neck, metres.
 _SOLE = 0.012  # Metres above the ground up to which a shoe is sole.
 _WAIST = -0.95  # Where trousers and skirts begin, down the trunk.
 _OVERLAP = 0.13  # Of top and what is below it; more than `_UNDER`.
+_NECKLINES = {"crew": 0.5, "scoop": 0.2, "vee": 0.2, "high": 0.1}
 _LAYER = 0.005  # Metres between one piece of cloth and the next.
 _WRINKLES = ((14.0,), (25.0,), (40.0,))  # Waves a metre, times 2 pi.
 
@@ -36,6 +37,7 @@ class Outfit:
     leg: where trousers or shorts end, down the leg.
     flare: metres trousers stand off at their hem.
     skirt: where the skirt ends; -1 for none.
+    is_dress: the skirt is one with the top, as in dresses and long shirts.
     sock: up to where socks go, down the leg; 3 for none.
     shoe: likewise, of shoes.
     sole: metres; 0 without shoes.
@@ -49,6 +51,7 @@ class Outfit:
   leg: float
   flare: float
   skirt: float
+  is_dress: bool
   sock: float
   shoe: float
   sole: float
@@ -57,27 +60,44 @@ class Outfit:
 def draw_outfit(rng: np.random.Generator, *, is_female: bool) -> Outfit:
   """Clothes for one person."""
   has_skirt = rng.random() < (0.35 if is_female else 0.02)
+  is_dress = rng.random() < 0.5
+  # Anybody may wear a shirt that hangs over the hips.
+  is_long = not has_skirt and rng.random() < 0.15
   sleeves = {"none": -0.18, "short": 0.55, "elbow": 0.95, "long": 1.92}
   kind = rng.choice(list(sleeves), p=(0.15, 0.35, 0.1, 0.4))
   sleeve = sleeves[kind] + rng.uniform(-0.04, 0.04)
   legs = {"shorts": 0.6, "knee": 1.0, "cropped": 1.6, "long": 1.95}
   leg = legs[rng.choice(list(legs), p=(0.18, 0.1, 0.1, 0.62))]
   leg += rng.uniform(-0.1, 0.04)
-  skirt = rng.uniform(0.3, 1.6) if has_skirt else -1.0
+  skirt = rng.uniform(0.45, 1.6) if has_skirt else -1.0
+  if is_long:
+    skirt = rng.uniform(0.0, 0.3)
   has_shoes, has_socks = rng.random() < 0.82, rng.random() < 0.6
   boots = rng.random() < 0.2
+  is_dress = is_long or (has_skirt and is_dress)
+  hem = rng.uniform(-0.9, -0.6) if is_dress else rng.uniform(-0.5, -0.2)
+  neckline = rng.choice(list(_NECKLINES), p=list(_NECKLINES.values()))
+  looseness = rng.choice([0.001, 0.006, 0.014]) + rng.uniform(0, 0.005)
+  is_tucked = rng.random() < 0.25 and not is_long
+  if has_skirt:
+    leg = rng.uniform(0.28, 0.4)
+  flare = rng.choice([0.003, 0.012, 0.025])
+  sock = rng.uniform(1.35, 1.85) if has_socks else 3.0
+  shoe = rng.uniform(1.5, 1.8) if boots else 2.12
+  sole = rng.uniform(0.008, 0.025)
   return Outfit(
-    float(sleeve),
-    float(rng.uniform(-0.45, 0.25)),
-    str(rng.choice(["crew", "scoop", "vee", "high"], p=(0.5, 0.2, 0.2, 0.1))),
-    float(rng.choice([0.001, 0.006, 0.014]) + rng.uniform(0, 0.005)),
-    bool(rng.random() < 0.25),
-    float(rng.uniform(0.28, 0.4) if has_skirt else leg),
-    0.0 if has_skirt else float(rng.choice([0.003, 0.012, 0.025])),
-    float(skirt),
-    float(rng.uniform(1.35, 1.85) if has_socks else 3.0),
-    float(rng.uniform(1.5, 1.8) if boots else 2.12) if has_shoes else 3.0,
-    float(rng.uniform(0.008, 0.025)) if has_shoes else 0.0,
+    sleeve=float(sleeve),
+    hem=float(hem),
+    neckline=str(neckline),
+    looseness=float(looseness),
+    is_tucked=bool(is_tucked),
+    leg=float(leg),
+    flare=0.0 if has_skirt or is_long else float(flare),
+    skirt=float(skirt),
+    is_dress=bool(is_dress),
+    sock=float(sock),
+    shoe=float(shoe) if has_shoes else 3.0,
+    sole=float(sole) if has_shoes else 0.0,
   )
 
 
@@ -110,15 +130,15 @@ class Wardrobe:
     folds = rng.normal(0, _WRINKLES, (3, 3)).T, rng.uniform(0, 6.3, 3)
     upper = 0.002 + outfit.looseness
     lower = upper + _LAYER if outfit.is_tucked else 0.002
-    if outfit.skirt > 0:
-      lower, skirt = 0.0, lower + 2 * _LAYER
+    if outfit.skirt >= 0:
+      lower, skirt = 0.001, lower + 2 * _LAYER
       upper += 0 if outfit.is_tucked else 2 * _LAYER
     upper += 0 if outfit.is_tucked else _LAYER
     made = [
       self._make_top(top, outfit, upper, folds),
       self._make_bottom(bottom, outfit, lower, folds),
     ]
-    if outfit.skirt > 0:
+    if outfit.skirt >= 0:
       made.append(self._make_skirt(outfit, skirt))
     made += self._make_socks(outfit)
     made += self._make_shoes(outfit)
@@ -185,13 +205,15 @@ class Wardrobe:
   def _make_skirt(self, outfit, stand) -> pieces.Piece:
     down = self._regions.down
     field = np.minimum(outfit.skirt - down, down - self._find_waist(outfit))
-    part = body.PARTS["Lower_Clothing"]
-    piece = pieces.cut(self._skirt, field, "skirt", part)
+    surface, name = "skirt", "Lower_Clothing"
+    if outfit.is_dress:
+      surface, name = "top", "Upper_Clothing"
+    piece = pieces.cut(self._skirt, field, surface, body.PARTS[name])
     return piece.stand_off(np.full(len(piece.corners), stand))
 
   def _make_socks(self, outfit) -> list[pieces.Piece]:
     field = self._regions.down - outfit.sock - 9 * self._regions.arm
-    return self._make_pair(field, "sock", "Sock", 0.0, outfit)
+    return self._make_pair(field, "sock", "Sock", -0.002, outfit)
 
   def _make_shoes(self, outfit) -> list[pieces.Piece]:
     field = self._regions.down - outfit.shoe - 9 * self._regions.arm
