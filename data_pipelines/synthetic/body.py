@@ -89,7 +89,7 @@ class BodyModel:
     blended = self._pose(pose, at_rest)
     clothes, hidden = self._wardrobe.make(outfit, rng)
     worn = clothes + self._barber.make(
-      haircut, rng, clearance=0.02 + outfit.looseness
+      haircut, rng, clearance=0.025 + outfit.looseness
     )
     self._barber.lay(blended)
     self._barber.sew(blended)

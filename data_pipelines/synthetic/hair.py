@@ -13,7 +13,9 @@ from data_pipelines.synthetic import regions as body
 # Strips that hang from the crown over the face are not used.
 _LOWEST_OF_FACE = 0.5  # Metres; theirs end above this.
 _SEAM = 0.03  # Metres; strips nearer than this are sewn together.
-_NECK = (0.5, 0.6)  # Heights in the standard pose, metres.
+# Heights in the standard pose, metres, between which hair comes to move with
+# the shoulders, and to stand off them.
+_LYING, _CLEAR = (0.5, 0.6), (0.56, 0.64)
 _BROWS = (0.004, 0.006, 0.009)  # Metres from lower to upper edge.
 _BROW_ENDS = (0.011, 0.056)  # From the middle, metres.
 _BROW_CURVE = (0.011, 0.025, 0.041, 0.056), (0.7502, 0.7525, 0.754, 0.748)
@@ -81,7 +83,7 @@ class Barber:
     shell = np.unique(anatomy.triangles["tights"])
     gaps = np.linalg.norm(points[self._strips, None] - points[shell], axis=-1)
     self._cloth = shell[gaps.argmin(1)]
-    self._lying = np.interp(points[self._strips, 1], _NECK, (1, 0))
+    self._lying = np.interp(points[self._strips, 1], _LYING, (1, 0))
     self._brows = [self._make_brows(width) for width in _BROWS]
 
   def lay(self, blended: np.ndarray) -> None:
@@ -123,7 +125,7 @@ class Barber:
       strips = [self._back] + [self._front] * haircut.is_parted
       field = self._points[:, 1] - haircut.length
       hanging = pieces.cut(np.concatenate(strips), field, "hair", part)
-      below = np.interp(hanging.mix(self._points)[:, 1], _NECK, (1, 0))
+      below = np.interp(hanging.mix(self._points)[:, 1], _CLEAR, (1, 0))
       made.append(hanging.stand_off(haircut.thickness / 2 + clearance * below))
     return made
 
