@@ -7,13 +7,13 @@ import os
 
 import numpy as np
 
-from data_pipelines import vocabulary
 from data_pipelines.synthetic import anatomy as anatomies
 from data_pipelines.synthetic import (
   assets,
   clips,
   contact,
   hair,
+  keypoints,
   pieces,
   poses,
   shape,
@@ -107,11 +107,10 @@ class BodyModel:
     lowest = made.vertices[:, 1].min()
     made.vertices[:, 1] -= lowest
     posed[:, 1] -= lowest
-    keypoints, radius = _find_keypoints(posed)
     return PersonMesh(
       **vars(made),
-      keypoints=keypoints,
-      keypoint_radius=radius,
+      keypoints=keypoints.keypoint_positions(posed),
+      keypoint_radius=keypoints.KEYPOINT_RADIUS,
       traits={k: float(v) for k, v in dataclasses.asdict(traits).items()},
     )
 
@@ -155,10 +154,3 @@ class BodyModel:
     corners = skin.corners[:, 0][skin.triangles]
     is_shown = ~hidden[corners].all(1)
     return pieces.whole(corners[is_shown], "skin", skin.parts[is_shown])
-
-
-def _find_keypoints(posed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """(308, 3) metres and (308,) metres below the surface."""
-  del posed
-  count = len(vocabulary.keypoints()["names"])
-  return np.full((count, 3), np.nan, np.float32), np.zeros(count, np.float32)
