@@ -1,0 +1,183 @@
+"""Triangles to pixels: which one is seen where, and how far away it is.
+
+The centre of the first pixel has the coordinates (0, 0). Corners are rounded
+to 1/4096 pixel; from there on coverage is exact, so that triangles with a
+common edge share no pixel and leave none out (top-left rule). Both sides of a
+triangle are drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numba
+import numpy as np
+
+NEAR = 0.05  # metres; a triangle with a nearer corner is not drawn
+_STEPS = 4096  # a pixel
+_FARTHEST = 2**17  # pixels from the first one: keeps products in 64 bits
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Raster:
+  """What is seen in each pixel.
+
+  Attributes:
+    ids: (h, w) int32, the triangle, or -1.
+    depth: (h, w) float32 metres from the camera's plane; 0 without triangle.
+    weights: (h, w, 3) float32, of the triangle's corners, right in
+      perspective; 0 without triangle.
+  """
+
+  ids: np.ndarray
+  depth: np.ndarray
+  weights: np.ndarray
+
+
+def project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+  """Camera's view of points: column, row and 1 / depth.
+
+  Args:
+    points: (v, 3) metres: x right, y down, z away from the camera.
+    intrinsics: (3, 3) in pixels.
+
+  Returns:
+    (v, 3) float64; NaN for points nearer than `NEAR`.
+  """
+  inverse = 1 / np.where(points[:, 2] >= NEAR, points[:, 2], np.nan)
+  plane = points[:, :2] * inverse[:, None]
+  out = np.empty((len(points), 3))
+  out[:, 0] = plane[:, 0] * intrinsics[0, 0] + intrinsics[0, 2]
+  out[:, 1] = plane[:, 1] * intrinsics[1, 1] + intrinsics[1, 2]
+  out[:, 2] = inverse
+  return out
+
+
+def rasterise(
+  projected: np.ndarray, triangles: np.ndarray, size: tuple[int, int]
+) -> Raster:
+  """Draws triangles as a camera sees them.
+
+  Args:
+    projected: (v, 3), of `project`.
+    triangles: (f, 3) int32.
+    size: height and width of the image in pixels.
+  """
+  ids, nearness = draw_nearest(projected, triangles, size)
+  depth = np.zeros(size, np.float32)
+  weights = np.zeros((*size, 3), np.float32)
+  _weigh(_snap(projected), projected[:, 2], triangles, ids, depth, weights)
+  return Raster(ids, depth, weights)
+
+
+def draw_nearest(
+  points: np.ndarray, triangles: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Finds the nearest triangle of each pixel.
+
+  Args:
+    points: (v, 3): column, row, and a nearness that is linear on the screen
+      and above 0; triangles with a NaN are not drawn.
+    triangles: (f, 3) int32.
+    size: height and width in pixels.
+
+  Returns:
+    Its number, (h, w) int32, -1 for none; and its nearness, float32, or 0.
+  """
+  ids = np.full(size, -1, np.int32)
+  nearness = np.zeros(size, np.float32)
+  _draw(_snap(points), points[:, 2], triangles, ids, nearness)
+  return ids, nearness
+
+
+def _snap(points: np.ndarray) -> np.ndarray:
+  """(v, 2) int64 in steps; the least number for what cannot be drawn."""
+  drawable = np.abs(points).max(1) < _FARTHEST  # False for NaN.
+  steps = np.rint(np.where(drawable[:, None], points[:, :2], 0) * _STEPS)
+  steps[~drawable] = -(2.0**62)
+  return steps.astype(np.int64)
+
+
+@numba.njit(cache=True)
+def _edge(ax, ay, bx, by, px, py):
+  """Twice the signed area; above 0 if p is on the inner side of a -> b."""
+  return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
+
+
+@numba.njit(cache=True)
+def _open(ax, ay, bx, by):
+  """-1 for an edge whose own points belong to the neighbour, else 0."""
+  is_top_left = by < ay or (by == ay and bx > ax)
+  return 0 if is_top_left else -1
+
+
+@numba.njit(cache=True)
+def _draw(steps, values, triangles, ids, nearness):
+  height, width = ids.shape
+  for number in range(len(triangles)):
+    a, b, c = triangles[number]
+    ax, ay = steps[a]
+    bx, by = steps[b]
+    cx, cy = steps[c]
+    left, right = min(ax, bx, cx), max(ax, bx, cx)
+    top, bottom = min(ay, by, cy), max(ay, by, cy)
+    if left < -_FARTHEST * _STEPS:
+      continue
+    first_col = max(0, -(-left // _STEPS))
+    last_col = min(width - 1, right // _STEPS)
+    first_row = max(0, -(-top // _STEPS))
+    last_row = min(height - 1, bottom // _STEPS)
+    if first_col > last_col or first_row > last_row:
+      continue
+    area = _edge(ax, ay, bx, by, cx, cy)
+    if area == 0:
+      continue
+    if area < 0:  # Its other side is seen.
+      b, c, bx, by, cx, cy, area = c, b, cx, cy, bx, by, -area
+    x, y = first_col * _STEPS, first_row * _STEPS
+    row_a = _edge(bx, by, cx, cy, x, y)
+    row_b = _edge(cx, cy, ax, ay, x, y)
+    row_c = _edge(ax, ay, bx, by, x, y)
+    open_a = _open(bx, by, cx, cy)
+    open_b = _open(cx, cy, ax, ay)
+    open_c = _open(ax, ay, bx, by)
+    base = values[a]
+    slope_b = (values[b] - base) / area
+    slope_c = (values[c] - base) / area
+    for row in range(first_row, last_row + 1):
+      edge_a, edge_b, edge_c = row_a, row_b, row_c
+      for col in range(first_col, last_col + 1):
+        if (edge_a + open_a) | (edge_b + open_b) | (edge_c + open_c) >= 0:
+          value = np.float32(base + edge_b * slope_b + edge_c * slope_c)
+          if value > nearness[row, col]:
+            nearness[row, col] = value
+            ids[row, col] = number
+        edge_a -= (cy - by) * _STEPS
+        edge_b -= (ay - cy) * _STEPS
+        edge_c -= (by - ay) * _STEPS
+      row_a += (cx - bx) * _STEPS
+      row_b += (ax - cx) * _STEPS
+      row_c += (bx - ax) * _STEPS
+
+
+@numba.njit(cache=True)
+def _weigh(steps, inverse, triangles, ids, depth, weights):
+  height, width = ids.shape
+  for row in range(height):
+    for col in range(width):
+      number = ids[row, col]
+      if number < 0:
+        continue
+      a, b, c = triangles[number]
+      ax, ay = steps[a]
+      bx, by = steps[b]
+      cx, cy = steps[c]
+      x, y = col * _STEPS, row * _STEPS
+      share_a = _edge(bx, by, cx, cy, x, y) * inverse[a]
+      share_b = _edge(cx, cy, ax, ay, x, y) * inverse[b]
+      share_c = _edge(ax, ay, bx, by, x, y) * inverse[c]
+      total = share_a + share_b + share_c
+      weights[row, col, 0] = share_a / total
+      weights[row, col, 1] = share_b / total
+      weights[row, col, 2] = share_c / total
+      depth[row, col] = _edge(ax, ay, bx, by, cx, cy) / total
