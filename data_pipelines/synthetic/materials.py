@@ -42,11 +42,67 @@ _HAIR_COLORS = np.array(
     (132, 96, 60),
     (176, 140, 92),
     (214, 186, 140),
-    (130, 58, 30),
-    (128, 126, 124),
-    (206, 204, 200),
   ]
 )
+_RED_HAIR = np.array([(130, 58, 30), (164, 86, 44)])
+_GREY_HAIR = np.array([(90, 88, 86), (140, 138, 136), (206, 204, 200)])
+_IRIS_COLORS = np.array(
+  [(66, 40, 24), (96, 62, 34), (110, 100, 58), (70, 100, 70), (86, 120, 150)]
+)
+_NEUTRALS = np.array(
+  [
+    (24, 24, 26),
+    (60, 60, 64),
+    (130, 130, 130),
+    (225, 225, 220),
+    (245, 244, 240),
+    (32, 40, 66),
+    (190, 172, 140),
+    (92, 76, 58),
+  ]
+)
+# How much shine, and how sharp: the power is 2 ** sharpness.
+_SHINE = {
+  "skin": (0.08, 2),
+  "lips": (0.2, 3),
+  "eye": (0.9, 6),
+  "teeth": (0.3, 4),
+  "tongue": (0.3, 3),
+  "hair": (0.12, 2),
+  "brows": (0.03, 1),
+  "shoe": (0.2, 3),
+}
+_CLOTH = ("plain", "rings", "stripes", "checks", "dots", "blotches")
+_CLOTH_ODDS = (0.4, 0.12, 0.1, 0.12, 0.1, 0.16)
+
+# From light to dark; drawn in between.
+_SKIN_TONES = np.array(
+  [
+    (246, 224, 208),
+    (240, 208, 185),
+    (228, 188, 160),
+    (212, 165, 132),
+    (190, 140, 106),
+    (160, 112, 82),
+    (128, 86, 62),
+    (98, 64, 47),
+    (70, 46, 36),
+    (48, 33, 28),
+  ]
+)
+_HAIR_COLORS = np.array(
+  [
+    (22, 18, 17),
+    (38, 28, 23),
+    (62, 42, 30),
+    (92, 62, 40),
+    (132, 96, 60),
+    (176, 140, 92),
+    (214, 186, 140),
+  ]
+)
+_RED_HAIR = np.array([(130, 58, 30), (164, 86, 44)])
+_GREY_HAIR = np.array([(90, 88, 86), (140, 138, 136), (206, 204, 200)])
 _IRIS_COLORS = np.array(
   [(66, 40, 24), (96, 62, 34), (110, 100, 58), (70, 100, 70), (86, 120, 150)]
 )
@@ -109,11 +165,10 @@ def make_noise() -> np.ndarray:
 
 
 def draw_materials(rng: np.random.Generator, mesh: PersonMesh) -> Materials:
-  """Draws what a person looks like; hair, brows and lips go together."""
-  skin = _between(rng, _SKIN_TONES) * rng.normal(1, 0.02, 3)
-  hair = _between(rng, _HAIR_COLORS)
-  if rng.random() < 0.04:  # Dyed.
-    hair = _draw_vivid(rng)
+  """Draws what a person looks like; hair, brows and lips go with the skin."""
+  tone = rng.random()
+  skin = _between(_SKIN_TONES, tone) * rng.normal(1, 0.02, 3)
+  hair = _draw_hair(rng, tone)
   drawn = {
     "skin": ("skin", skin, skin * (1.0, 0.84, 0.8), rng.uniform(0, 1)),
     "lips": ("skin", *_draw_lips(rng, skin), 0.0),
@@ -160,9 +215,9 @@ def to_srgb(linear: np.ndarray) -> np.ndarray:
   )
 
 
-def _between(rng: np.random.Generator, palette: np.ndarray) -> np.ndarray:
-  """A colour between two neighbours of a list."""
-  place = rng.uniform(0, len(palette) - 1)
+def _between(palette: np.ndarray, place: float) -> np.ndarray:
+  """The colour at a place in [0, 1) of a list."""
+  place *= len(palette) - 1
   first = int(place)
   return palette[first] + (place - first) * (
     palette[first + 1] - palette[first]
@@ -173,8 +228,20 @@ def _pick(rng: np.random.Generator, palette: np.ndarray) -> np.ndarray:
   return palette[rng.integers(len(palette))] * rng.normal(1, 0.05, 3)
 
 
+def _draw_hair(rng: np.random.Generator, tone: float) -> np.ndarray:
+  """Fair hair for fair skin; now and then grey, rarely dyed."""
+  kind = rng.random()
+  if kind < 0.04:
+    return _draw_vivid(rng)
+  if kind < 0.16:
+    return _between(_GREY_HAIR, rng.random())
+  if kind < 0.22 and tone < 0.4:
+    return _pick(rng, _RED_HAIR)
+  return _between(_HAIR_COLORS, rng.uniform(0, max(0.95 - 1.2 * tone, 0.25)))
+
+
 def _draw_vivid(rng: np.random.Generator) -> np.ndarray:
-  hue, saturation = rng.uniform(0, 180), 255 * rng.uniform(0.25, 0.85)
+  hue, saturation = rng.uniform(0, 180), 255 * rng.uniform(0.15, 0.75)
   value = 255 * rng.uniform(0.25, 0.95)
   pixel = np.array([[[hue, saturation, value]]]).astype(np.uint8)
   return cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float64)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 
-import numba
+import numpy as np
+
+from data_pipelines.synthetic.compiling import compiled, inlined
 
 NAMES = (
   "plain",
@@ -37,37 +39,43 @@ NAMES = (
 _IRIS, _PUPIL = 0.46, 0.18  # sines of angles, seen from the eyeball's centre
 
 
-@numba.njit(cache=True)
+@compiled
 def noise_at(noise, x, y, z):
   """Smooth noise in [0, 1] of period 1 / len(noise), a power of two."""
-  last = len(noise) - 1
+  last = np.uintp(len(noise) - 1)
   left, top, front = math.floor(x), math.floor(y), math.floor(z)
   u, v, w = x - left, y - top, z - front
-  i, j, k = int(left) & last, int(top) & last, int(front) & last
-  i1, j1, k1 = (i + 1) & last, (j + 1) & last, (k + 1) & last
-  near = (noise[i, j, k] * (1 - u) + noise[i1, j, k] * u) * (1 - v) + (
-    noise[i, j1, k] * (1 - u) + noise[i1, j1, k] * u
-  ) * v
-  far = (noise[i, j, k1] * (1 - u) + noise[i1, j, k1] * u) * (1 - v) + (
-    noise[i, j1, k1] * (1 - u) + noise[i1, j1, k1] * u
-  ) * v
-  return near * (1 - w) + far * w
+  # Unsigned: NumPy's counting from the end costs a test each.
+  i = np.uintp(np.intp(left)) & last
+  j = np.uintp(np.intp(top)) & last
+  k = np.uintp(np.intp(front)) & last
+  one = np.uintp(1)
+  i1, j1, k1 = (i + one) & last, (j + one) & last, (k + one) & last
+  # From corner to corner along z, then y, then x.
+  a = noise[i, j, k] + (noise[i, j, k1] - noise[i, j, k]) * w
+  b = noise[i, j1, k] + (noise[i, j1, k1] - noise[i, j1, k]) * w
+  c = noise[i1, j, k] + (noise[i1, j, k1] - noise[i1, j, k]) * w
+  d = noise[i1, j1, k] + (noise[i1, j1, k1] - noise[i1, j1, k]) * w
+  a += (b - a) * v
+  c += (d - c) * v
+  return a + (c - a) * u
 
 
-@numba.njit(cache=True)
+@inlined
 def _wave(x):
   """A square wave of period 1 with edges a tenth wide, in [0, 1]."""
   x -= math.floor(x)
   return min(max(5.5 - abs(x - 0.5) * 20, 0.0), 1.0)
 
 
-@numba.njit(cache=True)
-def paint(pattern, scale, x, y, z, eyes, shift, noise):
+@inlined
+def paint(pattern, scale, place, eyes, person, shift, noise):
   """Evaluates a pattern; see `materials.Materials` for its parameters.
 
   Returns:
     How much of the second colour, in [0, 1], and how bright, about 1.
   """
+  x, y, z = place
   a, b, c = x + shift[0], y + shift[1], z + shift[2]
   if pattern == _SKIN:
     blood = noise_at(noise, a * 14, b * 14, c * 14)
@@ -81,7 +89,11 @@ def paint(pattern, scale, x, y, z, eyes, shift, noise):
     return 0.6 * strand + 0.4 * lock, 0.8 + 0.4 * strand
   if pattern == _EYE:
     side = 0 if x > 0 else 1
-    dx, dy, dz = x - eyes[side, 0], y - eyes[side, 1], z - eyes[side, 2]
+    dx, dy, dz = (
+      x - eyes[person, side, 0],
+      y - eyes[person, side, 1],
+      z - eyes[person, side, 2],
+    )
     away = math.sqrt(dx * dx + dy * dy)
     sine = away / max(math.sqrt(away * away + dz * dz), 1e-9)
     if dz < 0 or sine > _IRIS:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 
-import cv2
-import numba
 import numpy as np
+
+from data_pipelines.synthetic.compiling import compiled
 
 NEAR = 0.05  # metres; a triangle with a nearer corner is not drawn
 _STEPS = 4096  # a pixel
+_ON_EDGE = np.uint32(1 << 16)  # above the bits of a pixel's 16 places
+_FULL = np.uint32((1 << 17) - 1)
 _FARTHEST = 2**17  # pixels from the first one: keeps products in 64 bits
 
 
@@ -71,6 +73,13 @@ def rasterise(
   return Raster(ids, depth, weights)
 
 
+def find_reversed(projected: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+  """(f,) bool: which triangles, (f, 3), are seen from their back."""
+  a, b, c = (projected[triangles[:, k], :2] for k in range(3))
+  b, c = b - a, c - a
+  return b[:, 0] * c[:, 1] > b[:, 1] * c[:, 0]  # Rows count downwards.
+
+
 def draw_nearest(
   points: np.ndarray, triangles: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -99,20 +108,20 @@ def _snap(points: np.ndarray) -> np.ndarray:
   return steps.astype(np.int64)
 
 
-@numba.njit(cache=True)
+@compiled
 def _edge(ax, ay, bx, by, px, py):
   """Twice the signed area; above 0 if p is on the inner side of a -> b."""
   return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
 
 
-@numba.njit(cache=True)
+@compiled
 def _open(ax, ay, bx, by):
   """-1 for an edge whose own points belong to the neighbour, else 0."""
   is_top_left = by < ay or (by == ay and bx > ax)
   return 0 if is_top_left else -1
 
 
-@numba.njit(cache=True)
+@compiled
 def _draw(steps, values, triangles, ids, nearness):
   height, width = ids.shape
   for number in range(len(triangles)):
@@ -161,7 +170,7 @@ def _draw(steps, values, triangles, ids, nearness):
       row_c += (bx - ax) * _STEPS
 
 
-@numba.njit(cache=True)
+@compiled
 def _weigh(steps, inverse, triangles, ids, depth, weights):
   height, width = ids.shape
   for row in range(height):
@@ -200,19 +209,54 @@ def find_coverage(
   Returns:
     (h, w) uint8, 255 for all of it.
   """
-  mask = (ids >= 0).astype(np.uint8)
-  square = np.ones((3, 3), np.uint8)
-  is_edge = cv2.dilate(mask, square) != cv2.erode(mask, square)
-  places = np.zeros(ids.shape, np.uint16)
-  _cover(_snap(projected), triangles, is_edge, places)
-  counts = np.bitwise_count(places).astype(np.float32) * (255 / 16)
-  edges = np.clip(counts, mask * 128.0, 127.0 + mask * 128.0)
-  return np.where(is_edge, np.rint(edges), mask * 255.0).astype(np.uint8)
+  places = np.zeros(ids.shape, np.uint32)
+  _mark_edges(ids, places)
+  _cover(_snap(projected), triangles, places)
+  alpha = np.empty(ids.shape, np.uint8)
+  _count(ids, places, alpha)
+  return alpha
 
 
-@numba.njit(cache=True)
-def _cover(steps, triangles, is_edge, places):
-  height, width = is_edge.shape
+@compiled
+def _mark_edges(ids, places):
+  """Sets a bit of all pixels on either side of the outline."""
+  height, width = ids.shape
+  for row in range(height):
+    for col in range(width):
+      inside = ids[row, col] >= 0
+      for near_row, near_col in (
+        (row, col + 1),
+        (row + 1, col - 1),
+        (row + 1, col),
+        (row + 1, col + 1),
+      ):
+        if near_row < height and 0 <= near_col < width:
+          if (ids[near_row, near_col] >= 0) != inside:
+            places[row, col] = _ON_EDGE
+            places[near_row, near_col] = _ON_EDGE
+
+
+@compiled
+def _count(ids, places, alpha):
+  height, width = ids.shape
+  for row in range(height):
+    for col in range(width):
+      found = places[row, col]
+      covered = ids[row, col] >= 0
+      if found == 0:
+        alpha[row, col] = 255 if covered else 0
+        continue
+      count = -1  # The bit that says that this is an edge.
+      while found:
+        found &= found - np.uint32(1)
+        count += 1
+      share = (count * 255 + 8) // 16
+      alpha[row, col] = max(share, 128) if covered else min(share, 127)
+
+
+@compiled
+def _cover(steps, triangles, places):
+  height, width = places.shape
   half, step = _STEPS // 2, _STEPS // 4
   for number in range(len(triangles)):
     a, b, c = triangles[number]
@@ -229,7 +273,7 @@ def _cover(steps, triangles, is_edge, places):
     last_row = min(height - 1, (max(ay, by, cy) + half) // _STEPS)
     for row in range(first_row, last_row + 1):
       for col in range(first_col, last_col + 1):
-        if not is_edge[row, col] or places[row, col] == 0xFFFF:
+        if places[row, col] == 0 or places[row, col] == _FULL:
           continue
         found = 0
         for place in range(16):
@@ -241,4 +285,4 @@ def _cover(steps, triangles, is_edge, places):
             | _edge(cx, cy, ax, ay, x, y)
           ) >= 0:
             found |= 1 << place
-        places[row, col] |= found
+        places[row, col] |= np.uint32(found)

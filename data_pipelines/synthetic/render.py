@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
 from data_pipelines import labels as labels_lib
 from data_pipelines.synthetic import raster as raster_lib
 from data_pipelines.synthetic import scene as scene_lib
 from data_pipelines.synthetic import shading
+from data_pipelines.synthetic.compiling import compiled
 from data_pipelines.synthetic.materials import Materials
 
 # Of the normals of labels: x right, y up, z towards the camera.
@@ -40,10 +40,10 @@ def render(
     The image, (h, w, 3) uint8 sRGB, and its labels. People of whom less than
     64 pixels or 0.05 % of the image are seen are not listed.
   """
-  surfaces, points = _join(scene)
+  surfaces, points, projected = _join(scene)
   size = background.shape[:2]
   intrinsics = scene.camera.intrinsics
-  raster = raster_lib.rasterise(surfaces.projected, surfaces.triangles, size)
+  raster = raster_lib.rasterise(projected, surfaces.triangles, size)
   shaded = shading.shade(
     raster,
     intrinsics,
@@ -51,9 +51,7 @@ def render(
     shading.stack_looks(materials),
     _aim_lamps(scene, points, surfaces.triangles),
   )
-  alpha = raster_lib.find_coverage(
-    surfaces.projected, surfaces.triangles, raster.ids
-  )
+  alpha = raster_lib.find_coverage(projected, surfaces.triangles, raster.ids)
   image = np.empty_like(background)
   _composite(shaded.image, alpha, background, image)
   labels = labels_lib.Labels(
@@ -68,18 +66,21 @@ def render(
   return image, labels
 
 
-def _join(scene: scene_lib.Scene) -> tuple[shading.Surfaces, np.ndarray]:
-  """All people as one mesh, and its points before the camera."""
+def _join(
+  scene: scene_lib.Scene,
+) -> tuple[shading.Surfaces, np.ndarray, np.ndarray]:
+  """All people as one mesh; its points before the camera, and projected."""
   people, camera = scene.people, scene.camera
   counts = [len(mesh.vertices) for mesh in people]
   starts = np.cumsum([0, *counts[:-1]])
   points = camera.see(np.concatenate([mesh.vertices for mesh in people]))
+  projected = raster_lib.project(points, camera.intrinsics)
   normals = np.concatenate([mesh.normals for mesh in people])
+  triangles = np.concatenate(
+    [mesh.triangles + start for mesh, start in zip(people, starts)]
+  ).astype(np.int32)
   surfaces = shading.Surfaces(
-    projected=raster_lib.project(points, camera.intrinsics),
-    triangles=np.concatenate(
-      [mesh.triangles + start for mesh, start in zip(people, starts)]
-    ).astype(np.int32),
+    triangles=triangles,
     normals=(normals @ camera.rotation.T * _LABEL_AXES).astype(np.float32),
     rest=np.concatenate([mesh.rest for mesh in people]),
     surfaces=np.concatenate([mesh.surfaces for mesh in people]),
@@ -88,8 +89,9 @@ def _join(scene: scene_lib.Scene) -> tuple[shading.Surfaces, np.ndarray]:
       np.arange(len(people), dtype=np.int32),
       [len(mesh.triangles) for mesh in people],
     ),
+    is_reversed=raster_lib.find_reversed(projected, triangles),
   )
-  return surfaces, points
+  return surfaces, points, projected
 
 
 def _aim_lamps(
@@ -109,7 +111,7 @@ def _aim_lamps(
   )
 
 
-@numba.njit(cache=True)
+@compiled
 def _composite(people, alpha, background, out):
   """Lays people over a background; half covered pixels take the colours of a
   neighbour if their own centre is free."""

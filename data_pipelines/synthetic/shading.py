@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from data_pipelines.synthetic import materials as materials_lib
 from data_pipelines.synthetic import raster as raster_lib
+from data_pipelines.synthetic.compiling import compiled, inlined
 from data_pipelines.synthetic.patterns import noise_at, paint
 
 SHADOW_SIZE = 512  # pixels a side of what the first lamp sees
@@ -21,22 +22,22 @@ class Surfaces(NamedTuple):
   """All triangles of a scene in the camera's coordinates; v, f, p people.
 
   Attributes:
-    projected: (v, 3) float64, of `raster.project`.
     triangles: (f, 3) int32.
     normals: (v, 3) float32, of the labels: x right, y up, z to the camera.
     rest: (v, 3) float32 metres.
     surfaces: (f,) uint8.
     parts: (f,) uint8.
     owners: (f,) int32, which person.
+    is_reversed: (f,) bool, its back is seen.
   """
 
-  projected: np.ndarray
   triangles: np.ndarray
   normals: np.ndarray
   rest: np.ndarray
   surfaces: np.ndarray
   parts: np.ndarray
   owners: np.ndarray
+  is_reversed: np.ndarray
 
 
 class Looks(NamedTuple):
@@ -167,37 +168,34 @@ def shade(
   return out
 
 
-@numba.njit(cache=True)
+@inlined
 def _dot(a, b):
   return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@numba.njit(cache=True)
-def _unit(x, y, z):
-  scale = 1 / max(np.sqrt(x * x + y * y + z * z), 1e-12)
+@inlined
+def _unit(vector):
+  x, y, z = vector
+  scale = 1 / max(math.sqrt(x * x + y * y + z * z), 1e-12)
   return x * scale, y * scale, z * scale
 
 
-@numba.njit(cache=True)
-def _blend(rows, corners, weights):
+@inlined
+def _row(rows, i):
+  return rows[i, 0], rows[i, 1], rows[i, 2]
+
+
+@inlined
+def _blend(rows, a, b, c, u, v, w):
   """Interpolates (v, 3) at a place of a triangle."""
-  a, b, c = rows[corners[0]], rows[corners[1]], rows[corners[2]]
-  u, v, w = weights
   return (
-    a[0] * u + b[0] * v + c[0] * w,
-    a[1] * u + b[1] * v + c[1] * w,
-    a[2] * u + b[2] * v + c[2] * w,
+    rows[a, 0] * u + rows[b, 0] * v + rows[c, 0] * w,
+    rows[a, 1] * u + rows[b, 1] * v + rows[c, 1] * w,
+    rows[a, 2] * u + rows[b, 2] * v + rows[c, 2] * w,
   )
 
 
-@numba.njit(cache=True)
-def _is_seen_from_behind(projected, corners):
-  a, b, c = projected[corners[0]], projected[corners[1]], projected[corners[2]]
-  area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-  return area > 0  # Rows count downwards.
-
-
-@numba.njit(cache=True)
+@inlined
 def _find_lit(lamps, x, y, z):
   """How much of the first lamp reaches a point of the camera's space."""
   to = lamps.shadow
@@ -221,30 +219,92 @@ def _find_lit(lamps, x, y, z):
   return lit
 
 
-@numba.njit(cache=True)
+@inlined
+def _reflect(point, normal):
+  """Where a mirror would send the eye's ray."""
+  x, y, z = _unit((-point[0], point[1], point[2]))
+  twice = 2 * (normal[0] * x + normal[1] * y + normal[2] * z)
+  return twice * normal[0] - x, twice * normal[1] - y, twice * normal[2] - z
+
+
+@inlined
+def _light(lamps, point, normal, strength, sharpness):
+  """What a surface gets and what it mirrors to the camera, RGB each."""
+  up = 0.5 + 0.5 * _dot(normal, lamps.up)
+  red = lamps.ground[0] + (lamps.sky[0] - lamps.ground[0]) * up
+  green = lamps.ground[1] + (lamps.sky[1] - lamps.ground[1]) * up
+  blue = lamps.ground[2] + (lamps.sky[2] - lamps.ground[2]) * up
+  gleam_red = gleam_green = gleam_blue = 0.0
+  mirrored = (0.0, 0.0, 0.0)
+  if strength > 0:
+    mirrored = _reflect(point, normal)
+  for k in range(len(lamps.softness)):
+    to_lamp = _row(lamps.directions, k)
+    soft = lamps.softness[k]
+    shine = (_dot(normal, to_lamp) + soft) / (1 + soft)
+    if shine <= 0:
+      continue
+    if k == 0:
+      shine *= _find_lit(lamps, point[0], point[1], point[2])
+    red += shine * lamps.colors[k, 0]
+    green += shine * lamps.colors[k, 1]
+    blue += shine * lamps.colors[k, 2]
+    gleam = _dot(mirrored, to_lamp)
+    if gleam > 0:
+      for _ in range(int(sharpness)):
+        gleam *= gleam
+      gleam *= strength * shine
+      gleam_red += gleam * lamps.colors[k, 0]
+      gleam_green += gleam * lamps.colors[k, 1]
+      gleam_blue += gleam * lamps.colors[k, 2]
+  return (red, green, blue), (gleam_red, gleam_green, gleam_blue)
+
+
+@inlined
+def _fold(noise, shift, place, normal, folds):
+  """Tilts a normal as the folds of cloth do."""
+  a = (place[0] + shift[0]) * 16
+  b = (place[1] + shift[1]) * 9
+  c = (place[2] + shift[2]) * 16
+  return _unit(
+    (
+      normal[0] + folds * (noise_at(noise, a, b, c) - 0.5),
+      normal[1] + folds * (noise_at(noise, b, c, a) - 0.5),
+      normal[2] + folds * (noise_at(noise, c, a, b) - 0.5),
+    )
+  )
+
+
+@compiled
 def _shade(
   ids, depth, weights, intrinsics, faces, looks, lamps, srgb, film, out
 ):
   height, width = ids.shape
+  # Of a pixel, at a distance of 1.
+  width_at_1, height_at_1 = 1 / intrinsics[0, 0], 1 / intrinsics[1, 1]
   for row in range(height):
     for col in range(width):
-      face = ids[row, col]
-      if face < 0:
+      if ids[row, col] < 0:
         continue
-      corners, share = faces.triangles[face], weights[row, col]
-      person, surface = faces.owners[face], faces.surfaces[face]
-      normal = _unit(*_blend(faces.normals, corners, share))
-      if _is_seen_from_behind(faces.projected, corners):
+      # Unsigned: NumPy's counting from the end costs a test each.
+      face = np.uintp(ids[row, col])
+      a = np.uintp(faces.triangles[face, 0])
+      b = np.uintp(faces.triangles[face, 1])
+      c = np.uintp(faces.triangles[face, 2])
+      u, v, w = weights[row, col, 0], weights[row, col, 1], weights[row, col, 2]
+      person = np.uintp(faces.owners[face])
+      surface = np.uintp(faces.surfaces[face])
+      normal = _unit(_blend(faces.normals, a, b, c, u, v, w))
+      if faces.is_reversed[face]:
         normal = (-normal[0], -normal[1], -normal[2])
-      x, y, z = _blend(faces.rest, corners, share)
-      shift = looks.shift[person]
+      place = _blend(faces.rest, a, b, c, u, v, w)
+      shift = _row(looks.shift, person)
       mix, bright = paint(
         looks.patterns[person, surface],
         looks.scales[person, surface],
-        x,
-        y,
-        z,
-        looks.eyes[person],
+        place,
+        looks.eyes,
+        person,
         shift,
         looks.noise,
       )
@@ -253,53 +313,22 @@ def _shade(
       for k in range(3):
         out.normal[row, col, k] = normal[k]
       folds = looks.folds[person, surface]
-      if folds > 0:
-        # Folds of cloth are seen in the light only; labels are the mesh's.
-        a, b, c = (x + shift[0]) * 16, (y + shift[1]) * 9, (z + shift[2]) * 16
-        normal = _unit(
-          normal[0] + folds * (noise_at(looks.noise, a, b, c) - 0.5),
-          normal[1] + folds * (noise_at(looks.noise, b, c, a) - 0.5),
-          normal[2] + folds * (noise_at(looks.noise, c, a, b) - 0.5),
-        )
-      away = np.float64(depth[row, col])
-      x = (col - intrinsics[0, 2]) / intrinsics[0, 0] * away
-      y = (row - intrinsics[1, 2]) / intrinsics[1, 1] * away
-      view = _unit(-x, y, away)
-      up = 0.5 + 0.5 * _dot(normal, lamps.up)
-      light_r = lamps.ground[0] + (lamps.sky[0] - lamps.ground[0]) * up
-      light_g = lamps.ground[1] + (lamps.sky[1] - lamps.ground[1]) * up
-      light_b = lamps.ground[2] + (lamps.sky[2] - lamps.ground[2]) * up
-      gleam_r = gleam_g = gleam_b = 0.0
-      strength, sharpness = looks.shine[person, surface]
-      for k in range(len(lamps.softness)):
-        to_lamp, color = lamps.directions[k], lamps.colors[k]
-        facing = _dot(normal, to_lamp)
-        soft = lamps.softness[k]
-        shine = (facing + soft) / (1 + soft)
-        if shine <= 0:
-          continue
-        if k == 0:
-          shine *= _find_lit(lamps, x, y, away)
-        light_r += shine * color[0]
-        light_g += shine * color[1]
-        light_b += shine * color[2]
-        if strength > 0 and facing > 0:
-          half = _unit(
-            view[0] + to_lamp[0], view[1] + to_lamp[1], view[2] + to_lamp[2]
-          )
-          gleam = max(_dot(normal, half), 0.0)
-          for _ in range(int(sharpness)):
-            gleam *= gleam
-          gleam *= strength * shine
-          gleam_r += gleam * color[0]
-          gleam_g += gleam * color[1]
-          gleam_b += gleam * color[2]
-      colors = looks.colors[person, surface]
-      lights = (light_r, light_g, light_b)
-      gleams = (gleam_r, gleam_g, gleam_b)
+      if folds > 0:  # Seen in the light only: labels are the triangles'.
+        normal = _fold(looks.noise, shift, place, normal, folds)
+      z = depth[row, col]
+      x = (col - intrinsics[0, 2]) * width_at_1 * z
+      y = (row - intrinsics[1, 2]) * height_at_1 * z
+      light, gleam = _light(
+        lamps,
+        (x, y, z),
+        normal,
+        looks.shine[person, surface, 0],
+        looks.shine[person, surface, 1],
+      )
       for k in range(3):
-        color = (colors[0, k] + (colors[1, k] - colors[0, k]) * mix) * bright
-        color = min(max(color, 0.0), 1.0)
+        first = looks.colors[person, surface, 0, k]
+        second = looks.colors[person, surface, 1, k]
+        color = min(max((first + (second - first) * mix) * bright, 0.0), 1.0)
         out.albedo[row, col, k] = srgb[int(color * (_LEVELS - 1) + 0.5)]
-        light = min((color * lights[k] + gleams[k]) / _BRIGHTEST, 1.0)
-        out.image[row, col, k] = film[int(light * (_LEVELS - 1) + 0.5)]
+        seen = min((color * light[k] + gleam[k]) / _BRIGHTEST, 1.0)
+        out.image[row, col, k] = film[int(seen * (_LEVELS - 1) + 0.5)]
