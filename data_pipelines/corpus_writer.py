@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from array_record.python import array_record_module
@@ -92,33 +92,93 @@ def write_shards(
     ChangedError: an image is not what it was when it was scanned.
     OSError: something cannot be read or written.
   """
-  with progress.Progress("packing", num_kept, "img") as shown:
-    counts = corpus_dedup.read_kept_counts(root, num_pieces)
+  counts = corpus_dedup.read_kept_counts(root, num_pieces)
+  return run_shards(
+    root,
+    plan_shards(counts, num_kept, shard_size),
+    num_kept,
+    functools.partial(write_shard, root),
+    workers,
+    label="packing",
+  )
+
+
+def run_shards(
+  root: pathlib.Path,
+  shards: Iterable[Shard],
+  num_records: int,
+  write: Callable[[Shard], int],
+  workers: worker_pool.WorkerPool,
+  *,
+  label: str,
+) -> list[dict]:
+  """Has shards written that are not there yet, and shows how far it is.
+
+  Args:
+    root: the directory of the build.
+    shards: all of them.
+    num_records: their sum.
+    write: does one with `pack_shard`; picklable.
+    workers: to do the work.
+    label: of the progress.
+
+  Returns:
+    The manifest's entries of the shards.
+  """
+  num_shards = 0
+
+  def counted() -> Iterator[Shard]:
+    nonlocal num_shards
+    for shard in shards:
+      num_shards += 1
+      yield shard
+
+  with progress.Progress(label, num_records, "img") as shown:
     missing = building.find_missing(
-      plan_shards(counts, num_kept, shard_size),
+      counted(),
       shown,
       path=lambda shard: _entry_path(root, shard.number),
       size=lambda shard: shard.num_records,
     )
-    for count in workers.map(functools.partial(write_shard, root), missing):
+    for count in workers.map(write, missing):
       shown.advance(count)
   return [
     building.read_json(_entry_path(root, number))
-    for number in range(-(-num_kept // shard_size))
+    for number in range(num_shards)
   ]
 
 
 def write_shard(root: pathlib.Path, shard: Shard) -> int:
-  """Writes one shard and its index; returns the number of its records."""
+  """Writes a shard of kept images; returns the number of its records."""
+  found = (_read_record(root, row) for row in _kept_rows(root, shard))
+  return pack_shard(root, shard, found, _WRITER_OPTIONS)
+
+
+def pack_shard(
+  root: pathlib.Path,
+  shard: Shard,
+  contents: Iterable[records.Record],
+  writer_options: str,
+) -> int:
+  """Writes one shard, its index and its entry.
+
+  Args:
+    root: the directory of the build.
+    shard: which one.
+    contents: its records.
+    writer_options: of the ArrayRecord writer.
+
+  Returns:
+    The number of its records.
+  """
   corpus = root / building.CORPUS
   suffix = f"{shard.number:05}-of-{shard.num_shards:05}"
   file, index = f"shard-{suffix}.array_record", f"index-{suffix}.npz"
   hashes, sizes = [], []
   with building.whole_path(root, corpus / file) as path:
-    writer = array_record_module.ArrayRecordWriter(path, _WRITER_OPTIONS)
+    writer = array_record_module.ArrayRecordWriter(path, writer_options)
     try:
-      for row in _kept_rows(root, shard):
-        record = _read_record(root, row)
+      for record in contents:
         writer.write(records.encode_record(record))
         hashes.append(bytes.fromhex(record.content_hash))
         sizes.append((record.height, record.width, len(record.image)))

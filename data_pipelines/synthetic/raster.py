@@ -16,6 +16,7 @@ from data_pipelines.synthetic.compiling import compiled
 
 NEAR = 0.05  # metres; a triangle with a nearer corner is not drawn
 _STEPS = 4096  # a pixel
+_NOWHERE = -(2**62)
 _ON_EDGE = np.uint32(1 << 16)  # above the bits of a pixel's 16 places
 _FULL = np.uint32((1 << 17) - 1)
 _FARTHEST = 2**17  # pixels from the first one: keeps products in 64 bits
@@ -100,12 +101,19 @@ def draw_nearest(
   return ids, nearness
 
 
-def _snap(points: np.ndarray) -> np.ndarray:
+@compiled
+def _snap(points):
   """(v, 2) int64 in steps; the least number for what cannot be drawn."""
-  drawable = np.abs(points).max(1) < _FARTHEST  # False for NaN.
-  steps = np.rint(np.where(drawable[:, None], points[:, :2], 0) * _STEPS)
-  steps[~drawable] = -(2.0**62)
-  return steps.astype(np.int64)
+  steps = np.empty((len(points), 2), np.int64)
+  for i in range(len(points)):
+    col, row = points[i, 0], points[i, 1]
+    # Both are False for NaN.
+    if abs(col) < _FARTHEST and abs(row) < _FARTHEST:
+      steps[i, 0] = np.int64(np.rint(col * _STEPS))
+      steps[i, 1] = np.int64(np.rint(row * _STEPS))
+    else:
+      steps[i, :] = _NOWHERE
+  return steps
 
 
 @compiled
@@ -131,7 +139,7 @@ def _draw(steps, values, triangles, ids, nearness):
     cx, cy = steps[c]
     left, right = min(ax, bx, cx), max(ax, bx, cx)
     top, bottom = min(ay, by, cy), max(ay, by, cy)
-    if left < -_FARTHEST * _STEPS:
+    if left == _NOWHERE:
       continue
     first_col = max(0, -(-left // _STEPS))
     last_col = min(width - 1, right // _STEPS)
@@ -263,7 +271,7 @@ def _cover(steps, triangles, places):
     ax, ay = steps[a]
     bx, by = steps[b]
     cx, cy = steps[c]
-    if min(ax, bx, cx) < -_FARTHEST * _STEPS:
+    if min(ax, bx, cx) == _NOWHERE:
       continue
     if _edge(ax, ay, bx, by, cx, cy) < 0:
       bx, by, cx, cy = cx, cy, bx, by

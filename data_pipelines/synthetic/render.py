@@ -52,8 +52,8 @@ def render(
     _aim_lamps(scene, points, surfaces.triangles),
   )
   alpha = raster_lib.find_coverage(projected, surfaces.triangles, raster.ids)
-  image = np.empty_like(background)
-  _composite(shaded.image, alpha, background, image)
+  image = background.copy()
+  _composite(shaded.image, alpha, image)
   labels = labels_lib.Labels(
     people=_list_people(scene, shaded.owners, raster.depth),
     alpha=alpha,
@@ -112,27 +112,30 @@ def _aim_lamps(
 
 
 @compiled
-def _composite(people, alpha, background, out):
-  """Lays people over a background; half covered pixels take the colours of a
-  neighbour if their own centre is free."""
+def _composite(people, alpha, image):
+  """Lays people over an image.
+
+  A pixel whose own centre is free takes the colours of the neighbour that is
+  covered most.
+  """
   height, width = alpha.shape
   for row in range(height):
     for col in range(width):
       share = np.int32(alpha[row, col])
+      if share == 0:
+        continue
       from_row, from_col = row, col
-      if 0 < share < 128:
-        best = share
+      if share < 128:
         for near_row in range(max(row - 1, 0), min(row + 2, height)):
           for near_col in range(max(col - 1, 0), min(col + 2, width)):
-            if alpha[near_row, near_col] > best:
-              best = alpha[near_row, near_col]
+            if alpha[near_row, near_col] > alpha[from_row, from_col]:
               from_row, from_col = near_row, near_col
-        if best < 128:
-          share = 0
+        if alpha[from_row, from_col] < 128:
+          continue
       for k in range(3):
         above = np.int32(people[from_row, from_col, k])
-        below = np.int32(background[row, col, k])
-        out[row, col, k] = (above * share + below * (255 - share) + 127) // 255
+        below = np.int32(image[row, col, k])
+        image[row, col, k] = below + ((above - below) * share + 127) // 255
 
 
 def _list_people(
