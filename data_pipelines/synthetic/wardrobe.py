@@ -1,0 +1,206 @@
+"""Clothes, cut from MakeHuman's shell around the body and its skirt.
+
+Everyone wears a top and something below that overlap, so that trunk and hips
+are always covered. The skin under cloth is left out of the mesh.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from data_pipelines.synthetic import anatomy as anatomies
+from data_pipelines.synthetic import pieces
+from data_pipelines.synthetic import regions as body
+
+_UNDER = 0.12  # How far skin goes on under a hem; 1 is a thigh's length.
+_COLLAR = 0.012  # Likewise at the neck, metres.
+_SOLE = 0.012  # Metres above the ground up to which a shoe is sole.
+_WAIST, _SHIN, _ANKLE = -0.95, 1.9, 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Outfit:
+  """What somebody wears; lengths as in `regions.Regions`.
+
+  Attributes:
+    sleeve: where sleeves end, along the arm; below 0 there are none.
+    hem: where the top ends, down the trunk.
+    neckline: shape of the collar: crew, scoop, vee, high.
+    looseness: metres the top stands off the shell.
+    is_tucked: the top is under what is below.
+    leg: where trousers or shorts end, down the leg.
+    flare: metres trousers stand off at their hem.
+    skirt: where the skirt ends; -1 for none.
+    sock: up to where socks go, down the leg; 3 for none.
+    shoe: likewise, of shoes.
+    sole: metres; 0 without shoes.
+  """
+
+  sleeve: float
+  hem: float
+  neckline: str
+  looseness: float
+  is_tucked: bool
+  leg: float
+  flare: float
+  skirt: float
+  sock: float
+  shoe: float
+  sole: float
+
+
+def draw_outfit(rng: np.random.Generator, *, is_female: bool) -> Outfit:
+  """Clothes for one person."""
+  has_skirt = rng.random() < (0.35 if is_female else 0.02)
+  sleeves = {"none": -0.18, "short": 0.55, "elbow": 0.95, "long": 1.92}
+  kind = rng.choice(list(sleeves), p=(0.15, 0.35, 0.1, 0.4))
+  sleeve = sleeves[kind] + rng.uniform(-0.04, 0.04)
+  legs = {"shorts": 0.6, "knee": 1.0, "cropped": 1.6, "long": 1.95}
+  leg = legs[rng.choice(list(legs), p=(0.18, 0.1, 0.1, 0.62))]
+  leg += rng.uniform(-0.1, 0.04)
+  skirt = rng.uniform(0.3, 1.6) if has_skirt else -1.0
+  has_shoes, has_socks = rng.random() < 0.82, rng.random() < 0.6
+  boots = rng.random() < 0.2
+  return Outfit(
+    float(sleeve),
+    float(rng.uniform(-0.45, 0.25)),
+    str(rng.choice(["crew", "scoop", "vee", "high"], p=(0.5, 0.2, 0.2, 0.1))),
+    float(rng.choice([0.001, 0.006, 0.014]) + rng.uniform(0, 0.005)),
+    bool(rng.random() < 0.25),
+    float(rng.uniform(0.12, 0.3) if has_skirt else leg),
+    0.0 if has_skirt else float(rng.choice([0.003, 0.012, 0.025])),
+    float(skirt),
+    float(rng.uniform(1.35, 1.85) if has_socks else 3.0),
+    float(rng.uniform(1.5, 1.8) if boots else 2.12) if has_shoes else 3.0,
+    float(rng.uniform(0.008, 0.025)) if has_shoes else 0.0,
+  )
+
+
+class Wardrobe:
+  """Cuts outfits for the base mesh."""
+
+  def __init__(self, anatomy: anatomies.Anatomy, regions: body.Regions):
+    self._tights = anatomy.triangles["tights"]
+    self._skirt = anatomy.triangles["skirt"]
+    self._regions = regions
+    self._points = anatomy.vertices
+    self._side = np.where(anatomy.vertices[:, 0] > 0, np.uint8(0), np.uint8(1))
+
+  def make(
+    self, outfit: Outfit, rng: np.random.Generator
+  ) -> tuple[list[pieces.Piece], np.ndarray]:
+    """Cuts an outfit.
+
+    Args:
+      outfit: what to make.
+      rng: for folds.
+
+    Returns:
+      The pieces, and (v,) where skin is deep enough under cloth to be left
+      out.
+    """
+    top = self._top_field(outfit)
+    bottom = self._bottom_field(outfit)
+    folds = self._fold(rng)
+    inner, outer = 0.002, 0.007 + outfit.looseness
+    if outfit.is_tucked:
+      inner, outer = 0.002 + outfit.looseness / 2, 0.007
+    lower = outer if outfit.is_tucked else inner
+    upper = inner if outfit.is_tucked else outer
+    made = [
+      self._make_top(top, outfit, upper, folds),
+      self._make_bottom(bottom, outfit, lower, folds),
+    ]
+    if outfit.skirt > 0:
+      made.append(self._make_skirt(outfit, lower + 0.005))
+    made += self._make_socks(outfit)
+    made += self._make_shoes(outfit)
+    hidden = (top > _UNDER) & (self._collar_depth(outfit) > _COLLAR)
+    hidden |= bottom > _UNDER
+    down = self._regions.down
+    covered = min(outfit.shoe, outfit.sock)
+    hidden |= (down > covered + _UNDER) & (self._regions.arm < 0.5)
+    return made, hidden
+
+  def _top_field(self, outfit: Outfit) -> np.ndarray:
+    where = self._regions
+    field = np.minimum(
+      outfit.sleeve - where.reach, outfit.hem - where.down + 9 * where.arm
+    )
+    return np.minimum(field, 6 * self._collar_depth(outfit))
+
+  def _collar_depth(self, outfit: Outfit) -> np.ndarray:
+    """(v,) metres below the collar, about."""
+    x, y, z = self._regions.neck.T
+    match outfit.neckline:
+      case "crew":
+        depth = np.sqrt(x**2 + (y - 0.01) ** 2 + (z - 0.03) ** 2) - 0.088
+      case "scoop":
+        depth = np.sqrt(x**2 + (y - 0.01) ** 2 + (z - 0.055) ** 2) - 0.115
+      case "vee":
+        below = np.where(z > 0, y / 2.1, y)
+        depth = np.sqrt((1.2 * x) ** 2 + below**2 + (z / 2) ** 2) - 0.085
+      case _:
+        depth = 0.02 - y
+    # The head is above every collar.
+    return np.minimum(depth, 0.025 - y)
+
+  def _bottom_field(self, outfit: Outfit) -> np.ndarray:
+    down = self._regions.down
+    field = np.minimum(down - _WAIST, outfit.leg - down)
+    return field - 9 * self._regions.arm
+
+  def _fold(self, rng: np.random.Generator) -> np.ndarray:
+    """(v,) wrinkles, about -1 to 1."""
+    folds = np.zeros(len(self._points))
+    for size in (14.0, 25.0, 40.0):
+      wave = rng.normal(0, size, 3)
+      folds += np.sin(self._points @ wave + rng.uniform(0, 6.3)) / 2
+    return folds.astype(np.float32)
+
+  def _make_top(self, field, outfit, stand, folds) -> pieces.Piece:
+    part = body.PARTS["Upper_Clothing"]
+    piece = pieces.cut(self._tights, field, "top", part)
+    reach = piece.mix(self._regions.reach).clip(0, 2)
+    height = stand + 0.3 * outfit.looseness * reach
+    height += piece.mix(folds) * 0.15 * (stand + outfit.looseness)
+    return _raise(piece, height)
+
+  def _make_bottom(self, field, outfit, stand, folds) -> pieces.Piece:
+    part = body.PARTS["Lower_Clothing"]
+    piece = pieces.cut(self._tights, field, "bottom", part)
+    down = piece.mix(self._regions.down).clip(0, outfit.leg)
+    height = stand + outfit.flare * down / outfit.leg
+    height += piece.mix(folds) * 0.1 * (stand + outfit.flare)
+    return _raise(piece, height)
+
+  def _make_skirt(self, outfit, stand) -> pieces.Piece:
+    field = outfit.skirt - self._regions.down
+    part = body.PARTS["Lower_Clothing"]
+    piece = pieces.cut(self._skirt, field, "skirt", part)
+    return _raise(piece, np.full(len(piece.first), stand))
+
+  def _make_socks(self, outfit) -> list[pieces.Piece]:
+    field = self._regions.down - outfit.sock - 9 * self._regions.arm
+    return self._make_pair(field, "sock", "Sock", 0.0, outfit)
+
+  def _make_shoes(self, outfit) -> list[pieces.Piece]:
+    field = self._regions.down - outfit.shoe - 9 * self._regions.arm
+    return self._make_pair(field, "shoe", "Shoe", 0.004, outfit)
+
+  def _make_pair(self, field, surface, name, stand, outfit):
+    if not (field > 0).any():
+      return []
+    sides = [body.PARTS[f"{side}_{name}"] for side in ("Left", "Right")]
+    part = np.array(sides, np.uint8)[self._side]
+    piece = pieces.cut(self._tights, field, surface, part)
+    height = piece.mix(self._points)[:, 1] - self._points[:, 1].min()
+    drop = outfit.sole * (height < _SOLE) if surface == "shoe" else 0 * height
+    piece = _raise(piece, np.full(len(piece.first), stand))
+    return [dataclasses.replace(piece, drop=drop.astype(np.float32))]
+
+
+def _raise(piece: pieces.Piece, height: np.ndarray) -> pieces.Piece:
+  return dataclasses.replace(piece, height=height.astype(np.float32))
