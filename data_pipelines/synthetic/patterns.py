@@ -68,7 +68,7 @@ def _wave(x):
   return min(max(5.5 - abs(x - 0.5) * 20, 0.0), 1.0)
 
 
-@inlined
+@compiled
 def paint(pattern, scale, place, eyes, person, shift, noise):
   """Evaluates a pattern; see `materials.Materials` for its parameters.
 
