@@ -24,16 +24,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from data_pipelines import build_corpus, building, loader, worker_pool
+from data_pipelines import build_corpus, building, worker_pool
 from data_pipelines.synthetic import assets, backgrounds, corpus
-from data_pipelines.synthetic.body import BodyModel
-
-
-@functools.cache
-def load_inputs(directory: str | None):
-  """Reads bodies and photographs, once a process; see `corpus.Load`."""
-  loader.keep_freed_memory()
-  return BodyModel(directory), backgrounds.find_photographs(directory)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -76,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     manifest, is_new = corpus.build_synthetic(
       given.output,
       plan,
-      load=functools.partial(load_inputs, given.assets),
+      load=functools.partial(corpus.load_inputs, given.assets),
       num_workers=given.workers,
     )
   except KeyboardInterrupt:

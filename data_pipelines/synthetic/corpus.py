@@ -17,12 +17,13 @@ from data_pipelines import (
   building,
   corpus_dedup,
   corpus_writer,
+  loader,
   records,
   storage,
   worker_pool,
 )
 from data_pipelines import manifest as manifests
-from data_pipelines.synthetic import samples
+from data_pipelines.synthetic import backgrounds, body, samples
 
 DEFAULT_SHARD_SIZE = 200
 MAX_SIZE = (4096, 3072)
@@ -69,6 +70,22 @@ def check_size(size: tuple[int, int]) -> None:
       f"size={size[0]}x{size[1]} must be between {_MIN_SIDE}x{_MIN_SIDE} and "
       f"{MAX_SIZE[0]}x{MAX_SIZE[1]} pixels, either side the longer one."
     )
+
+
+@functools.cache
+def load_inputs(
+  directory: str | os.PathLike | None,
+) -> tuple[samples.People, Sequence[np.ndarray]]:
+  """Reads bodies and photographs, once a process.
+
+  Args:
+    directory: of the assets, None for the default one.
+
+  Raises:
+    ValueError: they are not there and cannot be had.
+  """
+  loader.keep_freed_memory()  # Maps are large; new pages cost as much.
+  return body.BodyModel(directory), backgrounds.find_photographs(directory)
 
 
 def build_synthetic(
