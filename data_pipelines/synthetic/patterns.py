@@ -80,9 +80,9 @@ def paint(pattern, scale, place, eyes, person, shift, noise):
   if pattern == _SKIN:
     blood = noise_at(noise, a * 14, b * 14, c * 14)
     fine = noise_at(noise, a * 350, b * 350, c * 350)
-    spots = noise_at(noise, a * 170, b * 170, c * 170)
-    dark = min(max((spots - 0.72) * 10, 0.0), 1.0) * scale
-    return 0.8 * blood, (0.97 + 0.06 * fine) * (1 - 0.25 * dark)
+    spots = noise_at(noise, a * 320, b * 320, c * 320)
+    dark = min(max((spots - 0.7) * 8, 0.0), 1.0) * scale
+    return 0.8 * blood, (0.97 + 0.06 * fine) * (1 - 0.18 * dark)
   if pattern == _STRANDS:
     strand = noise_at(noise, a * 600, b * 25, c * 600)
     lock = noise_at(noise, a * 70, b * 9, c * 70)

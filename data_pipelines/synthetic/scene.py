@@ -193,7 +193,9 @@ def _draw_camera(
   low, high = targets.min(0), targets.max(0)
   aim = (low + high) / 2 + rng.normal(0, 0.05, 3) * (high - low) * (1, 1, 0)
   # The nearest place from which they fill so much of the image.
-  fill = rng.uniform(0.7, 1.05) if framing == "full" else rng.uniform(0.9, 1.4)
+  fill = (
+    rng.uniform(0.7, 1.05) if framing == "full" else rng.uniform(0.75, 1.15)
+  )
   slopes = np.array([width, height]) / 2 / focal * fill
   from_aim = targets - aim
   away = np.max(np.abs(from_aim[:, :2]) / slopes - from_aim[:, 2:])
