@@ -17,7 +17,7 @@ from data_pipelines import (
   building,
   corpus_dedup,
   corpus_writer,
-  loader,
+  memory,
   records,
   storage,
   worker_pool,
@@ -84,7 +84,7 @@ def load_inputs(
   Raises:
     ValueError: they are not there and cannot be had.
   """
-  loader.keep_freed_memory()  # Maps are large; new pages cost as much.
+  memory.keep_freed_memory()  # Maps are large; new pages cost as much.
   return body.BodyModel(directory), backgrounds.find_photographs(directory)
 
 
