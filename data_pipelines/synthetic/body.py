@@ -57,8 +57,13 @@ class BodyModel:
     self._wardrobe = wardrobe.Wardrobe(self.anatomy, self.regions)
     self._barber = hair.Barber(self.anatomy, self.regions)
     triangles = self.anatomy.triangles
-    self._solid = np.concatenate(list(triangles.values()))
     points = self.anatomy.vertices
+    # What is pushed out along its normals; of the body only the head's hair.
+    is_head = (points[triangles["body"]][..., 1] > 0.6).any(1)
+    self._solid = np.concatenate(
+      [triangles[name] for name in ("tights", "skirt", "hair")]
+      + [triangles["body"][is_head]]
+    )
     trunk = np.unique(triangles["tights"])
     is_trunk = (self.regions.arm[trunk] < 0.05) & (points[trunk, 1] < 0.4)
     self._trunk = trunk[is_trunk & (points[trunk, 1] > 0.1)]
@@ -85,8 +90,7 @@ class BodyModel:
     worn = clothes + self._barber.make(
       haircut, rng, clearance=0.008 + outfit.looseness
     )
-    self._barber.sew(at_rest)
-    self._barber.sew(blended)
+    self._barber.sew(at_rest, blended)
     made = pieces.assemble(
       [self._show_skin(hidden), *self._bare[1:], *worn],
       shape=at_rest,
@@ -94,13 +98,13 @@ class BodyModel:
       uv=self.anatomy.uv,
       blended=blended,
     )
-    posed = self._carry_all(at_rest, blended)
+    posed = skeleton.carry_all(at_rest, blended)
     lowest = made.vertices[:, 1].min()
     made.vertices[:, 1] -= lowest
     posed[:, 1] -= lowest
     keypoints, radius = _find_keypoints(posed)
     return PersonMesh(
-      **dataclasses.asdict(made),
+      **vars(made),
       keypoints=keypoints,
       keypoint_radius=radius,
       traits={k: float(v) for k, v in dataclasses.asdict(traits).items()},
@@ -124,13 +128,6 @@ class BodyModel:
       anatomy.weights,
     )
 
-  def _carry_all(self, at_rest: np.ndarray, blended: np.ndarray) -> np.ndarray:
-    """(v, 3) metres: all vertices of the base mesh, posed."""
-    every = np.arange(len(at_rest))
-    return skeleton.carry(
-      at_rest, every, every, np.zeros(len(every), np.float32), blended
-    )
-
   def _make_bare(self) -> list[pieces.Piece]:
     """Skin, lips, eyes, teeth and tongue, before anything is hidden."""
     triangles = self.anatomy.triangles
@@ -150,7 +147,7 @@ class BodyModel:
   def _show_skin(self, hidden: np.ndarray) -> pieces.Piece:
     """The skin without what is deep under cloth."""
     skin = self._bare[0]
-    corners = skin.first[skin.triangles]
+    corners = skin.corners[:, 0][skin.triangles]
     is_shown = ~hidden[corners].all(1)
     return pieces.whole(corners[is_shown], "skin", skin.parts[is_shown])
 

@@ -14,6 +14,10 @@ from data_pipelines.synthetic import regions as body
 _LOWEST_OF_FACE = 0.5  # Metres; theirs end above this.
 _SEAM = 0.03  # Metres; strips nearer than this are sewn together.
 _NECK = (0.6, 0.66)  # Heights in the standard pose, metres.
+_BROWS = (0.004, 0.006, 0.009)  # Metres from lower to upper edge.
+_BROW_ENDS = (0.011, 0.056)  # From the middle, metres.
+_BROW_CURVE = (0.011, 0.025, 0.041, 0.056), (0.7502, 0.7525, 0.754, 0.748)
+_BROW_TAPER = (0.011, 0.016, 0.03, 0.056), (0.5, 1.0, 0.9, 0.15)
 _TAPER = 0.03  # Metres from the hairline in which hair gets its thickness.
 
 
@@ -26,13 +30,13 @@ class Haircut:
     length: down to which height of the standard pose it hangs, metres; 1 for
       not at all.
     is_parted: strips beside the face hang in front of the shoulders.
-    brow: metres brows are thicker than usual.
+    brow: which of the brows, thin to thick.
   """
 
   thickness: float
   length: float
   is_parted: bool
-  brow: float
+  brow: int
 
 
 def draw_haircut(
@@ -50,7 +54,7 @@ def draw_haircut(
     0.0 if is_bald else float(thickness),
     float(rng.uniform(0.28, 0.66)) if is_long else 1.0,
     bool(rng.random() < 0.4),
-    float(rng.uniform(-0.001, 0.001)),
+    int(rng.integers(len(_BROWS))),
   )
 
 
@@ -71,11 +75,27 @@ class Barber:
     self._back = np.concatenate([s for s, b in zip(strips, is_back) if b])
     self._front = np.concatenate([s for s, b in zip(strips, is_back) if not b])
     self._seams = _find_seams(points, strips)
+    # Below the neck hair moves with the cloth it lies on.
+    self._strips = np.unique(np.concatenate(strips))
+    shell = np.unique(anatomy.triangles["tights"])
+    gaps = np.linalg.norm(points[self._strips, None] - points[shell], axis=-1)
+    self._cloth = shell[gaps.argmin(1)]
+    self._lying = np.interp(points[self._strips, 1], _NECK, (1, 0))
+    self._brows = [self._make_brows(width) for width in _BROWS]
 
-  def sew(self, values: np.ndarray) -> None:
-    """Gives vertices of neighbouring strips the same values, in place."""
+  def sew(self, at_rest: np.ndarray, blended: np.ndarray) -> None:
+    """Joins neighbouring strips and lays them on the shoulders, in place.
+
+    Args:
+      at_rest: (v, 3) metres.
+      blended: (v, 3, 4) transforms to the pose.
+    """
+    share = self._lying[:, None, None]
+    own, cloth = blended[self._strips], blended[self._cloth]
+    blended[self._strips] = own + share * (cloth - own)
     one, other = self._seams
-    values[one] = values[other] = (values[one] + values[other]) / 2
+    for values in (at_rest, blended):
+      values[one] = values[other] = (values[one] + values[other]) / 2
 
   def make(
     self, haircut: Haircut, rng: np.random.Generator, *, clearance: float
@@ -87,7 +107,7 @@ class Barber:
       rng: for waves.
       clearance: metres by which what hangs stays off the shoulders.
     """
-    made = [self._make_brows(haircut)]
+    made = [self._brows[haircut.brow]]
     if not haircut.thickness:
       return made
     part = body.PARTS["Hair"]
@@ -96,24 +116,67 @@ class Barber:
     height = haircut.thickness * np.clip(inside / _TAPER, 0.08, 1)
     wave = scalp.mix(self._points) @ rng.normal(0, 40, 3)
     height *= 1 + 0.15 * np.sin(wave + rng.uniform(0, 6.3))
-    made.append(_raise(scalp, height + 0.001))
+    made.append(scalp.stand_off(height + 0.001))
     if haircut.length < 1:
       strips = [self._back] + [self._front] * haircut.is_parted
       field = self._points[:, 1] - haircut.length
       hanging = pieces.cut(np.concatenate(strips), field, "hair", part)
       below = np.interp(hanging.mix(self._points)[:, 1], _NECK, (1, 0))
-      made.append(_raise(hanging, haircut.thickness / 2 + clearance * below))
+      made.append(hanging.stand_off(haircut.thickness / 2 + clearance * below))
     return made
 
-  def _make_brows(self, haircut: Haircut) -> pieces.Piece:
-    field = self._regions.brow + haircut.brow
-    face = body.PARTS["Face_Neck"]
-    brows = pieces.cut(self._head, field, "brows", face)
-    return _raise(brows, np.full(len(brows.first), 0.0008))
+  def _make_brows(self, width: float) -> pieces.Piece:
+    """Ribbons on the skin above the eyes."""
+    across = np.linspace(*_BROW_ENDS, 9)
+    middle = np.interp(across, *_BROW_CURVE)
+    half = width / 2 * np.interp(across, *_BROW_TAPER)
+    rows = [np.stack([across, middle + side * half], 1) for side in (-1, 0, 1)]
+    left = np.concatenate(rows)
+    grid = np.arange(27).reshape(3, 9)
+    quads = [grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]]
+    a, b, c, d = (corner.reshape(-1) for corner in quads)
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    corners, shares = _project(
+      np.concatenate([left, left * (-1, 1)]), self._points, self._head
+    )
+    brows = pieces.attach(
+      corners,
+      shares,
+      np.concatenate([triangles, triangles[:, ::-1] + len(left)]),
+      "brows",
+      body.PARTS["Face_Neck"],
+    )
+    return brows.stand_off(np.full(len(corners), 0.001))
 
 
-def _raise(piece: pieces.Piece, height: np.ndarray) -> pieces.Piece:
-  return dataclasses.replace(piece, height=height.astype(np.float32))
+def _project(
+  places: np.ndarray, points: np.ndarray, triangles: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Where lines straight from the front first meet a mesh.
+
+  Args:
+    places: (n, 2) metres, across and up.
+    points: (v, 3) metres.
+    triangles: (f, 3).
+
+  Returns:
+    (n, 3) vertices of the triangles met, and (n, 3) barycentric shares.
+  """
+  seen = points[triangles].astype(np.float64)
+  area = np.cross(seen[:, 1] - seen[:, 0], seen[:, 2] - seen[:, 0])[:, 2]
+  is_front = (seen[..., 2] > 0.05).all(1) & (area > 1e-9)
+  triangles, area = triangles[is_front], area[is_front, None].T
+  a, b, c = np.moveaxis(seen[is_front], 1, 0)
+  edges = np.stack([b - a, c - a], -1)[:, :2]
+  off = places[:, None] - a[:, :2]
+  second = (off[..., 0] * edges[:, 1, 1] - off[..., 1] * edges[:, 0, 1]) / area
+  third = (off[..., 1] * edges[:, 0, 0] - off[..., 0] * edges[:, 1, 0]) / area
+  shares = np.stack([1 - second - third, second, third], -1)
+  height = (shares * np.stack([a, b, c], 1)[..., 2]).sum(-1)
+  height[(shares < -1e-6).any(-1)] = -np.inf
+  front = height.argmax(1)
+  found = shares[np.arange(len(places)), front].astype(np.float32)
+  return triangles[front].astype(np.int64), found
 
 
 def _split(triangles: np.ndarray) -> list[np.ndarray]:

@@ -13,22 +13,20 @@ from data_pipelines.synthetic import mesh, skeleton
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Piece:
-  """Triangles whose vertices lie on edges of the base mesh.
+  """Triangles whose vertices lie on triangles of the base mesh.
 
   Attributes:
-    first: (n,) int64 vertices of the base mesh.
-    second: (n,) int64, the edges' other ends.
-    share: (n,) float32, how far along the edge, 0 to 1.
-    triangles: (f, 3) int64, places in the three above.
+    corners: (n, 3) int64, the base mesh's vertices around each.
+    shares: (n, 3) float32, barycentric; 1, 0, 0 on a vertex.
+    triangles: (f, 3) int64, places in the two above.
     surface: of all triangles, see `mesh.SURFACES`.
     parts: (f,) uint8 body parts.
     height: (n,) float32 metres pushed out along the normal, at rest.
     drop: (n,) float32 metres moved down, at rest.
   """
 
-  first: np.ndarray
-  second: np.ndarray
-  share: np.ndarray
+  corners: np.ndarray
+  shares: np.ndarray
   triangles: np.ndarray
   surface: str
   parts: np.ndarray
@@ -36,27 +34,50 @@ class Piece:
   drop: np.ndarray
 
   def mix(self, values: np.ndarray) -> np.ndarray:
-    """Values of the base mesh's vertices -> of the piece's."""
-    share = self.share.reshape(-1, *[1] * (values.ndim - 1))
-    return values[self.first] * (1 - share) + values[self.second] * share
+    """Values of the base mesh's vertices -> (n, ...) of the piece's."""
+    flat = values.reshape(len(values), -1)
+    mixed = _mix(flat, self.corners, self.shares)
+    return mixed.reshape(-1, *values.shape[1:])
+
+  def stand_off(self, height: np.ndarray) -> Piece:
+    """The piece at (n,) metres along the normal."""
+    return dataclasses.replace(self, height=height.astype(np.float32))
+
+
+@numba.njit(cache=True)
+def _mix(values, corners, shares):
+  mixed = np.zeros((len(corners), values.shape[1]), np.float32)
+  for place in range(len(corners)):
+    for corner in range(3):
+      share = shares[place, corner]
+      if share != 0:
+        for column in range(values.shape[1]):
+          value = values[corners[place, corner], column]
+          mixed[place, column] += share * value
+  return mixed
 
 
 def whole(
   triangles: np.ndarray, surface: str, parts: np.ndarray | int
 ) -> Piece:
   """A piece of triangles of the base mesh as they are."""
-  vertices, places = np.unique(triangles, return_inverse=True)
-  blank = np.zeros(len(vertices), np.float32)
-  return Piece(
-    vertices,
-    vertices,
-    blank,
-    places.reshape(-1, 3),
-    surface,
-    np.broadcast_to(np.uint8(parts), len(triangles)),
-    blank,
-    blank,
-  )
+  vertices, places = _renumber(triangles)
+  corners = np.repeat(vertices[:, None], 3, 1)
+  shares = np.tile(np.float32([1, 0, 0]), (len(vertices), 1))
+  return attach(corners, shares, places, surface, parts)
+
+
+def attach(
+  corners: np.ndarray,
+  shares: np.ndarray,
+  triangles: np.ndarray,
+  surface: str,
+  parts: np.ndarray | int,
+) -> Piece:
+  """A piece on the base mesh's surface; see `Piece` for the arguments."""
+  blank = np.zeros(len(corners), np.float32)
+  parts = np.broadcast_to(np.uint8(parts), len(triangles))
+  return Piece(corners, shares, triangles, surface, parts, blank, blank)
 
 
 def cut(
@@ -77,52 +98,81 @@ def cut(
   Returns:
     A piece at height 0, cut along the curve on which the field is 0.
   """
-  ends, corners = _cut(triangles, field.astype(np.float32))
-  # One vertex for each edge (or corner: both ends the same) that is used.
-  keys = ends[:, 0] * len(field) + ends[:, 1]
-  keys, places = np.unique(keys, return_inverse=True)
-  first, second = np.divmod(keys, len(field))
-  rise = field[first] - field[second]
-  share = np.where(rise == 0, 0, field[first] / np.where(rise == 0, 1, rise))
-  parts = part
-  if isinstance(part, np.ndarray):
-    parts = part[corners]
-  blank = np.zeros(len(keys), np.float32)
-  return Piece(
-    first,
-    second,
-    share.astype(np.float32),
-    places.reshape(-1, 3),
-    surface,
-    np.broadcast_to(np.uint8(parts), len(places) // 3),
-    blank,
-    blank,
-  )
+  field = field.astype(np.float32)
+  size = len(field)
+  corners, owners, crossings = _cut(triangles, field)
+  # One vertex for each edge that is cut, after the base mesh's own.
+  edges, places = np.unique(crossings, return_inverse=True)
+  is_new = corners >= size
+  corners[is_new] = size + places[corners[is_new] - size]
+  first, second = np.divmod(edges, size)
+  used, renumbered = _renumber(corners.reshape(-1, 3))
+  is_new = used >= size
+  first = np.where(is_new, np.append(first, 0)[(used - size) * is_new], used)
+  second = np.where(is_new, np.append(second, 0)[(used - size) * is_new], used)
+  rise = np.where(is_new, field[first] - field[second], 1)
+  share = np.where(is_new, field[first] / rise, 0).astype(np.float32)
+  parts = part[owners] if isinstance(part, np.ndarray) else part
+  around = np.stack([first, second, first], 1)
+  shares = np.stack([1 - share, share, np.zeros_like(share)], 1)
+  return attach(around, shares, renumbered, surface, parts)
 
 
 @numba.njit(cache=True)
 def _cut(triangles, field):
-  """Corners of the triangles that remain, as edges; and whose they were."""
-  ends = np.empty((6 * len(triangles), 2), np.int64)
+  """Cuts triangles one by one.
+
+  Returns:
+    Three corners for each triangle that remains: a vertex, or the number of
+    vertices plus a place in `crossings`; whose triangle it was; crossings:
+    edges that are cut, lower vertex times the number of vertices plus higher.
+  """
+  size = len(field)
+  corners = np.empty(6 * len(triangles), np.int64)
   owners = np.empty(2 * len(triangles), np.int64)
-  number = 0
-  corners = np.empty((4, 2), np.int64)
+  crossings = np.empty(2 * len(triangles), np.int64)
+  number, cuts = 0, 0
+  own = np.empty(4, np.int64)
   for triangle in triangles:
-    size = 0
+    kept = 0
     for corner in range(3):
-      here, there = triangle[corner], triangle[(corner + 1) % 3]
+      here = np.int64(triangle[corner])
+      there = np.int64(triangle[(corner + 1) % 3])
       if field[here] > 0:
-        corners[size] = here
-        size += 1
+        own[kept] = here
+        kept += 1
       if (field[here] > 0) != (field[there] > 0):
-        corners[size, 0], corners[size, 1] = min(here, there), max(here, there)
-        size += 1
-    for fan in range(1, size - 1):
-      for place, corner in enumerate((0, fan, fan + 1)):
-        ends[3 * number + place] = corners[corner]
+        own[kept] = size + cuts
+        crossings[cuts] = min(here, there) * size + max(here, there)
+        kept += 1
+        cuts += 1
+    for fan in range(1, kept - 1):
+      corners[3 * number] = own[0]
+      corners[3 * number + 1] = own[fan]
+      corners[3 * number + 2] = own[fan + 1]
       owners[number] = triangle[0]
       number += 1
-  return ends[: 3 * number], owners[:number]
+  return corners[: 3 * number], owners[:number], crossings[:cuts]
+
+
+@numba.njit(cache=True)
+def _renumber(triangles):
+  """The vertices in use, and triangles of places among them."""
+  highest = np.int64(0)
+  for triangle in triangles:
+    for corner in triangle:
+      highest = max(highest, np.int64(corner))
+  places = np.full(highest + 1, -1, np.int64)
+  for triangle in triangles:
+    for corner in triangle:
+      places[corner] = 0
+  used = np.flatnonzero(places == 0)
+  places[used] = np.arange(len(used))
+  renumbered = np.empty(triangles.shape, np.int64)
+  for number in range(len(triangles)):
+    for corner in range(3):
+      renumbered[number, corner] = places[triangles[number, corner]]
+  return used, renumbered
 
 
 @numba.njit(cache=True)
@@ -203,19 +253,18 @@ def assemble(
     triangles.append(piece.triangles + start)
     start += len(points)
   at_rest = np.concatenate(rest)
-  corners = np.concatenate(triangles).astype(np.int32)
+  joined = np.concatenate(triangles).astype(np.int32)
   posed = skeleton.carry(
     at_rest,
-    np.concatenate([piece.first for piece in pieces]),
-    np.concatenate([piece.second for piece in pieces]),
-    np.concatenate([piece.share for piece in pieces]),
+    np.concatenate([piece.corners for piece in pieces]),
+    np.concatenate([piece.shares for piece in pieces]),
     blended,
   )
   kinds = [mesh.SURFACES.index(piece.surface) for piece in pieces]
   return Assembly(
     posed,
-    find_normals(posed, corners),
-    corners,
+    find_normals(posed, joined),
+    joined,
     np.repeat(np.uint8(kinds), [len(piece.triangles) for piece in pieces]),
     np.concatenate([piece.parts for piece in pieces]),
     at_rest,

@@ -39,6 +39,7 @@ _LOW = {
     {"hip_flex": -15, "knee_flex": 15, "ankle_flex": 15},
   ),
 }
+_UPRIGHT = 0.85  # Cosine of the pelvis's tilt.
 _IN_SKIRT = {
   "hip_flex": (-12, 25),
   "hip_abduct": (-3, 9),
@@ -107,7 +108,8 @@ def keep_knees_together(pose: Pose) -> Pose:
     for name, (low, high) in _IN_SKIRT.items():
       place = _PLACE[f"{side}_{name}"]
       angles[place] = np.clip(angles[place], low, high)
-  return dataclasses.replace(pose, angles=angles)
+  root = pose.root if pose.root[1, 1] > _UPRIGHT else np.eye(3)
+  return dataclasses.replace(pose, angles=angles, root=root)
 
 
 def _set(

@@ -41,7 +41,6 @@ class Regions:
       sole 3.
     neck: (v, 3) metres from the base of the neck, standard pose.
     scalp: (v,) metres above the hairline, about; less is not scalp.
-    brow: (v,) metres inside the brows' usual outline; less is outside.
     skin: (v,) uint8 body part of bare skin.
     lip: (v,) -1 lower, 1 upper, 0 no lip.
   """
@@ -51,7 +50,6 @@ class Regions:
   down: np.ndarray
   neck: np.ndarray
   scalp: np.ndarray
-  brow: np.ndarray
   skin: np.ndarray
   lip: np.ndarray
 
@@ -69,12 +67,11 @@ def find_regions(anatomy: anatomies.Anatomy) -> Regions:
   head = _share(anatomy, ("neck", "head"))
   leg = _share(anatomy, ("upperleg", "lowerleg", "foot"))
   return Regions(
-    arm,
-    reach,
-    down,
-    points - _NECK_BASE,
-    _measure_scalp(anatomy, points),
-    _measure_brow(points),
+    arm.astype(np.float32),
+    reach.astype(np.float32),
+    down.astype(np.float32),
+    (points - _NECK_BASE).astype(np.float32),
+    _measure_scalp(anatomy, points).astype(np.float32),
     _name_skin(points, arm, reach, leg, down, head),
     _find_lips(anatomy),
   )
@@ -107,7 +104,9 @@ def _measure_scalp(
   for name in ("ears/l-ear-scale-incr", "ears/r-ear-scale-incr"):
     ear += _measure_moves(anatomy, name)
   is_head = points[:, 1] > 0.63
-  return np.where(is_head, np.minimum(above, 0.012 - 0.1 * ear / ear.max()), -1)
+  return np.where(
+    is_head, np.minimum(above, 0.04 * (0.3 - ear / ear.max())), -1
+  )
 
 
 def _measure_moves(anatomy: anatomies.Anatomy, name: str) -> np.ndarray:
@@ -118,19 +117,6 @@ def _measure_moves(anatomy: anatomies.Anatomy, name: str) -> np.ndarray:
   lengths = np.linalg.norm(anatomy.target_moves[one], axis=1)
   moves[anatomy.target_vertices[one]] = lengths * anatomies.MOVE_UNIT
   return moves
-
-
-def _measure_brow(points: np.ndarray) -> np.ndarray:
-  across = np.abs(points[:, 0])
-  middle = np.interp(
-    across, (0.012, 0.025, 0.041, 0.058), (0.7475, 0.7515, 0.7545, 0.7475)
-  )
-  half = np.interp(
-    across, (0.008, 0.012, 0.03, 0.06), (-0.002, 0.0038, 0.0036, -0.001)
-  )
-  inside = half - np.abs(points[:, 1] - middle)
-  is_face = (points[:, 2] > 0.08) & (points[:, 1] > 0.7)
-  return np.where(is_face, inside, -1)
 
 
 def _name_skin(

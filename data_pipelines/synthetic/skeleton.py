@@ -227,26 +227,38 @@ def blend_transforms(rotations, joints, posed, starts, bones, weights):
 
 
 @numba.njit(cache=True)
-def carry(points, first, second, share, blended):
-  """Moves points with the transforms of two vertices of the base mesh.
+def carry(points, corners, shares, blended):
+  """Moves points with the transforms of three vertices of the base mesh.
 
   Args:
     points: (n, 3) at rest.
-    first: (n,) vertices.
-    second: (n,) vertices.
-    share: (n,) of the second vertex, 0 to 1.
+    corners: (n, 3) vertices.
+    shares: (n, 3) of each; they add up to 1.
     blended: (v, 3, 4).
 
   Returns:
     (n, 3) float32.
   """
+  moved = np.zeros((len(points), 3), np.float32)
+  for place in range(len(points)):
+    x, y, z = points[place]
+    for corner in range(3):
+      share = shares[place, corner]
+      if share != 0:
+        matrix = blended[corners[place, corner]]
+        for row in range(3):
+          a = matrix[row]
+          moved[place, row] += share * (a[0] * x + a[1] * y + a[2] * z + a[3])
+  return moved
+
+
+@numba.njit(cache=True)
+def carry_all(points, blended):
+  """(v, 3) float32: all vertices of the base mesh, moved."""
   moved = np.empty((len(points), 3), np.float32)
   for place in range(len(points)):
-    one, two, part = blended[first[place]], blended[second[place]], share[place]
     x, y, z = points[place]
     for row in range(3):
-      a, b = one[row], two[row]
-      here = a[0] * x + a[1] * y + a[2] * z + a[3]
-      there = b[0] * x + b[1] * y + b[2] * z + b[3]
-      moved[place, row] = here + part * (there - here)
+      a = blended[place, row]
+      moved[place, row] = a[0] * x + a[1] * y + a[2] * z + a[3]
   return moved

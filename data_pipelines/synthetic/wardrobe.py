@@ -17,7 +17,10 @@ from data_pipelines.synthetic import regions as body
 _UNDER = 0.12  # How far skin goes on under a hem; 1 is a thigh's length.
 _COLLAR = 0.012  # Likewise at the neck, metres.
 _SOLE = 0.012  # Metres above the ground up to which a shoe is sole.
-_WAIST, _SHIN, _ANKLE = -0.95, 1.9, 2.0
+_WAIST = -0.95  # Where trousers and skirts begin, down the trunk.
+_OVERLAP = 0.13  # Of top and what is below it; more than `_UNDER`.
+_LAYER = 0.005  # Metres between one piece of cloth and the next.
+_WRINKLES = ((14.0,), (25.0,), (40.0,))  # Waves a metre, times 2 pi.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +72,7 @@ def draw_outfit(rng: np.random.Generator, *, is_female: bool) -> Outfit:
     str(rng.choice(["crew", "scoop", "vee", "high"], p=(0.5, 0.2, 0.2, 0.1))),
     float(rng.choice([0.001, 0.006, 0.014]) + rng.uniform(0, 0.005)),
     bool(rng.random() < 0.25),
-    float(rng.uniform(0.12, 0.3) if has_skirt else leg),
+    float(rng.uniform(0.28, 0.4) if has_skirt else leg),
     0.0 if has_skirt else float(rng.choice([0.003, 0.012, 0.025])),
     float(skirt),
     float(rng.uniform(1.35, 1.85) if has_socks else 3.0),
@@ -101,24 +104,26 @@ class Wardrobe:
       The pieces, and (v,) where skin is deep enough under cloth to be left
       out.
     """
-    top = self._top_field(outfit)
+    depth = self._collar_depth(outfit)
+    top = np.minimum(self._top_field(outfit), 6 * depth)
     bottom = self._bottom_field(outfit)
-    folds = self._fold(rng)
-    inner, outer = 0.002, 0.007 + outfit.looseness
-    if outfit.is_tucked:
-      inner, outer = 0.002 + outfit.looseness / 2, 0.007
-    lower = outer if outfit.is_tucked else inner
-    upper = inner if outfit.is_tucked else outer
+    folds = rng.normal(0, _WRINKLES, (3, 3)).T, rng.uniform(0, 6.3, 3)
+    upper = 0.002 + outfit.looseness
+    lower = upper + _LAYER if outfit.is_tucked else 0.002
+    if outfit.skirt > 0:
+      lower, skirt = 0.0, lower + 2 * _LAYER
+      upper += 0 if outfit.is_tucked else 2 * _LAYER
+    upper += 0 if outfit.is_tucked else _LAYER
     made = [
       self._make_top(top, outfit, upper, folds),
       self._make_bottom(bottom, outfit, lower, folds),
     ]
     if outfit.skirt > 0:
-      made.append(self._make_skirt(outfit, lower + 0.005))
+      made.append(self._make_skirt(outfit, skirt))
     made += self._make_socks(outfit)
     made += self._make_shoes(outfit)
-    hidden = (top > _UNDER) & (self._collar_depth(outfit) > _COLLAR)
-    hidden |= bottom > _UNDER
+    hidden = (top > _UNDER) & (depth > _COLLAR)
+    hidden |= (bottom > _UNDER) | ((bottom > 0) & (top > 0))
     down = self._regions.down
     covered = min(outfit.shoe, outfit.sock)
     hidden |= (down > covered + _UNDER) & (self._regions.arm < 0.5)
@@ -126,10 +131,10 @@ class Wardrobe:
 
   def _top_field(self, outfit: Outfit) -> np.ndarray:
     where = self._regions
-    field = np.minimum(
-      outfit.sleeve - where.reach, outfit.hem - where.down + 9 * where.arm
+    hem = _WAIST + _OVERLAP if outfit.is_tucked else outfit.hem
+    return np.minimum(
+      outfit.sleeve - where.reach, hem - where.down + 9 * where.arm
     )
-    return np.minimum(field, 6 * self._collar_depth(outfit))
 
   def _collar_depth(self, outfit: Outfit) -> np.ndarray:
     """(v,) metres below the collar, about."""
@@ -149,38 +154,40 @@ class Wardrobe:
 
   def _bottom_field(self, outfit: Outfit) -> np.ndarray:
     down = self._regions.down
-    field = np.minimum(down - _WAIST, outfit.leg - down)
+    field = np.minimum(down - self._find_waist(outfit), outfit.leg - down)
     return field - 9 * self._regions.arm
 
-  def _fold(self, rng: np.random.Generator) -> np.ndarray:
-    """(v,) wrinkles, about -1 to 1."""
-    folds = np.zeros(len(self._points))
-    for size in (14.0, 25.0, 40.0):
-      wave = rng.normal(0, size, 3)
-      folds += np.sin(self._points @ wave + rng.uniform(0, 6.3)) / 2
-    return folds.astype(np.float32)
+  def _find_waist(self, outfit: Outfit) -> float:
+    """What is below begins here; an untucked top covers the rest."""
+    return _WAIST if outfit.is_tucked else outfit.hem - _OVERLAP
 
   def _make_top(self, field, outfit, stand, folds) -> pieces.Piece:
     part = body.PARTS["Upper_Clothing"]
     piece = pieces.cut(self._tights, field, "top", part)
     reach = piece.mix(self._regions.reach).clip(0, 2)
     height = stand + 0.3 * outfit.looseness * reach
-    height += piece.mix(folds) * 0.15 * (stand + outfit.looseness)
-    return _raise(piece, height)
+    height += self._fold(piece, folds) * 0.15 * (stand + outfit.looseness)
+    return piece.stand_off(height)
 
   def _make_bottom(self, field, outfit, stand, folds) -> pieces.Piece:
     part = body.PARTS["Lower_Clothing"]
     piece = pieces.cut(self._tights, field, "bottom", part)
     down = piece.mix(self._regions.down).clip(0, outfit.leg)
     height = stand + outfit.flare * down / outfit.leg
-    height += piece.mix(folds) * 0.1 * (stand + outfit.flare)
-    return _raise(piece, height)
+    height += self._fold(piece, folds) * 0.1 * (stand + outfit.flare)
+    return piece.stand_off(height)
+
+  def _fold(self, piece, folds) -> np.ndarray:
+    """(n,) wrinkles, about -1 to 1."""
+    waves, phases = folds
+    return np.sin(piece.mix(self._points) @ waves + phases).sum(1) / 2
 
   def _make_skirt(self, outfit, stand) -> pieces.Piece:
-    field = outfit.skirt - self._regions.down
+    down = self._regions.down
+    field = np.minimum(outfit.skirt - down, down - self._find_waist(outfit))
     part = body.PARTS["Lower_Clothing"]
     piece = pieces.cut(self._skirt, field, "skirt", part)
-    return _raise(piece, np.full(len(piece.first), stand))
+    return piece.stand_off(np.full(len(piece.corners), stand))
 
   def _make_socks(self, outfit) -> list[pieces.Piece]:
     field = self._regions.down - outfit.sock - 9 * self._regions.arm
@@ -198,9 +205,5 @@ class Wardrobe:
     piece = pieces.cut(self._tights, field, surface, part)
     height = piece.mix(self._points)[:, 1] - self._points[:, 1].min()
     drop = outfit.sole * (height < _SOLE) if surface == "shoe" else 0 * height
-    piece = _raise(piece, np.full(len(piece.first), stand))
+    piece = piece.stand_off(np.full(len(piece.corners), stand))
     return [dataclasses.replace(piece, drop=drop.astype(np.float32))]
-
-
-def _raise(piece: pieces.Piece, height: np.ndarray) -> pieces.Piece:
-  return dataclasses.replace(piece, height=height.astype(np.float32))
