@@ -76,12 +76,13 @@ def _join(
   points = camera.see(np.concatenate([mesh.vertices for mesh in people]))
   projected = raster_lib.project(points, camera.intrinsics)
   normals = np.concatenate([mesh.normals for mesh in people])
+  turned = (camera.rotation.T * _LABEL_AXES).astype(np.float32)
   triangles = np.concatenate(
     [mesh.triangles + start for mesh, start in zip(people, starts)]
   ).astype(np.int32)
   surfaces = shading.Surfaces(
     triangles=triangles,
-    normals=(normals @ camera.rotation.T * _LABEL_AXES).astype(np.float32),
+    normals=normals @ turned,
     rest=np.concatenate([mesh.rest for mesh in people]),
     surfaces=np.concatenate([mesh.surfaces for mesh in people]),
     parts=np.concatenate([mesh.parts for mesh in people]),

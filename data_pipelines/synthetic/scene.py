@@ -15,6 +15,7 @@ CLOSEST = 0.3  # metres from the camera's plane to anybody's nearest point
 # What the picture is to show, and how often.
 FRAMINGS = {"full": 0.5, "half": 0.3, "portrait": 0.2}
 _NUM_PEOPLE = (0.62, 0.26, 0.12)  # one, two, three
+_STRIDE = 8  # Each so many vertices say where a person is.
 _HEAD = ("Face_Neck", "Hair")
 
 
@@ -117,16 +118,16 @@ def place(
   low, high = mesh.vertices.min(0), mesh.vertices.max(0)
   centre = (low + high) / 2 * [1, 0, 1]
   cosine, sine = math.cos(turn), math.sin(turn)
-  rotation = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
+  rotation = np.float32([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
   offset = np.array([spot[0], 0, spot[1]]) - rotation @ centre
 
   def moved(points: np.ndarray) -> np.ndarray:
-    return (points @ rotation.T + offset).astype(np.float32)
+    return points @ rotation.T + offset.astype(np.float32)
 
   return dataclasses.replace(
     mesh,
     vertices=moved(mesh.vertices),
-    normals=(mesh.normals @ rotation.T).astype(np.float32),
+    normals=mesh.normals @ rotation.T,
     keypoints=moved(mesh.keypoints),
   )
 
@@ -139,7 +140,7 @@ def _place_people(
   for mesh in people:
     # Faces are what most tasks are about: most people look to the camera.
     turn = rng.normal(0, 0.7) if rng.random() < 0.8 else rng.uniform(-3.2, 3.2)
-    flat = mesh.vertices[:, [0, 2]]
+    flat = mesh.vertices[::_STRIDE, ::2]
     distances = np.linalg.norm(flat - (flat.min(0) + flat.max(0)) / 2, axis=1)
     # A stretched arm may overlap: a circle around all of it is too wide.
     radius = 0.8 * float(np.quantile(distances, 0.97))
@@ -160,12 +161,12 @@ def _place_people(
 def _find_targets(framing: str, people: Sequence[PersonMesh]) -> np.ndarray:
   """The points, (n, 3), that the picture is to show."""
   if framing == "full":
-    return np.concatenate([mesh.vertices for mesh in people])
+    return np.concatenate([mesh.vertices[::_STRIDE] for mesh in people])
   mesh = people[0]
   names = vocabulary.parts()["names"]
   is_head = np.isin(mesh.parts, [names.index(name) for name in _HEAD])
-  corners = mesh.triangles[is_head if is_head.any() else slice(None)]
-  head = mesh.vertices[np.unique(corners)].mean(0)
+  corners = mesh.triangles[is_head if is_head.any() else slice(None), 0]
+  head = mesh.vertices[corners].mean(0)
   stature = np.ptp(mesh.rest[:, 1])
   reach = {"half": 0.42, "portrait": 0.16}[framing] * stature
   near = np.linalg.norm(mesh.vertices - head, axis=1) < reach
@@ -199,8 +200,8 @@ def _draw_camera(
   slopes = np.array([width, height]) / 2 / focal * fill
   from_aim = targets - aim
   away = np.max(np.abs(from_aim[:, :2]) / slopes - from_aim[:, 2:])
-  everyone = np.concatenate([mesh.vertices for mesh in people]) @ axes.T
-  away = max(away, CLOSEST - (everyone[:, 2].min() - aim[2]))
+  nearest = min(float((mesh.vertices @ axes[2]).min()) for mesh in people)
+  away = max(away, CLOSEST - (nearest - aim[2]))
   return Camera(
     intrinsics.astype(np.float32),
     axes,
