@@ -36,7 +36,7 @@ NAMES = (
   _BLOTCHES,
   _DENIM,
 ) = range(len(NAMES))
-_IRIS, _PUPIL = 0.46, 0.18  # sines of angles, seen from the eyeball's centre
+_IRIS, _PUPIL = 0.36, 0.18  # sines of angles, seen from the eyeball's centre
 
 
 @compiled

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sapiens2_jax.losses import distillation, reconstruction
+from sapiens2_jax.losses.koleo import koleo_loss
 from sapiens2_jax.models.patches import patchify
 from sapiens2_jax.models.projection_head import ProjectionHead
-from sapiens2_jax.objectives import distillation, reconstruction
-from sapiens2_jax.objectives.koleo import koleo_loss
 from tests import golden
 
 GOLDEN = golden.load("golden_pretraining")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipelines.labels import Labels
-from sapiens2_jax.evaluation.segmentation import SegmentationMetric
+from sapiens2_jax.metrics.segmentation import SegmentationMetric
 
 
 def count_slowly(images):

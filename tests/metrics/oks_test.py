@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from data_pipelines import vocabulary
-from sapiens2_jax.evaluation import oks
+from sapiens2_jax.metrics import oks
 
 KNOWN = vocabulary.keypoints()
 SIGMAS = np.array(KNOWN["sigmas"])[KNOWN["groups"]["body17"]]

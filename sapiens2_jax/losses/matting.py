@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from sapiens2_jax.objectives.dense import Map
+from sapiens2_jax.losses.dense import Map
 
 Masks = Bool[Array, "b h w #c"]
 PerChannel = Float[Array, "c"]

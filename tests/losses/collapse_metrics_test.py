@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sapiens2_jax.objectives import distillation
-from sapiens2_jax.objectives.koleo import koleo_loss
+from sapiens2_jax.losses import distillation
+from sapiens2_jax.losses.koleo import koleo_loss
 
 
 def test_rank_me_is_one_when_collapsed_and_full_when_orthogonal():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sapiens2_jax.evaluation.colors import ColorMetric, ssim_map
+from sapiens2_jax.metrics.colors import ColorMetric, ssim_map
 
 
 def images(seed, size):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from sapiens2_jax.objectives import segmentation
+from sapiens2_jax.losses import segmentation
 from tests import golden
 
 GOLDEN = golden.load("golden_losses")

@@ -1,6 +1,6 @@
 import numpy as np
 
-from sapiens2_jax.evaluation.points import PointMetric, sobel_normals
+from sapiens2_jax.metrics.points import PointMetric, sobel_normals
 
 
 def plane(size, slope):

@@ -3,7 +3,7 @@ import pytest
 
 from data_pipelines import vocabulary
 from data_pipelines.labels import Labels, Person
-from sapiens2_jax.evaluation.keypoints import SETS, KeypointMetric
+from sapiens2_jax.metrics.keypoints import SETS, KeypointMetric
 
 GROUPS = vocabulary.keypoints()["groups"]
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sapiens2_jax.objectives import dense, matting, pointmap
+from sapiens2_jax.losses import dense, matting, pointmap
 from tests import golden
 
 MAP = (2, 3, 16, 12)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sapiens2_jax.evaluation.angles import AngleStatistics, angles_between
+from sapiens2_jax.metrics.angles import AngleStatistics, angles_between
 
 
 def test_angles_do_not_depend_on_length():

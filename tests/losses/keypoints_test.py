@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sapiens2_jax.objectives import keypoints
+from sapiens2_jax.losses import keypoints
 from tests import golden
 
 GOLDEN = golden.load("golden_losses")

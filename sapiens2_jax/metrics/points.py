@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
-from sapiens2_jax.evaluation.angles import AngleStatistics, angles_between
+from sapiens2_jax.metrics.angles import AngleStatistics, angles_between
 
 WITHIN = (0.05, 0.10, 0.20)
 

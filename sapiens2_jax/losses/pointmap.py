@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from sapiens2_jax.objectives.dense import (
+from sapiens2_jax.losses.dense import (
   Map,
   Mask,
   Scalar,

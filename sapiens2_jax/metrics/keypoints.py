@@ -8,7 +8,7 @@ from jaxtyping import Float
 from data_pipelines import vocabulary
 from data_pipelines.labels import Labels
 from data_pipelines.pose_codec import full_keypoints
-from sapiens2_jax.evaluation import oks
+from sapiens2_jax.metrics import oks
 
 # Of a person's mask in their box, which COCO's tools take where there are no
 # masks.
