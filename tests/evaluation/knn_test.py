@@ -42,7 +42,9 @@ def test_retrieval_counts_the_place_of_the_first_of_the_group():
   # Places: 2, 5, 2, 1, 1, 4.
   assert found["recall_1"] == pytest.approx(2 / 6)
   assert found["recall_5"] == 1
-  assert found["mrr"] == pytest.approx((1 / 2 + 1 / 5 + 1 / 2 + 1 + 1 + 1 / 4) / 6)
+  assert found["mrr"] == pytest.approx(
+    (1 / 2 + 1 / 5 + 1 / 2 + 1 + 1 + 1 / 4) / 6
+  )
 
 
 @pytest.mark.parametrize("sizes", [(2,) * 9, (4, 4, 2, 1), (3, 1, 1, 1, 1)])
