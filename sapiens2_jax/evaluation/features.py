@@ -18,7 +18,8 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipelines import sources
+from data_pipelines import crops, sources
+from data_pipelines import images as image_lib
 from data_pipelines.examples import UnusableExample
 from data_pipelines.progress import Progress
 from data_pipelines.records import Record
@@ -27,6 +28,7 @@ from sapiens2_jax.interop import directories
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.patches import grid_size
 
+CROP_AREA = (0.2, 0.7)  # of the photograph's: ours, as local crops
 VERSION = 1  # of the files and of what is computed
 _FEATURES, _INDEX, _FACTS = "features.npy", "index.npz", "features.json"
 
@@ -79,6 +81,31 @@ class Features:
   rows: dict[bytes, int]
   mean: np.ndarray
   deviation: np.ndarray
+
+
+def crop_view(image_size: tuple[int, int], max_pixels: int) -> View:
+  """Two random crops of each photograph, the same for all backbones."""
+  settings = crops.CropConfig(
+    global_size=image_size,
+    num_global=2,
+    num_local=0,
+    global_area=CROP_AREA,
+  )
+
+  def inputs(record: Record) -> list[np.ndarray]:
+    image = image_lib.decode_image(record.image, max_pixels=max_pixels)
+    size = image.shape[:2]
+    boxes, _ = crops.draw_boxes(
+      # Drawn by content: the place in a source does not matter.
+      *size,
+      settings,
+      seed=0,
+      index=int(record.content_hash[:8], 16),
+      epoch=0,
+    )
+    return [crops.cut(image, box, size, image_size) for box in boxes]
+
+  return View("two crops", inputs, image_size, output="cls")
 
 
 def hash_params(params: dict) -> str:

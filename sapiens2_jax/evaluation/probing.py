@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import crops, images, sources
-from data_pipelines.records import Record
+from data_pipelines import sources
 from sapiens2_jax.evaluation import features as features_lib
 from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import Backbone, View
@@ -17,7 +16,6 @@ from sapiens2_jax.training.data import check_labels
 
 RETRIEVAL = "retrieval"
 READING = {"attempts": 5, "timeout": 60.0}  # of a record, seconds
-CROP_AREA = (0.2, 0.7)  # of the photograph's: ours, as local crops
 # Name in table 2 of the paper, name in the task's metric, factor.
 COLUMNS = {
   "pose": ("pose mAP", "AP", 1),
@@ -49,31 +47,6 @@ def open_place(config: ConfigDict, name: str) -> sources.ImageSource:
     return sources.open_source(place)
   except ValueError as error:
     raise ValueError(f"data.{name}={place}: {error}") from error
-
-
-def crop_view(image_size: tuple[int, int], max_pixels: int) -> View:
-  """Two random crops of each photograph, the same for all backbones."""
-  settings = crops.CropConfig(
-    global_size=image_size,
-    num_global=2,
-    num_local=0,
-    global_area=CROP_AREA,
-  )
-
-  def inputs(record: Record) -> list[np.ndarray]:
-    image = images.decode_image(record.image, max_pixels=max_pixels)
-    size = image.shape[:2]
-    boxes, _ = crops.draw_boxes(
-      # Drawn by content: the place in a source does not matter.
-      *size,
-      settings,
-      seed=0,
-      index=int(record.content_hash[:8], 16),
-      epoch=0,
-    )
-    return [crops.cut(image, box, size, image_size) for box in boxes]
-
-  return View("two crops", inputs, image_size, output="cls")
 
 
 def run(
@@ -136,7 +109,9 @@ def run(
     params = probe.train(opened["train"])
     results[name] = probe.measure(params, readers["test"], test)
   if RETRIEVAL in config.tasks:
-    found = features_lib.load(cached("test", crop_view(image_size, max_pixels)))
+    found = features_lib.load(
+      cached("test", features_lib.crop_view(image_size, max_pixels))
+    )
     groups = np.repeat(np.arange(len(found.first) - 1), np.diff(found.first))
     results[RETRIEVAL] = knn.retrieve(found.values, groups)
   return results
