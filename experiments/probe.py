@@ -26,7 +26,7 @@ _CHOICES = {name: (name,) for name in _TASKS} | {
 }
 # image_size (height, width), num_steps, warmup_steps, batch_size
 _SIZES = {
-  "full": ((1024, 768), 10_000, 500, 32),
+  "full": ((1024, 768), 10_000, 500, 16),
   "toy": ((128, 96), 300, 20, 16),
 }
 

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import images, sources
 from data_pipelines.examples import Shapes, UnusableExample
-from data_pipelines.loader import LoaderConfig, make_loader
+from data_pipelines.loader import LoaderConfig, NoUsableImage, make_loader
 from data_pipelines.progress import Progress, format_seconds
 from data_pipelines.records import Record
 from sapiens2_jax import tasks
@@ -222,7 +222,8 @@ class Probe:
       source: of the records whose features were given.
 
     Raises:
-      ValueError: the loss is not finite.
+      ValueError: the loss is not finite, or nothing can be learned from any
+        of many records.
     """
     optim, seed = self._config.optim, self._config.seed
     zeros = jnp.zeros((1, *self._shape))
@@ -258,6 +259,8 @@ class Probe:
         if number == optim.num_steps or now - told > _LOG_SECONDS:
           self._tell(number, float(loss), now - started)
           told = now
+    except NoUsableImage as error:
+      raise ValueError(f"probe of {self.task.name}: {error}") from error
     finally:
       loader.close()
     return params

@@ -15,12 +15,9 @@ def place(tmp_path_factory):
   return tiny_task.write_corpus(root / "corpus", found)
 
 
-def load_config(place, *overrides):
+def load_config(place, tasks=tuple(online.TASKS)):
   return tiny.load_config(
-    "probes.every=2",
-    f"probes.path={place}",
-    f"probes.tasks={tuple(online.TASKS)}",
-    *overrides,
+    "probes.every=2", f"probes.path={place}", f"probes.tasks={tasks}"
   )
 
 
@@ -82,7 +79,7 @@ def test_all_numbers_are_found_whatever_the_batch_size(place):
 
 
 def test_features_that_hold_the_target_beat_others(place):
-  dataset = online.load(load_config(place, "probes.tasks=('albedo',)"))
+  dataset = online.load(load_config(place, ("albedo",)))
   good = online.measure(dataset, mean_colors, batch_size=4)
   rng = np.random.default_rng(0)
 
@@ -97,23 +94,23 @@ def test_features_that_hold_the_target_beat_others(place):
 def test_without_tasks_retrieval_needs_no_labels(tmp_path):
   found = [tiny_task.make_record(n, is_labelled=False) for n in range(3)]
   place = tiny_task.write_corpus(tmp_path / "bare", found)
-  dataset = online.load(load_config(place, "probes.tasks=()"))
+  dataset = online.load(load_config(place, ()))
   results = online.measure(dataset, mean_colors, batch_size=4)
   assert set(results) == {
     *("recall_1", "recall_5", "mrr"),
     *("chance_recall_1", "chance_recall_5", "chance_mrr"),
   }
   with pytest.raises(ValueError, match="normal: labels of 0 of 3 images"):
-    online.load(load_config(place, "probes.tasks=('normal',)"))
+    online.load(load_config(place, ("normal",)))
   with pytest.raises(ValueError, match="1 usable images .* at least 2"):
     place = tiny_task.write_corpus(tmp_path / "one", found[:1])
-    online.load(load_config(place, "probes.tasks=()"))
+    online.load(load_config(place, ()))
 
 
 def test_mistakes_of_the_config_are_named():
   with pytest.raises(ConfigError, match=r"probes.every=2 +needs probes.path"):
     load_config("")
   with pytest.raises(ConfigError, match="unknown task of probes 'pose'"):
-    load_config("corpus", "probes.tasks=('pose',)")
+    load_config("corpus", ("pose",))
   with pytest.raises(ValueError, match="probes.path=/none: "):
     online.load(load_config("/none"))
