@@ -116,11 +116,8 @@ def make_measurement(
   every = config[group].every
   if not every:
     return None
-  if jax.process_count() > 1:
-    raise ValueError(
-      f"{group}.every={every}: {group} run in one process, this job has "
-      f"{jax.process_count()}; expected 0."
-    )
+  what = "evaluations" if "task" in config else "probes"
+  distributed.require_one_process(f"{group}.every={every}", what)
   make = make_evaluation if "task" in config else make_probes
   return make(config, objective, mesh, abstract)
 

@@ -221,7 +221,8 @@ class _Writer:
     )
 
   def append(self, rows: np.ndarray) -> None:
-    stored = rows.astype(self._dtype)
+    with np.errstate(over="ignore"):
+      stored = rows.astype(self._dtype)
     if not np.isfinite(stored).all():
       raise ValueError(
         f"features: values up to {np.abs(rows).max():.3g} do not fit into "

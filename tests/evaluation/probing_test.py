@@ -65,7 +65,7 @@ def test_all_tasks_are_measured_and_a_second_run_encodes_nothing(
   calls.clear()
   again = probing.run(config, labelled.make_backbone(0), tmp_path)
   assert not calls
-  assert again == results
+  np.testing.assert_equal(again, results)
 
 
 def test_other_weights_sizes_and_data_are_other_features(
