@@ -226,9 +226,13 @@ class Probe:
         of many records.
     """
     optim, seed = self._config.optim, self._config.seed
-    zeros = jnp.zeros((1, *self._shape))
-    params = self.decoder.init(jax.random.key(seed), zeros)["params"]
-    opt_state = self.tx.init(params)
+
+    @jax.jit
+    def init(rng):
+      params = self.decoder.init(rng, jnp.zeros((1, *self._shape)))["params"]
+      return params, self.tx.init(params)
+
+    params, opt_state = init(jax.random.key(seed))
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(params, opt_state, batch):

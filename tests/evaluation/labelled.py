@@ -1,5 +1,7 @@
 """Records with labels of every probed task, and tiny frozen backbones."""
 
+import functools
+
 import cv2
 import flax.linen as nn
 import jax
@@ -56,10 +58,15 @@ def make_record(number: int) -> records.Record:
   )
 
 
+@functools.cache
+def _jit_init(encoder: Encoder):
+  image = jnp.zeros((1, 16, 16, 3))
+  return jax.jit(lambda rng: nn.unbox(encoder.init(rng, image)["params"]))
+
+
 def make_backbone(seed: int) -> Backbone:
   encoder = Encoder(ARCHITECTURES["tiny"], layer_scale_init=0.5)
-  params = encoder.init(jax.random.key(seed), jnp.zeros((1, 16, 16, 3)))
-  params = nn.unbox(params["params"])
+  params = _jit_init(encoder)(jax.random.key(seed))
   return Backbone(encoder, params, hash_params(params))
 
 
