@@ -44,6 +44,7 @@ def load_config(places, argument, *overrides):
   return labelled.load_config(argument, *given, *overrides)
 
 
+@pytest.mark.slow
 def test_all_tasks_are_measured_and_a_second_run_encodes_nothing(
   places, calls, tmp_path
 ):
@@ -68,6 +69,7 @@ def test_all_tasks_are_measured_and_a_second_run_encodes_nothing(
   np.testing.assert_equal(again, results)
 
 
+@pytest.mark.slow
 def test_other_weights_sizes_and_data_are_other_features(
   places, calls, tmp_path
 ):
@@ -84,6 +86,7 @@ def test_other_weights_sizes_and_data_are_other_features(
   assert len(os.listdir(tmp_path)) == 6
 
 
+@pytest.mark.slow
 def test_a_decoder_learns_from_features(places, tmp_path):
   argument = "task=normal", "optim.num_steps=60", "optim.peak_lr=0.01"
   trained = probing.run(
