@@ -41,6 +41,10 @@ class Progress:
     if time.monotonic() - self._printed >= self._interval:
       self._print("" if self._overwrites else "\n")
 
+  def reach(self, done: int) -> None:
+    """So many items are done in all."""
+    self.advance(done - self._done)
+
   def _print(self, end: str) -> None:
     self._printed = time.monotonic()
     seconds = self._printed - self._start

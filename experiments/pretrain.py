@@ -106,6 +106,17 @@ def get_config(argument: str = "size=0.4b") -> ml_collections.ConfigDict:
 
   config.sharding.prototypes = "tensor"
 
+  # Ridge regression from frozen features of the teacher to dense targets, and
+  # retrieval, while training, in one process; all ours.
+  config.probes = ml_collections.ConfigDict(
+    {
+      "every": 0,  # steps, and at the end; 0: never
+      "path": "",  # images, with labels for these tasks
+      "tasks": (),  # of normal, albedo, pointmap, segmentation
+      "num_images": 64,  # from the first; every other one is measured on
+    }
+  )
+
   if size == "toy":
     _make_toy(config)
   return config

@@ -54,10 +54,13 @@ def run(
 
 
 def run_with_config(
-  main: Callable[[list[str]], int | None], *required: str
+  main: Callable[[list[str]], int | None],
+  *required: str,
+  needs_config: bool = True,
 ) -> None:
   """Runs `main(overrides)` as a command; otherwise like `run`.
 
+  `--config` is required, unless the command has other uses without one.
   Arguments `--config.group.field=value` are the overrides, as
   `group.field=value`; all others are flags.
   """
@@ -65,6 +68,7 @@ def run_with_config(
   overrides = [a.removeprefix(prefix) for a in sys.argv if a.startswith(prefix)]
   run(
     functools.partial(main, overrides),
-    *("config", *required),
+    *(("config",) if needs_config else ()),
+    *required,
     argv=[a for a in sys.argv if not a.startswith(prefix)],
   )

@@ -19,6 +19,7 @@ from data_pipelines.prefetch import LoaderStalled
 from data_pipelines.skips import TooManySkipped
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
+from sapiens2_jax.evaluation import online
 from sapiens2_jax.evaluation.evaluate import evaluate
 from sapiens2_jax.objectives.build import build_objective
 from sapiens2_jax.parallel import distributed
@@ -34,7 +35,7 @@ from sapiens2_jax.training import (
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
-from sapiens2_jax.training.step import jit_predict, jit_train_step
+from sapiens2_jax.training.step import jit_encode, jit_predict, jit_train_step
 from sapiens2_jax.training.watchdog import Watchdog
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
@@ -103,29 +104,56 @@ def open_checkpoints(
   return Checkpointer(workdir, config, local)
 
 
-def make_evaluation(
+def make_measurement(
   config: ConfigDict, objective, mesh, abstract
-) -> loop.Evaluate | None:
-  """What measures the task's metric while training; None if nothing does.
+) -> loop.Measurement | None:
+  """What is measured while training: a task's metric, or probes; or None.
 
   Raises:
-    ValueError: the labelled set cannot be read, or there are many processes.
+    ValueError: the images cannot be read, or there are many processes.
   """
-  if "task" not in config or not config.evaluation.every:
+  group = "evaluation" if "task" in config else "probes"
+  every = config[group].every
+  if not every:
     return None
-  if jax.process_count() > 1:
-    raise ValueError(
-      f"evaluation.every={config.evaluation.every}: evaluation runs in one "
-      f"process, this job has {jax.process_count()}; expected 0."
+  what = "evaluations" if "task" in config else "probes"
+  distributed.require_one_process(f"{group}.every={every}", what)
+  make = make_evaluation if "task" in config else make_probes
+  return make(config, objective, mesh, abstract)
+
+
+def make_probes(
+  config: ConfigDict, objective, mesh, abstract
+) -> loop.Measurement:
+  """Ridge regression and retrieval on features of the teacher."""
+  dataset = online.load(config)
+  encode = jit_encode(objective, config, mesh, abstract)
+
+  def run(state, on_progress) -> dict[str, float]:
+    teacher = state.carried["teacher"]["encoder"]
+    return online.measure(
+      dataset,
+      lambda images: jax.device_get(encode(teacher, images)),
+      batch_size=config.data.global_batch_size
+      // config.data.accumulation_steps,
+      on_progress=on_progress,
     )
+
+  return loop.Measurement("probe", config.probes.every, run)
+
+
+def make_evaluation(
+  config: ConfigDict, objective, mesh, abstract
+) -> loop.Measurement:
+  """The task's metric."""
   source = data.open_evaluation_source(config)
   apply_fn = jit_predict(objective, config, mesh, abstract)
 
-  def run(params, on_progress) -> dict[str, float]:
+  def run(state, on_progress) -> dict[str, float]:
     return evaluate(
       objective.task,
       apply_fn,
-      params,
+      state.params,
       source,
       batch_size=config.data.global_batch_size
       // config.data.accumulation_steps,
@@ -134,7 +162,7 @@ def make_evaluation(
       on_progress=on_progress,
     )
 
-  return run
+  return loop.Measurement("eval", config.evaluation.every, run)
 
 
 def start_watchdog(
@@ -202,7 +230,7 @@ def train(overrides: list[str]) -> None:
   objective = build_objective(config)
   tx = optimizer.make_optimizer(config.optim)
   abstract = state_lib.abstract_state(config, objective, tx, mesh)
-  evaluation = make_evaluation(config, objective, mesh, abstract)
+  measurement = make_measurement(config, objective, mesh, abstract)
   announce.facts(config, mesh, source, abstract, workdir)
 
   write_config(config, workdir)
@@ -243,7 +271,7 @@ def train(overrides: list[str]) -> None:
     state=state,
     step_fn=jit_train_step(objective, tx, config, mesh, abstract),
     first_example=next_example,
-    evaluate=evaluation,
+    measurement=measurement,
   )
   if not loader.close():
     distributed.finish()

@@ -133,6 +133,23 @@ def is_writer() -> bool:
   return jax.process_index() == 0
 
 
+def require_one_process(field: str, what: str) -> None:
+  """Refuses what only a process that is alone can do.
+
+  Args:
+    field: that asks for it, with its value; 0 turns it off.
+    what: it is, a plural.
+
+  Raises:
+    ValueError: there are several processes.
+  """
+  if jax.process_count() > 1:
+    raise ValueError(
+      f"{field}: {what} run in one process, this job has "
+      f"{jax.process_count()}; expected 0."
+    )
+
+
 def share(name: str, value: int) -> int:
   """The value that process 0 has; `name` is used once in a run.
 

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.crops import CropConfig
+from sapiens2_jax.evaluation import encoding, knn
 from sapiens2_jax.losses import distillation
 from sapiens2_jax.models.patches import grid_size
 from sapiens2_jax.objectives.pretrain import PretrainObjective, build_pretrain
@@ -148,11 +149,11 @@ def analyse(
   del params
 
   crops, groups = neighbor_crops(config, found)
-  random_cls = inference.encode(
+  random_cls = encoding.encode(
     objective.encoder, random_weights(objective), crops
   )["cls"]
   teacher = checkpoints.load_part(workdir, "carried", "teacher", "encoder")[1]
-  cls = inference.encode(objective.encoder, teacher, crops)["cls"]
+  cls = encoding.encode(objective.encoder, teacher, crops)["cls"]
   retrieval = retrieve(config, crops, groups, cls, random_cls)
   components = paint_photographs(objective, teacher, shown)
   return Findings(shown, reconstruction, components, retrieval)
@@ -276,16 +277,16 @@ def retrieve(
   random_cls: np.ndarray,
 ) -> Retrieval:
   """Looks up neighbours by trained and by random features."""
-  ids, similarities = features.find_neighbors(cls, NUM_NEIGHBORS)
-  random_ids, _ = features.find_neighbors(random_cls, 1)
+  ids, similarities = knn.find_neighbors(cls, NUM_NEIGHBORS)
+  random_ids, _ = knn.find_neighbors(random_cls, 1)
   return Retrieval(
     crops=crops,
     groups=groups,
     ids=ids,
     similarities=similarities,
-    share=features.same_group_share(ids, groups),
-    random_share=features.same_group_share(random_ids, groups),
-    chance=features.chance_level(groups),
+    share=knn.same_group_share(ids, groups),
+    random_share=knn.same_group_share(random_ids, groups),
+    chance=knn.chance_level(groups),
     area=tuple(config.data.local_area),
     rank_me=float(distillation.rank_me(jnp.asarray(cls))),
     rank_me_max=min(cls.shape),
@@ -309,7 +310,7 @@ def paint_photographs(
   def encode(views: list[np.ndarray]) -> list[np.ndarray]:
     if not views:
       return []
-    out = inference.encode(objective.encoder, teacher, np.stack(views))
+    out = encoding.encode(objective.encoder, teacher, np.stack(views))
     return list(out["patches"])
 
   first = encode([photographs.squeeze(p, size) for p in upright] + centers)

@@ -1,73 +1,13 @@
-"""Runs the checkpoint's modules on a few photographs, compiled once each."""
+"""What the student makes of masked photographs."""
 
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int
 
-from sapiens2_jax.augment import images as image_ops
-from sapiens2_jax.models import patches as patch_lib
-from sapiens2_jax.models.encoder import Encoder
+from sapiens2_jax.evaluation import encoding
 from sapiens2_jax.objectives.pretrain import PretrainObjective
-
-MAX_TOKENS = 1536  # patches in one call; bounds memory  # ours
-MAX_IMAGES = 16  # images in one call  # ours
-
-
-def map_chunks(function, arrays: tuple, chunk: int):
-  """Applies `function` to `chunk` rows at a time, always the same shape.
-
-  Args:
-    function: takes arrays of `chunk` rows, returns a tree of such arrays.
-    arrays: of equally many rows.
-    chunk: rows a call; the last call is filled up with repeated rows.
-
-  Returns:
-    The tree as NumPy arrays, float32 where floating.
-  """
-  total = len(arrays[0])
-  parts = []
-  for start in range(0, total, chunk):
-    rows = np.minimum(np.arange(start, start + chunk), total - 1)
-    parts.append(jax.device_get(function(*(a[rows] for a in arrays))))
-
-  def join(*leaves):
-    joined = np.concatenate(leaves)[:total]
-    is_float = jnp.issubdtype(joined.dtype, jnp.floating)
-    return joined.astype(np.float32) if is_float else joined
-
-  return jax.tree.map(join, *parts)
-
-
-def chunk_size(num_patches: int) -> int:
-  """How many images of `num_patches` go into one call."""
-  return max(1, min(MAX_IMAGES, MAX_TOKENS // num_patches))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _encode(encoder: Encoder, params: dict, images: Array) -> dict:
-  pixels = image_ops.normalize(images.astype(jnp.float32) / 255)
-  out = encoder.apply({"params": params}, pixels)
-  return {"cls": out.cls, "patches": out.patches}
-
-
-def encode(
-  encoder: Encoder, params: dict, images: UInt8[np.ndarray, "b h w 3"]
-) -> dict[str, np.ndarray]:
-  """Features of whole images.
-
-  Returns:
-    cls (b, d) and patches (b, rows, cols, d), float32.
-  """
-  size = encoder.architecture.patch_size
-  rows, cols = patch_lib.grid_size(images.shape[1:3], size)
-  return map_chunks(
-    functools.partial(_encode, encoder, params),
-    (images,),
-    chunk_size(rows * cols),
-  )
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -109,8 +49,8 @@ def predict_masked(
     visible_ids: what the encoder may see.
     masked_ids: what the decoder has to predict.
   """
-  return map_chunks(
+  return encoding.map_chunks(
     functools.partial(_predict, objective, params),
     (patches, visible_ids, masked_ids),
-    chunk_size(patches.shape[1]),
+    encoding.chunk_size(patches.shape[1]),
   )

@@ -9,7 +9,8 @@ Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 """
 
 import dataclasses
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +37,9 @@ def make_task(config: ConfigDict) -> "AlbedoTask":
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AlbedoTask(maps.MapTask):
-  """See `Task`."""
+  """See `ProbedTask`."""
+
+  view: ClassVar[str] = "letterbox"
 
   def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
@@ -59,12 +62,17 @@ class AlbedoTask(maps.MapTask):
     """
     image, labels = geometric.random_view(image, labels, rng)
     image, labels = geometric.letterbox(image, labels, self.image_size)
-    mask = labels.mask
-    maps.check_people(mask)
-    if labels.albedo[mask].std(axis=0).max() < 255 * MIN_DEVIATION:
-      raise UnusableExample("albedo is the same everywhere")
+    targets = _targets(labels)
     image = photometric.add_noise(image, rng, probability=0.2)
-    return {"image": image, "albedo": labels.albedo, "mask": mask}
+    return {"image": image, **targets}
+
+  def targets(
+    self, labels: Labels, size: tuple[int, int]
+  ) -> list[dict[str, np.ndarray]]:
+    del size
+    return [
+      _targets(geometric.letterbox_labels(labels, self.image_size, math.floor))
+    ]
 
   def loss(
     self, outputs: dict[str, Array], batch: dict[str, Array]
@@ -93,6 +101,15 @@ class AlbedoTask(maps.MapTask):
   ) -> UInt8[np.ndarray, "h w 3"]:
     """The prediction itself."""
     return maps.to_uint8(prediction)
+
+
+def _targets(labels: Labels) -> dict[str, np.ndarray]:
+  """Of letterboxed labels."""
+  mask = labels.mask
+  maps.check_people(mask)
+  if labels.albedo[mask].std(axis=0).max() < 255 * MIN_DEVIATION:
+    raise UnusableExample("albedo is the same everywhere")
+  return {"albedo": labels.albedo, "mask": mask}
 
 
 class AlbedoMetric:

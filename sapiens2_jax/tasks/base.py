@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, UInt8
 from data_pipelines.examples import UnusableExample
 from data_pipelines.labels import Labels
 
-__all__ = ["Metric", "Prepared", "Task", "UnusableExample"]
+__all__ = ["Metric", "Prepared", "ProbedTask", "Task", "UnusableExample"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,3 +95,31 @@ class Task(Protocol):
     self, image: UInt8[np.ndarray, "h w 3"], prediction: Any
   ) -> UInt8[np.ndarray, "h w 3"]:
     """The picture that people look at."""
+
+
+@runtime_checkable
+class ProbedTask(Task, Protocol):
+  """A task that can be learned from features of what `prepare` makes.
+
+  Attributes:
+    view: tasks of the same view prepare the same inputs of an image, so that
+      they share features.
+  """
+
+  view: str
+
+  def targets(
+    self, labels: Labels, size: tuple[int, int]
+  ) -> list[dict[str, np.ndarray] | None]:
+    """What `example` gives beside the image, without augmentation.
+
+    Args:
+      labels: with the fields of `needs`.
+      size: (height, width) of the image.
+
+    Returns:
+      One for each input of `prepare`; None: nothing to learn from.
+
+    Raises:
+      UnusableExample: nothing to learn from in any.
+    """

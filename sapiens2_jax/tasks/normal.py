@@ -9,7 +9,8 @@ Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 """
 
 import dataclasses
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Array, Float, UInt8
@@ -33,7 +34,9 @@ def make_task(config: ConfigDict) -> "NormalTask":
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NormalTask(maps.MapTask):
-  """See `Task`."""
+  """See `ProbedTask`."""
+
+  view: ClassVar[str] = "letterbox"
 
   def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
@@ -61,6 +64,15 @@ class NormalTask(maps.MapTask):
     image = photometric.add_noise(image, rng, probability=0.3)
     image = photometric.solarize(image, rng, probability=0.3)
     return {"image": image, "normal": labels.normal, "mask": mask}
+
+  def targets(
+    self, labels: Labels, size: tuple[int, int]
+  ) -> list[dict[str, np.ndarray]]:
+    del size
+    labels = geometric.letterbox_labels(labels, self.image_size, math.floor)
+    mask = _mask(labels)
+    maps.check_people(mask)
+    return [{"normal": labels.normal, "mask": mask}]
 
   def loss(
     self, outputs: dict[str, Array], batch: dict[str, Array]

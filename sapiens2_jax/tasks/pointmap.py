@@ -13,7 +13,7 @@ Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import jax.numpy as jnp
@@ -63,7 +63,9 @@ def make_task(config: ConfigDict) -> "PointmapTask":
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PointmapTask(maps.MapTask):
-  """See `Task`."""
+  """See `ProbedTask`."""
+
+  view: ClassVar[str] = "letterbox"
 
   def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
@@ -89,13 +91,26 @@ class PointmapTask(maps.MapTask):
     image = photometric.distort_colors(image, rng)
     image, labels = geometric.random_view(image, labels, rng)
     image, labels = geometric.letterbox(image, labels, self.image_size)
+    return {"image": image, **self._targets(labels)}
+
+  def targets(
+    self, labels: Labels, size: tuple[int, int]
+  ) -> list[dict[str, np.ndarray]]:
+    del size
+    return [
+      self._targets(
+        geometric.letterbox_labels(labels, self.image_size, math.floor)
+      )
+    ]
+
+  def _targets(self, labels: Labels) -> dict[str, np.ndarray]:
+    """Of letterboxed labels."""
     mask, scale = _mask(labels), self._scale(labels)
     maps.check_people(mask)
     depth = np.where(mask, labels.depth * scale, 0)
     if depth[mask].min() < MIN_CANONICAL_DEPTH:
       raise UnusableExample("somebody is too near to the camera")
     return {
-      "image": image,
       "depth": depth,
       "mask": mask,
       "intrinsics": labels.intrinsics,

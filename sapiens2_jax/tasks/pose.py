@@ -59,7 +59,7 @@ def make_task(config: ConfigDict) -> PoseTask:
 
 @dataclasses.dataclass(frozen=True)
 class PoseTask:
-  """See `base.Task`."""
+  """See `base.ProbedTask`; probed without `flip_test`."""
 
   image_size: tuple[int, int]
   upsample_channels: tuple[int, ...]
@@ -67,6 +67,7 @@ class PoseTask:
   flip_test: bool
   dtype: str
   name: ClassVar[str] = "pose"
+  view: ClassVar[str] = "person"
   needs: ClassVar[tuple[str, ...]] = ("people",)
 
   @property
@@ -87,9 +88,7 @@ class PoseTask:
     known = []
     for person in labels.people or ():
       keypoints = _hide_outside(person, image.shape)
-      visible = keypoints[:, 2] > 0
-      is_body = visible[:_NUM_BODY].sum() >= MIN_VISIBLE_BODY
-      if is_body and visible.sum() >= MIN_VISIBLE:
+      if _is_known(keypoints):
         known.append((person.box, keypoints))
     if not known:
       raise UnusableExample(f"no person with {MIN_VISIBLE} keypoints")
@@ -97,14 +96,39 @@ class PoseTask:
     crop, keypoints = pose_augment.augment_person(
       image, box, keypoints, self.image_size, rng
     )
+    return {"image": crop, **self._targets(keypoints)}
+
+  def targets(
+    self, labels: Labels, size: tuple[int, int]
+  ) -> list[dict[str, np.ndarray] | None]:
+    found = []
+    for person in labels.people:
+      keypoints = _hide_outside(person, size)
+      affine = pose_codec.crop_affine(
+        *self._region(person.box), self.image_size
+      )
+      keypoints[:, :2] = pose_codec.transform_points(keypoints[:, :2], affine)
+      keypoints = _hide(keypoints, self.image_size)
+      is_known = _is_known(keypoints)
+      found.append(self._targets(keypoints) if is_known else None)
+    if not any(found):
+      raise UnusableExample(f"no person with {MIN_VISIBLE} keypoints")
+    return found
+
+  def _targets(self, keypoints: np.ndarray) -> dict[str, np.ndarray]:
+    """Of keypoints in pixels of the input."""
     ends = np.array(self.image_size[::-1], np.float32) - 1
     size = pose_codec.heatmap_size(self.image_size)
     points = keypoints[:, :2] * (np.array(size[::-1], np.float32) - 1) / ends
     return {
-      "image": crop,
       "points": points.astype(np.float32),
       "weights": (keypoints[:, 2] > 0).astype(np.float32),
     }
+
+  def _region(self, box: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and size of what the input shows."""
+    center, extent = pose_codec.box_region(box)
+    return center, pose_codec.fit_aspect(extent, self.image_size)
 
   def head(self) -> DeconvHead:
     return DeconvHead(
@@ -137,8 +161,7 @@ class PoseTask:
       boxes = [person.box for person in labels.people]
     prepared = []
     for box in boxes:
-      center, extent = pose_codec.box_region(box)
-      extent = pose_codec.fit_aspect(extent, self.image_size)
+      center, extent = self._region(box)
       affine = pose_codec.crop_affine(center, extent, self.image_size)
       crop = pose_codec.warp_image(image, affine, self.image_size)
       prepared.append(Prepared(crop, (center, extent)))
@@ -177,8 +200,18 @@ class PoseTask:
 
 def _hide_outside(person: Person, shape: tuple[int, ...]) -> np.ndarray:
   """All keypoints of a person; those outside the image are not labelled."""
-  keypoints = pose_codec.full_keypoints(person.keypoints).copy()
+  return _hide(pose_codec.full_keypoints(person.keypoints).copy(), shape)
+
+
+def _hide(keypoints: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
   x, y = keypoints[:, 0], keypoints[:, 1]
   inside = (x > 0) & (y > 0) & (x < shape[1] - 1) & (y < shape[0] - 1)
   keypoints[~inside, 2] = 0
   return keypoints
+
+
+def _is_known(keypoints: np.ndarray) -> bool:
+  """Whether there is enough to learn from."""
+  visible = keypoints[:, 2] > 0
+  is_body = visible[:_NUM_BODY].sum() >= MIN_VISIBLE_BODY
+  return bool(is_body and visible.sum() >= MIN_VISIBLE)

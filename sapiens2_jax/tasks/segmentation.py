@@ -53,7 +53,7 @@ def make_task(config: ConfigDict) -> SegmentationTask:
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationTask:
-  """See `base.Task`."""
+  """See `base.ProbedTask`."""
 
   image_size: tuple[int, int]
   upsample_channels: tuple[int, ...]
@@ -61,6 +61,7 @@ class SegmentationTask:
   backgrounds: ImageSource | None
   dtype: str
   name: ClassVar[str] = "segmentation"
+  view: ClassVar[str] = "squeeze"
   needs: ClassVar[tuple[str, ...]] = ("parts",)
 
   def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -82,6 +83,15 @@ class SegmentationTask:
     if _people(parts).mean() < MIN_SHARE:
       raise UnusableExample("people cover less than 1 % of the crop")
     return {"image": image, "parts": parts}
+
+  def targets(
+    self, labels: Labels, size: tuple[int, int]
+  ) -> list[dict[str, np.ndarray]]:
+    del size
+    parts = segmentation_augment.resize_parts(labels.parts, self.image_size)
+    if _people(parts).mean() < MIN_SHARE:
+      raise UnusableExample("people cover less than 1 % of the image")
+    return [{"parts": parts}]
 
   def _background(self, image: Image, rng: np.random.Generator) -> Image | None:
     probability = segmentation_augment.BACKGROUND_PROBABILITY

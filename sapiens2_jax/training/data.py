@@ -41,7 +41,7 @@ def open_source(config: ConfigDict) -> sources.ImageSource:
   except ValueError as error:
     raise ValueError(f"{given}: {error}") from error
   if "task" in config:
-    check_labels(source, config, given)
+    check_labels(source, tasks.make_task(config), given)
   return source
 
 
@@ -52,7 +52,7 @@ def open_evaluation_source(config: ConfigDict) -> sources.ImageSource:
     source = sources.open_source(path)
   except ValueError as error:
     raise ValueError(f"evaluation.path={path}: {error}") from error
-  check_labels(source, config, f"evaluation.path={path}")
+  check_labels(source, tasks.make_task(config), f"evaluation.path={path}")
   data = config.data
   return sources.RetryingSource(
     source, attempts=data.read_attempts, timeout=data.read_timeout
@@ -60,19 +60,18 @@ def open_evaluation_source(config: ConfigDict) -> sources.ImageSource:
 
 
 def check_labels(
-  source: sources.ImageSource, config: ConfigDict, given: str
+  source: sources.ImageSource, task: tasks.Task, given: str
 ) -> None:
   """Looks at some records, so that a run without labels does not start.
 
   Args:
     source: of the records.
-    config: of a task.
+    task: needs them.
     given: what the source is called in the message.
 
   Raises:
     ValueError: none of those that were looked at can be used.
   """
-  task = tasks.make_task(config)
   looked_at = range(0, len(source), -(-len(source) // _NUM_LOOKED_AT))
   reasons = collections.Counter()
   for number in looked_at:

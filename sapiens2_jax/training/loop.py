@@ -5,7 +5,6 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -28,9 +27,20 @@ _POLL_SECONDS = 1.0
 _PART = "loss_"  # Metrics of this name add up to the loss.
 
 
-# From parameters, and what is to be called with the number of images done, to
-# names and values.
-Evaluate = Callable[[Any, Callable[[int], None]], dict[str, float]]
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+  """What is measured now and then, and at the end.
+
+  Attributes:
+    prefix: of the names of its numbers: "eval" or "probe".
+    every: steps.
+    run: from the state, and what is to be called with the number of images
+      done, to names and values.
+  """
+
+  prefix: str
+  every: int
+  run: Callable[[TrainState, Callable[[int], None]], dict[str, float]]
 
 
 class NonFiniteError(RuntimeError):
@@ -146,18 +156,18 @@ class _Report:
       goodput.save(self._timeline.ledger, self._workdir)
     self.clock = Clock(time.perf_counter())
 
-  def evaluated(
-    self, step: int, results: dict[str, float], seconds: float
+  def measured(
+    self, prefix: str, step: int, results: dict[str, float], seconds: float
   ) -> None:
-    """Takes in what an evaluation after `step` found, and how long it took."""
+    """Takes in what was measured after `step`, and how long it took."""
     self.clock.started += seconds
     if not self._is_writer:
       return
     self._writers.write_metrics(
-      step, _known({f"eval_{name}": x for name, x in results.items()})
+      step, _known({f"{prefix}_{name}": x for name, x in results.items()})
     )
     shown = "  ".join(f"{name} {value:.4g}" for name, value in results.items())
-    print(f"eval {step + 1}  {shown}", flush=True)
+    print(f"{prefix} {step + 1}  {shown}", flush=True)
 
   def saved(self, step: int) -> None:
     """Takes in that a save was begun."""
@@ -181,7 +191,7 @@ def train(
   first_example: int,
   checkpointer: Checkpointer,
   timeline: Timeline,
-  evaluate: Evaluate | None = None,
+  measurement: Measurement | None = None,
 ) -> bool:
   """Runs until `optim.num_steps` or SIGTERM; saves at the end of either.
 
@@ -194,7 +204,7 @@ def train(
     first_example: global index of the first example of the loader.
     checkpointer: saves at its interval; still writing when this returns.
     timeline: is told what is done.
-    evaluate: called at multiples of `evaluation.every` and at the end.
+    measurement: taken at its interval and at the end.
 
   Returns:
     Whether all steps are done.
@@ -224,9 +234,9 @@ def train(
     place(state, step, first_example + (step - start) * batch_size)
     report.saved(step)
 
-  def is_evaluation_due() -> bool:
-    return evaluate is not None and (
-      step % config.evaluation.every == 0 or step == num_steps
+  def is_measurement_due() -> bool:
+    return measurement is not None and (
+      step % measurement.every == 0 or step == num_steps
     )
 
   pending = None
@@ -249,16 +259,17 @@ def train(
       pending = (step, metrics)
       step += 1
       checkpointer.poll()
-      if is_evaluation_due():
-        # Before a save of this step: what is saved has been evaluated.
+      if is_measurement_due():
+        # Before a save of this step: what is saved has been measured.
         report.read(*pending)
         pending = None
         timeline.enter("evaluate", step)
         started = time.perf_counter()
-        results = evaluate(
-          state.params, lambda _, at=step: timeline.enter("evaluate", at)
+        results = measurement.run(
+          state, lambda _, at=step: timeline.enter("evaluate", at)
         )
-        report.evaluated(step - 1, results, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        report.measured(measurement.prefix, step - 1, results, seconds)
       if schedule.is_due(step):
         save()
         schedule.saved(

@@ -10,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
+from sapiens2_jax.augment import images as image_ops
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.parallel import rules
 from sapiens2_jax.training import schedules
@@ -125,6 +126,31 @@ def jit_predict(
   params = jax.tree.map(lambda x: x.sharding, abstract.params)
   return jax.jit(
     predict,
+    in_shardings=(params, images),
+    out_shardings=mesh_lib.replicated(mesh),
+  )
+
+
+def jit_encode(objective, config: ConfigDict, mesh: Mesh, abstract: TrainState):
+  """The teacher's encoder alone, compiled for the mesh.
+
+  Returns:
+    A function (encoder params, images (b, h, w, 3) uint8) -> cls and patches,
+    whole on every device; b is divided by data * fsdp.
+  """
+  logical = rules.read_rules(config.sharding, config.mesh)
+
+  def encode(params, images):
+    with rules.logical_constraints(mesh, logical):
+      pixels = image_ops.normalize(images.astype(jnp.float32) / 255)
+      out = objective.encoder.apply({"params": params}, pixels)
+    return {"cls": out.cls, "patches": out.patches}
+
+  images = NamedSharding(mesh, PartitionSpec(mesh_lib.BATCH_AXES))
+  teacher = abstract.carried["teacher"]["encoder"]
+  params = jax.tree.map(lambda x: x.sharding, teacher)
+  return jax.jit(
+    encode,
     in_shardings=(params, images),
     out_shardings=mesh_lib.replicated(mesh),
   )

@@ -2,8 +2,10 @@
 
 from ml_collections import ConfigDict
 
+from sapiens2_jax import errors
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.augment import masks
+from sapiens2_jax.evaluation import online
 from sapiens2_jax.models import patches
 from sapiens2_jax.objectives.pretrain import TARGETS
 from sapiens2_jax.validation.bounds import Bounds, Problems, check_image_size
@@ -21,6 +23,8 @@ _BOUNDS = Bounds(
     "objective.w_cl": 0,
     "objective.w_koleo": 0,
     "objective.koleo_group_size": 2,
+    "probes.every": 0,
+    "probes.num_images": 2,
   },
   positive=(
     "objective.student_temp",
@@ -103,6 +107,19 @@ def _check_decoder(config: ConfigDict) -> Problems:
   return problems + check_tensor_axis(config.mesh.tensor, {model.decoder_heads})
 
 
+def _check_probes(config: ConfigDict) -> Problems:
+  probes = config.probes
+  problems = []
+  if probes.every and not probes.path:
+    problems.append((f"probes.every={probes.every}", "needs probes.path"))
+  for name in probes.tasks:
+    try:
+      errors.lookup(online.TASKS, name, "task of probes")
+    except ValueError as error:
+      problems.append((f"probes.tasks={probes.tasks}", str(error)))
+  return problems
+
+
 def validate(config: ConfigDict) -> Problems:
   """Finds what is wrong with the fields that only pretraining has."""
   return (
@@ -110,4 +127,5 @@ def validate(config: ConfigDict) -> Problems:
     + _check_tokens(config)
     + _check_groups(config)
     + _check_decoder(config)
+    + _check_probes(config)
   )

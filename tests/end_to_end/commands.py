@@ -76,6 +76,15 @@ def tiny_command(workdir, data, *overrides: str) -> list[str]:
   return [command[0], "-c", TINY_TRAINER, *command[3:]]
 
 
+def tiny_evaluate(*arguments: str) -> list[str]:
+  """The command `evaluate`, with the tiny sizes and task of the tests."""
+  program = (
+    "import runpy, tests.tiny_task; "
+    "runpy.run_module('sapiens2_jax.evaluate', run_name='__main__')"
+  )
+  return [sys.executable, "-c", program, *arguments]
+
+
 def start_two(
   command: list[str], cache: pathlib.Path, logs: pathlib.Path, *second: str
 ) -> list[subprocess.Popen]:

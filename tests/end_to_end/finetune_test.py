@@ -94,6 +94,29 @@ def test_stopped_and_killed_it_ends_as_if_nothing_had_happened(setting):
   assert (workdir / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_evaluate_finds_the_last_metric_again(setting):
+  root, _, env, whole, _ = setting
+  found = [tiny_task.make_record(n, n != 3) for n in range(7)]
+  corpus = tiny_task.write_corpus(root / "first", found)
+  output = root / "evaluated"
+  done = commands.run(
+    commands.tiny_evaluate(
+      *("--checkpoint", str(whole), "--data", corpus),
+      *("--output", str(output)),
+    ),
+    env,
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  last = writers.read_metrics(str(whole))[-1]
+  results = json.loads((output / "results.json").read_text())
+  assert results["step"] == NUM_STEPS
+  assert results["results"]["alpha"]["images"] == 6
+  np.testing.assert_allclose(
+    results["results"]["alpha"]["mae"], last["eval_mae"], rtol=1e-5
+  )
+  assert "alpha of " in done.stdout and "mae" in done.stdout
+
+
 def test_a_corpus_without_labels_ends_with_code_2(setting):
   root, _, env, _, _ = setting
   images = commands.write_images(root / "images")

@@ -2,9 +2,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sapiens2_jax.evaluation import encoding
 from sapiens2_jax.losses import reconstruction
 from sapiens2_jax.models.patches import patchify
-from sapiens2_jax.report import inference, reconstruct
+from sapiens2_jax.report import reconstruct
 
 SIZES = [(64, 48), (32, 64)]
 
@@ -82,7 +83,7 @@ def test_chunks_join_to_all_rows_and_keep_one_shape(total):
     return {"sum": x + y, "ids": y.astype(int)}
 
   x = np.arange(total * 2.0).reshape(total, 2)
-  out = inference.map_chunks(double, (x, x), 4)
+  out = encoding.map_chunks(double, (x, x), 4)
   np.testing.assert_array_equal(out["sum"], 2 * x)
   np.testing.assert_array_equal(out["ids"], x.astype(int))
   assert shapes == {(4, 2)}

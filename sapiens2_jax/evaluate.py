@@ -1,0 +1,152 @@
+r"""Measures weights: frozen ones by probes, fine-tuned ones by their metric.
+
+    python -m sapiens2_jax.evaluate --checkpoint WORKDIR_OR_WEIGHTS \
+      --config experiments/probe.py:task=all --output DIR \
+      --config.data.train=CORPUS --config.data.test=OTHER_CORPUS
+    python -m sapiens2_jax.evaluate --checkpoint TASK_RUN --data CORPUS \
+      --output DIR
+
+The first trains a light decoder a task on features of a frozen backbone, which
+are computed once. The second measures the newest checkpoint of a run of
+fine-tuning, with all of its weights as they are. Numbers are printed, and
+written to DIR/results.json.
+"""
+
+import json
+import math
+import os
+
+import jax
+from absl import flags
+
+from data_pipelines import sources
+from data_pipelines.progress import Progress
+from sapiens2_jax import command
+from sapiens2_jax import config as config_lib
+from sapiens2_jax.evaluation import probing
+from sapiens2_jax.evaluation.evaluate import evaluate
+from sapiens2_jax.interop.weights import WEIGHTS
+from sapiens2_jax.objectives.task import build_task
+from sapiens2_jax.training import checkpoints
+from sapiens2_jax.training.data import check_labels
+from sapiens2_jax.validation import probe as validation
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
+_CONFIG = flags.DEFINE_string("config", None, "Of probes: FILE.py:ARGUMENTS.")
+_DATA = flags.DEFINE_string("data", None, "Labelled images, for a task's run.")
+_OUTPUT = flags.DEFINE_string("output", None, "Directory of results.json.")
+_WEIGHTS = flags.DEFINE_enum(
+  "weights", "teacher", list(WEIGHTS), "Which encoder of a training workdir."
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+  "batch_size", 8, "Inputs a call, with --data.", lower_bound=1
+)
+RESULTS = "results.json"
+
+
+def write_results(output: str, found: dict) -> str:
+  """Writes DIR/results.json, whole or not at all; what is NaN is null."""
+
+  def known(value):
+    if isinstance(value, dict):
+      return {name: known(item) for name, item in value.items()}
+    is_nan = isinstance(value, float) and not math.isfinite(value)
+    return None if is_nan else value
+
+  os.makedirs(output, exist_ok=True)
+  path = os.path.join(output, RESULTS)
+  with open(f"{path}.partial", "w") as file:
+    json.dump(known(found), file, indent=2)
+  os.replace(f"{path}.partial", path)
+  return path
+
+
+def probe(overrides: list[str]) -> None:
+  """Dense probes and retrieval of a frozen backbone."""
+  config = config_lib.load_config(_CONFIG.value, overrides, validation.validate)
+  backbone = probing.load_backbone(
+    _CHECKPOINT.value, _WEIGHTS.value, config.features.compute_dtype
+  )
+  size = backbone.encoder.architecture.name
+  print(f"backbone   {_CHECKPOINT.value}, {size}", flush=True)
+  directory = config.features.directory
+  directory = directory or os.path.join(_OUTPUT.value, "features")
+  results = probing.run(config, backbone, directory)
+  path = write_results(
+    _OUTPUT.value,
+    {
+      "checkpoint": _CHECKPOINT.value,
+      "size": size,
+      "weights": backbone.content_hash,
+      "config": config.to_dict(),
+      "results": results,
+    },
+  )
+  print(probing.format_table(results))
+  print(f"results    {path}")
+
+
+def measure_run() -> None:
+  """The metric of a run of fine-tuning.
+
+  Raises:
+    ValueError: it is none, or the images have no labels.
+  """
+  workdir, place = _CHECKPOINT.value, _DATA.value
+  step, config = checkpoints.load_run(workdir)
+  if "task" not in config:
+    raise ValueError(
+      f"{workdir}: a run of pretraining has no task; give --config "
+      "experiments/probe.py instead of --data."
+    )
+  try:
+    source = sources.open_source(place)
+  except ValueError as error:
+    raise ValueError(f"--data={place}: {error}") from error
+  objective = build_task(config)
+  check_labels(source, objective.task, f"--data={place}")
+  _, params = checkpoints.load_part(workdir, "params")
+  with Progress("evaluated", len(source), "images") as progress:
+    found = evaluate(
+      objective.task,
+      jax.jit(objective.predict),
+      params,
+      sources.RetryingSource(source, **probing.READING),
+      batch_size=_BATCH_SIZE.value,
+      max_pixels=config.data.max_pixels,
+      on_progress=progress.reach,
+    )
+  name = config.task.name
+  print(f"{name} of {workdir}, step {step}, on {place}")
+  for key, value in found.items():
+    print(f"  {key:<16} {value:.6g}")
+  path = write_results(
+    _OUTPUT.value,
+    {
+      "checkpoint": workdir,
+      "step": step,
+      "data": place,
+      "results": {name: found},
+    },
+  )
+  print(f"results    {path}")
+
+
+def main(overrides: list[str]) -> None:
+  if (_CONFIG.value is None) == (_DATA.value is None):
+    raise ValueError(
+      "give --config (probes of frozen weights) or --data (a run of "
+      "fine-tuning), one of them"
+    )
+  if _DATA.value is not None:
+    if overrides:
+      raise ValueError(
+        f"--config.{overrides[0]}: nothing to override with --data"
+      )
+    measure_run()
+  else:
+    probe(overrides)
+
+
+if __name__ == "__main__":
+  command.run_with_config(main, "checkpoint", "output", needs_config=False)

@@ -1,0 +1,306 @@
+"""Features of frozen weights, computed once and kept on disk.
+
+A directory a set, named by the hash of all that the numbers depend on:
+`features.npy` (one row an input), `index.npz` (whose row is whose, mean and
+deviation of each channel) and `features.json` (what the name is the hash of).
+It appears whole or not at all.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from data_pipelines import crops, sources
+from data_pipelines import images as image_lib
+from data_pipelines.examples import UnusableExample
+from data_pipelines.progress import Progress
+from data_pipelines.records import Record
+from sapiens2_jax.evaluation import encoding
+from sapiens2_jax.interop import directories
+from sapiens2_jax.models.encoder import Encoder
+from sapiens2_jax.models.patches import grid_size
+
+CROP_AREA = (0.2, 0.7)  # of the photograph's: ours, as local crops
+VERSION = 1  # of the files and of what is computed
+_FEATURES, _INDEX, _FACTS = "features.npy", "index.npz", "features.json"
+
+Image = UInt8[np.ndarray, "h w 3"]
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+  """What of a record goes through the encoder.
+
+  Attributes:
+    name: of the view; equal names mean equal inputs.
+    inputs: images of `image_size` of a record; raises UnusableExample.
+    image_size: (height, width).
+    output: "patches" or "cls", what is kept.
+  """
+
+  name: str
+  inputs: Callable[[Record], list[Image]]
+  image_size: tuple[int, int]
+  output: str = "patches"
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+  """A frozen encoder.
+
+  Attributes:
+    content_hash: of its weights, hex.
+  """
+
+  encoder: Encoder
+  params: dict
+  content_hash: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Features:
+  """A set on disk.
+
+  Attributes:
+    values: (n, rows, cols, d), or (n, d) of [cls]; mapped, not loaded.
+    first: (records + 1,); record i has the rows first[i] to first[i + 1].
+    rows: row of an input, by `digest`.
+    mean, deviation: (d,) float32 of each channel, deviation above 0.
+  """
+
+  values: np.ndarray
+  first: np.ndarray
+  rows: dict[bytes, int]
+  mean: np.ndarray
+  deviation: np.ndarray
+
+
+def crop_view(image_size: tuple[int, int], max_pixels: int) -> View:
+  """Two random crops of each photograph, the same for all backbones."""
+  settings = crops.CropConfig(
+    global_size=image_size,
+    num_global=2,
+    num_local=0,
+    global_area=CROP_AREA,
+  )
+
+  def inputs(record: Record) -> list[np.ndarray]:
+    image = image_lib.decode_image(record.image, max_pixels=max_pixels)
+    size = image.shape[:2]
+    boxes, _ = crops.draw_boxes(
+      # Drawn by content: the place in a source does not matter.
+      *size,
+      settings,
+      seed=0,
+      index=int(record.content_hash[:8], 16),
+      epoch=0,
+    )
+    return [crops.cut(image, box, size, image_size) for box in boxes]
+
+  return View("two crops", inputs, image_size, output="cls")
+
+
+def hash_params(params: dict) -> str:
+  """SHA-256 of names, shapes and values."""
+  found = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+    array = np.ascontiguousarray(leaf)
+    name = jax.tree_util.keystr(path)
+    found.update(f"{name} {array.dtype} {array.shape};".encode())
+    found.update(array)
+  return found.hexdigest()
+
+
+def hash_source(source: sources.ImageSource) -> str:
+  """SHA-256 of all images and labels, in order."""
+  found = hashlib.sha256()
+  with Progress("reading", len(source), "images") as progress:
+    for number in range(len(source)):
+      try:
+        record = source[number]
+        labels = hashlib.sha256(record.labels).hexdigest()
+        found.update(f"{record.content_hash} {labels};".encode())
+      except UnusableExample as error:
+        found.update(f"{error.reason};".encode())
+      progress.advance()
+  return found.hexdigest()
+
+
+def digest(image: Image) -> bytes:
+  """What tells inputs apart."""
+  return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
+
+
+def cached(
+  directory: str | os.PathLike,
+  backbone: Backbone,
+  source: sources.ImageSource,
+  source_hash: str,
+  view: View,
+  dtype: str,
+) -> pathlib.Path:
+  """Where the features of a source are; computes them if they are not there.
+
+  On one device.
+
+  Args:
+    directory: of all sets.
+    backbone: computes them.
+    source: of the records; one whose inputs cannot be made has no rows.
+    source_hash: of `hash_source`.
+    view: what of each record.
+    dtype: of the values on disk, "float16" or "float32".
+
+  Raises:
+    ValueError: no record has an input, or features do not fit into `dtype`.
+  """
+  facts = {
+    "version": VERSION,
+    "weights": backbone.content_hash,
+    "rope_dtype": backbone.encoder.rope_dtype,
+    "compute_dtype": np.dtype(backbone.encoder.dtype).name,
+    "data": source_hash,
+    "view": view.name,
+    "image_size": list(view.image_size),
+    "output": view.output,
+    "dtype": dtype,
+  }
+  text = json.dumps(facts, sort_keys=True)
+  name = hashlib.sha256(text.encode()).hexdigest()[:24]
+  path = pathlib.Path(directory) / name
+  if directories.read_marker(path, _FACTS) == facts:
+    return path
+  with directories.replaced(path) as partial:
+    _write(partial, backbone, source, view, dtype)
+    directories.write_json(partial / _FACTS, facts)
+  return path
+
+
+@functools.lru_cache(maxsize=16)
+def load(path: str | os.PathLike) -> Features:
+  """Opens what `cached` wrote."""
+  path = pathlib.Path(path)
+  with np.load(path / _INDEX) as index:
+    digests = [row.tobytes() for row in index["digests"]]
+    return Features(
+      values=np.load(path / _FEATURES, mmap_mode="r"),
+      first=index["first"],
+      rows={found: row for row, found in enumerate(digests)},
+      mean=index["mean"],
+      deviation=index["deviation"],
+    )
+
+
+class _Writer:
+  """Appends rows to a .npy file; adds up their mean and deviation."""
+
+  def __init__(self, file, shape: tuple[int, ...], dtype: str):
+    self._file, self._shape, self._dtype = file, shape, np.dtype(dtype)
+    self.count = self._cells = 0
+    self._sum = np.zeros(shape[-1])
+    self._squares = np.zeros(shape[-1])
+    self._header()
+
+  def _header(self) -> None:
+    # NumPy leaves room for the number of rows to grow.
+    np.lib.format.write_array_header_1_0(
+      self._file,
+      {
+        "descr": np.lib.format.dtype_to_descr(self._dtype),
+        "fortran_order": False,
+        "shape": (self.count, *self._shape),
+      },
+    )
+
+  def append(self, rows: np.ndarray) -> None:
+    with np.errstate(over="ignore"):
+      stored = rows.astype(self._dtype)
+    if not np.isfinite(stored).all():
+      raise ValueError(
+        f"features: values up to {np.abs(rows).max():.3g} do not fit into "
+        f"features.dtype={self._dtype.name}; expected finite ones, or float32."
+      )
+    stored.tofile(self._file)
+    cells = stored.reshape(-1, self._shape[-1]).astype(np.float64)
+    self._sum += cells.sum(axis=0)
+    self._squares += (cells**2).sum(axis=0)
+    self._cells += len(cells)
+    self.count += len(rows)
+
+  def close(self) -> dict[str, np.ndarray]:
+    """Ends the file; mean and deviation."""
+    self._file.flush()
+    self._file.seek(0)
+    self._header()
+    mean = self._sum / self._cells
+    variance = np.maximum(self._squares / self._cells - mean**2, 0)
+    deviation = np.maximum(np.sqrt(variance), 1e-6)
+    return {
+      "mean": mean.astype(np.float32),
+      "deviation": deviation.astype(np.float32),
+    }
+
+
+def _write(
+  path: pathlib.Path,
+  backbone: Backbone,
+  source: sources.ImageSource,
+  view: View,
+  dtype: str,
+) -> None:
+  arch = backbone.encoder.architecture
+  grid = grid_size(view.image_size, arch.patch_size)
+  cells = grid if view.output == "patches" else ()
+  chunk = encoding.chunk_size(grid[0] * grid[1])
+  counts: list[int] = []
+  digests: list[bytes] = []
+  waiting: list[Image] = []
+  with (
+    open(path / _FEATURES, "wb") as file,
+    Progress(f"features ({view.name})", len(source), "images") as progress,
+  ):
+    writer = _Writer(file, (*cells, arch.embed_dim), dtype)
+
+    def run(count: int) -> None:
+      images = np.stack(waiting[:count])
+      del waiting[:count]
+      out = encoding.encode(backbone.encoder, backbone.params, images)
+      writer.append(out[view.output])
+
+    for images in _inputs(source, view):
+      counts.append(len(images))
+      digests += map(digest, images)
+      waiting += images
+      while len(waiting) >= chunk:
+        run(chunk)
+      progress.advance()
+    if waiting:
+      run(len(waiting))
+    if not writer.count:
+      raise ValueError(
+        f"features: none of {len(source)} images has an input of the view "
+        f"{view.name!r}."
+      )
+    statistics = writer.close()
+  np.savez(
+    path / _INDEX,
+    first=np.concatenate([[0], np.cumsum(counts)]),
+    digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
+    **statistics,
+  )
+
+
+def _inputs(source: sources.ImageSource, view: View) -> Iterator[list[Image]]:
+  for number in range(len(source)):
+    try:
+      yield view.inputs(source[number])
+    except UnusableExample:
+      yield []

@@ -1,0 +1,299 @@
+"""Probes while a run trains: ridge regression and retrieval, in closed form.
+
+A target is averaged over each patch, where the mask has at least half of it. A
+ridge regression from the patch's features to it is fitted on every other
+image and measured on the rest: numbers of a run are comparable with each other,
+not with those of a trained decoder. Ours.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from ml_collections import ConfigDict
+
+from data_pipelines import images, sources, vocabulary
+from data_pipelines.examples import UnusableExample
+from data_pipelines.labels import IGNORE
+from data_pipelines.records import Record
+from sapiens2_jax.architectures import get_architecture
+from sapiens2_jax.evaluation import knn
+from sapiens2_jax.evaluation.features import crop_view
+from sapiens2_jax.evaluation.probe import make_task
+from sapiens2_jax.metrics.angles import angles_between
+from sapiens2_jax.tasks.base import ProbedTask
+from sapiens2_jax.tasks.examples import read_labels
+from sapiens2_jax.tasks.pointmap import unproject
+
+RIDGE = 1e-3  # of the number of patches, on features of deviation 1: ours
+_MIN_SHARE = 0.5
+
+# Images of one size to cls (b, d) and patches (b, rows, cols, d).
+Encode = Callable[[UInt8[np.ndarray, "b h w 3"]], dict[str, np.ndarray]]
+Targets = dict[str, np.ndarray]
+Dense = tuple[Float[np.ndarray, "h w c"], Bool[np.ndarray, "h w"]]
+
+
+def _one_hot(targets: Targets) -> Dense:
+  parts = targets["parts"]
+  classes = np.arange(vocabulary.parts()["num_classes"])
+  return (parts[..., None] == classes).astype(np.float32), parts != IGNORE
+
+
+def _points(targets: Targets) -> Dense:
+  given = targets["depth"][None], targets["intrinsics"][None]
+  return np.asarray(unproject(*given))[0], targets["mask"]
+
+
+def _mean_iou(found: np.ndarray, wanted: np.ndarray) -> float:
+  """Percent, over the classes that are anywhere."""
+  found, wanted = found.argmax(axis=1), wanted.argmax(axis=1)
+  shares = [
+    np.sum((found == c) & (wanted == c)) / np.sum((found == c) | (wanted == c))
+    for c in np.union1d(found, wanted)
+  ]
+  return 100 * float(np.mean(shares))
+
+
+# Of a task: its targets as a map and a mask; the name of the number; and the
+# number, of (n, c) predictions and targets.
+TASKS = {
+  "normal": (
+    lambda targets: (targets["normal"], targets["mask"]),
+    "normal_deg",
+    lambda found, wanted: float(np.mean(angles_between(found, wanted))),
+  ),
+  "albedo": (
+    lambda targets: (targets["albedo"] / np.float32(255), targets["mask"]),
+    "albedo_mae",
+    lambda found, wanted: float(np.mean(np.abs(found - wanted))),
+  ),
+  "pointmap": (
+    _points,
+    "pointmap_l2",
+    lambda found, wanted: float(
+      np.mean(np.linalg.norm(found - wanted, axis=1))
+    ),
+  ),
+  "segmentation": (_one_hot, "segmentation_miou", _mean_iou),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+  """What is probed, in memory.
+
+  Attributes:
+    views: images (n, h, w, 3) of each view.
+    crops: (2n, h, w, 3), two of each image.
+    targets: of a task its view, values (n, rows, cols, c) and whether each is
+      known (n, rows, cols).
+  """
+
+  views: dict[str, np.ndarray]
+  crops: np.ndarray
+  targets: dict[str, tuple[str, np.ndarray, np.ndarray]]
+
+
+def pool(
+  values: Float[np.ndarray, "h w c"],
+  mask: Bool[np.ndarray, "h w"],
+  patch_size: int,
+) -> tuple[Float[np.ndarray, "r s c"], Bool[np.ndarray, "r s"]]:
+  """Means over the mask of each patch, and where it has half of the patch."""
+  rows, cols = (side // patch_size for side in mask.shape)
+
+  def add(x: np.ndarray) -> np.ndarray:
+    shape = rows, patch_size, cols, patch_size, -1
+    return x.reshape(shape).sum(axis=(1, 3))
+
+  weights = mask[..., None].astype(np.float32)
+  count = add(weights)
+  means = add(np.where(mask[..., None], values, 0)) / np.maximum(count, 1)
+  return means, count[..., 0] >= _MIN_SHARE * patch_size**2
+
+
+def load(config: ConfigDict) -> Dataset:
+  """Reads the first images of `probes.path` and their labels.
+
+  Args:
+    config: of pretraining.
+
+  Raises:
+    ValueError: it cannot be read, or a task has no labels on either side.
+  """
+  probes, size = config.probes, tuple(config.data.image_size)
+  given = f"probes.path={probes.path}"
+  try:
+    source = sources.open_source(probes.path)
+  except ValueError as error:
+    raise ValueError(f"{given}: {error}") from error
+  source = sources.RetryingSource(
+    source,
+    attempts=config.data.read_attempts,
+    timeout=config.data.read_timeout,
+  )
+  made = {
+    name: make_task(name, size, config.model.size) for name in probes.tasks
+  }
+  crop = crop_view(size, config.data.max_pixels)
+  patch_size = get_architecture(config.model.size).patch_size
+  views, targets = collections.defaultdict(list), collections.defaultdict(list)
+  crops = []
+  for number in range(min(probes.num_images, len(source))):
+    try:
+      record = source[number]
+      image = images.decode_image(
+        record.image, max_pixels=config.data.max_pixels
+      )
+      crops += crop.inputs(record)
+    except UnusableExample:
+      continue
+    prepared = {
+      task.view: task.prepare(image, None)[0].image for task in made.values()
+    }
+    for view, one in prepared.items():
+      views[view].append(one)
+    for name, task in made.items():
+      targets[name].append(_pooled(record, task, patch_size))
+  if len(crops) < 4:
+    raise ValueError(
+      f"{given}: {len(crops) // 2} usable images among the first "
+      f"{probes.num_images}; probes need at least 2."
+    )
+  found = {
+    name: (task.view, *_stack(targets[name], f"{given}: probes.tasks: {name}"))
+    for name, task in made.items()
+  }
+  stacked = {name: np.stack(given) for name, given in views.items()}
+  return Dataset(stacked, np.stack(crops), found)
+
+
+def _pooled(record: Record, task: ProbedTask, patch_size: int) -> Dense | None:
+  try:
+    labels = read_labels(record, task)
+    (targets,) = task.targets(labels, (record.height, record.width))
+  except UnusableExample:
+    return None
+  return pool(*TASKS[task.name][0](targets), patch_size)
+
+
+def _stack(found: list[Dense | None], what: str) -> Dense:
+  """Values and where they are known, of all images.
+
+  Raises:
+    ValueError: nothing is known of the images to fit, or of those to measure.
+  """
+  known = [one for one in found if one is not None]
+  for half in (0, 1):
+    if not any(one is not None and one[1].any() for one in found[half::2]):
+      raise ValueError(
+        f"{what}: labels of {len(known)} of {len(found)} images can be used; "
+        "every other image is measured on, and both halves need some."
+      )
+  nothing = np.zeros_like(known[0][0]), np.zeros_like(known[0][1])
+  values, masks = zip(*(nothing if one is None else one for one in found))
+  return np.stack(values), np.stack(masks)
+
+
+class Ridge:
+  """Least squares with a small weight on the coefficients, added up."""
+
+  def __init__(self, num_features: int, num_targets: int):
+    self._count = 0
+    self._x = np.zeros(num_features)
+    self._y = np.zeros(num_targets)
+    self._xx = np.zeros((num_features, num_features))
+    self._xy = np.zeros((num_features, num_targets))
+
+  def add(
+    self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n c"]
+  ) -> None:
+    """Takes in samples."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    self._count += len(x)
+    self._x += x.sum(axis=0)
+    self._y += y.sum(axis=0)
+    self._xx += x.T @ x
+    self._xy += x.T @ y
+
+  def solve(self) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (d, c) and bias (c,); features count as of deviation 1."""
+    mean_x, mean_y = self._x / self._count, self._y / self._count
+    xx = self._xx / self._count - np.outer(mean_x, mean_x)
+    xy = self._xy / self._count - np.outer(mean_x, mean_y)
+    deviation = np.sqrt(np.maximum(np.diag(xx), 1e-12))
+    xx = xx / np.outer(deviation, deviation) + RIDGE * np.eye(len(xx))
+    weights = np.linalg.solve(xx, xy / deviation[:, None]) / deviation[:, None]
+    return weights, mean_y - mean_x @ weights
+
+
+def measure(
+  dataset: Dataset,
+  encode: Encode,
+  *,
+  batch_size: int,
+  on_progress: Callable[[int], None] = lambda _: None,
+) -> dict[str, float]:
+  """Numbers of all tasks, and of retrieval between two crops of an image.
+
+  Args:
+    dataset: what `load` returned.
+    encode: the frozen encoder, for batches of one size.
+    batch_size: images a call; the last batch is filled up with zeros.
+    on_progress: told how many images are done.
+  """
+  done = 0
+
+  def run(inputs: np.ndarray, output: str):
+    nonlocal done
+    for start in range(0, len(inputs), batch_size):
+      part = inputs[start : start + batch_size]
+      batch = np.zeros((batch_size, *inputs.shape[1:]), np.uint8)
+      batch[: len(part)] = part
+      out = np.asarray(encode(batch)[output], np.float32)[: len(part)]
+      done += len(part)
+      on_progress(done)
+      yield start, out
+
+  results = {}
+  for view, inputs in dataset.views.items():
+    wanted = {
+      name: (values, known)
+      for name, (of, values, known) in dataset.targets.items()
+      if of == view
+    }
+    results |= _regress(wanted, inputs, lambda x: run(x, "patches"))
+  cls = np.concatenate([out for _, out in run(dataset.crops, "cls")])
+  groups = np.arange(len(cls)) // 2
+  return results | knn.retrieve(cls, groups)
+
+
+def _regress(wanted, inputs: np.ndarray, run) -> dict[str, float]:
+  """Fits on images 0, 2, ..., measures on 1, 3, ...; each encoded once."""
+
+  def cells(half: int):
+    given = {n: (v[half::2], k[half::2]) for n, (v, k) in wanted.items()}
+    for start, patches in run(inputs[half::2]):
+      for name, (values, known) in given.items():
+        part = slice(start, start + len(patches))
+        chosen = known[part]
+        yield name, patches[chosen], values[part][chosen]
+
+  sums = {}
+  for name, x, y in cells(0):
+    if name not in sums:
+      sums[name] = Ridge(x.shape[1], y.shape[1])
+    sums[name].add(x, y)
+  solved = {name: ridge.solve() for name, ridge in sums.items()}
+  pairs = collections.defaultdict(list)
+  for name, x, y in cells(1):
+    weights, bias = solved[name]
+    pairs[name].append((x @ weights + bias, y))
+  results = {}
+  for name, found in pairs.items():
+    _, title, score = TASKS[name]
+    results[title] = score(*(np.concatenate(side) for side in zip(*found)))
+  return results

@@ -1,0 +1,328 @@
+"""Dense probing: a light decoder on frozen features, one a task.
+
+Nothing depends on the backbone but the width of its features, which are brought
+to mean 0 and deviation 1 of each channel of the training set first.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, UInt8
+from ml_collections import ConfigDict
+
+from data_pipelines import images, sources
+from data_pipelines.examples import Shapes, UnusableExample
+from data_pipelines.loader import LoaderConfig, NoUsableImage, make_loader
+from data_pipelines.progress import Progress, format_seconds
+from data_pipelines.records import Record
+from sapiens2_jax import tasks
+from sapiens2_jax.evaluation import features as features_lib
+from sapiens2_jax.evaluation.evaluate import evaluate
+from sapiens2_jax.evaluation.features import Features, View
+from sapiens2_jax.models.heads import pixel_shuffle
+from sapiens2_jax.tasks.base import ProbedTask
+from sapiens2_jax.tasks.examples import read_labels
+from sapiens2_jax.training import schedules
+
+_PURPOSE_PROBE = 4  # Second word of the Philox key, as in crops.py.
+_ENLARGED = 4  # by the decoder, before it interpolates
+_LOG_SECONDS = 10.0
+# `make_task` wants widths of the task's own head, which is not built.
+_HEADS = {
+  "pose": {"upsample_channels": (1, 1), "conv_channels": ()},
+  "pointmap": {
+    "upsample_channels": (1,) * 4,
+    "conv_channels": (),
+    "scale_channels": (1,),
+    "scale_hidden": (),
+  },
+}
+_USUAL_HEAD = {"upsample_channels": (1,) * 4, "conv_channels": ()}
+
+
+class Decoder(nn.Module):
+  """A 3x3 convolution and a 1x1 one, which enlarges 4 times; no norms.
+
+  Attributes:
+    output_name: of the map.
+    num_outputs: channels of it.
+    hidden_dim: channels between the two.
+    size: (height, width) of the map, to which it is interpolated.
+    has_scale: also predicts a number, `scale`, from the mean over the image.
+  """
+
+  output_name: str
+  num_outputs: int
+  hidden_dim: int
+  size: tuple[int, int]
+  has_scale: bool = False
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b r s d"]) -> dict[str, Array]:
+    x = nn.silu(nn.Conv(self.hidden_dim, (3, 3), name="hidden")(x))
+    outputs = {}
+    if self.has_scale:
+      mean = jnp.mean(x, axis=(1, 2))
+      outputs["scale"] = nn.Dense(1, name="scale")(mean)[:, 0]
+    x = nn.Conv(_ENLARGED**2 * self.num_outputs, (1, 1), name="predict")(x)
+    x = pixel_shuffle(pixel_shuffle(x))
+    shape = (len(x), *self.size, self.num_outputs)
+    if x.shape != shape:
+      x = jax.image.resize(x, shape, "bilinear", antialias=False)
+    return {self.output_name: x, **outputs}
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeExamples:
+  """Rows of features with a task's targets; see `ExampleMaker`.
+
+  Attributes:
+    task: whose targets.
+    path: of the features.
+    seed: of whom of several people is taken.
+  """
+
+  task: ProbedTask
+  path: pathlib.Path
+  seed: int = 0
+
+  def shapes(self) -> Shapes:
+    values = features_lib.load(self.path).values
+    wanted = dict(self.task.shapes())
+    del wanted["image"]
+    return {"features": (values.shape[1:], values.dtype), **wanted}
+
+  def make(
+    self, record: Record, index: int, epoch: int, out: dict[str, np.ndarray]
+  ) -> None:
+    """Reads the labels of a record, not its image."""
+    found = features_lib.load(self.path)
+    start, end = found.first[index : index + 2]
+    if start == end:
+      raise UnusableExample("no features")
+    labels = read_labels(record, self.task)
+    targets = self.task.targets(labels, (record.height, record.width))
+    known = [i for i, target in enumerate(targets) if target is not None]
+    bits = np.random.Philox(
+      key=np.array([self.seed, _PURPOSE_PROBE], np.uint64),
+      counter=np.array([0, 0, index, epoch], np.uint64),
+    )
+    row = known[np.random.Generator(bits).integers(len(known))]
+    out["features"][...] = found.values[start + row]
+    for name, value in targets[row].items():
+      out[name][...] = value
+
+
+def make_task(
+  name: str, image_size: tuple[int, int], model_size: str
+) -> ProbedTask:
+  """A task as probes need it.
+
+  Raises:
+    ValueError: no such task, or one that cannot be probed.
+  """
+  task = tasks.make_task(
+    ConfigDict(
+      {
+        "task": {"name": name, "flip_test": False, "backgrounds": ""},
+        "head": _HEADS.get(name, _USUAL_HEAD),
+        "data": {"image_size": tuple(image_size)},
+        "model": {"size": model_size, "dtype": "float32"},
+      }
+    )
+  )
+  if not isinstance(task, ProbedTask):
+    raise ValueError(
+      f"task {name!r} cannot be probed: expected `view` and `targets` of "
+      "ProbedTask in its module."
+    )
+  return task
+
+
+def task_view(task: ProbedTask, max_pixels: int) -> View:
+  """What the encoder sees of a record: the task's test-time inputs."""
+
+  def inputs(record: Record) -> list[np.ndarray]:
+    has_people = "people" in task.needs
+    labels = read_labels(record, task) if has_people else None
+    image = images.decode_image(record.image, max_pixels=max_pixels)
+    return [one.image for one in task.prepare(image, labels)]
+
+  return View(task.view, inputs, task.shapes()["image"][0][:2])
+
+
+def make_decoder(
+  task: ProbedTask, hidden_dim: int, grid: tuple[int, int]
+) -> Decoder:
+  """A decoder with the outputs of the task's own head."""
+  head = task.head()
+  size = task.shapes()["image"][0][:2]
+  if task.name == "pose":  # Heatmaps, which are not enlarged any more.
+    size = tuple(_ENLARGED * side for side in grid)
+  return Decoder(
+    head.output_name,
+    head.num_outputs,
+    hidden_dim,
+    size,
+    has_scale=bool(getattr(head, "scale_channels", ())),
+  )
+
+
+def make_optimizer(optim: ConfigDict) -> optax.GradientTransformation:
+  """AdamW with linear warmup and a cosine to 0; nothing of the backbone."""
+  schedule = functools.partial(
+    schedules.warmup_cosine,
+    peak_lr=optim.peak_lr,
+    final_lr=0.0,
+    warmup_steps=optim.warmup_steps,
+    num_steps=optim.num_steps,
+  )
+  return optax.chain(
+    optax.clip_by_global_norm(optim.clip_norm),
+    optax.adamw(schedule, weight_decay=optim.weight_decay),
+  )
+
+
+class Probe:
+  """A decoder of one task, to be trained and measured.
+
+  Args:
+    config: see experiments/probe.py.
+    task: whose loss and metric.
+    path: of the features of the training set.
+  """
+
+  def __init__(self, config: ConfigDict, task: ProbedTask, path: pathlib.Path):
+    self.task, self._config, self._path = task, config, path
+    found = features_lib.load(path)
+    self._mean, self._deviation = found.mean, found.deviation
+    self._shape = found.values.shape[1:]
+    self.decoder = make_decoder(
+      task, config.decoder.hidden_dim, self._shape[:2]
+    )
+    self.tx = make_optimizer(config.optim)
+
+  def predict(self, params: dict, features: Array) -> dict[str, Array]:
+    """The decoder's outputs for features as they are on disk."""
+    x = (features.astype(jnp.float32) - self._mean) / self._deviation
+    return self.decoder.apply({"params": params}, x)
+
+  def train(self, source: sources.ImageSource) -> dict:
+    """Trains the decoder from a random start.
+
+    Args:
+      source: of the records whose features were given.
+
+    Raises:
+      ValueError: the loss is not finite, or nothing can be learned from any
+        of many records.
+    """
+    optim, seed = self._config.optim, self._config.seed
+
+    @jax.jit
+    def init(rng):
+      params = self.decoder.init(rng, jnp.zeros((1, *self._shape)))["params"]
+      return params, self.tx.init(params)
+
+    params, opt_state = init(jax.random.key(seed))
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params, opt_state, batch):
+      def loss(params):
+        return self.task.loss(self.predict(params, batch["features"]), batch)
+
+      (value, _), grads = jax.value_and_grad(loss, has_aux=True)(params)
+      updates, opt_state = self.tx.update(grads, opt_state, params)
+      return optax.apply_updates(params, updates), opt_state, value
+
+    loader = make_loader(
+      source,
+      LoaderConfig(
+        ProbeExamples(self.task, self._path, seed),
+        global_batch_size=optim.batch_size,
+        seed=seed,
+        num_workers=self._config.data.num_workers,
+      ),
+      start_step=0,
+      num_steps=optim.num_steps,
+    )
+    started = told = time.monotonic()
+    try:
+      for number, (batch, _) in enumerate(loader, 1):
+        batch = {name: array[0] for name, array in batch.items()}
+        params, opt_state, loss = step(params, opt_state, batch)
+        now = time.monotonic()
+        if number == optim.num_steps or now - told > _LOG_SECONDS:
+          self._tell(number, float(loss), now - started)
+          told = now
+    except NoUsableImage as error:
+      raise ValueError(f"probe of {self.task.name}: {error}") from error
+    finally:
+      loader.close()
+    return params
+
+  def _tell(self, number: int, loss: float, seconds: float) -> None:
+    total, name = self._config.optim.num_steps, self.task.name
+    if not np.isfinite(loss):
+      raise ValueError(
+        f"probe of {name}: loss={loss} at step {number}, expected a finite one."
+      )
+    eta = format_seconds((total - number) * seconds / number)
+    print(
+      f"probe {name} {number}/{total}  loss {loss:.4f}  "
+      f"{number / seconds:.1f} steps/s  eta {eta}",
+      flush=True,
+    )
+
+  def measure(
+    self, params: dict, source: sources.ImageSource, path: pathlib.Path
+  ) -> dict[str, float]:
+    """The task's metric with its test-time procedure, from features on disk.
+
+    Args:
+      params: of the decoder.
+      source: of labelled records.
+      path: of the features of its images.
+    """
+    found = features_lib.load(path)
+    decode = jax.jit(self.predict)
+
+    def apply_fn(params: dict, inputs: UInt8[np.ndarray, "b h w 3"]) -> Any:
+      return decode(params, look_up(found, inputs))
+
+    with Progress(f"test {self.task.name}", len(source), "images") as progress:
+      return evaluate(
+        self.task,
+        apply_fn,
+        params,
+        source,
+        batch_size=self._config.optim.batch_size,
+        max_pixels=self._config.data.max_pixels,
+        on_progress=progress.reach,
+      )
+
+
+def look_up(
+  found: Features, inputs: UInt8[np.ndarray, "b h w 3"]
+) -> Float[np.ndarray, "b r s d"]:
+  """Features of inputs, which must be among those of the set.
+
+  Raises:
+    ValueError: one is not, and is no filling (all zeros).
+  """
+  rows = [found.rows.get(features_lib.digest(image)) for image in inputs]
+  for row, image in zip(rows, inputs):
+    if row is None and image.any():
+      raise ValueError(
+        "features: an input is not among those on disk; remove "
+        "features.directory and run again."
+      )
+  return found.values[[row or 0 for row in rows]]

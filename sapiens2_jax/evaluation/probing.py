@@ -1,0 +1,137 @@
+"""All probes of one backbone: shared features, a table of results."""
+
+import os
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipelines import sources
+from sapiens2_jax.evaluation import features as features_lib
+from sapiens2_jax.evaluation import knn
+from sapiens2_jax.evaluation.features import Backbone, View
+from sapiens2_jax.evaluation.probe import Probe, make_task, task_view
+from sapiens2_jax.interop.load import load_pretrained
+from sapiens2_jax.training.data import check_labels
+
+RETRIEVAL = "retrieval"
+READING = {"attempts": 5, "timeout": 60.0}  # of a record, seconds
+# Name in table 2 of the paper, name in the task's metric, factor.
+COLUMNS = {
+  "pose": ("pose mAP", "AP", 1),
+  "segmentation": ("seg mIoU", "mIoU", 1),
+  "pointmap": ("pointmap L2", "l2", 1),
+  "normal": ("normal MAE deg", "mean", 1),
+  "albedo": ("albedo MAE x 1e-2", "mae", 100),
+}
+
+Results = dict[str, dict[str, float]]
+
+
+def load_backbone(path: str, weights: str, compute_dtype: str) -> Backbone:
+  """Frozen weights of anything that `load_pretrained` reads.
+
+  Raises:
+    ValueError: there are none, or they are damaged.
+  """
+  encoder, params = load_pretrained(
+    path, weights=weights, dtype=jnp.dtype(compute_dtype)
+  )
+  return Backbone(encoder, params, features_lib.hash_params(params))
+
+
+def open_place(config: ConfigDict, name: str) -> sources.ImageSource:
+  """Opens `data.NAME`; errors name the field."""
+  place = config.data[name]
+  try:
+    return sources.open_source(place)
+  except ValueError as error:
+    raise ValueError(f"data.{name}={place}: {error}") from error
+
+
+def run(
+  config: ConfigDict, backbone: Backbone, directory: str | os.PathLike
+) -> Results:
+  """Trains and measures all of `config.tasks`.
+
+  Args:
+    config: see experiments/probe.py.
+    backbone: frozen.
+    directory: where features are kept.
+
+  Returns:
+    For each task the numbers of its metric; for "retrieval" those of
+    `knn.retrieve`.
+
+  Raises:
+    ValueError: unusable images or labels, or training and test set are one.
+  """
+  image_size = tuple(config.data.image_size)
+  max_pixels = config.data.max_pixels
+  size = backbone.encoder.architecture.name
+  dense = {
+    name: make_task(name, image_size, size)
+    for name in config.tasks
+    if name != RETRIEVAL
+  }
+  places = ("train", "test") if dense else ("test",)
+  opened = {name: open_place(config, name) for name in places}
+  for task in dense.values():
+    for name, source in opened.items():
+      check_labels(source, task, f"data.{name}={config.data[name]}")
+  # The loader tries again by itself.
+  readers = {
+    name: sources.RetryingSource(source, **READING)
+    for name, source in opened.items()
+  }
+  hashes = {name: features_lib.hash_source(s) for name, s in readers.items()}
+  if len(set(hashes.values())) < len(hashes):
+    raise ValueError(
+      f"data.train={config.data.train} and data.test={config.data.test} hold "
+      "the same images; expected others to measure on."
+    )
+
+  def cached(place: str, view: View):
+    return features_lib.cached(
+      directory,
+      backbone,
+      readers[place],
+      hashes[place],
+      view,
+      config.features.dtype,
+    )
+
+  results = {}
+  for name, task in dense.items():
+    view = task_view(task, max_pixels)
+    probe = Probe(config, task, cached("train", view))
+    test = cached("test", view)
+    params = probe.train(opened["train"])
+    results[name] = probe.measure(params, readers["test"], test)
+  if RETRIEVAL in config.tasks:
+    found = features_lib.load(
+      cached("test", features_lib.crop_view(image_size, max_pixels))
+    )
+    groups = np.repeat(np.arange(len(found.first) - 1), np.diff(found.first))
+    results[RETRIEVAL] = knn.retrieve(found.values, groups)
+  return results
+
+
+def format_table(results: Results) -> str:
+  """The columns of the paper's table 2 that were measured, and retrieval."""
+  cells = [
+    (title, f"{results[task][key] * factor:.3f}")
+    for task, (title, key, factor) in COLUMNS.items()
+    if task in results
+  ]
+  if RETRIEVAL in results:
+    found = results[RETRIEVAL]
+    cells += [
+      (f"{name} (chance)", f"{found[name]:.3f} ({found[f'chance_{name}']:.3f})")
+      for name in ("recall_1", "recall_5", "mrr")
+    ]
+  widths = [max(map(len, cell)) for cell in cells]
+  return "\n".join(
+    "  ".join(text.rjust(width) for text, width in zip(row, widths))
+    for row in zip(*cells)
+  )
