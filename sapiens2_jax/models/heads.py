@@ -1,0 +1,242 @@
+"""What stands on the encoder for the human tasks: features to maps.
+
+Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from sapiens2_jax import errors
+from sapiens2_jax.models import partition
+from sapiens2_jax.models.layers import RMSNorm, partitioned
+
+Map = Float[Array, "b _ _ _"]  # rows, columns, channels
+
+INSTANCE_EPS = 1e-5
+# Narrower kernels are whole on every device: too small to be worth cutting,
+# and a mesh need not divide them.
+MIN_PARTITIONED = 256
+
+_scaling = nn.initializers.variance_scaling
+conv_init = _scaling(2.0, "fan_out", "normal")
+dense_init = _scaling(1.0, "fan_in", "normal")
+DECONV_INITS = {
+  # What the reference calls fan-out is the fan-in of a transposed kernel.
+  "kaiming": _scaling(2.0, "fan_in", "normal"),
+  "uniform": _scaling(1 / 3, "fan_out", "uniform"),
+}
+
+
+def instance_norm(x: Map) -> Map:
+  """Mean 0 and variance 1 over the pixels of each channel and image.
+
+  Statistics in float32, result in the dtype of x; eps 1e-5, no parameters.
+
+  Raises:
+    ValueError: one pixel, which is always 0.
+  """
+  if x.shape[1] * x.shape[2] == 1:
+    raise ValueError(
+      f"an instance norm of a single pixel is always zero (shape {x.shape}); "
+      "use a larger image or fewer layers with a stride."
+    )
+  wide = x.astype(jnp.float32)
+  mean = jnp.mean(wide, axis=(1, 2), keepdims=True)
+  variance = jnp.mean((wide - mean) ** 2, axis=(1, 2), keepdims=True)
+  return ((wide - mean) * lax.rsqrt(variance + INSTANCE_EPS)).astype(x.dtype)
+
+
+def pixel_shuffle(x: Map) -> Map:
+  """(b, h, w, 4c) to (b, 2h, 2w, c): channel 4c+2i+j to pixel (2y+i, 2x+j)."""
+  b, h, w, c = x.shape
+  x = x.reshape(b, h, w, c // 4, 2, 2).transpose(0, 1, 4, 2, 5, 3)
+  return x.reshape(b, 2 * h, 2 * w, c // 4)
+
+
+class NormSiLU(nn.Module):
+  """Norm, then SiLU.
+
+  Attributes:
+    norm: "instance" or "rms" (over channels, with a scale).
+    dtype: of the result.
+  """
+
+  norm: str = "instance"
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Map) -> Map:
+    norms = {
+      "instance": lambda: instance_norm,
+      "rms": lambda: RMSNorm(name="norm", dtype=self.dtype),
+    }
+    return nn.silu(errors.lookup(norms, self.norm, "head.norm")()(x))
+
+
+class Stage(nn.Module):
+  """One convolution and what follows it.
+
+  Of norm and SiLU the backward pass keeps the input alone: at full size their
+  float32 insides would fill the memory.
+
+  Attributes:
+    features: channels of the result.
+    kernel_size: of the convolution; padded so that stride 1 keeps the size.
+    stride: of the convolution.
+    upsample: "" (none), "shuffle" (convolution to 4 x features, then pixel
+      shuffle) or "deconv" (transposed convolution without bias, stride 2).
+    norm: see `NormSiLU`; "" for the convolution alone.
+    deconv_init: initial transposed kernels, a key of `DECONV_INITS`.
+  """
+
+  features: int
+  kernel_size: int = 1
+  stride: int = 1
+  upsample: str = ""
+  norm: str = "instance"
+  deconv_init: str = "kaiming"
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Map) -> Map:
+    width = self.features * (4 if self.upsample == "shuffle" else 1)
+    is_wide = min(width, x.shape[-1]) >= MIN_PARTITIONED
+    names = ("embed", "mlp") if is_wide else (None, None)
+    if self.upsample == "deconv":
+      init = errors.lookup(DECONV_INITS, self.deconv_init, "head.deconv_init")
+      x = nn.ConvTranspose(
+        width,
+        (self.kernel_size,) * 2,
+        (2, 2),
+        # Of the input with zeros between its pixels: twice the size.
+        padding=((self.kernel_size // 2,) * 2,) * 2,
+        use_bias=False,
+        dtype=self.dtype,
+        kernel_init=partitioned(init, None, None, *names),
+        name="conv",
+      )(x)
+    else:
+      x = nn.Conv(
+        width,
+        (self.kernel_size,) * 2,
+        self.stride,
+        padding=self.kernel_size // 2,
+        dtype=self.dtype,
+        kernel_init=partitioned(conv_init, None, None, *names),
+        bias_init=partitioned(nn.initializers.zeros, names[1]),
+        name="conv",
+      )(x)
+    if self.upsample == "shuffle":
+      x = pixel_shuffle(x)
+    x = partition.constrain(x, "batch", None, None, None)
+    if not self.norm:
+      return x
+    return nn.remat(NormSiLU)(self.norm, self.dtype, name="norm")(x)
+
+
+class DeconvHead(nn.Module):
+  """Transposed convolutions (x2 each), 1x1 convolutions, a predictor.
+
+  Attributes:
+    output_name: of the map in the result.
+    num_outputs: channels of it.
+    upsample_channels: of each transposed convolution, kernel 4.
+    conv_channels: of each 1x1 convolution.
+    deconv_init: "kaiming" (pose) or "uniform" (segmentation).
+    dtype: of the computation; parameters and result are float32.
+  """
+
+  output_name: str
+  num_outputs: int
+  upsample_channels: tuple[int, ...]
+  conv_channels: tuple[int, ...]
+  deconv_init: str = "kaiming"
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, features: Float[Array, "b r s d"]) -> dict[str, Map]:
+    x = features.astype(self.dtype)
+    for i, width in enumerate(self.upsample_channels):
+      x = Stage(
+        width,
+        4,
+        upsample="deconv",
+        deconv_init=self.deconv_init,
+        dtype=self.dtype,
+        name=f"deconv_{i}",
+      )(x)
+    for i, width in enumerate(self.conv_channels):
+      x = Stage(width, dtype=self.dtype, name=f"conv_{i}")(x)
+    x = Stage(self.num_outputs, norm="", dtype=self.dtype, name="predict")(x)
+    return {self.output_name: x.astype(jnp.float32)}
+
+
+class PixelShuffleHead(nn.Module):
+  """3x3 convolutions with pixel shuffles (x2 each) up to full size.
+
+  Attributes:
+    output_name: of the map in the result.
+    num_outputs: channels of it.
+    upsample_channels: after each pixel shuffle.
+    conv_channels: of each 3x3 convolution that follows them.
+    norm: "instance" or "rms".
+    use_sigmoid: outputs lie in (0, 1).
+    scale_channels: of each 1x1 convolution of stride 2 in a second branch
+      from the features to one number, `scale` (b,); () for no such branch.
+    scale_hidden: widths of that branch's linear layers but the last.
+    dtype: of the computation; parameters and results are float32.
+  """
+
+  output_name: str
+  num_outputs: int
+  upsample_channels: tuple[int, ...]
+  conv_channels: tuple[int, ...]
+  norm: str = "instance"
+  use_sigmoid: bool = False
+  scale_channels: tuple[int, ...] = ()
+  scale_hidden: tuple[int, ...] = ()
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, features: Float[Array, "b r s d"]) -> dict[str, Array]:
+    features = features.astype(self.dtype)
+    given = {"norm": self.norm, "dtype": self.dtype}
+    x = Stage(features.shape[-1], 3, name="input", **given)(features)
+    for i, width in enumerate(self.upsample_channels):
+      name = f"upsample_{i}"
+      x = Stage(width, 3, upsample="shuffle", name=name, **given)(x)
+    for i, width in enumerate(self.conv_channels):
+      x = Stage(width, 3, name=f"conv_{i}", **given)(x)
+    x = Stage(self.num_outputs, norm="", dtype=self.dtype, name="predict")(x)
+    x = x.astype(jnp.float32)
+    outputs = {self.output_name: nn.sigmoid(x) if self.use_sigmoid else x}
+    if self.scale_channels:
+      outputs["scale"] = self._scale(features)
+    return outputs
+
+  def _scale(self, x: Map) -> Float[Array, "b"]:
+    for i, width in enumerate(self.scale_channels):
+      x = Stage(width, stride=2, dtype=self.dtype, name=f"scale_conv_{i}")(x)
+    # The reference's order of the features: channel, row, column.
+    x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+    widths = (*self.scale_hidden, 1)
+    for i, width in enumerate(widths):
+      x = nn.Dense(
+        width,
+        dtype=self.dtype,
+        kernel_init=partitioned(dense_init, None, None),
+        bias_init=partitioned(nn.initializers.zeros, None),
+        name=f"scale_dense_{i}",
+      )(nn.silu(x) if i else x)
+    return x[:, 0].astype(jnp.float32)
+
+
+def num_params(head: nn.Module, features: tuple[int, int, int]) -> int:
+  """Parameters of a head on features (rows, cols, d), from shapes alone."""
+  shape = jax.ShapeDtypeStruct((1, *features), jnp.float32)
+  tree = jax.eval_shape(head.init, jax.random.key(0), shape)
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
