@@ -19,6 +19,7 @@ import psutil
 from PIL import Image
 
 from data_pipelines import crops, loader, records
+from data_pipelines.pretrain_examples import PretrainExamples
 from data_pipelines.sources import base
 
 NUM_RECORDS = 10**9
@@ -54,7 +55,9 @@ class ManySource:
 
 def measure(num_batches: int) -> list[dict]:
   config = loader.LoaderConfig(
-    crops.CropConfig(global_size=(32, 24), local_size=(16, 12)),
+    PretrainExamples(
+      crops.CropConfig(global_size=(32, 24), local_size=(16, 12))
+    ),
     global_batch_size=8,
     num_workers=1,
   )

@@ -9,6 +9,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from data_pipelines.examples import UnusableExample
+
 # PIL warns above this many pixels, and refuses above twice as many.
 DEFAULT_MAX_PIXELS = 89_478_485
 
@@ -29,21 +31,8 @@ _DCT_SCALES = (8, 4, 2)  # In between, libjpeg-turbo has no fast code.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 
-class ImageDecodeError(ValueError):
-  """An image that cannot be turned into RGB.
-
-  Attributes:
-    reason: one of a few short phrases, to count by.
-    detail: what the decoder said, may be empty.
-  """
-
-  def __init__(self, reason: str, detail: str = ""):
-    super().__init__(reason, detail)
-    self.reason = reason
-    self.detail = detail
-
-  def __str__(self) -> str:
-    return f"{self.reason} ({self.detail})" if self.detail else self.reason
+class ImageDecodeError(UnusableExample):
+  """An image that cannot be turned into RGB."""
 
 
 def image_size(data: bytes) -> tuple[int, int]:

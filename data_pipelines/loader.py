@@ -1,4 +1,4 @@
-"""Batches of crops as a pure function of the step number."""
+"""Batches of examples as a pure function of the step number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import grain.python as grain
 import numpy as np
 from absl import flags
 
-from data_pipelines import crops, images, order, skips, sources, worker_pool
+from data_pipelines import order, skips, sources, worker_pool
+from data_pipelines.examples import ExampleMaker, Shapes, UnusableExample
 
 Batch = dict[str, np.ndarray]
 
@@ -27,25 +28,24 @@ class LoaderConfig:
   """What is loaded, and with how many hands.
 
   Attributes:
-    crops: the views of one image.
+    examples: what a record is made into.
     global_batch_size: examples a step over all processes.
     accumulation_steps: microbatches a step.
-    seed: of order and crops, 0 to 2**32 - 1.
+    seed: of the order, 0 to 2**32 - 1.
     shuffle: a new order each epoch; False reads in record order.
     num_workers: data processes; 0 works in threads of this one. Changes
       speed only.
     num_threads: in each process; each makes whole batches. 0 loads a batch
       when it is asked for.
     prefetch: batches to hold ready in each process, at least `num_threads`.
-    max_pixels: an image of more is skipped.
-    max_attempts: images to try for one example before giving up.
+    max_attempts: records to try for one example before giving up.
     read_attempts: reads of one record before its file counts as lost.
     read_timeout: seconds for one read.
     backoff: seconds before the second attempt of a read, or of starting
       workers that died; doubles each time.
   """
 
-  crops: crops.CropConfig
+  examples: ExampleMaker
   global_batch_size: int
   accumulation_steps: int = 1
   seed: int = 0
@@ -53,11 +53,19 @@ class LoaderConfig:
   num_workers: int = 0
   num_threads: int = 2
   prefetch: int = 2
-  max_pixels: int = images.DEFAULT_MAX_PIXELS
   max_attempts: int = 16
   read_attempts: int = 5
   read_timeout: float = 60.0
   backoff: float = 1.0
+
+
+def batch_shapes(examples: ExampleMaker) -> Shapes:
+  """Shape and dtype of one example's part of each array of a batch."""
+  return {
+    **examples.shapes(),
+    "index": ((), np.int32),
+    "epoch": ((), np.int32),
+  }
 
 
 def make_loader(
@@ -88,8 +96,7 @@ def make_loader(
     An iterator of (Batch, list of Skipped); call its `close()` if it is not
     read to the end. With a = accumulation_steps and m = examples of one
     process in one microbatch, a Batch is a dict of
-      global_crops: (a, m, num_global, h, w, 3) uint8;
-      local_crops: (a, m, num_local, h, w, 3) uint8;
+      the arrays of `config.examples`, each behind axes (a, m);
       index: (a, m) int32, the record used;
       epoch: (a, m) int32, how often the record had been seen before.
     Reading it raises ShardReadError for a file that stays unreadable,
@@ -109,7 +116,7 @@ def make_loader(
 
 
 class NoUsableImage(RuntimeError):
-  """A record and all its stand-ins cannot be decoded."""
+  """No example can be made of a record and all its stand-ins."""
 
 
 class WorkerDied(RuntimeError):
@@ -227,69 +234,43 @@ class _StepLoader:
     micro = config.global_batch_size // config.accumulation_steps
     share = micro // self._process_count
     shape = (config.accumulation_steps, share)
-    views = config.crops
     batch = {
-      "global_crops": np.empty(
-        (*shape, views.num_global, *views.global_size, 3), np.uint8
-      ),
-      "local_crops": np.empty(
-        (*shape, views.num_local, *views.local_size, 3), np.uint8
-      ),
-      "index": np.empty(shape, np.int32),
-      "epoch": np.empty(shape, np.int32),
+      name: np.empty((*shape, *size), dtype)
+      for name, (size, dtype) in batch_shapes(config.examples).items()
     }
     skipped = []
     first = step * config.global_batch_size + self._process_index * share
     for place in np.ndindex(shape):
       wanted, epoch = self._order[first + place[0] * micro + place[1]]
-      index, decoded, failed = self._decode_usable(wanted, epoch)
+      # Views also of the arrays that have one number an example.
+      out = {name: array[(*place, ...)] for name, array in batch.items()}
+      out["epoch"][...] = epoch
+      out["index"][...], failed = self._make_usable(wanted, epoch, out)
       skipped += failed
-      batch["index"][place] = index
-      batch["epoch"][place] = epoch
-      image, original_size, boxes = decoded
-      for name, size, group in (
-        ("global_crops", views.global_size, boxes[0]),
-        ("local_crops", views.local_size, boxes[1]),
-      ):
-        for view, box in zip(batch[name][place], group):
-          crops.cut(image, box, original_size, size, out=view)
     return batch, skipped
 
-  def _decode_usable(self, wanted, epoch):
-    """Decodes the wanted record, or the first of its stand-ins that can be."""
+  def _make_usable(self, wanted, epoch, out):
+    """Fills `out` from a record, or from the first usable stand-in."""
     failed = []
     records = self._order.source_of(wanted)
     for index in _candidates(wanted, records, self._config.max_attempts):
       try:
         record = self._source[index]
-      except images.ImageDecodeError as error:
+      except UnusableExample as error:
         failed.append(_skipped(self._source.name(index), error))
         continue
       try:
-        return index, self._decode(record, index, epoch), failed
-      except images.ImageDecodeError as error:
+        self._config.examples.make(record, index, epoch, out)
+        return index, failed
+      except UnusableExample as error:
         failed.append(_skipped(record.name, error))
     raise NoUsableImage(
       f"record {wanted}: it and its stand-ins cannot be used: "
       + ", ".join(f"{item.name} ({item.reason})" for item in failed)
     )
 
-  def _decode(self, record, index, epoch):
-    """Decodes once for all views, no larger than they need."""
-    size = (record.height, record.width)
-    views = self._config.crops
-    boxes = crops.draw_boxes(
-      *size, views, seed=self._config.seed, index=index, epoch=epoch
-    )
-    image = images.decode_image(
-      record.image,
-      min_size=crops.required_size(*size, boxes, views),
-      max_pixels=self._config.max_pixels,
-    )
-    return image, size, boxes
 
-
-def _skipped(name: str, error: images.ImageDecodeError) -> skips.Skipped:
+def _skipped(name: str, error: UnusableExample) -> skips.Skipped:
   return skips.Skipped(name, error.reason, error.detail)
 
 

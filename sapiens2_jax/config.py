@@ -5,6 +5,7 @@ import difflib
 import importlib.util
 import json
 import os
+import types
 from collections.abc import Iterator
 
 from ml_collections import ConfigDict
@@ -48,13 +49,19 @@ def parse_argument(argument: str, **defaults: str) -> dict[str, str]:
   return values
 
 
+def load_module(path: str | os.PathLike) -> types.ModuleType:
+  """Runs a Python file that is no part of a package, e.g. an experiment."""
+  spec = importlib.util.spec_from_file_location("experiment", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
 def _load_file(spec: str) -> ConfigDict:
   path, _, argument = spec.partition(":")
   if not os.path.isfile(path):
     raise ConfigError(spec, [(path, "no such file")])
-  module_spec = importlib.util.spec_from_file_location("experiment", path)
-  module = importlib.util.module_from_spec(module_spec)
-  module_spec.loader.exec_module(module)
+  module = load_module(path)
   if not hasattr(module, "get_config"):
     raise ConfigError(spec, [(path, "has no get_config()")])
   try:

@@ -1,7 +1,8 @@
-r"""Pretrains: python -m sapiens2_jax.train --config FILE.py:ARGS --workdir DIR
+r"""Trains: python -m sapiens2_jax.train --config FILE.py:ARGS --workdir DIR
 
-Any field of the config is overridden by --config.group.field=value. The same
-command continues a run that was stopped.
+Pretrains, or fine-tunes on a task if the config has one. Any field of the
+config is overridden by --config.group.field=value. The same command continues a
+run that was stopped.
 """
 
 import contextlib
@@ -18,7 +19,8 @@ from data_pipelines.prefetch import LoaderStalled
 from data_pipelines.skips import TooManySkipped
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
-from sapiens2_jax.objectives.pretrain import build_pretrain
+from sapiens2_jax.evaluation.evaluate import evaluate
+from sapiens2_jax.objectives.build import build_objective
 from sapiens2_jax.parallel import distributed
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.training import (
@@ -32,7 +34,7 @@ from sapiens2_jax.training import (
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
-from sapiens2_jax.training.step import jit_train_step
+from sapiens2_jax.training.step import jit_predict, jit_train_step
 from sapiens2_jax.training.watchdog import Watchdog
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
@@ -101,6 +103,40 @@ def open_checkpoints(
   return Checkpointer(workdir, config, local)
 
 
+def make_evaluation(
+  config: ConfigDict, objective, mesh, abstract
+) -> loop.Evaluate | None:
+  """What measures the task's metric while training; None if nothing does.
+
+  Raises:
+    ValueError: the labelled set cannot be read, or there are many processes.
+  """
+  if "task" not in config or not config.evaluation.every:
+    return None
+  if jax.process_count() > 1:
+    raise ValueError(
+      f"evaluation.every={config.evaluation.every}: evaluation runs in one "
+      f"process, this job has {jax.process_count()}; expected 0."
+    )
+  source = data.open_evaluation_source(config)
+  apply_fn = jit_predict(objective, config, mesh, abstract)
+
+  def run(params, on_progress) -> dict[str, float]:
+    return evaluate(
+      objective.task,
+      apply_fn,
+      params,
+      source,
+      batch_size=config.data.global_batch_size
+      // config.data.accumulation_steps,
+      num_images=config.evaluation.num_images,
+      max_pixels=config.data.max_pixels,
+      on_progress=on_progress,
+    )
+
+  return run
+
+
 def start_watchdog(
   config: ConfigDict, workdir: str, timeline: goodput.Timeline
 ) -> Watchdog:
@@ -145,7 +181,7 @@ def run_loop(
     watchdog.stop()
     close_ledger(timeline, workdir)
     if is_done:
-      announce.results(workdir)
+      announce.results(config, workdir)
     return
   except _FATAL as error:
     message, may_be_echo = str(error), False
@@ -158,14 +194,15 @@ def run_loop(
   distributed.end(message, 1, may_be_echo=may_be_echo)
 
 
-def pretrain(overrides: list[str]) -> None:
+def train(overrides: list[str]) -> None:
   timeline = goodput.Timeline()
   config, workdir = load_config(overrides), _WORKDIR.value
   source = data.open_source(config)
   mesh = mesh_lib.make_mesh(config.mesh)
-  objective = build_pretrain(config)
+  objective = build_objective(config)
   tx = optimizer.make_optimizer(config.optim)
   abstract = state_lib.abstract_state(config, objective, tx, mesh)
+  evaluation = make_evaluation(config, objective, mesh, abstract)
   announce.facts(config, mesh, source, abstract, workdir)
 
   write_config(config, workdir)
@@ -183,7 +220,7 @@ def pretrain(overrides: list[str]) -> None:
     watchdog.stop()
     checkpointer.close()
     print(f"all {num_steps} steps are done")
-    announce.results(workdir)
+    announce.results(config, workdir)
     return
 
   timeline.resume(earlier, start)
@@ -206,6 +243,7 @@ def pretrain(overrides: list[str]) -> None:
     state=state,
     step_fn=jit_train_step(objective, tx, config, mesh, abstract),
     first_example=next_example,
+    evaluate=evaluation,
   )
   if not loader.close():
     distributed.finish()
@@ -214,7 +252,7 @@ def pretrain(overrides: list[str]) -> None:
 
 def main(overrides: list[str]) -> None:
   try:
-    pretrain(overrides)
+    train(overrides)
     distributed.finish()
   except (ValueError, OSError) as error:  # Found before the first step.
     message, code = str(error), 2

@@ -4,7 +4,7 @@ import pytest
 
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
-from tests import tiny
+from tests import tiny, tiny_task
 
 PRETRAIN = "experiments/pretrain.py"
 SIZES = ("toy", "0.1b", "0.4b", "0.8b", "1b", "5b")
@@ -120,3 +120,59 @@ def test_differences_name_the_field_and_both_values():
   old = tiny.load_config()
   new = tiny.load_config("optim.peak_lr=0.5")
   assert config_lib.differences(old, new) == ["optim.peak_lr: 0.002 -> 0.5"]
+
+
+FINETUNE = "experiments/finetune.py"
+
+
+def finetune_problems(*overrides, num_devices=1):
+  with pytest.raises(config_lib.ConfigError) as caught:
+    tiny_task.load_config(*overrides, num_devices=num_devices)
+  return "\n".join(f"{given} {wrong}" for given, wrong in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+  ("override", "message"),
+  [
+    ("task.name=alhpa", "unknown task.name 'alhpa'; did you mean alpha"),
+    ("optim.layer_decay=1.5", r"must be in \[0, 1\]"),
+    ("optim.layer_decay=0.0", "above 0"),
+    ("optim.schedule=linaer", "did you mean linear"),
+    ("data.image_size=(100, 96)", "multiples of 16"),
+    ("evaluation.every=-1", "at least 0"),
+    ("evaluation.every=5", "needs evaluation.path"),
+    ("data.global_batch_size=9", "not divided by data"),
+    ("mesh.fsdp=3", "does not multiply to 2 devices"),
+    ("objective.w_cl=1.0", "no such field"),
+    ("sharding.prototypes=tensor", "no such field"),
+  ],
+)
+def test_each_mistake_of_a_task_is_explained(override, message):
+  text = finetune_problems(override, num_devices=2)
+  assert re.search(message, text), text
+
+
+@pytest.mark.parametrize(
+  ("argument", "message"),
+  [
+    ("task=normals,size=toy", "unknown task 'normals'"),
+    ("taks=normal", "did you mean task"),
+    ("task=normal,size=2b", "unknown size '2b'"),
+  ],
+)
+def test_a_wrong_argument_of_finetune_is_explained(argument, message):
+  with pytest.raises(config_lib.ConfigError, match=message):
+    load(f"{FINETUNE}:{argument}")
+
+
+def test_pretraining_has_the_papers_optimizer():
+  optim = load(f"{PRETRAIN}:size=1b", num_devices=8).optim
+  assert (optim.schedule, optim.layer_decay) == ("cosine", 1.0)
+  assert optim.decay_tokens is False
+
+
+def test_finetuning_has_the_references_optimizer():
+  optim = tiny_task.load_config().optim
+  assert (optim.schedule, optim.final_lr) == ("linear", 0.0)
+  assert (optim.b1, optim.b2, optim.eps) == (0.9, 0.999, 1e-8)
+  assert optim.weight_decay == 0.1 and optim.decay_tokens is True

@@ -6,10 +6,10 @@ import numpy as np
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
 from sapiens2_jax.architectures import ARCHITECTURES, Architecture
-from sapiens2_jax.objectives.pretrain import build_pretrain
+from sapiens2_jax.objectives.build import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.planning import compiling
-from sapiens2_jax.training import optimizer, step
+from sapiens2_jax.training import data, optimizer, step
 from sapiens2_jax.training import state as state_lib
 
 # Two blocks, one of them grouped: compiling is what tests wait for.
@@ -46,32 +46,38 @@ def load_config(*overrides: str, num_devices: int = 1):
 
 
 def make_batches(config, seed: int = 0) -> dict[str, np.ndarray]:
-  """Random crops, leaves (microbatches, b, ...)."""
+  """Random pixels and targets in [0, 1], leaves (microbatches, b, ...)."""
   rng = np.random.default_rng(seed)
-  data = config.data
-  count, total = data.accumulation_steps, data.global_batch_size
+  count = config.data.accumulation_steps
+  total = config.data.global_batch_size
 
-  def crops(views, size):
-    shape = (count, total // count, views, *size, 3)
-    return rng.integers(0, 256, (total, *shape[2:]), np.uint8).reshape(shape)
+  def draw(shape, dtype):
+    if dtype == np.uint8:
+      return rng.integers(0, 256, (total, *shape), np.uint8)
+    return rng.random((total, *shape), dtype)
 
-  index = rng.permutation(1000)[:total].astype(np.int32)
+  batch = {
+    name: draw(*wanted)
+    for name, wanted in data.example_maker(config).shapes().items()
+  }
+  batch["index"] = rng.permutation(1000)[:total].astype(np.int32)
+  batch["epoch"] = np.zeros(total, np.int32)
   return {
-    "global_crops": crops(data.num_global, data.image_size),
-    "local_crops": crops(data.num_local, data.local_size),
-    "index": index.reshape(count, -1),
-    "epoch": np.zeros((count, total // count), np.int32),
+    name: array.reshape(count, -1, *array.shape[1:])
+    for name, array in batch.items()
   }
 
 
 class Run:
   """Config, objective, state and jitted step on some of the devices."""
 
+  load_config = staticmethod(load_config)
+
   def __init__(self, *overrides: str, num_devices: int = 1):
-    self.config = load_config(*overrides, num_devices=num_devices)
+    self.config = self.load_config(*overrides, num_devices=num_devices)
     devices = jax.devices()[:num_devices]
     self.mesh = mesh_lib.make_mesh(self.config.mesh, devices)
-    self.objective = build_pretrain(self.config)
+    self.objective = build_objective(self.config)
     self.tx = optimizer.make_optimizer(self.config.optim)
     self.abstract = state_lib.abstract_state(
       self.config, self.objective, self.tx, self.mesh

@@ -20,7 +20,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from sapiens2_jax import errors
-from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.augment import keys, masks, views
 from sapiens2_jax.augment.views import Batch
 from sapiens2_jax.models import patches as patch_lib
@@ -30,8 +29,8 @@ from sapiens2_jax.models.projection_head import ProjectionHead
 from sapiens2_jax.models.rope import Rope
 from sapiens2_jax.objectives import distillation, reconstruction
 from sapiens2_jax.objectives.koleo import koleo_loss
+from sapiens2_jax.objectives.modules import block_settings, build_encoder
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 RANK_SAMPLES = 256  # images that RankMe is measured on
 
 
@@ -305,20 +304,17 @@ def build_pretrain(config: ConfigDict) -> PretrainObjective:
   """Makes the modules that `config.model` and `config.objective` describe.
 
   Raises:
-    ValueError: if a named choice is unknown.
+    ValueError: if a named choice is unknown, or the config is of a task.
   """
+  if "task" in config:
+    raise ValueError(
+      f"task.name={config.task.name}: expected a config of pretraining."
+    )
   model = config.model
-  arch = get_architecture(model.size)
-  shared = {
-    "rope_dtype": model.rope_dtype,
-    "dtype": errors.lookup(DTYPES, model.dtype, "model.dtype"),
-    "scan": model.scan,
-    "remat": model.remat,
-    "attention_backend": model.attention_backend,
-  }
-  encoder = Encoder(arch, layer_scale_init=model.layer_scale_init, **shared)
+  shared = block_settings(model)
+  encoder = build_encoder(model)
   decoder = Decoder(
-    patch_dim=arch.patch_size**2 * 3,
+    patch_dim=encoder.architecture.patch_size**2 * 3,
     embed_dim=model.decoder_dim,
     num_layers=model.decoder_layers,
     num_heads=model.decoder_heads,

@@ -9,13 +9,14 @@ import tempfile
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from data_pipelines.loader import batch_shapes
 from sapiens2_jax.chips import CHIPS, Chip
-from sapiens2_jax.objectives.pretrain import build_pretrain
+from sapiens2_jax.objectives.build import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.training import data as data_lib
 from sapiens2_jax.training import optimizer
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.step import jit_train_step
@@ -108,12 +109,7 @@ def abstract_batches(
   data = config.data
   count = data.accumulation_steps
   size = data.global_batch_size // count
-  shapes = {
-    "global_crops": ((data.num_global, *data.image_size, 3), jnp.uint8),
-    "local_crops": ((data.num_local, *data.local_size, 3), jnp.uint8),
-    "index": ((), jnp.int32),
-    "epoch": ((), jnp.int32),
-  }
+  shapes = batch_shapes(data_lib.example_maker(config))
   sharding = mesh_lib.batch_sharding(mesh)
   return {
     name: jax.ShapeDtypeStruct((count, size, *shape), dtype, sharding=sharding)
@@ -129,7 +125,7 @@ def compile_step(config: ConfigDict, devices: list) -> CompiledStep:
     TooLargeError: the step does not fit into memory.
   """
   mesh = mesh_lib.make_mesh(config.mesh, devices)
-  objective = build_pretrain(config)
+  objective = build_objective(config)
   tx = optimizer.make_optimizer(config.optim)
   state = state_lib.abstract_state(config, objective, tx, mesh)
   batches = abstract_batches(config, mesh)

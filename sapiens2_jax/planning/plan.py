@@ -101,7 +101,7 @@ def make_plan(
     ValueError: the mesh does not fit the devices or the model.
   """
   chip, _ = compiling.parse_topology(topology)
-  useful = flops.pretrain_flops(config) * config.data.global_batch_size
+  useful = flops.useful_flops(config) * config.data.global_batch_size
   known = {
     "config": config,
     "topology": topology,

@@ -19,7 +19,7 @@ def task_names() -> tuple[str, ...]:
   )
 
 
-_SHARED = ("base",)
+_SHARED = ("base", "examples")
 
 
 def make_task(config: ConfigDict) -> Task:

@@ -1,17 +1,16 @@
 """What the trainer, the evaluator and `predict` ask of a task."""
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from data_pipelines.examples import UnusableExample
 from data_pipelines.labels import Labels
 
-
-class UnusableExample(Exception):
-  """An image that this task cannot learn from; another one is taken."""
+__all__ = ["Metric", "Prepared", "Task", "UnusableExample"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +36,7 @@ class Metric(Protocol):
     """Names and values, as the paper reports them."""
 
 
+@runtime_checkable
 class Task(Protocol):
   """One human task.
 
@@ -45,7 +45,8 @@ class Task(Protocol):
 
   Attributes:
     name: of the module.
-    needs: fields of `Labels` that training and metric read.
+    needs: fields of `Labels` that training and metric read; a record without
+      one of them is left out.
   """
 
   name: str

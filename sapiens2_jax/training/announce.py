@@ -14,7 +14,7 @@ def facts(config: ConfigDict, mesh, source, abstract, workdir: str) -> None:
   arch = get_architecture(config.model.size)
   learned = sum(x.size for x in jax.tree.leaves(abstract.params))
   axes = " x ".join(f"{axis}={n}" for axis, n in mesh.shape.items())
-  per_step = flops.pretrain_flops(config) * config.data.global_batch_size
+  per_step = flops.useful_flops(config) * config.data.global_batch_size
   print(
     f"model      {arch.name}: encoder {arch.num_params:,} parameters, "
     f"{learned:,} learned in all\n"
@@ -28,11 +28,13 @@ def facts(config: ConfigDict, mesh, source, abstract, workdir: str) -> None:
   )
 
 
-def results(workdir: str) -> None:
+def results(config: ConfigDict, workdir: str) -> None:
   """Prints where the results are, and what comes next."""
+  print(f"results    {workdir}")
+  if "task" in config:
+    return
   output = os.path.join(workdir, "export")
   print(
-    f"results    {workdir}\n"
     f"next       python -m sapiens2_jax.export --checkpoint {workdir} "
     f"--format transformers --output {output}"
   )

@@ -1,5 +1,6 @@
 """From a config to batches on the mesh."""
 
+import collections
 from typing import NamedTuple
 
 import jax
@@ -8,10 +9,16 @@ from ml_collections import ConfigDict
 
 from data_pipelines import sources
 from data_pipelines.crops import CropConfig
+from data_pipelines.examples import ExampleMaker, UnusableExample
 from data_pipelines.loader import Batch, LoaderConfig, make_loader
 from data_pipelines.prefetch import Prefetcher
+from data_pipelines.pretrain_examples import PretrainExamples
 from data_pipelines.skips import Skipped
+from sapiens2_jax import tasks
 from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.tasks.examples import TaskExamples, read_labels
+
+_NUM_LOOKED_AT = 32  # records
 
 
 class Loaded(NamedTuple):
@@ -23,11 +30,63 @@ class Loaded(NamedTuple):
 
 
 def open_source(config: ConfigDict) -> sources.ImageSource:
-  """Opens `data.path`; errors name the field."""
+  """Opens `data.path`; errors name the field.
+
+  Raises:
+    ValueError: there is nothing to open, or a task finds no labels in it.
+  """
+  given = f"data.path={config.data.path}"
   try:
-    return sources.open_source(config.data.path)
+    source = sources.open_source(config.data.path)
   except ValueError as error:
-    raise ValueError(f"data.path={config.data.path}: {error}") from error
+    raise ValueError(f"{given}: {error}") from error
+  if "task" in config:
+    check_labels(source, config, given)
+  return source
+
+
+def open_evaluation_source(config: ConfigDict) -> sources.ImageSource:
+  """Opens `evaluation.path`; errors name the field."""
+  path = config.evaluation.path
+  try:
+    source = sources.open_source(path)
+  except ValueError as error:
+    raise ValueError(f"evaluation.path={path}: {error}") from error
+  check_labels(source, config, f"evaluation.path={path}")
+  data = config.data
+  return sources.RetryingSource(
+    source, attempts=data.read_attempts, timeout=data.read_timeout
+  )
+
+
+def check_labels(
+  source: sources.ImageSource, config: ConfigDict, given: str
+) -> None:
+  """Looks at some records, so that a run without labels does not start.
+
+  Args:
+    source: of the records.
+    config: of a task.
+    given: what the source is called in the message.
+
+  Raises:
+    ValueError: none of those that were looked at can be used.
+  """
+  task = tasks.make_task(config)
+  looked_at = range(0, len(source), -(-len(source) // _NUM_LOOKED_AT))
+  reasons = collections.Counter()
+  for number in looked_at:
+    try:
+      read_labels(source[number], task)
+      return
+    except UnusableExample as error:
+      reasons[error.reason] += 1
+  found = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+  raise ValueError(
+    f"{given}: task.name={task.name} needs labels ({', '.join(task.needs)}), "
+    f"but none of the {len(looked_at)} images that were looked at has them: "
+    f"{found}."
+  )
 
 
 def crop_config(config: ConfigDict) -> CropConfig:
@@ -43,17 +102,24 @@ def crop_config(config: ConfigDict) -> CropConfig:
   )
 
 
+def example_maker(config: ConfigDict) -> ExampleMaker:
+  """What a record becomes: crops, or an image with targets of a task."""
+  settings = {"seed": config.seed, "max_pixels": config.data.max_pixels}
+  if "task" in config:
+    return TaskExamples(tasks.make_task(config), **settings)
+  return PretrainExamples(crop_config(config), **settings)
+
+
 def loader_config(config: ConfigDict) -> LoaderConfig:
   """The whole loader."""
   data = config.data
   return LoaderConfig(
-    crops=crop_config(config),
+    examples=example_maker(config),
     global_batch_size=data.global_batch_size,
     accumulation_steps=data.accumulation_steps,
     seed=config.seed,
     num_workers=data.num_workers,
     prefetch=data.prefetch,
-    max_pixels=data.max_pixels,
     read_attempts=data.read_attempts,
     read_timeout=data.read_timeout,
   )

@@ -1,15 +1,21 @@
 """Useful floating-point operations of a step, in closed form.
 
-Counted are the multiply-adds (2 FLOPs each) of linear layers and attention
-that the objective needs: the last decoder block and the output layer only on
-masked patches, the last encoder block only on [cls] where nothing else is
-read. The backward pass counts twice the forward pass, but for the patch
-embedding, as no gradient flows to pixels; recomputation counts nothing.
+Counted are the multiply-adds (2 FLOPs each) of linear layers, convolutions and
+attention that the objective needs; in pretraining the last decoder block and
+the output layer only on masked patches, the last encoder block only on [cls]
+where nothing else is read. The backward pass counts twice the forward pass, but
+for the patch embedding, as no gradient flows to pixels; recomputation counts
+nothing.
 """
 
+import math
+
 import jax
+import jax.numpy as jnp
+from jax.extend.core import jaxprs_in_params
 from ml_collections import ConfigDict
 
+from sapiens2_jax import tasks
 from sapiens2_jax.architectures import Architecture, get_architecture
 from sapiens2_jax.augment.masks import num_masked
 from sapiens2_jax.chips import find_chip
@@ -86,6 +92,52 @@ def pretrain_flops(config: ConfigDict) -> int:
   pixels = data.num_global * visible + data.num_local * local
   learned = 3 * (student + data.num_global * decoder)
   return learned - _stem_flops(arch, pixels) + teacher
+
+
+def useful_flops(config: ConfigDict) -> int:
+  """Useful FLOPs of one training step on one image."""
+  return task_flops(config) if "task" in config else pretrain_flops(config)
+
+
+def task_flops(config: ConfigDict) -> int:
+  """Useful FLOPs of one fine-tuning step on one image.
+
+  Args:
+    config: of experiments/finetune.py.
+  """
+  arch = get_architecture(config.model.size)
+  grid = grid_size(tuple(config.data.image_size), arch.patch_size)
+  patches = math.prod(grid)
+  encoder = _encoder_flops(arch, patches, patches + arch.num_prefix_tokens)
+  head = tasks.make_task(config).head()
+  features = jax.ShapeDtypeStruct((1, *grid, arch.embed_dim), jnp.float32)
+  rng = jax.eval_shape(lambda: jax.random.key(0))
+  traced = jax.make_jaxpr(head.init_with_output)(rng, features)
+  learned = 3 * (encoder + _layer_flops(traced.jaxpr))
+  return learned - _stem_flops(arch, patches)
+
+
+def _layer_flops(jaxpr) -> int:
+  """Forward pass of the linear layers and convolutions of a trace.
+
+  The zeros between the pixels of a transposed convolution count nothing, those
+  of the padding count.
+  """
+  total = 0
+  for equation in jaxpr.eqns:
+    shapes = [x.aval.shape for x in (*equation.invars, *equation.outvars)]
+    settings = equation.params
+    if equation.primitive.name == "conv_general_dilated":
+      _, kernel, out = shapes
+      channels = settings["dimension_numbers"].rhs_spec[0]
+      taps = math.prod(kernel) // kernel[channels]
+      total += 2 * math.prod(out) * taps // math.prod(settings["lhs_dilation"])
+    elif equation.primitive.name == "dot_general":
+      left, _, out = shapes
+      (contracted, _), _ = settings["dimension_numbers"]
+      total += 2 * math.prod(out) * math.prod(left[i] for i in contracted)
+    total += sum(map(_layer_flops, jaxprs_in_params(settings)))
+  return total
 
 
 def peak_flops() -> float | None:

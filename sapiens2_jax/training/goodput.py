@@ -13,7 +13,7 @@ from data_pipelines.progress import format_seconds
 FILE = "goodput.json"
 NUM_MARKS = 100
 # What a process can be doing; see `Timeline`.
-PHASES = ("start", "compile", "data", "step", "save")
+PHASES = ("start", "compile", "data", "step", "evaluate", "save")
 
 
 @dataclasses.dataclass
@@ -90,6 +90,7 @@ def load(workdir: str) -> Ledger | None:
     return None
   with open(path) as file:
     fields = json.load(file)
+  fields["seconds"] = {**Ledger(0, 0).seconds, **fields["seconds"]}
   fields["marks"] = {int(step): at for step, at in fields["marks"].items()}
   return Ledger(**fields)
 

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,6 +25,12 @@ from sapiens2_jax.training.writers import Writers
 
 NONFINITE_FILE = "nonfinite_batch.npz"
 _POLL_SECONDS = 1.0
+_PART = "loss_"  # Metrics of this name add up to the loss.
+
+
+# From parameters, and what is to be called with the number of images done, to
+# names and values.
+Evaluate = Callable[[Any, Callable[[int], None]], dict[str, float]]
 
 
 class NonFiniteError(RuntimeError):
@@ -52,15 +59,20 @@ class Clock:
 
 
 def format_line(step: int, num_steps: int, metrics: dict, speed: dict) -> str:
-  """One line of progress; unknown values are `-`."""
+  """One line of progress with the parts of the loss; unknown values: `-`."""
+  parts = " ".join(
+    f"{name.removeprefix(_PART)} {value:.3f}"
+    for name, value in metrics.items()
+    if name.startswith(_PART)
+  )
+  loss = f"{metrics['loss']:.3f}" + (f" ({parts})" if parts else "")
   mfu = "-" if speed["mfu"] is None else f"{speed['mfu']:.0%}"
   eta = (num_steps - step - 1) * speed["step_seconds"]
   return (
-    f"step {step + 1}/{num_steps}  loss {metrics['loss']:.3f} "
-    f"(mae {metrics['loss_mae']:.3f} cl {metrics['loss_cl']:.3f} "
-    f"koleo {metrics['loss_koleo']:.3f})  gnorm {metrics['grad_norm']:.2f}  "
-    f"lr {metrics['lr']:.1e}  {speed['images_per_second']:.1f} img/s  "
-    f"mfu {mfu}  wait {speed['data_wait']:.0%}  eta {format_seconds(eta)}"
+    f"step {step + 1}/{num_steps}  loss {loss}  "
+    f"gnorm {metrics['grad_norm']:.2f}  lr {metrics['lr']:.1e}  "
+    f"{speed['images_per_second']:.1f} img/s  mfu {mfu}  "
+    f"wait {speed['data_wait']:.0%}  eta {format_seconds(eta)}"
   )
 
 
@@ -89,7 +101,7 @@ class _Report:
   ):
     self._config, self._workdir = config, workdir
     self._timeline = timeline
-    self._useful_flops = flops.pretrain_flops(config)
+    self._useful_flops = flops.useful_flops(config)
     self._is_writer = distributed.is_writer()
     self._writers = Writers(workdir, start) if self._is_writer else None
     self._skips = SkipMonitor(
@@ -120,20 +132,32 @@ class _Report:
       )
     if step % self._config.logging.every and step + 1 != optim.num_steps:
       return
+    self.clock.steps = max(1, self.clock.steps)
     speed = self.clock.speed(
       self._config.data.global_batch_size, self._useful_flops
     )
     if self._is_writer:
-      values = {
-        key: float(value) if np.isfinite(value) else None
-        for key, value in jax.device_get(metrics).items()
-      }
-      self._writers.write(step, values, speed)
+      values = _known(jax.device_get(metrics))
+      self._writers.write_metrics(step, values)
+      self._writers.write_speed(step, speed)
       print(
         format_line(step, optim.num_steps, _shown(values), speed), flush=True
       )
       goodput.save(self._timeline.ledger, self._workdir)
     self.clock = Clock(time.perf_counter())
+
+  def evaluated(
+    self, step: int, results: dict[str, float], seconds: float
+  ) -> None:
+    """Takes in what an evaluation after `step` found, and how long it took."""
+    self.clock.started += seconds
+    if not self._is_writer:
+      return
+    self._writers.write_metrics(
+      step, _known({f"eval_{name}": x for name, x in results.items()})
+    )
+    shown = "  ".join(f"{name} {value:.4g}" for name, value in results.items())
+    print(f"eval {step + 1}  {shown}", flush=True)
 
   def saved(self, step: int) -> None:
     """Takes in that a save was begun."""
@@ -157,6 +181,7 @@ def train(
   first_example: int,
   checkpointer: Checkpointer,
   timeline: Timeline,
+  evaluate: Evaluate | None = None,
 ) -> bool:
   """Runs until `optim.num_steps` or SIGTERM; saves at the end of either.
 
@@ -169,6 +194,7 @@ def train(
     first_example: global index of the first example of the loader.
     checkpointer: saves at its interval; still writing when this returns.
     timeline: is told what is done.
+    evaluate: called at multiples of `evaluation.every` and at the end.
 
   Returns:
     Whether all steps are done.
@@ -198,6 +224,11 @@ def train(
     place(state, step, first_example + (step - start) * batch_size)
     report.saved(step)
 
+  def is_evaluation_due() -> bool:
+    return evaluate is not None and (
+      step % config.evaluation.every == 0 or step == num_steps
+    )
+
   pending = None
   try:
     while step < num_steps and not stop.reached(step):
@@ -218,6 +249,16 @@ def train(
       pending = (step, metrics)
       step += 1
       checkpointer.poll()
+      if is_evaluation_due():
+        # Before a save of this step: what is saved has been evaluated.
+        report.read(*pending)
+        pending = None
+        timeline.enter("evaluate", step)
+        started = time.perf_counter()
+        results = evaluate(
+          state.params, lambda _, at=step: timeline.enter("evaluate", at)
+        )
+        report.evaluated(step - 1, results, time.perf_counter() - started)
       if schedule.is_due(step):
         save()
         schedule.saved(
@@ -230,7 +271,6 @@ def train(
         save(is_local=True)
     timeline.enter("step", step)
     if pending is not None:
-      report.clock.steps = max(1, report.clock.steps)
       report.read(*pending)
     save()
   finally:
@@ -239,6 +279,10 @@ def train(
   if step < num_steps:
     print(f"Saved step {step} after SIGTERM.", flush=True)
   return step >= num_steps
+
+
+def _known(values: dict) -> dict[str, float | None]:
+  return {k: float(v) if np.isfinite(v) else None for k, v in values.items()}
 
 
 def _shown(values: dict) -> dict:

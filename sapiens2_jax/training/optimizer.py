@@ -1,33 +1,105 @@
-"""AdamW with the decay rules of the recipe."""
+"""AdamW with the decay rules of the recipes."""
+
+import functools
+import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from sapiens2_jax import errors
-from sapiens2_jax.objectives.pretrain import DTYPES
+from sapiens2_jax.objectives.modules import DTYPES
 
 # Parameters that are not decayed, by the last part of their name: norms and
-# LayerScale, biases, special tokens. There is no position table at 1K.
-NO_DECAY = frozenset(
-  ("scale", "gamma", "bias", "b12", "cls_token", "registers", "mask_token")
-)
+# LayerScale, biases. There is no position table at 1K.
+NO_DECAY = frozenset(("scale", "gamma", "bias", "b12"))
+TOKENS = frozenset(("cls_token", "registers", "mask_token"))
+_SEGMENT = re.compile(r"segment_(\d+)")
 
 
-def decay_mask(params):
+def decay_mask(params, *, decay_tokens: bool):
   """True for the parameters that weight decay acts on.
 
-  Source: arXiv 2604.21681 (norms, biases, positional and special tokens);
-  LayerScale: ours.
+  Args:
+    params: of a run.
+    decay_tokens: whether it acts on the special tokens.
+
+  Source: arXiv 2604.21681 (in pretraining not on norms, biases, positional and
+  special tokens); reference (in fine-tuning on the tokens); LayerScale: ours.
   """
+  kept = NO_DECAY if decay_tokens else NO_DECAY | TOKENS
 
   def is_decayed(path, _):
-    names = [getattr(key, "key", None) for key in path]
-    last = [name for name in names if isinstance(name, str)][-1]
-    return last not in NO_DECAY
+    return _names(path)[-1] not in kept
 
   return jax.tree_util.tree_map_with_path(is_decayed, params)
+
+
+def depth_factors(params, decay: float):
+  """Factor of each parameter's learning rate: less near the input.
+
+  With L blocks, decay ** (L + 1 - depth), where depth is 0 for patch embedding
+  and tokens, i + 1 in block i, and L + 1 for the final norm and all that is
+  not of the encoder.
+
+  Args:
+    params: with an encoder, whose blocks are stacked on a leading axis.
+    decay: above 0, up to 1.
+
+  Returns:
+    A tree of float32 arrays that broadcast with the parameters.
+
+  Source: reference.
+  """
+  flat = jax.tree_util.tree_flatten_with_path(params)[0]
+  sizes = {
+    segment: leaf.shape[0]
+    for path, leaf in flat
+    if (segment := _segment(path)) is not None
+  }
+  num_layers = sum(sizes.values())
+
+  def factor(path, leaf):
+    names = _names(path)
+    segment = _segment(path)
+    if segment is not None:
+      first = sum(size for other, size in sizes.items() if other < segment)
+      depth = first + 1 + np.arange(sizes[segment])
+      depth = depth.reshape(-1, *(1,) * (leaf.ndim - 1))
+    elif names[0] == "encoder" and names[1] != "norm":
+      depth = 0
+    else:
+      depth = num_layers + 1
+    return np.float32(decay) ** np.float32(num_layers + 1 - depth)
+
+  return jax.tree_util.tree_map_with_path(factor, params)
+
+
+def scale_by_depth(decay: float) -> optax.GradientTransformation:
+  """Multiplies updates by `depth_factors`."""
+
+  def update(updates, state, params=None):
+    del params
+    factors = depth_factors(updates, decay)
+    return jax.tree.map(jnp.multiply, updates, factors), state
+
+  return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+
+
+def _names(path) -> list[str]:
+  """Of the dicts that a leaf lies in, outermost first."""
+  names = [getattr(key, "key", None) for key in path]
+  return [name for name in names if isinstance(name, str)]
+
+
+def _segment(path) -> int | None:
+  """Number of the segment of encoder blocks that a leaf belongs to."""
+  names = _names(path)
+  if names[:2] != ["encoder", "blocks"]:
+    return None
+  return int(_SEGMENT.fullmatch(names[2]).group(1))
 
 
 def with_moments_in(
@@ -49,15 +121,19 @@ def with_moments_in(
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-  """Clip by global norm, Adam moments, decoupled weight decay.
+  """Clip by global norm, Adam moments, decoupled weight decay, depth.
 
   The step multiplies what this returns by minus the learning rate, which is a
   function of the training step.
   """
   adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
   dtype = errors.lookup(DTYPES, config.moments_dtype, "optim.moments_dtype")
-  return optax.chain(
+  mask = functools.partial(decay_mask, decay_tokens=config.decay_tokens)
+  parts = [
     optax.clip_by_global_norm(config.clip_norm),
     adam if dtype == jnp.float32 else with_moments_in(dtype, adam),
-    optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
-  )
+    optax.add_decayed_weights(config.weight_decay, mask=mask),
+  ]
+  if config.layer_decay != 1:
+    parts.append(scale_by_depth(config.layer_decay))
+  return optax.chain(*parts)

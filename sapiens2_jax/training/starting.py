@@ -34,7 +34,10 @@ def restore_or_init(
 def _start_from_weights(
   config: ConfigDict, state: state_lib.TrainState, abstract
 ) -> state_lib.TrainState:
-  """Replaces the encoders by `model.init_from`, if that is set."""
+  """Replaces the encoders by `model.init_from`, if that is set.
+
+  A head keeps its initial values.
+  """
   if not config.model.init_from:
     return state
   from sapiens2_jax.interop.load import load_pretrained
@@ -60,5 +63,6 @@ def _start_from_weights(
   )
   # Copies: the step donates the state, so no two leaves may share memory.
   state.params["encoder"] = jax.tree.map(jnp.copy, placed)
-  state.carried["teacher"]["encoder"] = jax.tree.map(jnp.copy, placed)
+  if "teacher" in state.carried:
+    state.carried["teacher"]["encoder"] = jax.tree.map(jnp.copy, placed)
   return state

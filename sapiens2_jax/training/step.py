@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
@@ -49,7 +49,7 @@ def train_step(
   optim: ConfigDict,
   measure_every: int,
 ) -> tuple[TrainState, Metrics]:
-  """One update of student, optimizer, teacher and center. Pure.
+  """One update of parameters, optimizer and what is carried. Pure.
 
   A non-finite loss or gradient leaves everything but the step and the
   counters as it was.
@@ -57,7 +57,7 @@ def train_step(
   Args:
     state: of the run.
     batches: leaves (microbatches, b, ...); gradients are averaged over them.
-    objective: see `objectives.pretrain.PretrainObjective`.
+    objective: see docs/architecture.md.
     tx: the optimizer; its updates are multiplied by minus the learning rate.
     optim: the config group with the schedule.
     measure_every: metrics that cost something are computed at multiples of
@@ -67,13 +67,7 @@ def train_step(
     The new state, and float32 scalars of this step.
   """
   rng = jax.random.wrap_key_data(state.rng)
-  lr = schedules.warmup_cosine(
-    state.step,
-    peak_lr=optim.peak_lr,
-    final_lr=optim.final_lr,
-    warmup_steps=optim.warmup_steps,
-    num_steps=optim.num_steps,
-  )
+  lr = schedules.learning_rate(optim, state.step)
   targets, statistics, teacher_metrics = objective.teach(
     state.carried, batches, state.step, rng
   )
@@ -110,6 +104,30 @@ def train_step(
     "nonfinite_total": new_state.nonfinite_total,
   }
   return new_state, metrics
+
+
+def jit_predict(
+  objective, config: ConfigDict, mesh: Mesh, abstract: TrainState
+):
+  """The model alone, compiled for the mesh.
+
+  Returns:
+    A function (params, images (b, h, w, 3) uint8) -> outputs, whole on every
+    device; b is divided by data * fsdp.
+  """
+  logical = rules.read_rules(config.sharding, config.mesh)
+
+  def predict(params, images):
+    with rules.logical_constraints(mesh, logical):
+      return objective.predict(params, images)
+
+  images = NamedSharding(mesh, PartitionSpec(mesh_lib.BATCH_AXES))
+  params = jax.tree.map(lambda x: x.sharding, abstract.params)
+  return jax.jit(
+    predict,
+    in_shardings=(params, images),
+    out_shardings=mesh_lib.replicated(mesh),
+  )
 
 
 def jit_train_step(

@@ -38,14 +38,19 @@ class Writers:
       os.path.join(workdir, "tensorboard"), purge_step=start_step
     )
 
-  def write(self, step: int, metrics: dict, speed: dict) -> None:
-    """Appends one row to each; values are finite floats or None."""
-    for name, row in ((METRICS_FILE, metrics), (SPEED_FILE, speed)):
-      self._files[name].write(jsonl.to_line({"step": step, **row}))
-      for key, value in row.items():
-        if value is not None:
-          group = "train" if name == METRICS_FILE else "speed"
-          self._board.add_scalar(f"{group}/{key}", value, step)
+  def write_metrics(self, step: int, row: dict) -> None:
+    """Appends one row; values are finite floats or None."""
+    self._write(METRICS_FILE, "train", step, row)
+
+  def write_speed(self, step: int, row: dict) -> None:
+    """Appends one row; values are finite floats or None."""
+    self._write(SPEED_FILE, "speed", step, row)
+
+  def _write(self, name: str, group: str, step: int, row: dict) -> None:
+    self._files[name].write(jsonl.to_line({"step": step, **row}))
+    for key, value in row.items():
+      if value is not None:
+        self._board.add_scalar(f"{group}/{key}", value, step)
 
   def close(self) -> None:
     for file in self._files.values():

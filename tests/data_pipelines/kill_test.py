@@ -16,9 +16,10 @@ import psutil
 import pytest
 
 from data_pipelines import crops, loader, sources
+from data_pipelines.pretrain_examples import PretrainExamples
 
 CONFIG = loader.LoaderConfig(
-  crops.CropConfig(global_size=(32, 24), local_size=(16, 20)),
+  PretrainExamples(crops.CropConfig(global_size=(32, 24), local_size=(16, 20))),
   global_batch_size=8,
   num_workers=2,
   backoff=0.05,

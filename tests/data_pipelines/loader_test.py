@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from data_pipelines import crops, images, loader, skips, sources
+from data_pipelines.pretrain_examples import PretrainExamples
 
 CROPS = crops.CropConfig(global_size=(32, 24), local_size=(16, 20))
-CONFIG = loader.LoaderConfig(CROPS, global_batch_size=8, accumulation_steps=2)
+CONFIG = loader.LoaderConfig(
+  PretrainExamples(CROPS), global_batch_size=8, accumulation_steps=2
+)
 
 
 def _read(source, config=CONFIG, start=0, num=5, process_index=0, count=1):
@@ -185,7 +188,8 @@ def test_a_stand_in_shows_what_it_would_show_itself(photo_folder, source):
 
 
 def test_images_above_the_pixel_limit_are_skipped(source):
-  config = dataclasses.replace(CONFIG, max_pixels=7000)
+  examples = PretrainExamples(CROPS, max_pixels=7000)
+  config = dataclasses.replace(CONFIG, examples=examples)
   ((_, skipped),) = _read(source, config, num=1)
   assert skipped and {item.reason for item in skipped} == {"too many pixels"}
 

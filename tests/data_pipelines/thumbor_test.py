@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from data_pipelines import crops, images, loader, sample_corpus, sources
+from data_pipelines.pretrain_examples import PretrainExamples
 
 PACKAGE = next(
   package
@@ -135,7 +136,9 @@ def test_a_loader_uses_the_good_and_names_the_bad(files, tmp_path):
   (tmp_path / "zero-byte.jpg").write_bytes(b"")
   source = sources.open_source(tmp_path)
   config = loader.LoaderConfig(
-    crops.CropConfig(global_size=(32, 24), local_size=(16, 12)),
+    PretrainExamples(
+      crops.CropConfig(global_size=(32, 24), local_size=(16, 12))
+    ),
     global_batch_size=len(source),
     shuffle=False,
   )

@@ -44,8 +44,12 @@ def unfinished(workdir: pathlib.Path) -> list[str]:
 
 
 def read_state(workdir: pathlib.Path) -> dict:
+  return read_tree(workdir, NUM_STEPS)
+
+
+def read_tree(workdir: pathlib.Path, num_steps: int) -> dict:
   step, path = checkpoints.latest(str(workdir))
-  assert step == NUM_STEPS
+  assert step == num_steps
   tree = ocp.PyTreeCheckpointer().restore(path / "state")
   return jax.tree.map(np.asarray, tree)
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sapiens2_jax.training import flops
-from tests import tiny
+from tests import tiny, tiny_task
 
 
 def counted(function, *args) -> float:
@@ -15,7 +15,7 @@ def counted(function, *args) -> float:
 
 def test_forward_flops_agree_with_the_compilers_count():
   config = tiny.load_config("model.scan=false")
-  objective = tiny.build_pretrain(config)
+  objective = tiny.build_objective(config)
   shapes = jax.eval_shape(lambda: nn.unbox(objective.init(jax.random.key(0))))
   batches = jax.tree.map(jnp.asarray, tiny.make_batches(config))
   batch = jax.tree.map(lambda x: x[0], batches)
@@ -50,3 +50,30 @@ def test_a_step_of_1b_costs_what_its_parts_cost():
   # 6 and 2 FLOPs a parameter and token: student 6 x 777, teacher 2 x 3081.
   rough = 1.455e9 * (6 * 6 * 777 + 2 * 2 * 3081)
   assert 1.0 < total / rough < 1.35
+
+
+def test_a_step_of_a_task_is_encoder_and_head_there_and_back():
+  config = tiny_task.load_config()
+  arch = tiny.build_objective(config).encoder.architecture
+  patches, tokens = 12, 12 + arch.num_prefix_tokens
+  encoder = flops._stem_flops(arch, patches) + sum(
+    flops.block_flops(arch.embed_dim, arch.num_heads, kv, tokens, tokens)
+    for kv in arch.num_kv_heads
+  )
+  # A 3x3 convolution; a transposed one, of whose 16 taps 4 meet no zero, to 48
+  # pixels; a 1x1 one there.
+  head = 2 * (12 * 9 * 48 * 16 + 48 * 4 * 16 * 8 + 48 * 8)
+  expected = 3 * (encoder + head) - flops._stem_flops(arch, patches)
+  assert flops.useful_flops(config) == expected
+
+
+def test_head_flops_agree_with_the_compilers_count():
+  objective = tiny.build_objective(tiny_task.load_config())
+  shapes = jax.eval_shape(lambda: nn.unbox(objective.init(jax.random.key(0))))
+  features = jax.ShapeDtypeStruct((1, 64, 48, 48), jnp.float32)
+  traced = jax.make_jaxpr(objective.head.apply)(
+    {"params": shapes["head"]}, features
+  )
+  found = counted(objective.head.apply, {"params": shapes["head"]}, features)
+  # The compiler leaves out the padding, and counts activations.
+  np.testing.assert_allclose(flops._layer_flops(traced.jaxpr), found, rtol=0.05)

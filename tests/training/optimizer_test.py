@@ -3,9 +3,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
+import torch
+from ml_collections import ConfigDict
 
 from sapiens2_jax.training import optimizer, schedules
-from tests import tiny
+from tests import tiny, tiny_task
 
 PAPER = dict(peak_lr=1e-4, final_lr=1e-7, warmup_steps=1000, num_steps=500_000)
 
@@ -24,16 +27,164 @@ def test_schedule_warms_up_linearly_and_ends_at_the_final_rate():
   np.testing.assert_allclose(lr(499_999), 1e-7, rtol=1e-2)
 
 
-def test_decay_acts_on_matrices_only():
-  objective = tiny.build_pretrain(tiny.load_config())
-  params = jax.eval_shape(lambda: nn.unbox(objective.init(jax.random.key(0))))
-  mask = optimizer.decay_mask(params)
-  flat = jax.tree_util.tree_flatten_with_path(mask)[0]
-  decayed = {
-    jax.tree_util.keystr(path, simple=True, separator="/")
-    for path, is_decayed in flat
-    if is_decayed
+@pytest.mark.parametrize(
+  ("step", "expected"),
+  [(0, 5e-7), (250, 5e-4 * 0.5005), (500, 5e-4), (10_250, 2.5e-4), (20_000, 0)],
+)
+def test_linear_schedule_has_the_references_rates(step, expected):
+  rate = schedules.warmup_linear(
+    jnp.int32(step),
+    peak_lr=5e-4,
+    final_lr=0.0,
+    warmup_steps=500,
+    num_steps=20_000,
+  )
+  np.testing.assert_allclose(rate, expected, rtol=1e-5, atol=1e-12)
+
+
+def test_an_unknown_schedule_is_named():
+  with pytest.raises(
+    ValueError, match="unknown optim.schedule 'cosin'.*linear"
+  ):
+    schedules.learning_rate(ConfigDict({"schedule": "cosin"}), jnp.int32(0))
+
+
+def test_linear_schedule_agrees_with_torchs():
+  """A linear warm-up from 0.001, then a line to 0, stepped once an update."""
+  weight = torch.nn.Parameter(torch.zeros(1))
+  sgd = torch.optim.SGD([weight], lr=0.1)
+  warmup = torch.optim.lr_scheduler.LinearLR(sgd, 0.001, 1.0, total_iters=5)
+  decay = torch.optim.lr_scheduler.LinearLR(sgd, 1.0, 0.0, total_iters=15)
+  both = torch.optim.lr_scheduler.SequentialLR(sgd, [warmup, decay], [5])
+  for step in range(20):
+    ours = schedules.warmup_linear(
+      step, peak_lr=0.1, final_lr=0.0, warmup_steps=5, num_steps=20
+    )
+    np.testing.assert_allclose(ours, sgd.param_groups[0]["lr"], rtol=1e-5)
+    sgd.step()
+    both.step()
+
+
+def paths(tree) -> dict:
+  flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+    for path, leaf in flat
   }
+
+
+def decayed_names(config, decay_tokens: bool):
+  objective = tiny.build_objective(config)
+  params = jax.eval_shape(lambda: nn.unbox(objective.init(jax.random.key(0))))
+  mask = optimizer.decay_mask(params, decay_tokens=decay_tokens)
+  return {name for name, is_decayed in paths(mask).items() if is_decayed}
+
+
+def test_fine_tuning_decays_the_tokens_too():
+  config = tiny_task.load_config()
+  more = decayed_names(config, True) - decayed_names(config, False)
+  assert more == {"encoder/cls_token", "encoder/registers"}
+  assert "head/Conv_0/kernel" in decayed_names(config, True)
+  assert "head/Conv_0/bias" not in decayed_names(config, True)
+
+
+DEPTHS = {
+  "encoder/cls_token": 0,
+  "encoder/registers": 0,
+  "encoder/patch_embed/kernel": 0,
+  "encoder/blocks/segment_0/attention/q/kernel": [1],
+  "encoder/blocks/segment_1/norm1/scale": [2],
+  "encoder/norm/scale": 3,
+  "head/Conv_0/kernel": 3,
+}
+
+
+def test_rates_fall_towards_the_input():
+  """Two blocks, in two segments: L = 2."""
+  objective = tiny.build_objective(tiny_task.load_config())
+  params = jax.eval_shape(lambda: nn.unbox(objective.init(jax.random.key(0))))
+  factors = paths(optimizer.depth_factors(params, 0.5))
+  for name, depth in DEPTHS.items():
+    found = np.asarray(factors[name]).ravel()
+    np.testing.assert_allclose(found, 0.5 ** (3 - np.ravel(depth)), rtol=1e-6)
+
+
+def test_updates_are_those_of_torchs_adamw_with_parameter_groups():
+  """Three steps of three stacked blocks, tokens, norms and a head."""
+  shapes = {
+    "encoder": {
+      "cls_token": (1, 4),
+      "norm": {"scale": (4,)},
+      "blocks": {
+        "segment_0": {"ffn": {"kernel": (1, 4, 4), "bias": (1, 4)}},
+        "segment_1": {"ffn": {"kernel": (2, 4, 3), "bias": (2, 3)}},
+      },
+    },
+    "head": {"kernel": (3, 3, 4, 2), "bias": (2,)},
+  }
+  rng = np.random.default_rng(0)
+  is_shape = lambda x: isinstance(x, tuple)  # noqa: E731
+
+  def draw():
+    return jax.tree.map(
+      lambda shape: rng.normal(size=shape).astype(np.float32),
+      shapes,
+      is_leaf=is_shape,
+    )
+
+  params, grads = draw(), [draw() for _ in range(3)]
+  config = tiny_task.load_config().optim
+  rates = [float(schedules.learning_rate(config, step)) for step in range(3)]
+
+  # One group a layer, as the reference makes them.
+  powers = {
+    "encoder/cls_token": [4],
+    "encoder/norm/scale": [0],
+    "encoder/blocks/segment_0/ffn/kernel": [3],
+    "encoder/blocks/segment_0/ffn/bias": [3],
+    "encoder/blocks/segment_1/ffn/kernel": [2, 1],
+    "encoder/blocks/segment_1/ffn/bias": [2, 1],
+    "head/kernel": [0],
+    "head/bias": [0],
+  }
+  groups, weights = [], {}
+  for name, value in paths(params).items():
+    parts = value if "segment" in name else value[None]
+    decay = 0.0 if name.endswith(("bias", "scale")) else config.weight_decay
+    for layer, (part, power) in enumerate(zip(parts, powers[name])):
+      weight = torch.nn.Parameter(torch.tensor(part))
+      weights[name, layer] = weight
+      factor = config.layer_decay**power
+      groups.append({"params": [weight], "weight_decay": decay, "f": factor})
+  adamw = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
+
+  tx = optimizer.make_optimizer(config)
+  state = tx.init(params)
+  for rate, gradient in zip(rates, grads):
+    updates, state = tx.update(gradient, state, params)
+    params = jax.tree.map(lambda p, u, r=rate: p - r * u, params, updates)
+    named = paths(gradient)
+    for (name, layer), weight in weights.items():
+      value = named[name]
+      weight.grad = torch.tensor(value[layer] if "segment" in name else value)
+    torch.nn.utils.clip_grad_norm_(weights.values(), config.clip_norm)
+    for group in adamw.param_groups:
+      group["lr"] = rate * group["f"]
+    adamw.step()
+  for (name, layer), weight in weights.items():
+    found = paths(params)[name]
+    found = found[layer] if "segment" in name else found
+    np.testing.assert_allclose(
+      found, weight.detach().numpy(), rtol=1e-5, atol=1e-6, err_msg=name
+    )
+
+
+def test_decay_acts_on_matrices_only():
+  objective = tiny.build_objective(tiny.load_config())
+  params = jax.eval_shape(lambda: nn.unbox(objective.init(jax.random.key(0))))
+  mask = optimizer.decay_mask(params, decay_tokens=False)
+  flat = jax.tree_util.tree_flatten_with_path(mask)[0]
+  decayed = decayed_names(tiny.load_config(), False)
   assert all(name.endswith(("kernel", "w12")) for name in decayed)
   kernels = [path for path, _ in flat if str(path[-1].key) in ("kernel", "w12")]
   assert len(decayed) == len(kernels)

@@ -1,0 +1,67 @@
+"""Examples of a human task: a labelled photograph, augmented."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from data_pipelines import images
+from data_pipelines.examples import Shapes, UnusableExample
+from data_pipelines.labels import Labels, decode_labels
+from data_pipelines.records import Record
+from sapiens2_jax.tasks.base import Task
+
+# Grain gives each thread an image of its own; OpenCV's threads would compete.
+cv2.setNumThreads(1)
+
+_PURPOSE_TASK = 3  # Second word of the Philox key, as in crops.py.
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskExamples:
+  """Makes what `Task.example` makes, in the arrays of `Task.shapes`.
+
+  Attributes:
+    task: whose targets.
+    seed: of the augmentation, 0 to 2**32 - 1.
+    max_pixels: an image of more is unusable.
+  """
+
+  task: Task
+  seed: int = 0
+  max_pixels: int = images.DEFAULT_MAX_PIXELS
+
+  def shapes(self) -> Shapes:
+    return self.task.shapes()
+
+  def make(
+    self, record: Record, index: int, epoch: int, out: dict[str, np.ndarray]
+  ) -> None:
+    """Decodes image and labels in full, and augments them."""
+    labels = read_labels(record, self.task)
+    image = images.decode_image(record.image, max_pixels=self.max_pixels)
+    bits = np.random.Philox(
+      key=np.array([self.seed, _PURPOSE_TASK], np.uint64),
+      counter=np.array([0, 0, index, epoch], np.uint64),
+    )
+    example = self.task.example(image, labels, np.random.Generator(bits))
+    for name in self.shapes():
+      out[name][...] = example[name]
+
+
+def read_labels(record: Record, task: Task) -> Labels:
+  """The labels that a task needs.
+
+  Raises:
+    UnusableExample: there are none, some are missing, or they are damaged.
+  """
+  if not record.labels:
+    raise UnusableExample("no labels")
+  try:
+    labels = decode_labels(record.labels, task.needs)
+  except ValueError as error:
+    raise UnusableExample("damaged labels", str(error)) from error
+  missing = [name for name in task.needs if getattr(labels, name) is None]
+  if missing:
+    raise UnusableExample(f"no {' and '.join(missing)} in the labels")
+  return labels

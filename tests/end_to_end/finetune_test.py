@@ -1,0 +1,103 @@
+"""Fine-tuning on a task: learns, is measured, and survives being stopped."""
+
+import json
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+from sapiens2_jax.training import checkpoints, writers
+from tests import tiny_task
+from tests.end_to_end import commands, resume_test
+
+pytestmark = pytest.mark.slow
+NUM_STEPS = 24
+TRAINER = commands.TINY_TRAINER.replace("tests.tiny\n", "tests.tiny_task\n")
+
+
+def command(workdir, corpus, *overrides):
+  options = (
+    "model.size=tiny",
+    "model.scan=false",
+    f"data.path={corpus}",
+    f"optim.num_steps={NUM_STEPS}",
+    f"evaluation.path={corpus}",
+    "evaluation.every=10",
+    "evaluation.num_images=7",
+    "checkpoint.every=5",
+    *overrides,
+  )
+  return [
+    *(sys.executable, "-c", TRAINER),
+    *("--config", tiny_task.SPEC, "--workdir", str(workdir)),
+    *(f"--config.{option}" for option in options),
+  ]
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+  root = tmp_path_factory.mktemp("finetune")
+  found = [tiny_task.make_record(n, n != 3) for n in range(12)]
+  corpus = tiny_task.write_corpus(root / "corpus", found)
+  env = commands.environment(root / "cache")
+  whole = root / "whole"
+  done = commands.run(command(whole, corpus), env)
+  assert done.returncode == 0, done.stdout + done.stderr
+  return root, corpus, env, whole, done.stdout
+
+
+def read_state(workdir):
+  return resume_test.read_tree(workdir, NUM_STEPS)
+
+
+def test_the_loss_falls(setting):
+  rows = writers.read_metrics(str(setting[3]))
+  losses = [row["loss"] for row in rows if "loss" in row]
+  assert len(losses) == NUM_STEPS
+  assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
+  skipped = (setting[3] / "skipped.jsonl").read_text()
+  assert "3.png" in skipped and "no labels" in skipped
+  assert "loss_square" in rows[0] and "(square " in setting[4]
+
+
+def test_the_metric_is_measured_at_its_steps_and_at_the_end(setting):
+  rows = writers.read_metrics(str(setting[3]))
+  found = [row for row in rows if "eval_mae" in row]
+  assert [row["step"] for row in found] == [9, 19, 23]
+  assert {row["eval_images"] for row in found} == {6}
+  assert {row["eval_skipped"] for row in found} == {1}
+  assert found[-1]["eval_mae"] < found[0]["eval_mae"]
+  assert "eval 24  mae " in setting[4]
+  ledger = json.loads((setting[3] / "goodput.json").read_text())
+  assert ledger["seconds"]["evaluate"] > 0
+
+
+def test_stopped_and_killed_it_ends_as_if_nothing_had_happened(setting):
+  root, corpus, env, whole, _ = setting
+  workdir = root / "stopped"
+  start = command(workdir, corpus)
+
+  def has_rows(count):
+    return lambda: resume_test.num_rows(workdir) >= count
+
+  stopped = commands.run_until(start, env, has_rows(7), signal.SIGTERM)
+  assert stopped.returncode == 0 and "after SIGTERM" in stopped.log
+  killed = commands.run_until(start, env, has_rows(14), signal.SIGKILL)
+  assert killed.returncode == -signal.SIGKILL
+  assert checkpoints.latest(str(workdir))[0] >= 7
+  last = commands.run(start, env)
+  assert last.returncode == 0, last.stdout + last.stderr
+  assert "resumed at step" in last.stdout
+  np.testing.assert_equal(read_state(workdir), read_state(whole))
+  name = writers.METRICS_FILE
+  assert (workdir / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_corpus_without_labels_ends_with_code_2(setting):
+  root, _, env, _, _ = setting
+  images = commands.write_images(root / "images")
+  done = commands.run(command(root / "unlabelled", images), env)
+  assert done.returncode == 2
+  assert "task.name=alpha needs labels (alpha)" in done.stderr
+  assert "Traceback" not in done.stderr

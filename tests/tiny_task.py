@@ -1,0 +1,93 @@
+"""A task of the tests among the tasks, its config and its labelled corpora."""
+
+import hashlib
+import json
+import os
+import pathlib
+
+import cv2
+import numpy as np
+from array_record.python import array_record_module
+
+import sapiens2_jax.tasks
+from data_pipelines import manifest, records
+from data_pipelines.labels import Labels, encode_labels
+from sapiens2_jax import config as config_lib
+from sapiens2_jax import validation
+from tests import tiny
+
+FOLDER = pathlib.Path(__file__).with_name("tiny_tasks")
+SPEC = "tests/tiny_tasks/finetune.py:size=toy"
+
+# `make_task` finds it where all tasks are looked for.
+if str(FOLDER) not in sapiens2_jax.tasks.__path__:
+  sapiens2_jax.tasks.__path__.append(str(FOLDER))
+
+
+def load_config(*overrides: str, num_devices: int = 1):
+  return config_lib.load_config(
+    SPEC,
+    ["model.size=tiny", *overrides],
+    lambda config: validation.validate(config, num_devices),
+  )
+
+
+class Run(tiny.Run):
+  """As `tiny.Run`, of the task."""
+
+  load_config = staticmethod(load_config)
+
+
+def make_record(number: int, is_labelled: bool = True) -> records.Record:
+  """A bright disc before a dark ground; alpha says where."""
+  rng = np.random.default_rng(number)
+  height, width = 40 + 10 * (number % 4), 70 - 10 * (number % 3)
+  alpha = np.zeros((height, width), np.uint8)
+  centre = (
+    int(width * rng.uniform(0.2, 0.8)),
+    int(height * rng.uniform(0.3, 0.7)),
+  )
+  cv2.circle(alpha, centre, 14, 255, -1)
+  noise = rng.integers(0, 60, (height, width, 3), np.uint8)
+  image = cv2.imencode(".png", noise + alpha[..., None] // 2)[1].tobytes()
+  return records.Record(
+    image,
+    height,
+    width,
+    records.hash_content(image),
+    f"{number}.png",
+    labels=encode_labels(Labels(alpha=alpha)) if is_labelled else b"",
+  )
+
+
+def write_corpus(directory: pathlib.Path, found: list[records.Record]) -> str:
+  """A corpus of one shard; returns its path."""
+  directory.mkdir(parents=True)
+  file = directory / "shard-00000-of-00001.array_record"
+  writer = array_record_module.ArrayRecordWriter(str(file), "group_size:1")
+  for record in found:
+    writer.write(records.encode_record(record))
+  writer.close()
+  listed = {"count": 0, "file": "none", "sha256": ""}
+  shard = {
+    "file": file.name,
+    "num_records": len(found),
+    "num_bytes": os.path.getsize(file),
+    "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    "index": "none",
+    "index_sha256": "",
+  }
+  entries = {
+    "format": manifest.FORMAT,
+    "version": records.VERSION,
+    "num_records": len(found),
+    "num_bytes": shard["num_bytes"],
+    "content_hash": manifest.hash_shards([shard]),
+    "inputs_hash": "",
+    "shards": [shard],
+    "rejected": {**listed, "by_reason": {}},
+    "duplicates": listed,
+  }
+  entries["manifest_hash"] = manifest.hash_manifest(entries)
+  (directory / manifest.NAME).write_text(json.dumps(entries))
+  return str(directory)

@@ -1,0 +1,27 @@
+"""Fine-tuning on the task of the tests; see experiments/finetune.py."""
+
+import pathlib
+
+from sapiens2_jax.config import load_module, parse_argument
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+def get_config(argument: str = "size=toy"):
+  finetune = load_module(_ROOT / "experiments" / "finetune.py")
+  task = {
+    "task": {"name": "alpha"},
+    "optim": {
+      "num_steps": 12,
+      "warmup_steps": 2,
+      "peak_lr": 2e-3,
+      "clip_norm": 2.0,
+      "layer_decay": 0.8,
+    },
+    "data": {"image_size": (64, 48), "global_batch_size": 8},
+    "model": {"scan": True, "layer_scale_init": 0.5},
+    "logging": {"every": 1},
+  }
+  return finetune.make_config(
+    parse_argument(argument, size="toy")["size"], task
+  )
