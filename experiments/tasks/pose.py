@@ -1,0 +1,52 @@
+"""Fine-tuning for 308 keypoints: what differs from task to task.
+
+`reference` is a value of the public Sapiens2 release (its sizes are 0.4b to
+5b), `ours` a choice of this project.
+"""
+
+from sapiens2_jax import errors
+
+# peak_lr, num_steps, clip_norm, layer_decay
+_OPTIM = {
+  "toy": (1e-3, 600, 2.0, 1.0),  # ours
+  "0.1b": (5e-4, 10_000, 2.0, 0.75),  # ours
+  "0.4b": (5e-4, 10_000, 2.0, 0.80),  # reference
+  "0.8b": (5e-4, 10_000, 4.0, 0.85),  # reference
+  "1b": (5e-4, 20_000, 4.0, 0.90),  # reference
+  "5b": (1e-4, 20_000, 4.0, 0.94),  # reference
+}
+_HEAD = {
+  "toy": ((64, 64), (64,)),  # ours: cheap on a laptop
+  "1b": ((1536, 1024), (768, 512, 256)),  # reference
+}
+_USUAL_HEAD = ((1024, 768), (512, 512, 256))  # reference; at 0.1b: ours
+
+
+def get_task(size: str) -> dict:
+  """Groups of the config of one size.
+
+  Raises:
+    ValueError: no such size; lists those that there are.
+  """
+  optim = errors.lookup(_OPTIM, size, "size")
+  peak_lr, num_steps, clip_norm, layer_decay = optim
+  upsample_channels, conv_channels = _HEAD.get(size, _USUAL_HEAD)
+  return {
+    "task": {
+      "name": "pose",
+      # At test time, average with the mirror image: twice the work.
+      "flip_test": True,  # reference
+    },
+    "head": {
+      "upsample_channels": upsample_channels,
+      "conv_channels": conv_channels,
+    },
+    "optim": {
+      "peak_lr": peak_lr,
+      "num_steps": num_steps,
+      "clip_norm": clip_norm,
+      "layer_decay": layer_decay,
+    },
+    # Of the computation. float32 at toy: ours; else reference.
+    "model": {"dtype": "float32" if size == "toy" else "bfloat16"},
+  }

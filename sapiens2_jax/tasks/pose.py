@@ -1,0 +1,174 @@
+"""308 keypoints of each person, as heatmaps of a crop around them.
+
+Config:
+  task.flip_test: at test time, also run the mirror image of each crop and
+    average: twice the work.
+  head.upsample_channels, head.conv_channels: see `heads.DeconvHead`; two
+    transposed convolutions, as heatmaps are a quarter of the input.
+  data.image_size, model.dtype.
+
+A prediction is (p, 308, 3) float32: x and y in pixels of the image, and a
+score, of each person in the order of the labels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_pipelines import pose_augment, pose_codec, vocabulary
+from data_pipelines.drawing import draw_keypoints
+from data_pipelines.labels import Labels, Person
+from sapiens2_jax.evaluation.keypoints import KeypointMetric
+from sapiens2_jax.models.heads import DeconvHead
+from sapiens2_jax.objectives import keypoints as objective
+from sapiens2_jax.tasks.base import Prepared, UnusableExample
+
+# Of a person to learn from; the second among the body's and the feet's.
+# Source: the public Sapiens2 release.
+MIN_VISIBLE = 8
+MIN_VISIBLE_BODY = 6
+_NUM_BODY = 21
+_UPSAMPLINGS = 2  # 16 pixels a patch, 4 a pixel of the heatmap
+
+
+def make_task(config: ConfigDict) -> PoseTask:
+  """Raises ValueError if the head does not fit the heatmaps."""
+  channels = tuple(config.head.upsample_channels)
+  if len(channels) != _UPSAMPLINGS:
+    raise ValueError(
+      f"head.upsample_channels={channels} must be {_UPSAMPLINGS} widths: "
+      "heatmaps are a quarter of the input."
+    )
+  return PoseTask(
+    image_size=tuple(config.data.image_size),
+    upsample_channels=channels,
+    conv_channels=tuple(config.head.conv_channels),
+    flip_test=config.task.flip_test,
+    dtype=config.model.dtype,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class PoseTask:
+  """See `base.Task`."""
+
+  image_size: tuple[int, int]
+  upsample_channels: tuple[int, ...]
+  conv_channels: tuple[int, ...]
+  flip_test: bool
+  dtype: str
+  name: ClassVar[str] = "pose"
+  needs: ClassVar[tuple[str, ...]] = ("people",)
+
+  @property
+  def num_keypoints(self) -> int:
+    return vocabulary.keypoints()["num_keypoints"]
+
+  def shapes(self):
+    return {
+      "image": ((*self.image_size, 3), np.uint8),
+      "points": ((self.num_keypoints, 2), np.float32),
+      "weights": ((self.num_keypoints,), np.float32),
+    }
+
+  def example(self, image, labels: Labels, rng: np.random.Generator):
+    """One person's crop; points in pixels of the heatmap; weights 0 or 1."""
+    known = []
+    for person in labels.people or ():
+      keypoints = _hide_outside(person, image.shape)
+      visible = keypoints[:, 2] > 0
+      is_body = visible[:_NUM_BODY].sum() >= MIN_VISIBLE_BODY
+      if is_body and visible.sum() >= MIN_VISIBLE:
+        known.append((person.box, keypoints))
+    if not known:
+      raise UnusableExample(f"no person with {MIN_VISIBLE} keypoints")
+    box, keypoints = known[rng.integers(len(known))]
+    crop, keypoints = pose_augment.augment_person(
+      image, box, keypoints, self.image_size, rng
+    )
+    ends = np.array(self.image_size[::-1], np.float32) - 1
+    size = pose_codec.heatmap_size(self.image_size)
+    points = keypoints[:, :2] * (np.array(size[::-1], np.float32) - 1) / ends
+    return {
+      "image": crop,
+      "points": points.astype(np.float32),
+      "weights": (keypoints[:, 2] > 0).astype(np.float32),
+    }
+
+  def head(self) -> DeconvHead:
+    return DeconvHead(
+      output_name="heatmaps",
+      num_outputs=self.num_keypoints,
+      upsample_channels=self.upsample_channels,
+      conv_channels=self.conv_channels,
+      deconv_init="kaiming",
+      dtype=jnp.dtype(self.dtype),
+    )
+
+  def loss(self, outputs, batch):
+    heatmaps, points = outputs["heatmaps"], batch["points"]
+    weights = batch["weights"]
+    targets = objective.make_targets(points, weights, heatmaps.shape[1:3])
+    loss = objective.heatmap_loss(heatmaps, targets, weights)
+    accuracy = objective.peak_accuracy(heatmaps, points, weights)
+    return loss, {"loss_heatmap": loss, "accuracy": accuracy}
+
+  def prepare(self, image, labels: Labels | None) -> list[Prepared]:
+    """A crop of each person, or of all of the image where nobody is known.
+
+    With `flip_test`, each is followed by its mirror image.
+    """
+    height, width = image.shape[:2]
+    boxes = [(0, 0, height - 1, width - 1)]
+    if labels is not None and labels.people is not None:
+      boxes = [person.box for person in labels.people]
+    prepared = []
+    for box in boxes:
+      center, extent = pose_codec.box_region(box)
+      extent = pose_codec.fit_aspect(extent, self.image_size)
+      affine = pose_codec.crop_affine(center, extent, self.image_size)
+      crop = pose_codec.warp_image(image, affine, self.image_size)
+      prepared.append(Prepared(crop, (center, extent)))
+      if self.flip_test:
+        prepared.append(
+          Prepared(np.ascontiguousarray(crop[:, ::-1]), (center, extent))
+        )
+    return prepared
+
+  def finish(self, outputs, prepared: list[Prepared]) -> np.ndarray:
+    inputs = 2 if self.flip_test else 1
+    flip_indices = np.array(vocabulary.keypoints()["flip_indices"])
+    people = np.zeros((len(prepared) // inputs, self.num_keypoints, 3))
+    for i, person in enumerate(people):
+      heatmaps = outputs[inputs * i]["heatmaps"]
+      if self.flip_test:
+        heatmaps = pose_codec.average_flipped(
+          heatmaps, outputs[inputs * i + 1]["heatmaps"], flip_indices
+        )
+      points, scores = pose_codec.decode_heatmaps(heatmaps)
+      region = prepared[inputs * i].context
+      person[:, :2] = pose_codec.heatmap_to_image(
+        points, heatmaps.shape[:2], *region
+      )
+      person[:, 2] = scores
+    return people.astype(np.float32)
+
+  def metric(self) -> KeypointMetric:
+    return KeypointMetric()
+
+  def draw(self, image, prediction):
+    return draw_keypoints(image, prediction)
+
+
+def _hide_outside(person: Person, shape: tuple[int, ...]) -> np.ndarray:
+  """All keypoints of a person; those outside the image are not labelled."""
+  keypoints = pose_codec.full_keypoints(person.keypoints).copy()
+  x, y = keypoints[:, 0], keypoints[:, 1]
+  inside = (x > 0) & (y > 0) & (x < shape[1] - 1) & (y < shape[0] - 1)
+  keypoints[~inside, 2] = 0
+  return keypoints
