@@ -101,12 +101,15 @@ def letterbox_labels(
   return letterbox(image, labels, canvas_size, rounding)[1]
 
 
-def uncover(
-  array: np.ndarray, box: Letterbox, interpolation: int = cv2.INTER_LINEAR
-) -> np.ndarray:
-  """Cuts the image out of a canvas (h, w, c), at its original size."""
-  array = array[box.top : box.top + box.height, box.left : box.left + box.width]
-  return cv2.resize(array, box.original_size[::-1], interpolation=interpolation)
+def inside(array: np.ndarray, box: Letterbox) -> np.ndarray:
+  """The part of a canvas (h, w, c) where the image lies."""
+  rows = slice(box.top, box.top + box.height)
+  return array[rows, box.left : box.left + box.width]
+
+
+def uncover(array: np.ndarray, box: Letterbox) -> np.ndarray:
+  """The image of a canvas (h, w, c), linearly at its original size."""
+  return cv2.resize(inside(array, box), box.original_size[::-1])
 
 
 def resize(image: np.ndarray, labels: Labels, size: tuple[int, int]) -> Pair:

@@ -19,7 +19,7 @@ def task_names() -> tuple[str, ...]:
   )
 
 
-_SHARED = ("base", "examples")
+_SHARED = ("base", "examples", "maps")
 
 
 def make_task(config: ConfigDict) -> Task:

@@ -108,10 +108,13 @@ LOSSES = {
   "silog": lambda p, t, m: pointmap.silog_loss(p[..., 2], t[..., 2], m),
   "shift_invariant": pointmap.shift_invariant_loss,
   "surface": lambda p, t, m: pointmap.surface_loss(p, t, jnp.ones(2), m),
-  "alpha_l1": matting.l1_loss,
-  "sobel": matting.sobel_loss,
-  "laplacian": matting.laplacian_loss,
+  "matte_l1": lambda p, t, m: matting.l1_loss(p, t, m[..., None]).mean(),
+  "sobel": lambda p, t, m: matting.sobel_loss(p, t, m[..., None]).mean(),
+  "laplacian": lambda p, t, m: matting.laplacian_loss(
+    p, t, m[..., None]
+  ).mean(),
 }
+LOSSES = {name: jax.jit(loss) for name, loss in LOSSES.items()}
 
 
 def maps(size=(48, 64)):
@@ -125,7 +128,7 @@ def maps(size=(48, 64)):
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_falls_to_zero_at_the_target_and_has_a_gradient(name):
   prediction, target, mask = maps()
-  loss = jax.jit(jax.value_and_grad(LOSSES[name]))
+  loss = jax.value_and_grad(LOSSES[name])
   far, _ = loss(prediction, target, mask)
   near, slope = loss(target + 0.1 * (prediction - target), target, mask)
   zero, slope_there = loss(target, target, mask)
@@ -151,7 +154,7 @@ def test_what_lies_outside_the_mask_does_not_count(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_an_empty_mask_costs_nothing(name):
   prediction, target, mask = maps()
-  loss = jax.jit(jax.value_and_grad(LOSSES[name]))
+  loss = jax.value_and_grad(LOSSES[name])
   value, slope = loss(prediction, target, jnp.zeros_like(mask))
   assert value < 2e-6 and not np.asarray(slope).any()
 
@@ -207,7 +210,7 @@ def test_laplacian_is_the_pyramid_of_numpy(size):
       cols = np.arange(a.shape[1]) * 2**level
       error = np.abs(a - b) * m[rows][:, cols, None]
       expected += 2**level * error.mean() / 5 / len(prediction)
-  found = matting.laplacian_loss(prediction, target, mask)
+  found = LOSSES["laplacian"](prediction, target, mask)
   np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -224,10 +227,21 @@ def test_sobel_is_that_of_opencv():
   expected = np.mean(
     [np.abs(size(p) - size(t)) * m[..., None] for p, t, m in images]
   )
-  found = matting.sobel_loss(prediction, target, mask)
+  found = LOSSES["sobel"](prediction, target, mask)
   np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_channels_have_losses_and_masks_of_their_own():
+  prediction, target, mask = maps()
+  masks = jnp.stack([mask, ~mask, jnp.zeros_like(mask)], -1)
+  for loss in (matting.l1_loss, matting.sobel_loss, matting.laplacian_loss):
+    loss = jax.jit(loss)
+    found = loss(prediction, target, masks)
+    alone = loss(prediction[..., 1:2], target[..., 1:2], ~mask[..., None])
+    np.testing.assert_allclose(found[1], alone[0], rtol=1e-6)
+    assert found[0] > 0 and found[2] == 0
 
 
 def test_a_map_too_small_for_the_pyramid_is_refused():
   with pytest.raises(ValueError, match="each side needs 48"):
-    matting.laplacian_loss(*maps((47, 64)))
+    LOSSES["laplacian"](*maps((47, 64)))

@@ -1,0 +1,116 @@
+"""What the tasks share that predict a map of the image's size."""
+
+import dataclasses
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from ml_collections import ConfigDict
+
+from data_pipelines import geometric
+from data_pipelines.labels import Labels
+from sapiens2_jax.architectures import get_architecture
+from sapiens2_jax.models.heads import PixelShuffleHead
+from sapiens2_jax.tasks.base import Prepared, UnusableExample
+
+MIN_PIXELS = 16
+MAX_SHARE = 0.96
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MapTask:
+  """A letterboxed image in, one map of its size out.
+
+  Attributes:
+    name, needs: see `Task`.
+    image_size: (height, width) that the network sees.
+    network: the head.
+  """
+
+  name: str
+  needs: tuple[str, ...]
+  image_size: tuple[int, int]
+  network: nn.Module
+
+  def head(self) -> nn.Module:
+    return self.network
+
+  def prepare(
+    self, image: UInt8[np.ndarray, "h w 3"], labels: Labels | None
+  ) -> list[Prepared]:
+    """One input: the whole image, black around it."""
+    del labels
+    box = geometric.fit(image.shape[:2], self.image_size, math.floor)
+    canvas, _ = geometric.letterbox(
+      image, Labels(), self.image_size, math.floor
+    )
+    return [Prepared(canvas, box)]
+
+
+def settings(
+  config: ConfigDict, output_name: str, num_outputs: int, **more: Any
+) -> dict[str, Any]:
+  """Image size and head of a `MapTask`, from the groups of a config.
+
+  Args:
+    config: `data.image_size`; `head.upsample_channels`, `head.conv_channels`;
+      `model.size`, `model.dtype`.
+    output_name, num_outputs: of the head.
+    more: fields of `PixelShuffleHead`.
+
+  Raises:
+    ValueError: the output would not have the size of the image.
+  """
+  size = tuple(config.data.image_size)
+  patch_size = get_architecture(config.model.size).patch_size
+  channels = tuple(config.head.upsample_channels)
+  if 2 ** len(channels) != patch_size:
+    raise ValueError(
+      f"head.upsample_channels={channels} enlarges {2 ** len(channels)} "
+      f"times; patches of {patch_size} pixels need "
+      f"{int(math.log2(patch_size))} widths."
+    )
+  if any(side % patch_size for side in size):
+    raise ValueError(
+      f"data.image_size={size} must be whole patches of {patch_size} pixels."
+    )
+  network = PixelShuffleHead(
+    output_name,
+    num_outputs,
+    channels,
+    tuple(config.head.conv_channels),
+    dtype=jnp.dtype(config.model.dtype),
+    **more,
+  )
+  return {"image_size": size, "network": network}
+
+
+def check_people(mask: Bool[np.ndarray, "h w"]) -> None:
+  """Refuses an example that shows almost nobody, or nothing else.
+
+  Raises:
+    UnusableExample: fewer than 16 pixels, or more than 96 % of them.
+
+  Source: the public Sapiens2 release.
+  """
+  count = np.count_nonzero(mask)
+  if count < MIN_PIXELS:
+    raise UnusableExample(f"fewer than {MIN_PIXELS} pixels of people")
+  if count > MAX_SHARE * mask.size:
+    raise UnusableExample(f"people cover more than {MAX_SHARE:.0%}")
+
+
+def only(
+  outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+) -> tuple[dict[str, np.ndarray], geometric.Letterbox]:
+  """The outputs of a `MapTask` for its one input, and where the image lies."""
+  (output,), (one,) = outputs, prepared
+  return output, one.context
+
+
+def to_uint8(values: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
+  """Values of [0, 1] as levels of 0 to 255; cut off beyond."""
+  return (np.clip(values, 0, 1) * 255).astype(np.uint8)
