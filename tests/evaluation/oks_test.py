@@ -125,6 +125,14 @@ def test_perfect_predictions_reach_one():
   assert np.isnan(result["AP_M"])
 
 
+def test_people_whom_nobody_found_count_as_missed():
+  metric = oks.KeypointAP(SIGMAS)
+  keypoints = np.ones((17, 3))
+  metric.add(np.zeros((0, 17, 2)), np.zeros(0), one_person(keypoints, 2000.0))
+  result = metric.result()
+  assert result["AP"] == result["AR"] == result["AR_M"] == 0
+
+
 def test_suppression_keeps_the_better_of_two_alike():
   rng = np.random.default_rng(0)
   first, other = rng.uniform(0, 100, (2, 17, 2))
