@@ -13,7 +13,7 @@ from tests.interop import samples
 
 def toy_params(sign: float = 1.0):
   """Formula weights of `toy`; `sign` tells two sets apart."""
-  _, params = convert.params_from_tensors(
+  _, _, params = convert.params_from_tensors(
     samples.lazy(samples.arrays(samples.TOY)), origin="formula"
   )
   return jax.tree.map(lambda x: jnp.asarray(sign * x), params)
