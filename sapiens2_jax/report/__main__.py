@@ -12,6 +12,7 @@ from absl import flags, logging
 
 from data_pipelines import sources
 from sapiens2_jax import command
+from sapiens2_jax.files import write_file
 from sapiens2_jax.report import (
   analysis,
   contents,
@@ -30,13 +31,6 @@ _DATA_PATH = flags.DEFINE_string(
 _NUM_PHOTOGRAPHS = flags.DEFINE_integer(
   "num_photographs", 32, "At most so many are read.", lower_bound=1
 )
-
-
-def write_file(path: str, data: bytes) -> None:
-  """Writes a file whole or not at all."""
-  with open(f"{path}.partial", "wb") as file:
-    file.write(data)
-  os.replace(f"{path}.partial", path)
 
 
 def read_photographs(

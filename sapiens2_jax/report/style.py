@@ -35,6 +35,23 @@ img { display: block; max-width: 100%; height: auto; }
 figcaption {
   color: var(--soft); font-size: 13px; margin-top: 8px; max-width: 100ch;
 }
+.gallery {
+  display: grid; gap: 8px 24px;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr));
+}
+.gallery figure { margin: 8px 0 14px; }
+.pair { display: flex; gap: 6px; }
+.pair a { flex: 1; min-width: 0; }
+.pair img { width: 100%; }
+figcaption a { color: inherit; }
+.legend {
+  display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 0 0 14px; padding: 0;
+  list-style: none; color: var(--soft); font-size: 12.5px;
+}
+.legend span {
+  display: inline-block; width: 11px; height: 11px; margin-right: 5px;
+  border-radius: 3px; vertical-align: -1px;
+}
 .tiles {
   display: grid; gap: 12px; margin-bottom: 22px;
   grid-template-columns: repeat(auto-fit, minmax(190px, 1fr));
