@@ -95,6 +95,10 @@ def load_task(
   config = ConfigDict(loaded.config or _task_config(loaded))
   if rope_dtype is not None:
     config.model.rope_dtype = rope_dtype
+  # What training alone needs, and other machines may not have.
+  config.model.update(attention_backend="auto", remat="none")
+  if "backgrounds" in config.task:
+    config.task.backgrounds = ""
   return build_task(config), to_device(loaded.params)
 
 
