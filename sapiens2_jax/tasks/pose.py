@@ -24,9 +24,9 @@ from ml_collections import ConfigDict
 from data_pipelines import pose_augment, pose_codec, vocabulary
 from data_pipelines.drawing import draw_keypoints
 from data_pipelines.labels import Labels, Person
-from sapiens2_jax.evaluation.keypoints import KeypointMetric
+from sapiens2_jax.losses import keypoints as objective
+from sapiens2_jax.metrics.keypoints import KeypointMetric
 from sapiens2_jax.models.heads import DeconvHead
-from sapiens2_jax.objectives import keypoints as objective
 from sapiens2_jax.tasks.base import Prepared, UnusableExample
 
 Image = UInt8[np.ndarray, "h w 3"]

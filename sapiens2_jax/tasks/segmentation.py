@@ -26,9 +26,9 @@ from data_pipelines.images import ImageDecodeError, decode_image
 from data_pipelines.labels import IGNORE, Labels
 from data_pipelines.sources.base import ImageSource
 from data_pipelines.sources.opening import open_source
-from sapiens2_jax.evaluation.segmentation import SegmentationMetric
+from sapiens2_jax.losses import segmentation as objective
+from sapiens2_jax.metrics.segmentation import SegmentationMetric
 from sapiens2_jax.models.heads import DeconvHead
-from sapiens2_jax.objectives import segmentation as objective
 from sapiens2_jax.tasks.base import Prepared, UnusableExample
 
 Image = UInt8[np.ndarray, "h w 3"]
