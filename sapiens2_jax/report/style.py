@@ -35,14 +35,12 @@ img { display: block; max-width: 100%; height: auto; }
 figcaption {
   color: var(--soft); font-size: 13px; margin-top: 8px; max-width: 100ch;
 }
-.gallery {
-  display: grid; gap: 8px 24px;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr));
-}
-.gallery figure { margin: 8px 0 14px; }
+.gallery { display: flex; flex-wrap: wrap; gap: 10px 24px; }
+.gallery figure { margin: 0 0 10px; max-width: 100%; }
+.gallery figcaption { width: 0; min-width: 100%; }
 .pair { display: flex; gap: 6px; }
-.pair a { flex: 1; min-width: 0; }
-.pair img { width: 100%; }
+.pair a { min-width: 0; }
+.pair img { height: 192px; width: auto; object-fit: contain; }
 figcaption a { color: inherit; }
 .legend {
   display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 0 0 14px; padding: 0;

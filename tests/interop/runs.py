@@ -51,9 +51,11 @@ def task_config(task: str):
   return finetune.make_config("toy", groups)
 
 
-def write_task_run(workdir, task: str, step: int = 3):
-  """Saves a fine-tuning run of formula weights."""
-  return _write(workdir, task_config(task), task_params(task), {}, step)
+def write_task_run(workdir, task: str, step: int = 3, **data):
+  """Saves a fine-tuning run of formula weights; `data` are config fields."""
+  config = task_config(task)
+  config.data.update(data)
+  return _write(workdir, config, task_params(task), {}, step)
 
 
 def _write(workdir, config, params, carried, step):

@@ -1,44 +1,22 @@
 """The report of a tiny fine-tuning run with formula weights."""
 
 import json
-import pathlib
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from data_pipelines import records
 from data_pipelines.labels import Labels, Person, encode_labels
-from sapiens2_jax.config import load_module
-from sapiens2_jax.interop import convert
 from sapiens2_jax.report import task_report, truths
 from sapiens2_jax.report.run import read_run
-from sapiens2_jax.training.checkpoints import Checkpointer
-from sapiens2_jax.training.state import TrainState
 from tests import tiny_task
-from tests.interop import samples as weights
-from tests.interop import task_samples
+from tests.interop import runs
 from tests.report.page_test import links
 from tests.tasks import samples
 
-EXPERIMENTS = pathlib.Path(__file__).parents[2] / "experiments"
 SECTIONS = "run curves predictions next photographs".split()
-
-
-def make_config(corpus):
-  finetune = load_module(EXPERIMENTS / "finetune.py")
-  groups = load_module(EXPERIMENTS / "tasks" / "normal.py").get_task("toy")
-  head = task_samples.HEADS["normal"]
-  groups["head"] = {
-    "upsample_channels": head.upsample_channels,
-    "conv_channels": head.conv_channels,
-  }
-  groups["model"] = {"size": "tiny"}
-  groups["data"] = {"path": corpus, "image_size": task_samples.IMAGE_SIZE}
-  return finetune.make_config("toy", groups)
 
 
 def make_record(name, size, is_labelled=True):
@@ -64,23 +42,7 @@ def workdir(tmp_path_factory):
       make_record("wide.png", (70, 120)),
     ],
   )
-  named = task_samples.arrays(task_samples.HEADS["normal"])
-  _, _, params = convert.params_from_tensors(
-    weights.lazy(named), origin="formula"
-  )
-  zero = jnp.zeros((), jnp.int32)
-  state = TrainState(
-    step=zero + 6,
-    params=jax.tree.map(jnp.asarray, params),
-    carried={},
-    opt_state=(),
-    rng=jax.random.key_data(jax.random.key(0)),
-    nonfinite_streak=zero,
-    nonfinite_total=zero,
-  )
-  checkpointer = Checkpointer(str(root / "work"), make_config(corpus))
-  checkpointer.save(state, 6, 48)
-  checkpointer.close()
+  runs.write_task_run(root / "work", "normal", step=6, path=corpus)
   parts = {f"loss_{name}": 0.5 for name in ("cosine", "l1", "gradient")}
   rows = [
     {"step": step, "loss": 2.0 - step / 10, **parts, "lr": 1e-3}
