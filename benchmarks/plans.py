@@ -18,8 +18,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROWS = os.path.join(ROOT, "docs", "plans.jsonl")
 PAGE = os.path.join(ROOT, "docs", "plans.md")
 
-# What the decoder's heads of 128 are worth: the same with heads of 32.
-_NARROW_HEADS = "model.decoder_heads=16"
 _BLOCK, _FULL = "model.remat=block", "model.remat=full"
 
 
@@ -54,8 +52,6 @@ PLANS = (
   ("1b", "v4:4x4x4", 1, "mesh.data=4", _steps(16), _BLOCK),
   ("5b", "v6e:16x16", 1, "mesh.data=16", _steps(4), _FULL),
   ("5b", "v4:4x4x8", 1, "mesh.data=8", _steps(16), _FULL),
-  ("1b", "v5p:4x4x4", 1, "mesh.data=4", _steps(4), _BLOCK, _NARROW_HEADS),
-  ("5b", "v5p:4x4x4", 1, _steps(16), _BLOCK),
 )
 
 

@@ -3,6 +3,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash launch/install.sh test
+# Files of synthetic people, fetched once (170 MB); their tests need them.
+.venv/bin/python -c '
+from data_pipelines.synthetic import backgrounds, body
+body.BodyModel()
+backgrounds.find_photographs()
+' || echo "test: without these files, tests of synthetic bodies are skipped" >&2
 # Quick tests first, so that a mistake shows early; they wait for one core
 # most of the time, so two processes share them.
 .venv/bin/python -m ruff check .
