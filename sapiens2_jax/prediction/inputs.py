@@ -81,11 +81,11 @@ def read_boxes(
   found: dict[str, list[Person]] = {}
   for number, annotation in enumerate(annotations):
     where = f"boxes={path}: annotations[{number}]"
-    if annotation.get("image_id") not in file_names:
-      raise ValueError(
-        f"{where}: image_id={annotation.get('image_id')} is none of images."
-      )
-    name = file_names[annotation["image_id"]]
+    is_object = isinstance(annotation, dict)
+    image_id = annotation.get("image_id") if is_object else None
+    if image_id not in file_names:
+      raise ValueError(f"{where}: image_id={image_id} is none of images.")
+    name = file_names[image_id]
     if name in names:
       person = _person(annotation.get("bbox"), where)
       found.setdefault(name, []).append(person)
