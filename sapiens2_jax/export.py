@@ -1,12 +1,13 @@
-r"""Writes an encoder for PyTorch.
+r"""Writes an encoder, or a fine-tuned model, for PyTorch.
 
     python -m sapiens2_jax.export --checkpoint WORKDIR --output DIR \
       --format transformers
 
 `--checkpoint` is a training workdir (its newest checkpoint is taken) or
-anything else that `load_pretrained` reads. `reference` writes one file
-`sapiens2_SIZE_pretrain.safetensors`; `transformers` a directory for
-AutoModel.from_pretrained. The same command again does nothing.
+anything else that `load_pretrained` and `load_task` read. `reference` writes
+one file `sapiens2_SIZE_pretrain.safetensors`, or `sapiens2_SIZE_TASK...`;
+`transformers` a directory for from_pretrained. The same command again does
+nothing.
 """
 
 import os
@@ -15,7 +16,7 @@ import jax
 from absl import flags
 
 from sapiens2_jax import command
-from sapiens2_jax.interop import directories
+from sapiens2_jax.interop import directories, transformers_config
 from sapiens2_jax.interop.convert import num_params
 from sapiens2_jax.interop.exports import (
   FORMATS,
@@ -36,7 +37,7 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
 _FORMAT = flags.DEFINE_enum("format", None, FORMATS, "Who reads it.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
 _WEIGHTS = flags.DEFINE_enum(
-  "weights", "teacher", list(WEIGHTS), "Which encoder of a training workdir."
+  "weights", "teacher", list(WEIGHTS), "Which encoder of a pretraining workdir."
 )
 _DTYPE = flags.DEFINE_enum(
   "dtype", None, ["float32", "bfloat16"], "Of the tensors; default: as stored."
@@ -44,10 +45,20 @@ _DTYPE = flags.DEFINE_enum(
 
 TRANSFORMERS_USE = """\
 import torch, transformers
-model = transformers.AutoModel.from_pretrained({directory!r}).eval()
+model = transformers.{name}.from_pretrained({directory!r}).eval()
 images = torch.zeros(1, 3, {height}, {width})  # RGB, ImageNet-normalised
-tokens = model(images).last_hidden_state  # [cls], registers, patches
 """
+TRANSFORMERS_OUTPUTS = {
+  None: "tokens = model(images).last_hidden_state  # [cls], registers, patches",
+  "pose": "heatmaps = model(images).heatmaps",
+  "segmentation": "logits = model(images).logits",
+  "normal": "normals = model(images).normals",
+  "pointmap": (
+    "out = model(images)\n"
+    "points = out.pointmaps / out.scales[..., None, None]  # metres"
+  ),
+  "matting": "alphas = model(images).alphas",
+}
 REFERENCE_USE = """\
 import safetensors.torch
 state_dict = safetensors.torch.load_file({file!r})
@@ -61,7 +72,8 @@ def announce(output: str, name: str, found: Found, weights: Weights) -> None:
   count = num_params(weights.params)
   size = os.path.getsize(path)
   print(f"source     {found.description}")
-  print(f"encoder    {arch.name}, {count:,} parameters, {marker['dtype']}")
+  what = f"{arch.name} {weights.task or 'encoder'}"
+  print(f"model      {what}, {count:,} parameters, {marker['dtype']}")
   print(f"wrote      {path} ({size:,} bytes, sha256 {marker['sha256'][name]})")
   if marker["format"] == "reference":
     print("PyTorch")
@@ -69,10 +81,12 @@ def announce(output: str, name: str, found: Found, weights: Weights) -> None:
   else:
     height, width = weights.image_size
     use = TRANSFORMERS_USE.format(
+      name=transformers_config.CLASSES[weights.task],
       directory=os.path.abspath(output),
       height=height,
       width=width,
     )
+    use += TRANSFORMERS_OUTPUTS[weights.task]
     print("PyTorch (pip install torch transformers)")
   print("".join(f"  {line}\n" for line in use.splitlines()), end="")
   if marker["format"] == "transformers":

@@ -2,9 +2,10 @@ r"""Turns released weights into a checkpoint of ours.
 
     python -m sapiens2_jax.import_weights --source FILE_OR_DIR --output DIR
 
-Reads safetensors in reference or transformers keys, one file or shards. DIR
-is read by `load_pretrained`, `export` and the config field
-`model.init_from`. Values and their dtype are kept exactly.
+Reads safetensors in reference or transformers keys, one file or shards, of
+encoders and of task models. DIR is read by `load_pretrained`, `load_task`,
+`export` and the config field `model.init_from`. Values and their dtype are
+kept exactly.
 """
 
 import jax
@@ -36,12 +37,13 @@ def main() -> None:
   directories.check_output(output, IMPORT_MARKER, kind=IMPORT_KIND)
   weights = read_weights(found)
   write_import(output, weights, found)
-  size = weights.architecture.name
-  count, dtype = num_params(weights.params), weights.params["cls_token"].dtype
+  size, what = weights.architecture.name, weights.task or "encoder"
+  count = num_params(weights.params)
+  dtype = weights.encoder_params["cls_token"].dtype
   print(f"source     {found.description}")
-  print(f"encoder    {size}, {count:,} parameters, {dtype}")
+  print(f"model      {size} {what}, {count:,} parameters, {dtype}")
   print(f"wrote      {output}")
-  if size in ARCHITECTURES:
+  if size in ARCHITECTURES and not weights.task:
     print(
       f"next       python -m sapiens2_jax.train --workdir WORKDIR --config "
       f"experiments/pretrain.py:size={size} "

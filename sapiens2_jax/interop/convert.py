@@ -8,7 +8,8 @@ import numpy as np
 
 from sapiens2_jax.architectures import Architecture
 from sapiens2_jax.errors import lookup
-from sapiens2_jax.interop import keys
+from sapiens2_jax.interop import head_keys, keys
+from sapiens2_jax.interop.head_keys import Head
 from sapiens2_jax.interop.identify import identify
 from sapiens2_jax.interop.tensors import LazyTensor, shorten
 from sapiens2_jax.models.rope import bfloat16_periods
@@ -22,8 +23,8 @@ DTYPES = {
 
 def params_from_tensors(
   tensors: Mapping[str, LazyTensor], *, origin: str, dtype: str | None = None
-) -> tuple[Architecture, dict[str, Any]]:
-  """Builds the parameters of an `Encoder` from named tensors.
+) -> tuple[Architecture, Head | None, dict[str, Any]]:
+  """Builds the parameters of an `Encoder` or a task model of named tensors.
 
   Args:
     tensors: in reference or transformers keys.
@@ -32,7 +33,8 @@ def params_from_tensors(
       blocks must agree on it, as they are stacked.
 
   Returns:
-    The architecture, and nested dicts of NumPy arrays.
+    The architecture; the head, None for an encoder; and nested dicts of NumPy
+    arrays, of a task model {"encoder": ..., "head": ...}.
 
   Raises:
     ValueError: if names, shapes or dtypes do not fit; lists them.
@@ -42,7 +44,7 @@ def params_from_tensors(
   if target is None:
     _check_one_dtype(found, origin)
   params: dict[str, Any] = {}
-  for slot in keys.slots(found.architecture):
+  for slot in head_keys.slots(found.architecture, found.head):
     parts = [found.tensors[key].load() for key in slot.keys(found.style)]
     array = parts[0] if len(parts) == 1 else np.concatenate(parts)
     array = slot.entry.layout.to_ours(array)
@@ -57,12 +59,12 @@ def params_from_tensors(
       shape = (slot.num_rows, *array.shape)
       node[leaf] = np.empty(shape, target or array.dtype)
     node[leaf][slot.row] = array
-  return found.architecture, params
+  return found.architecture, found.head, params
 
 
 def _check_one_dtype(found, origin: str) -> None:
   first, mixed = {}, []
-  for slot in keys.slots(found.architecture):
+  for slot in head_keys.slots(found.architecture, found.head):
     for key in slot.keys(found.style):
       dtype = found.tensors[key].dtype
       if first.setdefault(slot.path, dtype) != dtype:
@@ -76,16 +78,18 @@ def _check_one_dtype(found, origin: str) -> None:
 def tensors_from_params(
   params: Mapping[str, Any],
   architecture: Architecture,
+  head: Head | None = None,
   *,
   style: str = "reference",
   dtype: str | None = None,
   with_periods: bool = True,
 ) -> dict[str, LazyTensor]:
-  """Names the parameters of an `Encoder`; computes nothing yet.
+  """Names the parameters of a model; computes nothing yet.
 
   Args:
     params: nested dicts of arrays, or of their shapes and dtypes.
     architecture: of the encoder.
+    head: of a task model, None for an encoder.
     style: "reference" or "native" (transformers) keys.
     dtype: of the tensors, None for that of the parameters.
     with_periods: adds the buffer that reference files carry, in bfloat16.
@@ -94,7 +98,7 @@ def tensors_from_params(
     raise ValueError(f"style={style!r} must be one of {keys.STYLES}.")
   target = None if dtype is None else lookup(DTYPES, dtype, "dtype")
   tensors = {}
-  for slot in keys.slots(architecture):
+  for slot in head_keys.slots(architecture, head):
     array = params
     for name in slot.path:
       array = array[name]
@@ -105,7 +109,7 @@ def tensors_from_params(
       tensors[key] = LazyTensor(shape, kind, load)
   if with_periods:
     periods = bfloat16_periods(architecture.head_dim)
-    tensors[keys.PERIODS_KEY] = LazyTensor(
+    tensors[head_keys.periods_key(head)] = LazyTensor(
       periods.shape, periods.dtype, lambda: periods
     )
   return tensors

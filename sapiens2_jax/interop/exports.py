@@ -27,18 +27,28 @@ def is_done(output: str, request: dict) -> bool:
 def write_export(
   output: str, found: Found, weights: Weights, request: dict
 ) -> str:
-  """Writes the whole directory; returns the name of the weights file."""
-  arch, is_reference = weights.architecture, request["format"] == "reference"
+  """Writes the whole directory; returns the name of the weights file.
+
+  Raises:
+    ValueError: the format has no place for the head.
+  """
+  arch, head = weights.architecture, weights.head
+  is_reference = request["format"] == "reference"
+  _check_head(weights, request["format"])
   tensors = tensors_from_params(
     weights.params,
     arch,
+    head,
+    # Both styles are read. In native keys the number of layers is free, and
+    # AutoModel finds the encoder of a task model.
+    style="native" if head and not is_reference else "reference",
     dtype=request["dtype"],
     with_periods=is_reference,
   )
-  dtype = tensors["cls_token"].dtype.name
+  dtype = next(iter(tensors.values())).dtype.name
   name = SINGLE_NAME
   if is_reference:
-    name = f"sapiens2_{arch.name}_pretrain.safetensors"
+    name = f"sapiens2_{arch.name}_{weights.task or 'pretrain'}.safetensors"
   with directories.replaced(output) as path:
     sha256 = write_safetensors(path / name, tensors, {"format": "pt"})
     if not is_reference:
@@ -47,14 +57,19 @@ def write_export(
         image_size=weights.image_size,
         layer_scale_init=weights.layer_scale_init,
         dtype=dtype,
+        head=head,
       )
-      preprocessor = transformers_config.preprocessor_config(weights.image_size)
+      preprocessor = transformers_config.preprocessor_config(
+        weights.image_size, weights.task
+      )
       directories.write_json(path / "config.json", config)
       directories.write_json(path / "preprocessor_config.json", preprocessor)
     marker = {
       "kind": KIND,
       "format": request["format"],
       "architecture": arch.name,
+      "task": weights.task,
+      "image_size": list(weights.image_size),
       "step": found.step,
       "weights": found.weights,
       "dtype": dtype,
@@ -64,3 +79,23 @@ def write_export(
     }
     directories.write_json(path / MARKER, marker)
   return name
+
+
+def _check_head(weights: Weights, kind: str) -> None:
+  task = weights.task
+  if task is None:
+    return
+  if weights.head is None:
+    raise ValueError(f"task {task} is not one of the release: no format has it")
+  if kind != "transformers":
+    return
+  if task not in transformers_config.CLASSES:
+    raise ValueError(
+      f"transformers has no class for task {task}; use --format reference"
+    )
+  hidden = weights.head.scale_hidden
+  if weights.head.scale_channels and len(hidden) != 2:
+    raise ValueError(
+      f"transformers has no scale with head.scale_hidden={hidden}, only with "
+      "two widths; use --format reference"
+    )

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from sapiens2_jax.architectures import ARCHITECTURES, Architecture
-from sapiens2_jax.interop import keys
+from sapiens2_jax.interop import head_keys, keys
+from sapiens2_jax.interop.head_keys import ENCODER_PREFIX, Head
+from sapiens2_jax.interop.identify_head import find_head, has_head
 from sapiens2_jax.interop.tensors import DTYPES, LazyTensor, shorten
 from sapiens2_jax.models.rope import bfloat16_periods
 
@@ -19,11 +21,14 @@ class Identified:
   Attributes:
     architecture: that they fit.
     style: of their keys, one of `keys.STYLES`.
-    tensors: without prefix and without the buffer of RoPE periods.
+    head: of a task model; None for an encoder.
+    tensors: without the buffer of RoPE periods; those of an encoder without
+      prefix.
   """
 
   architecture: Architecture
   style: str
+  head: Head | None
   tensors: Mapping[str, LazyTensor]
 
 
@@ -35,7 +40,7 @@ def identify(tensors: Mapping[str, LazyTensor], origin: str) -> Identified:
 
   Args:
     tensors: of one encoder, in either key style, with or without one prefix
-      on every key.
+      on every key; or of one encoder and one head.
     origin: file name for messages.
 
   Raises:
@@ -44,15 +49,16 @@ def identify(tensors: Mapping[str, LazyTensor], origin: str) -> Identified:
   for prefix in keys.PREFIXES:
     if tensors and all(key.startswith(prefix) for key in tensors):
       tensors = {key[len(prefix) :]: x for key, x in tensors.items()}
-  _refuse_other_models(tensors, origin)
-  style = _style(tensors, origin)
-  arch = _architecture(tensors, style, origin)
+  style, encoder = _encoder(tensors, origin)
+  arch = _architecture(encoder, style, origin)
+  head = find_head(tensors, style, origin) if has_head(tensors) else None
   expected = {
     key: shape
-    for slot in keys.slots(arch)
+    for slot in head_keys.slots(arch, head)
     for key, shape in slot.keys(style).items()
   }
-  allowed = {**expected, keys.PERIODS_KEY: (arch.head_dim // 4,)}
+  periods_key = head_keys.periods_key(head)
+  allowed = {**expected, periods_key: (arch.head_dim // 4,)}
   problems = {
     "missing": [key for key in expected if key not in tensors],
     "unexpected": [key for key in tensors if key not in allowed],
@@ -66,26 +72,46 @@ def identify(tensors: Mapping[str, LazyTensor], origin: str) -> Identified:
     ],
   }
   if any(problems.values()):
-    lines = [f"{origin}: does not fit {arch.name} ({style} keys)"]
+    model = f"{arch.name}, {head.task}" if head else arch.name
+    lines = [f"{origin}: does not fit {model} ({style} keys)"]
     for what, found in problems.items():
       if found:
         lines.append(f"  {what} ({len(found)}): {shorten(found)}")
     raise ValueError("\n".join(lines))
-  _check_periods(tensors, arch, origin)
-  return Identified(arch, style, {key: tensors[key] for key in expected})
+  if periods_key in tensors:
+    _check_periods(periods_key, tensors[periods_key], arch, origin)
+  known = {key: tensors[key] for key in expected}
+  return Identified(arch, style, head, known)
 
 
 _KNOWN = set(DTYPES.values())
 
 
-def _refuse_other_models(tensors: Mapping[str, LazyTensor], origin: str):
-  kinds = {
-    "tokenizer.": "the 4K variant with a tokenizer, which is not supported yet",
-    "decode_head.": "a task model with a head; only encoders are supported",
-  }
-  for part, kind in kinds.items():
-    if any(key.startswith((part, f"backbone.{part}")) for key in tensors):
-      raise ValueError(f"{origin}: {kind} (keys {part}*)")
+def _encoder(
+  tensors: Mapping[str, LazyTensor], origin: str
+) -> tuple[str, Mapping[str, LazyTensor]]:
+  """Key style of the encoder, and its tensors without their prefix."""
+  if any(
+    key.startswith(("tokenizer.", "backbone.tokenizer.")) for key in tensors
+  ):
+    raise ValueError(
+      f"{origin}: the 4K variant with a tokenizer, which is not supported yet "
+      "(keys tokenizer.*)"
+    )
+  if not has_head(tensors):
+    return _style(tensors, origin), tensors
+  for style, prefix in ENCODER_PREFIX.items():
+    found = {
+      key.removeprefix(prefix): x
+      for key, x in tensors.items()
+      if key.startswith(prefix)
+    }
+    if found:
+      return style, found
+  raise ValueError(
+    f"{origin}: a head without an encoder; none of its {len(tensors)} keys "
+    f"begins with {' or '.join(ENCODER_PREFIX.values())}"
+  )
 
 
 def _style(tensors: Mapping[str, LazyTensor], origin: str) -> str:
@@ -151,14 +177,13 @@ def _one_axis(shapes: Counter) -> int | None:
   return None
 
 
-def _check_periods(tensors, arch: Architecture, origin: str) -> None:
-  if keys.PERIODS_KEY not in tensors:
-    return
-  found = tensors[keys.PERIODS_KEY].load().astype(np.float32)
+def _check_periods(
+  key: str, tensor: LazyTensor, arch: Architecture, origin: str
+) -> None:
+  found = tensor.load().astype(np.float32)
   expected = bfloat16_periods(arch.head_dim).astype(np.float32)
   # One part in 128: either number format, and its rounding, passes.
   if not np.allclose(found, expected, rtol=2**-7, atol=0):
     raise ValueError(
-      f"{origin}: {keys.PERIODS_KEY} is not that of Sapiens2 (base 100): "
-      f"{found.tolist()}"
+      f"{origin}: {key} is not that of Sapiens2 (base 100): {found.tolist()}"
     )

@@ -1,12 +1,20 @@
-"""Pretrained encoders in one call."""
+"""Pretrained encoders, and fine-tuned models, in one call."""
 
 import os
 from typing import Any
 
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from sapiens2_jax.interop.weights import find_weights, read_weights
+from sapiens2_jax.interop.weights import Weights, find_weights, read_weights
 from sapiens2_jax.models.encoder import Encoder
+from sapiens2_jax.objectives.task import TaskObjective, build_task
+
+# What `tasks.make_task` reads and no file of weights holds.
+_TASK_FIELDS = {
+  "pose": {"flip_test": True},  # reference
+  "segmentation": {"backgrounds": ""},
+}
 
 
 def load_pretrained(
@@ -27,8 +35,9 @@ def load_pretrained(
   Args:
     path: a safetensors file or a directory with one (released files, our
       exports, transformers directories, whole or in shards), the output of
-      `import_weights`, or a training workdir (its newest checkpoint).
-    weights: "teacher" or "student" of a training workdir.
+      `import_weights`, or a training workdir (its newest checkpoint). Of a
+      task model, its encoder.
+    weights: "teacher" or "student" of a pretraining workdir.
     rope_dtype: "float32" (transformers) or "bfloat16" (reference). None for
       that of the training run, "float32" for other sources.
     dtype: of the computation.
@@ -47,7 +56,71 @@ def load_pretrained(
     dtype=dtype,
     layer_scale_init=loaded.layer_scale_init,
   )
-  return encoder, to_device(loaded.params)
+  return encoder, to_device(loaded.encoder_params)
+
+
+def load_task(
+  path: str | os.PathLike, *, rope_dtype: str | None = None
+) -> tuple[TaskObjective, dict[str, Any]]:
+  """Loads a fine-tuned model and its parameters, to predict with.
+
+      model, params = sapiens2_jax.load_task("runs/normal")
+      (one,) = model.task.prepare(image, None)
+      outputs = model.predict(params, one.image[None])
+      outputs = jax.tree.map(lambda x: np.asarray(x[0]), outputs)
+      normals = model.task.finish([outputs], [one])
+
+  `image` is (h, w, 3) uint8 RGB of any size. `model.task.name` says what it
+  predicts, `model.config` how it was trained, or its size and widths alone.
+
+  Args:
+    path: as of `load_pretrained`.
+    rope_dtype: as of `load_pretrained`.
+
+  Returns:
+    The model, and {"encoder": ..., "head": ...}, nested dicts of float32
+    arrays on the default device.
+
+  Raises:
+    ValueError: as of `load_pretrained`, or these are weights of an encoder
+      alone.
+  """
+  found = find_weights(path)
+  loaded = read_weights(found, "float32")
+  if loaded.task is None:
+    raise ValueError(
+      f"{found.description}: holds an encoder without a head; expected the "
+      "weights of a task"
+    )
+  config = ConfigDict(loaded.config or _task_config(loaded))
+  if rope_dtype is not None:
+    config.model.rope_dtype = rope_dtype
+  # What training alone needs, and other machines may not have.
+  config.model.update(attention_backend="auto", remat="none")
+  if "backgrounds" in config.task:
+    config.task.backgrounds = ""
+  return build_task(config), to_device(loaded.params)
+
+
+def _task_config(weights: Weights) -> ConfigDict:
+  """The groups of a config that prediction reads, for weights without one."""
+  head = weights.head
+  return ConfigDict(
+    {
+      "model": {
+        "size": weights.architecture.name,
+        "layer_scale_init": weights.layer_scale_init,
+        "rope_dtype": "float32",
+        "dtype": "float32",
+        "scan": True,
+        "remat": "none",
+        "attention_backend": "auto",
+      },
+      "data": {"image_size": weights.image_size},
+      "task": {"name": head.task, **_TASK_FIELDS.get(head.task, {})},
+      "head": head.widths,
+    }
+  )
 
 
 def to_device(params: dict[str, Any]) -> dict[str, Any]:

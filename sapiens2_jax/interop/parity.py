@@ -1,35 +1,74 @@
-"""Features of an exported encoder in PyTorch beside ours in JAX."""
+"""Outputs of an exported model in PyTorch beside ours in JAX."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sapiens2_jax import errors
+from sapiens2_jax.interop import directories
 from sapiens2_jax.models.encoder import Encoder
 
-PARTS = ("cls", "registers", "patches")
-# Images (b, h, w, 3) to an array for each of `PARTS`.
+# Images (b, h, w, 3) to named arrays, channels last.
 Forward = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def _encoded(model, outputs, grid: tuple[int, int]) -> dict:
+  tokens = outputs.last_hidden_state
+  prefix = 1 + model.config.num_register_tokens
+  patches = tokens[:, prefix:]
+  return {
+    "cls": tokens[:, 0],
+    "registers": tokens[:, 1:prefix],
+    "patches": patches.reshape(len(patches), *grid, -1),
+  }
+
+
+def _matte(outputs) -> dict:
+  import torch
+
+  matte = torch.cat([outputs.foregrounds, outputs.alphas], dim=1)
+  return {"matte": matte}
+
+
+# Outputs of transformers' class of each task under our names.
+_OUTPUTS = {
+  "Sapiens2ForPoseEstimation": lambda x: {"heatmaps": x.heatmaps},
+  "Sapiens2ForSemanticSegmentation": lambda x: {"logits": x.logits},
+  "Sapiens2ForNormalEstimation": lambda x: {"normal": x.normals},
+  "Sapiens2ForPointmapEstimation": lambda x: {
+    "pointmap": x.pointmaps,
+    "scale": x.scales[:, 0],
+  },
+  "Sapiens2ForImageMatting": _matte,
+}
+ENCODER_CLASS = "Sapiens2Model"
+DIFFERENCE = "_max_abs_difference"
 
 
 def torch_forward(directory: str) -> tuple[Forward, dict[str, list[str]]]:
   """Loads a transformers directory, from disk only, in float32.
 
   Returns:
-    A function images (b, h, w, 3) -> features, and the keys that did not fit:
-    "missing", "unexpected" and "mismatched".
+    A function images (b, h, w, 3) -> features, or outputs of the head; and
+    the keys that did not fit: "missing", "unexpected" and "mismatched".
 
   Raises:
     ModuleNotFoundError: if torch or transformers is not installed.
     ValueError: if transformers cannot load the directory.
   """
   import torch
-  from transformers import AutoModel
+  import transformers
 
+  config = directories.read_marker(directory, "config.json") or {}
+  (name,) = config.get("architectures") or (ENCODER_CLASS,)
+  readers = {ENCODER_CLASS: None, **_OUTPUTS}
+  read = errors.lookup(readers, name, f"class in {directory}/config.json")
   try:
-    model, info = AutoModel.from_pretrained(
+    model, info = getattr(transformers, name).from_pretrained(
       directory,
       dtype=torch.float32,
       local_files_only=True,
@@ -40,20 +79,19 @@ def torch_forward(directory: str) -> tuple[Forward, dict[str, list[str]]]:
       f"{directory}: transformers cannot load it: {error}"
     ) from error
   model.eval()
-  prefix = 1 + model.config.num_register_tokens
   patch = model.config.patch_size
 
   def forward(images: np.ndarray) -> dict[str, np.ndarray]:
-    batch, height, width, _ = images.shape
+    grid = tuple(side // patch for side in images.shape[1:3])
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     with torch.inference_mode():
-      tokens = model(torch.from_numpy(channels_first)).last_hidden_state.numpy()
-    grid = (height // patch, width // patch)
-    return {
-      "cls": tokens[:, 0],
-      "registers": tokens[:, 1:prefix],
-      "patches": tokens[:, prefix:].reshape(batch, *grid, -1),
-    }
+      outputs = model(torch.from_numpy(channels_first))
+      if read is None:
+        return _as_numpy(_encoded(model, outputs, grid))
+      maps = read(outputs).items()
+      return _as_numpy(
+        {k: x.movedim(1, -1) if x.ndim == 4 else x for k, x in maps}
+      )
 
   keys = {
     "missing": sorted(map(str, info["missing_keys"])),
@@ -63,14 +101,30 @@ def torch_forward(directory: str) -> tuple[Forward, dict[str, list[str]]]:
   return forward, keys
 
 
-def jax_forward(encoder: Encoder, params: Mapping[str, Any]) -> Forward:
-  """Our encoder on the CPU, in full float32."""
-  apply = jax.jit(lambda params, x: encoder.apply({"params": params}, x))
+def _as_numpy(tensors: dict) -> dict[str, np.ndarray]:
+  return {name: x.numpy() for name, x in tensors.items()}
+
+
+def jax_forward(
+  encoder: Encoder, params: Mapping[str, Any], head: nn.Module | None = None
+) -> Forward:
+  """Our encoder, or task model if there is a head, in full float32."""
+
+  @jax.jit
+  def apply(params, images):
+    if head is None:
+      out = encoder.apply({"params": params}, images)
+      return {
+        "cls": out.cls,
+        "registers": out.registers,
+        "patches": out.patches,
+      }
+    out = encoder.apply({"params": params["encoder"]}, images)
+    return head.apply({"params": params["head"]}, out.patches)
 
   def forward(images: np.ndarray) -> dict[str, np.ndarray]:
     with jax.default_matmul_precision("highest"):
-      out = apply(params, jnp.asarray(images))
-    return {part: np.asarray(getattr(out, part)) for part in PARTS}
+      return jax.device_get(apply(params, jnp.asarray(images)))
 
   return forward
 
@@ -85,8 +139,8 @@ def compare(ours: Forward, theirs: Forward, images: np.ndarray) -> dict:
   """
   a, b = ours(images), theirs(images)
   result = {"size": list(images.shape[1:3]), "images": len(images)}
-  for part in PARTS:
-    difference = np.max(np.abs(a[part] - b[part]))
-    result[f"{part}_max_abs_difference"] = float(difference)
-  result["max_abs_feature"] = float(np.max(np.abs(a["patches"])))
+  for name in a:
+    result[f"{name}{DIFFERENCE}"] = float(np.max(np.abs(a[name] - b[name])))
+  largest = max(float(np.max(np.abs(x))) for x in a.values())
+  result["max_abs_output"] = largest
   return result

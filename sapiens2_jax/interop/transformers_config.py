@@ -7,10 +7,25 @@ Source: transformers 5.23, Sapiens2Config and Sapiens2ImageProcessor.
 
 from typing import Any
 
+from data_pipelines import vocabulary
 from sapiens2_jax.architectures import Architecture
 from sapiens2_jax.augment.images import IMAGENET_MEAN, IMAGENET_STD
+from sapiens2_jax.interop.head_keys import Head
 from sapiens2_jax.models.layers import NORM_EPS
 from sapiens2_jax.models.rope import BASE
+
+# None: the plain encoder. There is none for albedo.
+CLASSES = {
+  None: "Sapiens2Model",
+  "pose": "Sapiens2ForPoseEstimation",
+  "segmentation": "Sapiens2ForSemanticSegmentation",
+  "normal": "Sapiens2ForNormalEstimation",
+  "pointmap": "Sapiens2ForPointmapEstimation",
+  "matting": "Sapiens2ForImageMatting",
+}
+# Keep the shape of the image, and have black around it.
+_PADDED = ("normal", "pointmap")
+_KEYPOINT_SIGMA = 6 / 768  # of the width of the input
 
 
 def model_config(
@@ -19,18 +34,21 @@ def model_config(
   image_size: tuple[int, int],
   layer_scale_init: float,
   dtype: str,
+  head: Head | None = None,
 ) -> dict[str, Any]:
-  """Content of config.json for the plain encoder.
+  """Content of config.json.
 
   Args:
     arch: of the encoder.
     image_size: (height, width) in pixels it was trained at; no limit.
     layer_scale_init: initial LayerScale, read only when training anew.
     dtype: of the weights, such as "float32".
+    head: of a task model, None for the plain encoder.
   """
+  task = head.task if head else None
   return {
     "model_type": "sapiens2",
-    "architectures": ["Sapiens2Model"],
+    "architectures": [CLASSES[task]],
     "dtype": dtype,
     "hidden_size": arch.embed_dim,
     "num_hidden_layers": arch.num_layers,
@@ -65,36 +83,85 @@ def model_config(
     "normalize_backbone_outputs": True,
     "reshape_hidden_states": True,
     "semantic_loss_ignore_index": 255,
-    "flip_pairs": None,
+    "flip_pairs": _flip_pairs() if task == "pose" else None,
     "stage_names": [
       "stem",
       *(f"stage{i + 1}" for i in range(arch.num_layers)),
     ],
     "out_features": [f"stage{arch.num_layers}"],
     "out_indices": [arch.num_layers],
-    "head_config": {
-      "model_type": "sapiens2_head",
-      "conv_kernel_size": 1,
-      "conv_kernel_sizes": None,
-      "conv_out_channels": None,
-      "scale_conv_kernel_size": 1,
-      "scale_conv_kernel_sizes": None,
-      "scale_conv_out_channels": None,
-      "scale_final_hidden_sizes": None,
-      "scale_final_input_size": None,
-      "upsample_kernel_size": 4,
-      "upsample_kernel_sizes": None,
-      "upsample_out_channels": None,
-      "use_pixel_shuffle": None,
-    },
+    "head_config": _head_config(head),
+    **(_labels(task) if task else {}),
   }
 
 
-def preprocessor_config(image_size: tuple[int, int]) -> dict[str, Any]:
+def _head_config(head: Head | None) -> dict[str, Any]:
+  """Widths and kernels of a head; of none for the plain encoder."""
+  fields = {
+    "model_type": "sapiens2_head",
+    "conv_kernel_size": 1,
+    "conv_kernel_sizes": None,
+    "conv_out_channels": None,
+    "scale_conv_kernel_size": 1,
+    "scale_conv_kernel_sizes": None,
+    "scale_conv_out_channels": None,
+    "scale_final_hidden_sizes": None,
+    "scale_final_input_size": None,
+    "upsample_kernel_size": 4,
+    "upsample_kernel_sizes": None,
+    "upsample_out_channels": None,
+    "use_pixel_shuffle": None,
+  }
+  if head is None:
+    return fields
+  is_shuffle = head.kind.is_shuffle
+  num_convs, num_ups = len(head.conv_channels), len(head.upsample_channels)
+  fields |= {
+    "conv_kernel_sizes": [3 if is_shuffle else 1] * num_convs,
+    "conv_out_channels": list(head.conv_channels),
+    "upsample_kernel_sizes": [3 if is_shuffle else 4] * num_ups,
+    "upsample_out_channels": list(head.upsample_channels),
+    "use_pixel_shuffle": is_shuffle,
+  }
+  if head.scale_channels:
+    fields |= {
+      "scale_conv_kernel_sizes": [1] * len(head.scale_channels),
+      "scale_conv_out_channels": list(head.scale_channels),
+      "scale_final_hidden_sizes": list(head.scale_hidden),
+      "scale_final_input_size": head.scale_inputs,
+    }
+  return fields
+
+
+def _flip_pairs() -> list[list[int]]:
+  return [
+    list(pair) for pair in vocabulary.keypoints()["flip_pairs_left_right"]
+  ]
+
+
+def _labels(task: str) -> dict[str, dict]:
+  """Names of the output channels; their number is that of the outputs."""
+  names = {
+    "pose": vocabulary.keypoints()["names"],
+    "segmentation": vocabulary.parts()["names"],
+    "normal": ["x", "y", "z"],
+    "pointmap": ["x", "y", "z"],
+    "matting": ["red", "green", "blue", "alpha"],
+  }[task]
+  return {
+    "id2label": {str(i): name for i, name in enumerate(names)},
+    "label2id": {name: i for i, name in enumerate(names)},
+  }
+
+
+def preprocessor_config(
+  image_size: tuple[int, int], task: str | None = None
+) -> dict[str, Any]:
   """Content of preprocessor_config.json.
 
   Args:
     image_size: (height, width) in pixels that images are resized to.
+    task: of the head, None for the plain encoder.
   """
   height, width = image_size
   return {
@@ -109,8 +176,8 @@ def preprocessor_config(image_size: tuple[int, int]) -> dict[str, Any]:
     "image_std": list(IMAGENET_STD),
     "do_center_crop": False,
     "crop_size": {"height": 224, "width": 224},  # not used
-    "do_pad": False,
+    "do_pad": task in _PADDED,
     "do_reduce_labels": False,
     "keypoint_heatmap_downscale_factor": 4,
-    "keypoint_heatmap_sigma": 6.0,
+    "keypoint_heatmap_sigma": _KEYPOINT_SIGMA * width,
   }

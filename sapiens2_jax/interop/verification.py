@@ -6,16 +6,19 @@ import os
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines import crops, sources
 from data_pipelines.images import ImageDecodeError, decode_image
 from sapiens2_jax.augment.images import IMAGENET_MEAN, IMAGENET_STD
 from sapiens2_jax.interop import directories, exports, parity
-from sapiens2_jax.interop.load import load_pretrained
+from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import find_weights
 
-TOLERANCE = 2e-5  # float32 summed in another order
+# Float32 summed in another order; a head's norms divide by small deviations.
+TOLERANCE = 2e-5
+TASK_TOLERANCE = 1e-4
 NUM_IMAGES = 2
 
 
@@ -31,10 +34,19 @@ def read_marker(directory: str) -> dict:
 
 
 def image_sizes(directory: str) -> list[tuple[int, int]]:
-  """The size of training, and one of half the height: no 3:4 picture."""
+  """The size of training, one of half its height, one of half its width.
+
+  Of pointmaps the first alone: their scale is of images of that size.
+  """
   config = json.loads((pathlib.Path(directory) / "config.json").read_text())
   (height, width), patch = config["image_size"], config["patch_size"]
-  return [(height, width), (max(height // 2 // patch, 1) * patch, width)]
+  if config["head_config"]["scale_conv_out_channels"]:
+    return [(height, width)]
+
+  def half(side: int) -> int:
+    return max(side // 2 // patch, 1) * patch
+
+  return [(height, width), (half(height), width), (height, half(width))]
 
 
 def random_images(size: tuple[int, int]) -> np.ndarray:
@@ -63,7 +75,7 @@ def photographs(path: str, size: tuple[int, int]) -> np.ndarray | None:
 
 
 def load_ours(marker: dict, checkpoint: str) -> parity.Forward:
-  """The encoder of the checkpoint, rounded as the export was."""
+  """The model of the checkpoint, rounded as the export was."""
   weights = marker["weights"] or "teacher"
   found = find_weights(checkpoint, weights)
   if found.step != marker["step"]:
@@ -72,13 +84,19 @@ def load_ours(marker: dict, checkpoint: str) -> parity.Forward:
       f"{marker['step']}; export again"
     )
   # transformers computes the table of positions in float32.
-  encoder, params = load_pretrained(
-    checkpoint, weights=weights, rope_dtype="float32"
-  )
+  if marker["task"]:
+    model, params = load_task(checkpoint, rope_dtype="float32")
+    encoder = model.encoder.clone(dtype=jnp.float32)
+    head = model.head.clone(dtype=jnp.float32)
+  else:
+    encoder, params = load_pretrained(
+      checkpoint, weights=weights, rope_dtype="float32"
+    )
+    head = None
   rounded = jax.tree.map(
     lambda x: x.astype(marker["dtype"]).astype(x.dtype), params
   )
-  return parity.jax_forward(encoder, rounded)
+  return parity.jax_forward(encoder, rounded, head)
 
 
 def verify(directory: str, checkpoint: str, images: str | None) -> dict:
@@ -112,21 +130,24 @@ def verify(directory: str, checkpoint: str, images: str | None) -> dict:
       comparisons.append({"input": name, **result})
   worst = np.max(  # NaN if there is one, and NaN does not pass
     [
-      result[f"{part}_max_abs_difference"]
+      value
       for result in comparisons
-      for part in parity.PARTS
+      for name, value in result.items()
+      if name.endswith(parity.DIFFERENCE)
     ]
   )
+  tolerance = TASK_TOLERANCE if marker["task"] else TOLERANCE
   packages = ("jax", "torch", "transformers", "safetensors")
   return {
-    "passed": bool(worst <= TOLERANCE) and not any(keys.values()),
+    "passed": bool(worst <= tolerance) and not any(keys.values()),
     "max_abs_difference": float(worst),
-    "tolerance": TOLERANCE,
+    "tolerance": tolerance,
     "keys": keys,
     "comparisons": comparisons,
     "export": os.path.abspath(directory),
     "checkpoint": os.path.abspath(checkpoint),
     "architecture": marker["architecture"],
+    "task": marker["task"],
     "step": marker["step"],
     "weights": marker["weights"],
     "dtype": marker["dtype"],

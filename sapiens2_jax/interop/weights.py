@@ -1,7 +1,6 @@
-"""Finds and reads encoder weights of every kind.
+"""Finds and reads weights of encoders and task models, of every kind.
 
-An imported directory holds `encoder` (an Orbax checkpoint) and
-`weights.json`.
+An imported directory holds `params` (an Orbax checkpoint) and `weights.json`.
 """
 
 import dataclasses
@@ -13,21 +12,26 @@ from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
 
 from sapiens2_jax import errors
 from sapiens2_jax.architectures import Architecture, get_architecture
 from sapiens2_jax.interop import directories
 from sapiens2_jax.interop.convert import params_from_tensors
+from sapiens2_jax.interop.head_keys import Head, head_of, scale_inputs
 from sapiens2_jax.interop.tensors import find_file, open_tensors
 from sapiens2_jax.training import checkpoints
 
 IMAGE_SIZE = (1024, 768)  # released sizes
 LAYER_SCALE_INIT = 1e-4  # reference
 IMPORT_MARKER = "weights.json"
-IMPORT_KIND = "sapiens2_jax encoder"
-_TREE = "encoder"
+IMPORT_KIND = "sapiens2_jax weights"
+_TREE = "params"
 
-# Where the two encoders of a run are in its state.
+# Files beside tensors that say the size of images.
+_NOTES = ("config.json", "export.json")
+
+# Where the two encoders of a pretraining run are in its state.
 WEIGHTS = {
   "teacher": ("carried", "teacher", "encoder"),
   "student": ("params", "encoder"),
@@ -41,7 +45,7 @@ class Found:
   Attributes:
     kind: "run", "import" or "tensors".
     path: as given.
-    weights: "teacher" or "student" of a run, else None.
+    weights: "teacher" or "student" of a pretraining run, else None.
     step: of a run's newest checkpoint, else None.
     fingerprint: changes when the files do.
   """
@@ -54,21 +58,28 @@ class Found:
 
   @property
   def description(self) -> str:
-    if self.kind != "run":
-      return self.path
-    return f"{self.path}, step {self.step}, {self.weights}"
+    parts = [self.path]
+    if self.step is not None:
+      parts.append(f"step {self.step}")
+    if self.weights is not None:
+      parts.append(self.weights)
+    return ", ".join(parts)
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-  """Encoder weights.
+  """Weights of an encoder or a task model.
 
   Attributes:
-    architecture: the size.
-    params: nested dicts of arrays, as stored.
+    architecture: the size of the encoder.
+    params: nested dicts of arrays, as stored; of a task model {"encoder": ...,
+      "head": ...}.
     image_size: (height, width) in pixels they were trained at.
     layer_scale_init: initial value they were trained from.
     rope_dtype: they were trained with; None if the source does not say.
+    head: of a task model; None for an encoder, or if the task is not one of
+      the release.
+    config: of the fine-tuning run, if they are of one.
   """
 
   architecture: Architecture
@@ -76,6 +87,19 @@ class Weights:
   image_size: tuple[int, int] = IMAGE_SIZE
   layer_scale_init: float = LAYER_SCALE_INIT
   rope_dtype: str | None = None
+  head: Head | None = None
+  config: ConfigDict | None = None
+
+  @property
+  def task(self) -> str | None:
+    """Name of the task, None for an encoder."""
+    if self.config is not None:
+      return self.config.task.name
+    return self.head.task if self.head else None
+
+  @property
+  def encoder_params(self) -> dict[str, Any]:
+    return self.params["encoder"] if self.task else self.params
 
 
 def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
@@ -83,18 +107,22 @@ def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
 
   Args:
     path: file or directory.
-    weights: "teacher" or "student" of a run; other sources hold one set.
+    weights: "teacher" or "student" of a pretraining run; other sources hold
+      one set.
 
   Raises:
     ValueError: if there are no weights, or no such choice.
   """
   errors.lookup(WEIGHTS, weights, "weights")
   name = os.fspath(path)
-  if os.path.isdir(checkpoints.directory(name)):
+  is_run = os.path.isdir(checkpoints.directory(name))
+  is_pretraining = is_run and "task" not in checkpoints.load_run(name)[1]
+  if weights == "student" and not is_pretraining:
+    raise ValueError(f"{name}: only a pretraining workdir holds a student")
+  if is_run:
     step, newest = checkpoints.latest(name)
-    return Found("run", name, weights, step, _fingerprint([newest]))
-  if weights == "student":
-    raise ValueError(f"{name}: only a training workdir holds a student")
+    which = weights if is_pretraining else None
+    return Found("run", name, which, step, _fingerprint([newest]))
   marker = directories.read_marker(name, IMPORT_MARKER)
   if marker is not None and marker.get("kind") == IMPORT_KIND:
     files = [pathlib.Path(name) / IMPORT_MARKER]
@@ -127,20 +155,34 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
   readers = {"run": _read_run, "import": _read_import}
   if found.kind in readers:
     return readers[found.kind](found)
-  architecture, params = params_from_tensors(
+  architecture, head, params = params_from_tensors(
     open_tensors(found.path), origin=found.path, dtype=dtype
   )
-  config = directories.read_marker(find_file(found.path).parent, "config.json")
-  size = (config or {}).get("image_size")
-  is_pair = isinstance(size, list) and len(size) == 2
-  return Weights(
-    architecture, params, image_size=tuple(size) if is_pair else IMAGE_SIZE
-  )
+  size = _image_size(find_file(found.path).parent)
+  if head and head.scale_channels:
+    inputs = scale_inputs(size, architecture.patch_size, head.scale_channels)
+    if inputs != head.scale_inputs:
+      raise ValueError(
+        f"{found.path}: its scale is made of {head.scale_inputs} numbers; "
+        f"images of {size[0]} x {size[1]} give {inputs}"
+      )
+  return Weights(architecture, params, image_size=size, head=head)
+
+
+def _image_size(directory: pathlib.Path) -> tuple[int, int]:
+  """As noted beside a file of tensors, else that of the release."""
+  for name in _NOTES:
+    size = (directories.read_marker(directory, name) or {}).get("image_size")
+    if isinstance(size, list) and len(size) == 2:
+      return tuple(size)
+  return IMAGE_SIZE
 
 
 def _read_run(found: Found) -> Weights:
   _, config = checkpoints.load_run(found.path)
-  step, params = checkpoints.load_part(found.path, *WEIGHTS[found.weights])
+  is_task = found.weights is None
+  place = ("params",) if is_task else WEIGHTS[found.weights]
+  step, params = checkpoints.load_part(found.path, *place)
   if step != found.step:
     raise ValueError(
       f"{found.path}: saved step {step} while step {found.step} was to be "
@@ -152,6 +194,8 @@ def _read_run(found: Found) -> Weights:
     image_size=tuple(config.data.image_size),
     layer_scale_init=config.model.layer_scale_init,
     rope_dtype=config.model.rope_dtype,
+    head=head_of(config) if is_task else None,
+    config=config if is_task else None,
   )
 
 
@@ -172,6 +216,18 @@ def _read_import(found: Found) -> Weights:
     params=params,
     image_size=tuple(marker["image_size"]),
     layer_scale_init=marker["layer_scale_init"],
+    head=_head(marker["head"]),
+  )
+
+
+def _head(fields: dict | None) -> Head | None:
+  if fields is None:
+    return None
+  return Head(
+    **{
+      name: tuple(value) if isinstance(value, list) else value
+      for name, value in fields.items()
+    }
   )
 
 
@@ -196,6 +252,7 @@ def write_import(output: str, weights: Weights, source: Found) -> None:
       "architecture": dataclasses.asdict(weights.architecture),
       "image_size": weights.image_size,
       "layer_scale_init": weights.layer_scale_init,
+      "head": weights.head and dataclasses.asdict(weights.head),
       "source": source.path,
       "fingerprint": source.fingerprint,
     }

@@ -12,6 +12,7 @@ from absl import flags, logging
 
 from data_pipelines import sources
 from sapiens2_jax import command
+from sapiens2_jax.files import write_file
 from sapiens2_jax.report import (
   analysis,
   contents,
@@ -20,23 +21,19 @@ from sapiens2_jax.report import (
   figures,
   photographs,
   pictures,
+  task_report,
 )
 from sapiens2_jax.report.run import Run, read_run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of the training run.")
 _DATA_PATH = flags.DEFINE_string(
-  "data_path", None, "Photographs to look at; default: those of the run."
+  "data_path",
+  None,
+  "Photographs to look at; default: those of the run. Of a task, with labels.",
 )
 _NUM_PHOTOGRAPHS = flags.DEFINE_integer(
   "num_photographs", 32, "At most so many are read.", lower_bound=1
 )
-
-
-def write_file(path: str, data: bytes) -> None:
-  """Writes a file whole or not at all."""
-  with open(f"{path}.partial", "wb") as file:
-    file.write(data)
-  os.replace(f"{path}.partial", path)
 
 
 def read_photographs(
@@ -133,8 +130,13 @@ def main() -> None:
   # Orbax warns of a file that this kind of checkpoint never has.
   logging.set_verbosity(logging.ERROR)
   run = read_run(_WORKDIR.value)
-  path = _DATA_PATH.value or run.config.data.path
-  page = write_report(run, path, _NUM_PHOTOGRAPHS.value)
+  if "task" in run.config:
+    page = task_report.write_report(
+      run, _DATA_PATH.value, _NUM_PHOTOGRAPHS.value
+    )
+  else:
+    path = _DATA_PATH.value or run.config.data.path
+    page = write_report(run, path, _NUM_PHOTOGRAPHS.value)
   print(f"report     {page}", flush=True)
 
 

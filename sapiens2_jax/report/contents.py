@@ -54,7 +54,7 @@ def write_page(
       page.export_section(run.export_check, run.step),
     ),
     Section("next", "Next", page.commands(facts.next_commands(run))),
-    _photographs(found),
+    photographs_section(found),
   ]
   subtitle = (
     f"step {run.step:,} of {run.config.optim.num_steps:,}, {run.workdir}"
@@ -239,7 +239,8 @@ def _neighbors(found: Retrieval, picture: bytes) -> Section:
   )
 
 
-def _photographs(found: list[Photograph]) -> Section:
+def photographs_section(found: list[Photograph]) -> Section:
+  """Whom the photographs are by."""
   if not found:
     return Section(
       "photographs", "Photographs", page.paragraph("None could be read.")

@@ -6,12 +6,10 @@ import json
 import math
 import os
 
-import flax.linen as nn
-import jax
 from ml_collections import ConfigDict
 
 from sapiens2_jax.architectures import get_architecture
-from sapiens2_jax.objectives.pretrain import RANK_SAMPLES, build_pretrain
+from sapiens2_jax.objectives.pretrain import RANK_SAMPLES
 from sapiens2_jax.training import checkpoints, writers
 
 EXPORT_CHECK = os.path.join("report", "export_check.json")
@@ -27,7 +25,7 @@ class Run:
     saved: when that was, "" if not known.
     config: resolved, of the checkpoint.
     metrics, speed: rows of the two files, steps before `step` only.
-    num_learned: parameters of encoder, decoder and head.
+    num_learned: parameters that the optimizer changes.
     export_check: what the export check wrote, or None.
     is_exported: whether `workdir/export` exists.
   """
@@ -80,16 +78,10 @@ def read_run(workdir: str) -> Run:
     config=config,
     metrics=before(writers.read_metrics(workdir)),
     speed=before(writers.read_speed(workdir)),
-    num_learned=count_learned(config),
+    num_learned=checkpoints.count_learned(workdir),
     export_check=read_export_check(os.path.join(workdir, EXPORT_CHECK)),
     is_exported=os.path.isdir(os.path.join(workdir, "export")),
   )
-
-
-def count_learned(config: ConfigDict) -> int:
-  """Learned parameters of encoder, decoder and head, from shapes alone."""
-  params = jax.eval_shape(build_pretrain(config).init, jax.random.key(0))
-  return sum(math.prod(x.shape) for x in jax.tree.leaves(nn.unbox(params)))
 
 
 def saved_time(path: str | os.PathLike) -> str:

@@ -35,6 +35,21 @@ img { display: block; max-width: 100%; height: auto; }
 figcaption {
   color: var(--soft); font-size: 13px; margin-top: 8px; max-width: 100ch;
 }
+.gallery { display: flex; flex-wrap: wrap; gap: 10px 24px; }
+.gallery figure { margin: 0 0 10px; max-width: 100%; }
+.gallery figcaption { width: 0; min-width: 100%; }
+.pair { display: flex; gap: 6px; }
+.pair a { min-width: 0; }
+.pair img { height: 192px; width: auto; object-fit: contain; }
+figcaption a { color: inherit; }
+.legend {
+  display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 0 0 14px; padding: 0;
+  list-style: none; color: var(--soft); font-size: 12.5px;
+}
+.legend span {
+  display: inline-block; width: 11px; height: 11px; margin-right: 5px;
+  border-radius: 3px; vertical-align: -1px;
+}
 .tiles {
   display: grid; gap: 12px; margin-bottom: 22px;
   grid-template-columns: repeat(auto-fit, minmax(190px, 1fr));

@@ -32,6 +32,7 @@ def results(config: ConfigDict, workdir: str) -> None:
   """Prints where the results are, and what comes next."""
   print(f"results    {workdir}")
   if "task" in config:
+    print(f"next       python -m sapiens2_jax.report --workdir {workdir}")
     return
   output = os.path.join(workdir, "export")
   print(

@@ -1,6 +1,7 @@
 """Orbax checkpoints of the whole state, and of parts of it."""
 
 import json
+import math
 import os
 import pathlib
 import time
@@ -155,6 +156,13 @@ def load_run(workdir: str) -> tuple[int, ConfigDict]:
 
 def _config(run: dict) -> ConfigDict:
   return config_lib.from_json(json.dumps(run["config"]))
+
+
+def count_learned(workdir: str) -> int:
+  """Learned parameters in the newest checkpoint of a run; reads no values."""
+  _, path = latest(workdir)
+  tree = ocp.PyTreeCheckpointer().metadata(path / _STATE).item_metadata.tree
+  return sum(math.prod(x.shape) for x in jax.tree.leaves(tree["params"]))
 
 
 def load_part(workdir: str, *names: str) -> tuple[int, Any]:

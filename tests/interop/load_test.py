@@ -109,7 +109,7 @@ def test_loaded_parameters_can_be_trained_on_more_devices(tmp_path):
 
 def test_mistakes_are_named(tmp_path, workdir):
   file = samples.write(tmp_path / "toy.safetensors", samples.arrays(TOY))
-  with pytest.raises(ValueError, match="only a training workdir"):
+  with pytest.raises(ValueError, match="only a pretraining workdir"):
     load_pretrained(file, weights="student")
   with pytest.raises(ValueError, match="did you mean teacher"):
     load_pretrained(workdir, weights="teachr")

@@ -1,19 +1,24 @@
 """A training workdir with one checkpoint, without training."""
 
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sapiens2_jax.config import load_module
 from sapiens2_jax.interop import convert
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.state import TrainState
 from tests import tiny
-from tests.interop import samples
+from tests.interop import samples, task_samples
+
+_EXPERIMENTS = pathlib.Path(__file__).parents[2] / "experiments"
 
 
 def toy_params(sign: float = 1.0):
   """Formula weights of `toy`; `sign` tells two sets apart."""
-  _, params = convert.params_from_tensors(
+  _, _, params = convert.params_from_tensors(
     samples.lazy(samples.arrays(samples.TOY)), origin="formula"
   )
   return jax.tree.map(lambda x: jnp.asarray(sign * x), params)
@@ -22,11 +27,43 @@ def toy_params(sign: float = 1.0):
 def write_run(workdir, *overrides: str, step: int = 3):
   """Saves a teacher of formula weights and a student of their negative."""
   config = tiny.load_config("model.size=toy", *overrides)
+  params = {"encoder": toy_params(-1.0), "head": {"kernel": jnp.ones((2, 2))}}
+  carried = {"teacher": {"encoder": toy_params()}, "center": jnp.zeros(4)}
+  return _write(workdir, config, params, carried, step)
+
+
+def task_params(task: str):
+  """Formula weights of a head of `task_samples`, and of its encoder."""
+  named = task_samples.arrays(task_samples.HEADS[task])
+  _, _, params = convert.params_from_tensors(
+    samples.lazy(named), origin="formula"
+  )
+  return jax.tree.map(jnp.asarray, params)
+
+
+def task_config(task: str):
+  """Fine-tuning of a size and a head of `task_samples`."""
+  finetune = load_module(_EXPERIMENTS / "finetune.py")
+  groups = load_module(_EXPERIMENTS / "tasks" / f"{task}.py").get_task("toy")
+  groups["head"] = task_samples.HEADS[task].widths
+  groups["model"] = {"size": "tiny", "rope_dtype": "bfloat16"}
+  groups["data"] = {"image_size": task_samples.IMAGE_SIZE}
+  return finetune.make_config("toy", groups)
+
+
+def write_task_run(workdir, task: str, step: int = 3, **data):
+  """Saves a fine-tuning run of formula weights; `data` are config fields."""
+  config = task_config(task)
+  config.data.update(data)
+  return _write(workdir, config, task_params(task), {}, step)
+
+
+def _write(workdir, config, params, carried, step):
   zero = jnp.zeros((), jnp.int32)
   state = TrainState(
     step=jnp.asarray(step, jnp.int32),
-    params={"encoder": toy_params(-1.0), "head": {"kernel": jnp.ones((2, 2))}},
-    carried={"teacher": {"encoder": toy_params()}, "center": jnp.zeros(4)},
+    params=params,
+    carried=carried,
     opt_state=(),
     rng=jax.random.key_data(jax.random.key(0)),
     nonfinite_streak=zero,

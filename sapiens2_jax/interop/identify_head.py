@@ -1,0 +1,106 @@
+"""Which task's head a set of tensors holds, and how wide it is."""
+
+from collections.abc import Mapping
+
+from sapiens2_jax.interop.head_keys import GROUPS, KINDS, Head, Kind
+from sapiens2_jax.interop.tensors import LazyTensor
+
+PREFIXES = ("decode_head.", "scale_head.")
+_MAX_LAYERS = 32  # of one group
+
+Tensors = Mapping[str, LazyTensor]
+
+
+def has_head(tensors: Tensors) -> bool:
+  """Whether any key is that of a head."""
+  return any(key.startswith(PREFIXES) for key in tensors)
+
+
+def find_head(tensors: Tensors, style: str, origin: str) -> Head:
+  """Finds task and widths of a head from names and shapes.
+
+  Args:
+    tensors: of a task model.
+    style: of its keys, one of `keys.STYLES`.
+    origin: file name for messages.
+
+  Raises:
+    ValueError: of no known task, or layers are missing whose width is needed.
+  """
+  task = {"reference": _named, "native": _shaped}[style](tensors, origin)
+
+  def widths(group: str, axis: int = 0, factor: int = 1) -> tuple[int, ...]:
+    found = _widths(tensors, group, style, axis, origin)
+    return tuple(width // factor for width in found)
+
+  if KINDS[task].is_shuffle:
+    upsample_channels = widths("upsample", factor=4)
+  else:
+    upsample_channels = widths("deconv", axis=1)
+  first = GROUPS["scale_dense"].names(0)[style] + ".weight"
+  shape = tensors[first].shape if first in tensors else ()
+  return Head(
+    task,
+    upsample_channels,
+    conv_channels=widths("conv"),
+    scale_channels=widths("scale_conv"),
+    scale_hidden=widths("scale_dense")[:-1],
+    scale_inputs=shape[1] if len(shape) == 2 else 0,
+  )
+
+
+def _named(tensors: Tensors, origin: str) -> str:
+  for task, kind in KINDS.items():
+    if any(key.startswith(f"{kind.predictor}.") for key in tensors):
+      return task
+  names = ", ".join(kind.predictor for kind in KINDS.values())
+  raise ValueError(f"{origin}: a head of no known task; none of {names}")
+
+
+def _shaped(tensors: Tensors, origin: str) -> str:
+  """By number of outputs and kind of layers: all have the same names."""
+  if any(key.startswith("scale_head.") for key in tensors):
+    return "pointmap"
+  is_shuffle = any(key.startswith("decode_head.input_conv.") for key in tensors)
+  outputs = [
+    x.shape[0]
+    for key, x in tensors.items()
+    if key.startswith("decode_head.predictor.") and x.shape
+  ]
+  for task, kind in KINDS.items():
+    if outputs and (is_shuffle, outputs[0]) == _outputs(kind):
+      return task
+  layers = "pixel shuffles" if is_shuffle else "transposed convolutions"
+  raise ValueError(
+    f"{origin}: a head of no known task; {layers} and "
+    f"{outputs[0] if outputs else 'no'} outputs"
+  )
+
+
+def _outputs(kind: Kind) -> tuple[bool, int]:
+  return kind.is_shuffle, kind.num_outputs
+
+
+def _widths(
+  tensors: Tensors, group: str, style: str, axis: int, origin: str
+) -> list[int]:
+  """Of each layer up to the last one of which there is anything."""
+  names = [GROUPS[group].names(n)[style] for n in range(_MAX_LAYERS)]
+  found = [
+    _width(tensors.get(f"{name}.weight"), tensors.get(f"{name}.bias"), axis)
+    for name in names
+  ]
+  while found and found[-1] is None:
+    found.pop()
+  missing = [name for name, width in zip(names, found) if width is None]
+  if missing:
+    raise ValueError(f"{origin}: missing layers: {', '.join(missing)}")
+  return found
+
+
+def _width(
+  weight: LazyTensor | None, bias: LazyTensor | None, axis: int
+) -> int | None:
+  if weight is not None and len(weight.shape) > 1:
+    return weight.shape[axis]
+  return bias.shape[0] if bias is not None and bias.shape else None

@@ -1,0 +1,84 @@
+r"""Runs a task model on a folder of images.
+
+    python -m sapiens2_jax.predict --checkpoint WORKDIR_OR_WEIGHTS \
+      --images DIR --output DIR
+
+`--checkpoint` is what `load_task` reads: a fine-tuning workdir (its newest
+checkpoint), an export, an import or a released file. DIR gets a picture of each
+image in predictions/, the numbers in a folder of their kind, and index.html.
+An image that cannot be read is left out; if none can, the exit code is 1.
+"""
+
+import os
+import sys
+
+import jax
+from absl import flags, logging
+
+from sapiens2_jax import command
+from sapiens2_jax.files import write_file
+from sapiens2_jax.interop.load import load_task
+from sapiens2_jax.interop.weights import find_weights
+from sapiens2_jax.objectives.task import TaskObjective
+from sapiens2_jax.prediction.gallery import write_gallery
+from sapiens2_jax.prediction.inputs import check_task, open_images, read_boxes
+from sapiens2_jax.prediction.run import Predictions, predict_folder
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
+_IMAGES = flags.DEFINE_string("images", None, "Folder of images.")
+_OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
+_TASK = flags.DEFINE_string(
+  "task", None, "What the checkpoint has to be for; default: what it is for."
+)
+_BOXES = flags.DEFINE_string(
+  "boxes", None, "JSON like COCO's with people's boxes; for pose."
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+  "batch_size", 4, "Inputs of the network at once.", lower_bound=1
+)
+
+
+def make_facts(model: TaskObjective) -> list[tuple[str, str]]:
+  """What the page says of the model."""
+  height, width = model.config.data.image_size
+  arch, device = model.encoder.architecture, jax.devices()[0].device_kind
+  return [
+    ("checkpoint", find_weights(_CHECKPOINT.value).description),
+    ("task", model.task.name),
+    ("size", f"{arch.name}: {arch.num_layers} layers, width {arch.embed_dim}"),
+    ("network's input", f"{height} x {width} pixels"),
+    ("computed in", f"{model.config.model.dtype} on {device}"),
+  ]
+
+
+def announce(found: Predictions, path: str) -> None:
+  """Prints what became of the images."""
+  for name, reason in found.skipped:
+    print(f"left out   {name}: {reason}", file=sys.stderr)
+  print(f"predicted  {len(found.done)} images")
+  print(f"gallery    {path}", flush=True)
+
+
+def main() -> int:
+  # Orbax warns of a file that this kind of checkpoint never has.
+  logging.set_verbosity(logging.ERROR)
+  output = _OUTPUT.value
+  source = open_images(_IMAGES.value, output)
+  model, params = load_task(_CHECKPOINT.value)
+  check_task(model.task.name, _TASK.value, _BOXES.value)
+  people = {}
+  if _BOXES.value is not None:
+    names = {source.name(number) for number in range(len(source))}
+    people = read_boxes(_BOXES.value, names)
+  found = predict_folder(
+    model, params, source, people, output, _BATCH_SIZE.value
+  )
+  page = write_gallery(model.task.name, make_facts(model), found)
+  path = os.path.join(output, "index.html")
+  write_file(path, page.encode())
+  announce(found, path)
+  return 0 if found.done else 1
+
+
+if __name__ == "__main__":
+  command.run(main, "checkpoint", "images", "output")

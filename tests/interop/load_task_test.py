@@ -1,0 +1,120 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sapiens2_jax
+from sapiens2_jax.interop import exports, weights
+from sapiens2_jax.interop.load import load_pretrained, load_task
+from sapiens2_jax.interop.tensors import open_tensors
+from tests.interop import runs, samples, task_samples
+from tests.interop.task_samples import HEADS, IMAGE_SIZE
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  return runs.write_task_run(tmp_path_factory.mktemp("run"), "pointmap")
+
+
+def _import(source, output):
+  found = weights.find_weights(source)
+  weights.write_import(output, weights.read_weights(found), found)
+  return output
+
+
+def _export(source, output, kind):
+  found = weights.find_weights(source)
+  request = {"format": kind, "dtype": None}
+  exports.write_export(output, found, weights.read_weights(found), request)
+  return output
+
+
+def _assert_loads(path, task="pointmap"):
+  model, params = load_task(path)
+  assert model.task.name == task
+  assert model.task.image_size == IMAGE_SIZE
+  assert dict(model.config.head) == HEADS[task].widths
+  assert model.encoder.architecture == task_samples.ARCH
+  jax.tree.map(np.testing.assert_array_equal, params, runs.task_params(task))
+  for leaf in jax.tree.leaves(params):
+    assert isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32
+  return model
+
+
+def test_a_run_its_exports_and_imports_give_the_same_model(tmp_path, workdir):
+  model = _assert_loads(workdir)
+  assert model.encoder.rope_dtype == "bfloat16"  # that of the run
+  assert model.config.optim.num_steps > 0
+  for kind in exports.FORMATS:
+    directory = _export(workdir, tmp_path / kind, kind)
+    model = _assert_loads(directory)
+    assert model.encoder.rope_dtype == "float32"
+    _assert_loads(_import(directory, tmp_path / "imported"))
+
+
+def test_an_import_exported_is_the_released_file(tmp_path):
+  for task, dtype in (("albedo", "float32"), ("pose", "bfloat16")):
+    named = task_samples.arrays(HEADS[task], dtype=samples.FLOATS[dtype])
+    source = samples.write_shards(tmp_path / task, named)
+    imported = _import(source, tmp_path / f"{task} imported")
+    _export(imported, tmp_path / f"{task} out", "reference")
+    file = tmp_path / f"{task} out" / f"sapiens2_tiny_{task}.safetensors"
+    found = open_tensors(file)
+    arrays = {key: x.load() for key, x in found.items()}
+    del arrays["backbone.rope_embed.periods"]
+    samples.assert_same_bytes(arrays, named)
+
+
+def test_the_encoder_of_a_task_model_loads_alone(workdir):
+  encoder, params = load_pretrained(workdir)
+  assert encoder.rope_dtype == "bfloat16"
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    params,
+    runs.task_params("pointmap")["encoder"],
+  )
+
+
+@pytest.mark.parametrize("task", HEADS)
+def test_a_file_is_enough_to_predict(task, tmp_path):
+  named = task_samples.arrays(HEADS[task])
+  file = samples.write(tmp_path / "model.safetensors", named)
+  (tmp_path / "config.json").write_text(json.dumps({"image_size": IMAGE_SIZE}))
+  model, params = sapiens2_jax.load_task(file)
+  image = np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8)
+  prepared = model.task.prepare(image, None)
+  batch = np.stack([one.image for one in prepared])
+  outputs = jax.device_get(jax.jit(model.predict)(params, batch))
+  listed = [{k: x[i] for k, x in outputs.items()} for i in range(len(prepared))]
+  prediction = model.task.finish(listed, prepared)
+  drawn = model.task.draw(image, prediction)
+  assert drawn.shape == image.shape and drawn.dtype == np.uint8
+
+
+def test_mistakes_are_named(tmp_path, workdir):
+  encoder = samples.write(
+    tmp_path / "e.safetensors", samples.arrays(samples.TOY)
+  )
+  with pytest.raises(ValueError, match="holds an encoder without a head"):
+    load_task(encoder)
+  with pytest.raises(ValueError, match="only a pretraining workdir holds a"):
+    load_pretrained(workdir, weights="student")
+  named = task_samples.arrays(HEADS["pointmap"])
+  file = samples.write(tmp_path / "p" / "model.safetensors", named)
+  message = "made of 24 numbers; images of 1024 x 768 give 4608"
+  with pytest.raises(ValueError, match=message):
+    load_task(file)
+
+
+def test_a_task_that_is_not_of_the_release_has_no_format(tmp_path, workdir):
+  found = weights.find_weights(workdir)
+  loaded = weights.read_weights(found)
+  loaded.config.task.name = "alpha"
+  other = weights.Weights(
+    loaded.architecture, loaded.params, config=loaded.config
+  )
+  request = {"format": "reference", "dtype": None}
+  with pytest.raises(ValueError, match="task alpha is not one of the release"):
+    exports.write_export(str(tmp_path / "out"), found, other, request)

@@ -1,0 +1,235 @@
+"""Each task through `predict_folder` and its page."""
+
+import html.parser
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import urllib.parse
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_pipelines import images
+from sapiens2_jax.interop.load import load_task
+from sapiens2_jax.prediction import inputs, run
+from sapiens2_jax.prediction.gallery import write_gallery
+from tests.interop.task_samples import HEADS
+from tests.prediction import models
+
+ROOT = pathlib.Path(__file__).parents[2]
+# Task -> (folder, ending, shape of the array behind the image's own).
+NUMBERS = {
+  "pose": (("keypoints", "json", None),),
+  "segmentation": (("parts", "png", ()),),
+  "normal": (("normals", "npy", (3,)),),
+  "pointmap": (("depth", "npy", ()), ("pointmaps", "npy", (3,))),
+  "albedo": (),
+  "matting": (("mattes", "png", (4,)),),
+}
+
+
+class Links(html.parser.HTMLParser):
+  def __init__(self, text):
+    super().__init__()
+    self.found, self.data = [], ""
+    self.feed(text)
+
+  def handle_starttag(self, tag, attributes):
+    self.found += [v for k, v in attributes if k in ("src", "href", "srcset")]
+
+  def handle_data(self, data):
+    self.data += data
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  return models.write_images(tmp_path_factory.mktemp("images"))
+
+
+def predict(task, tmp_path, folder, people=None):
+  """Returns the output, what was predicted, the model and its parameters."""
+  model, params = load_task(models.write_model(tmp_path / "model", task))
+  output = tmp_path / "out"
+  source = inputs.open_images(folder, output)
+  found = run.predict_folder(model, params, source, people or {}, output, 2)
+  return output, found, model, params
+
+
+def read(path):
+  if path.suffix == ".npy":
+    return np.load(path)
+  if path.suffix == ".json":
+    return json.loads(path.read_text())
+  return np.asarray(Image.open(path))
+
+
+def check_page(text, output):
+  links = Links(text)
+  for name in (*models.SIZES, models.BROKEN):
+    assert name in links.data
+  assert "://" not in text and "<a> b" not in text
+  for link in links.found:
+    if not link.startswith("#"):
+      assert (output / urllib.parse.unquote(link)).is_file(), link
+
+
+@pytest.mark.parametrize("task", HEADS)
+def test_each_image_has_a_picture_and_numbers_of_its_size(
+  task, tmp_path, folder
+):
+  output, found, model, params = predict(task, tmp_path, folder)
+  assert [item.name for item in found.done] == sorted(models.SIZES)
+  assert [name for name, _ in found.skipped] == [models.BROKEN]
+  for name, size in models.SIZES.items():
+    stem = os.path.splitext(name)[0]
+    assert read(output / "predictions" / f"{stem}.png").shape == (*size, 3)
+    for kind, ending, channels in NUMBERS[task]:
+      values = read(output / kind / f"{stem}.{ending}")
+      if channels is not None:
+        assert values.shape == (*size, *channels)
+        assert values.dtype == (np.float16 if ending == "npy" else np.uint8)
+  assert not list(output.rglob("*.partial"))
+  check_page(write_gallery(task, [("checkpoint", "x")], found), output)
+
+
+def direct(model, params, image, labels):
+  """One image alone."""
+  prepared = model.task.prepare(image, labels)
+  batch = np.stack([one.image for one in prepared])
+  outputs = jax.device_get(jax.jit(model.predict)(params, batch))
+  listed = [{k: x[i] for k, x in outputs.items()} for i in range(len(batch))]
+  return model.task.finish(listed, prepared)
+
+
+def test_numbers_are_those_of_the_model(tmp_path, folder):
+  output, _, model, params = predict("normal", tmp_path, folder)
+  for name in models.SIZES:
+    image = images.decode_image((folder / name).read_bytes())
+    expected = direct(model, params, image, None)
+    stem = os.path.splitext(name)[0]
+    found = np.load(output / "normals" / f"{stem}.npy")
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    drawn = read(output / "predictions" / f"{stem}.png")
+    levels = (np.clip((expected + 1) / 2, 0, 1) * 255).astype(int)
+    assert np.abs(drawn - levels).max() <= 1
+
+
+def boxes_file(path, *annotations, name="wide.jpg"):
+  given = {
+    "images": [{"id": 7, "file_name": name}],
+    "annotations": list(annotations),
+  }
+  path.write_text(json.dumps(given))
+  return path
+
+
+def test_each_box_has_its_own_keypoints(tmp_path, folder):
+  file = boxes_file(
+    tmp_path / "boxes.json",
+    {"image_id": 7, "bbox": [10, 5, 30, 35]},
+    {"image_id": 7, "bbox": [60.5, 0, 40, 40]},
+  )
+  people = inputs.read_boxes(file, set(models.SIZES))
+  output, _, model, params = predict("pose", tmp_path, folder, people)
+  listed = read(output / "keypoints" / "wide.json")
+  assert [p["bbox"] for p in listed] == [[10, 5, 40, 40], [60.5, 0, 100.5, 40]]
+  image = images.decode_image((folder / "wide.jpg").read_bytes())
+  expected = direct(model, params, image, people["wide.jpg"])
+  for person, values in zip(listed, expected, strict=True):
+    # Newton's step has no bound: in noise, rounding moves a few far.
+    apart = np.abs(np.array(person["keypoints"]) - values[:, :2]).max(axis=1)
+    assert np.mean(apart < 0.01) > 0.95
+    np.testing.assert_allclose(
+      person["keypoint_scores"], values[:, 2], atol=1e-3
+    )
+  # Nobody was found in the other: all of it.
+  (whole,) = read(output / "keypoints" / "tall" / "<a> b.json")
+  assert whole["bbox"] == [0, 0, 49, 89]
+
+
+@pytest.mark.parametrize(
+  "names, stems",
+  [
+    (["a.jpg", "b/a.png"], ["a", "b/a"]),
+    (["a.jpg", "a.png", "b.png"], ["a.jpg", "a.png", "b.png"]),
+  ],
+)
+def test_no_two_images_write_the_same_file(names, stems):
+  assert list(run.output_stems(names).values()) == stems
+
+
+def test_mistakes_in_boxes_are_named(tmp_path):
+  path = tmp_path / "boxes.json"
+
+  def read_boxes(**options):
+    inputs.read_boxes(path, {"wide.jpg"}, **options)
+
+  path.write_text("[]")
+  with pytest.raises(ValueError, match="expected JSON with images"):
+    read_boxes()
+  boxes_file(path, {"image_id": 8, "bbox": [0, 0, 1, 1]})
+  with pytest.raises(ValueError, match=r"annotations\[0\]: image_id=8 is none"):
+    read_boxes()
+  boxes_file(path, {"image_id": 7, "bbox": [0, 0, 1, 0]})
+  with pytest.raises(ValueError, match=r"bbox=\[0, 0, 1, 0\], expected left"):
+    read_boxes()
+  boxes_file(path, {"image_id": 7, "bbox": [0, 0, 1, 1]}, name="other.jpg")
+  with pytest.raises(ValueError, match="none of the 1 images"):
+    read_boxes()
+
+
+def test_mistakes_in_the_request_are_named(tmp_path, folder):
+  with pytest.raises(ValueError, match="no images"):
+    inputs.open_images(tmp_path, tmp_path.parent / "out")
+  for inner in (folder, folder / "out"):
+    with pytest.raises(ValueError, match="lies in images="):
+      inputs.open_images(folder, inner)
+  (tmp_path / "file").write_text("")
+  with pytest.raises(ValueError, match="is a file; give a directory"):
+    inputs.open_images(folder, tmp_path / "file")
+  with pytest.raises(ValueError, match="task=normal: .* model of task pose"):
+    inputs.check_task("pose", "normal", None)
+  with pytest.raises(ValueError, match="only task pose reads boxes"):
+    inputs.check_task("normal", None, "b.json")
+
+
+COMMAND = """
+import runpy
+import tests.tiny
+runpy.run_module("sapiens2_jax.predict", run_name="__main__")
+"""
+
+
+def command(**given):
+  options = [f"--{name}={value}" for name, value in given.items()]
+  return subprocess.run(
+    [sys.executable, "-c", COMMAND, *options],
+    cwd=ROOT,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+  )
+
+
+@pytest.mark.slow
+def test_the_command_says_what_it_did(tmp_path, folder):
+  model = models.write_model(tmp_path / "model", "albedo")
+  output = tmp_path / "out"
+  given = {"checkpoint": model, "output": output, "task": "albedo"}
+  done = command(images=folder, **given)
+  assert done.returncode == 0, done.stderr
+  assert "predicted  2 images" in done.stdout
+  assert "left out   broken.jpg: not an image" in done.stderr
+  check_page((output / "index.html").read_text(), output)
+  bad = tmp_path / "bad"
+  bad.mkdir()
+  (bad / "x.png").write_bytes(b"")
+  done = command(images=bad, **given)
+  assert done.returncode == 1 and "empty file" in done.stderr
+  done = command(images=folder, **{**given, "task": "pose"})
+  assert done.returncode == 2
+  assert done.stderr.strip().splitlines()[-1].startswith("task=pose: ")
