@@ -160,6 +160,21 @@ def test_labels_alone_go_the_same_way():
   np.testing.assert_array_equal(found.intrinsics, expected.intrinsics)
 
 
+@pytest.mark.parametrize("new", [(40, 31), (11, 7)])
+def test_edges_of_people_keep_their_colour(new):
+  image, labels = plane((20, 15))
+  mask = np.zeros((20, 15), bool)
+  mask[5:14, 3:9] = True
+  albedo = np.where(mask[..., None], np.uint8(200), np.uint8(0))
+  labels = Labels(
+    alpha=np.where(mask, 255, 0).astype(np.uint8),
+    albedo=np.repeat(albedo, 3, axis=-1),
+  )
+  _, resized = geometric.resize(image, labels, new)
+  assert resized.mask.any()
+  assert np.abs(resized.albedo[resized.mask] - 200.0).max() <= 2
+
+
 def test_nearest_agrees_with_the_centre_of_a_pixel():
   row = np.arange(7, dtype=np.float32)[None]
   labels = Labels(alpha=np.full((1, 7), 255, np.uint8), depth=row)
