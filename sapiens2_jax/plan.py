@@ -77,7 +77,10 @@ def run_search(config, devices: list) -> plan_lib.Plan | None:
     print(search.format_table([plan]), file=sys.stderr, flush=True)
     return plan
 
-  ranked = search.search(config, len(devices), _NUM_SLICES.value, attempt)
+  chip, _ = compiling.parse_topology(_TOPOLOGY.value)
+  ranked = search.search(
+    config, len(devices), _NUM_SLICES.value, chip.hbm_bytes, attempt
+  )
   print(search.format_table(ranked), file=sys.stderr, flush=True)
   return ranked[0] if ranked else None
 

@@ -176,3 +176,15 @@ def test_finetuning_has_the_references_optimizer():
   assert (optim.schedule, optim.final_lr) == ("linear", 0.0)
   assert (optim.b1, optim.b2, optim.eps) == (0.9, 0.999, 1e-8)
   assert optim.weight_decay == 0.1 and optim.decay_tokens is True
+
+
+def test_finetuning_shares_the_groups_of_pretraining():
+  load_module = config_lib.load_module
+  for size in ("toy", "0.4b"):
+    pretrain = load(f"{PRETRAIN}:size={size}", num_devices=8)
+    finetune = load_module(FINETUNE).make_config(size, {})
+    for group in ("mesh", "distributed", "watchdog", "logging"):
+      assert finetune[group].to_dict() == pretrain[group].to_dict()
+    for group in ("model", "data", "optim", "sharding", "checkpoint"):
+      more = set(finetune[group]) - set(pretrain[group])
+      assert not more, f"{group}: {more}"

@@ -18,7 +18,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-CHECKED = ("models", "objectives", "augment")
+CHECKED = ("models", "losses", "objectives", "augment")
 install_import_hook(
   [f"sapiens2_jax.{room}" for room in CHECKED], "beartype.beartype"
 )

@@ -164,7 +164,11 @@ def _write_shard(
 ) -> None:
   stem = root / "shards" / f"{len(done.shards):05}"
   file, index = stem.with_suffix(".array_record"), stem.with_suffix(".npz")
-  done.finish_shard(corpus_writer.write_records(root, file, index, found))
+  done.finish_shard(
+    corpus_writer.write_records(
+      root, file, index, found, corpus_writer.LABELLED_OPTIONS
+    )
+  )
 
 
 def _finish(

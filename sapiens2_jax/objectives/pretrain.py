@@ -22,13 +22,13 @@ from ml_collections import ConfigDict
 from sapiens2_jax import errors
 from sapiens2_jax.augment import keys, masks, views
 from sapiens2_jax.augment.views import Batch
+from sapiens2_jax.losses import distillation, reconstruction
+from sapiens2_jax.losses.koleo import koleo_loss
 from sapiens2_jax.models import patches as patch_lib
 from sapiens2_jax.models.decoder import Decoder
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.projection_head import ProjectionHead
 from sapiens2_jax.models.rope import Rope
-from sapiens2_jax.objectives import distillation, reconstruction
-from sapiens2_jax.objectives.koleo import koleo_loss
 from sapiens2_jax.objectives.modules import block_settings, build_encoder
 
 RANK_SAMPLES = 256  # images that RankMe is measured on

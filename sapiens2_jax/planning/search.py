@@ -5,21 +5,24 @@ from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
+from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.planning.plan import Plan
 
 _MICROBATCHES = (8, 4, 2, 1)  # images a chip
 _REMAT = ("block", "full")
-_COPY = 16  # chips that hold the parameters once
+_COPIES = (16, 4, 1)  # chips that hold the parameters once
+_STATE_BYTES = 20  # a parameter: itself, gradient, two moments, EMA
 
 
 def meshes(num_devices: int, num_slices: int) -> Iterator[dict[str, int]]:
-  """Meshes to try: all chips of a slice in `fsdp`; copies of 16 chips, whose
+  """Meshes to try: all chips of a slice in `fsdp`; copies of fewer chips, whose
   collectives are short; pairs in `tensor`. `data` joins slices and copies.
   """
   per_slice = num_devices // num_slices
   shapes = [(1, per_slice, 1)]
-  if per_slice > _COPY and per_slice % _COPY == 0:
-    shapes.append((per_slice // _COPY, _COPY, 1))
+  for chips in _COPIES:
+    if per_slice > chips and per_slice % chips == 0:
+      shapes.append((per_slice // chips, chips, 1))
   if per_slice % 2 == 0:
     shapes.append((1, per_slice // 2, 2))
   for copies, fsdp, tensor in shapes:
@@ -57,6 +60,7 @@ def search(
   config: ConfigDict,
   num_devices: int,
   num_slices: int,
+  hbm_bytes: float,
   make_plan: Callable[[dict[str, object]], Plan | None],
 ) -> list[Plan]:
   """The best plan of each mesh that has one, the fastest first.
@@ -65,10 +69,14 @@ def search(
     config: what the overrides are applied to.
     num_devices: of all slices together.
     num_slices: joined by the data-centre network.
+    hbm_bytes: of a chip; a mesh whose state fills half of it is not tried.
     make_plan: overrides -> plan, None if they cannot be used.
   """
   found = []
+  state = _STATE_BYTES * get_architecture(config.model.size).num_params
   for mesh in meshes(num_devices, num_slices):
+    if state / (mesh["mesh.fsdp"] * mesh["mesh.tensor"]) > hbm_bytes / 2:
+      continue
     plans = map(make_plan, candidates(config, mesh))
     found += itertools.islice((p for p in plans if p and p.fits), 1)
   return sorted(found, key=lambda plan: plan.cost.step_seconds)

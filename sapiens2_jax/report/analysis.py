@@ -10,8 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines.crops import CropConfig
+from sapiens2_jax.losses import distillation
 from sapiens2_jax.models.patches import grid_size
-from sapiens2_jax.objectives import distillation
 from sapiens2_jax.objectives.pretrain import PretrainObjective, build_pretrain
 from sapiens2_jax.report import features, inference, photographs, reconstruct
 from sapiens2_jax.report.photographs import Photograph

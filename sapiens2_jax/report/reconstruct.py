@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from sapiens2_jax.augment import images as image_ops
 from sapiens2_jax.augment import masks
+from sapiens2_jax.losses import reconstruction
 from sapiens2_jax.models import patches as patch_lib
-from sapiens2_jax.objectives import reconstruction
 from sapiens2_jax.objectives.pretrain import Batch, PretrainObjective
 
 

@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 
 from data_pipelines import geometric, photometric
 from data_pipelines.labels import Labels
-from sapiens2_jax.evaluation.colors import ColorMetric
-from sapiens2_jax.objectives import dense
+from sapiens2_jax.losses import dense
+from sapiens2_jax.metrics.colors import ColorMetric
 from sapiens2_jax.tasks import maps
 from sapiens2_jax.tasks.base import Prepared, UnusableExample
 

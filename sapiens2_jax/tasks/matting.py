@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import matte_views
 from data_pipelines.labels import Labels
-from sapiens2_jax.objectives import matting
+from sapiens2_jax.losses import matting
 from sapiens2_jax.tasks import maps
 from sapiens2_jax.tasks.base import Prepared
 

@@ -24,8 +24,8 @@ from ml_collections import ConfigDict
 
 from data_pipelines import geometric, photometric
 from data_pipelines.labels import Labels
-from sapiens2_jax.evaluation.points import PointMetric
-from sapiens2_jax.objectives import dense, pointmap
+from sapiens2_jax.losses import dense, pointmap
+from sapiens2_jax.metrics.points import PointMetric
 from sapiens2_jax.tasks import maps
 from sapiens2_jax.tasks.base import Prepared, UnusableExample
 

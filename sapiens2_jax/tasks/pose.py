@@ -14,19 +14,23 @@ score, of each person in the order of the labels.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from data_pipelines import pose_augment, pose_codec, vocabulary
 from data_pipelines.drawing import draw_keypoints
 from data_pipelines.labels import Labels, Person
-from sapiens2_jax.evaluation.keypoints import KeypointMetric
+from sapiens2_jax.losses import keypoints as objective
+from sapiens2_jax.metrics.keypoints import KeypointMetric
 from sapiens2_jax.models.heads import DeconvHead
-from sapiens2_jax.objectives import keypoints as objective
 from sapiens2_jax.tasks.base import Prepared, UnusableExample
+
+Image = UInt8[np.ndarray, "h w 3"]
+People = Float[np.ndarray, "p 308 3"]
 
 # Of a person to learn from; the second among the body's and the feet's.
 # Source: the public Sapiens2 release.
@@ -69,14 +73,16 @@ class PoseTask:
   def num_keypoints(self) -> int:
     return vocabulary.keypoints()["num_keypoints"]
 
-  def shapes(self):
+  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "points": ((self.num_keypoints, 2), np.float32),
       "weights": ((self.num_keypoints,), np.float32),
     }
 
-  def example(self, image, labels: Labels, rng: np.random.Generator):
+  def example(
+    self, image: Image, labels: Labels, rng: np.random.Generator
+  ) -> dict[str, np.ndarray]:
     """One person's crop; points in pixels of the heatmap; weights 0 or 1."""
     known = []
     for person in labels.people or ():
@@ -110,7 +116,9 @@ class PoseTask:
       dtype=jnp.dtype(self.dtype),
     )
 
-  def loss(self, outputs, batch):
+  def loss(
+    self, outputs: dict[str, Array], batch: dict[str, Array]
+  ) -> tuple[Float[Array, ""], dict[str, Array]]:
     heatmaps, points = outputs["heatmaps"], batch["points"]
     weights = batch["weights"]
     targets = objective.make_targets(points, weights, heatmaps.shape[1:3])
@@ -118,7 +126,7 @@ class PoseTask:
     accuracy = objective.peak_accuracy(heatmaps, points, weights)
     return loss, {"loss_heatmap": loss, "accuracy": accuracy}
 
-  def prepare(self, image, labels: Labels | None) -> list[Prepared]:
+  def prepare(self, image: Image, labels: Labels | None) -> list[Prepared]:
     """A crop of each person, or of all of the image where nobody is known.
 
     With `flip_test`, each is followed by its mirror image.
@@ -140,7 +148,9 @@ class PoseTask:
         )
     return prepared
 
-  def finish(self, outputs, prepared: list[Prepared]) -> np.ndarray:
+  def finish(
+    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  ) -> People:
     inputs = 2 if self.flip_test else 1
     flip_indices = np.array(vocabulary.keypoints()["flip_indices"])
     people = np.zeros((len(prepared) // inputs, self.num_keypoints, 3))
@@ -161,7 +171,7 @@ class PoseTask:
   def metric(self) -> KeypointMetric:
     return KeypointMetric()
 
-  def draw(self, image, prediction):
+  def draw(self, image: Image, prediction: People) -> Image:
     return draw_keypoints(image, prediction)
 
 

@@ -12,11 +12,12 @@ A prediction is (h, w) uint8: classes 0 to 28.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from data_pipelines import segmentation_augment, vocabulary
@@ -25,10 +26,13 @@ from data_pipelines.images import ImageDecodeError, decode_image
 from data_pipelines.labels import IGNORE, Labels
 from data_pipelines.sources.base import ImageSource
 from data_pipelines.sources.opening import open_source
-from sapiens2_jax.evaluation.segmentation import SegmentationMetric
+from sapiens2_jax.losses import segmentation as objective
+from sapiens2_jax.metrics.segmentation import SegmentationMetric
 from sapiens2_jax.models.heads import DeconvHead
-from sapiens2_jax.objectives import segmentation as objective
 from sapiens2_jax.tasks.base import Prepared, UnusableExample
+
+Image = UInt8[np.ndarray, "h w 3"]
+Parts = UInt8[np.ndarray, "h w"]
 
 # Of people, before and after augmentation. Source: the public release.
 MIN_PIXELS = 8
@@ -59,13 +63,15 @@ class SegmentationTask:
   name: ClassVar[str] = "segmentation"
   needs: ClassVar[tuple[str, ...]] = ("parts",)
 
-  def shapes(self):
+  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "parts": (self.image_size, np.uint8),
     }
 
-  def example(self, image, labels: Labels, rng: np.random.Generator):
+  def example(
+    self, image: Image, labels: Labels, rng: np.random.Generator
+  ) -> dict[str, np.ndarray]:
     if labels.parts is None:
       raise UnusableExample("no parts")
     if _people(labels.parts).sum() < MIN_PIXELS:
@@ -77,7 +83,7 @@ class SegmentationTask:
       raise UnusableExample("people cover less than 1 % of the crop")
     return {"image": image, "parts": parts}
 
-  def _background(self, image, rng: np.random.Generator) -> np.ndarray | None:
+  def _background(self, image: Image, rng: np.random.Generator) -> Image | None:
     probability = segmentation_augment.BACKGROUND_PROBABILITY
     if self.backgrounds is None or rng.random() >= probability:
       return None
@@ -98,7 +104,9 @@ class SegmentationTask:
       dtype=jnp.dtype(self.dtype),
     )
 
-  def loss(self, outputs, batch):
+  def loss(
+    self, outputs: dict[str, Array], batch: dict[str, Array]
+  ) -> tuple[Float[Array, ""], dict[str, Array]]:
     parts = batch["parts"]
     logits = objective.match_labels(outputs["logits"], parts.shape[1:])
     parts_loss = objective.cross_entropy(logits, parts)
@@ -109,12 +117,14 @@ class SegmentationTask:
       "accuracy": objective.pixel_accuracy(logits, parts),
     }
 
-  def prepare(self, image, labels: Labels | None) -> list[Prepared]:
+  def prepare(self, image: Image, labels: Labels | None) -> list[Prepared]:
     """The whole image, whatever its aspect."""
     resized = segmentation_augment.resize_image(image, self.image_size)
     return [Prepared(resized, image.shape[:2])]
 
-  def finish(self, outputs, prepared: list[Prepared]) -> np.ndarray:
+  def finish(
+    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  ) -> Parts:
     """The class of the highest logit, of logits resized to the image.
 
     Class after class: all 29 maps of a large photograph are gigabytes.
@@ -132,7 +142,7 @@ class SegmentationTask:
   def metric(self) -> SegmentationMetric:
     return SegmentationMetric()
 
-  def draw(self, image, prediction):
+  def draw(self, image: Image, prediction: Parts) -> Image:
     return draw_parts(image, prediction)
 
 

@@ -13,6 +13,7 @@ ALLOWED = {
   "fsspec",
   "grain",
   "msgpack",
+  "numba",
   "numpy",
   "simplejpeg",
   "tensorflow_datasets",

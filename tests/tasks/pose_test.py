@@ -11,7 +11,7 @@ from data_pipelines.labels import Labels, Person
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import UnusableExample, make_task
-from tests.tasks.task_configs import load_task_config
+from tests.tasks.task_configs import SIZES, load_task_config
 
 KNOWN = vocabulary.keypoints()
 FLIP = np.array(KNOWN["flip_indices"])
@@ -52,7 +52,7 @@ def test_heads_are_as_large_as_the_released_ones(size, count):
   assert heads.num_params(task.head(), (64, 48, width)) == count
 
 
-@pytest.mark.parametrize("size", ARCHITECTURES)
+@pytest.mark.parametrize("size", SIZES)
 def test_every_size_has_a_config(size):
   task = make_task(load_task_config("pose", size))
   assert task.head().num_outputs == 308

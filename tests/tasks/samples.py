@@ -1,25 +1,11 @@
 """Labelled images for tests: a ball before a wall, seen by a camera."""
 
-import importlib.util
-import pathlib
-
 import ml_collections
 import numpy as np
 
 from data_pipelines.labels import Labels
 from sapiens2_jax import tasks
-
-EXPERIMENTS = pathlib.Path(__file__).parents[2] / "experiments"
-
-
-def get_task(name: str, size: str) -> dict:
-  """What experiments/tasks/NAME.py says."""
-  spec = importlib.util.spec_from_file_location(
-    name, EXPERIMENTS / "tasks" / f"{name}.py"
-  )
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module.get_task(size)
+from tests.tasks.task_configs import get_task
 
 
 def load_config(

@@ -11,7 +11,7 @@ from data_pipelines.labels import Labels
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import UnusableExample, make_task
-from tests.tasks.task_configs import load_task_config
+from tests.tasks.task_configs import SIZES, load_task_config
 
 
 def make_toy(backgrounds=""):
@@ -46,7 +46,7 @@ def test_heads_are_as_large_as_the_released_ones(size, count):
   assert heads.num_params(task.head(), (64, 48, width)) == count
 
 
-@pytest.mark.parametrize("size", ARCHITECTURES)
+@pytest.mark.parametrize("size", SIZES)
 def test_every_size_has_a_config(size):
   task = make_task(load_task_config("segmentation", size))
   assert task.head().num_outputs == 29

@@ -1,0 +1,153 @@
+"""What is behind the people: photographs without people, and made-up rooms."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from data_pipelines import images
+from data_pipelines.synthetic import assets
+
+# CC0 or public domain, as the package's documentation says; nobody on them.
+PHOTOGRAPHS = assets.Wheel(
+  "scikit-image==0.26.0",
+  "skimage/data/",
+  (
+    *("brick.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png"),
+    *("hubble_deep_field.jpg", "rocket.jpg"),
+  ),
+)
+_KINDS = {"photograph": 0.35, "room": 0.4, "gradient": 0.25}
+_DOWNSIZE = (1, 2, 4, 8)  # Made smaller, then enlarged: that is the blur.
+_NOISE_SIZE = 8  # of the noise that shades walls
+
+
+def find_photographs(
+  directory: str | os.PathLike | None = None,
+) -> tuple[np.ndarray, ...]:
+  """Reads the photographs; takes them out of their package the first time.
+
+  Args:
+    directory: where assets are kept; None is `assets.default_directory`.
+
+  Returns:
+    (h, w, 3) uint8 RGB each, sorted by name.
+
+  Raises:
+    ValueError: they are not there and cannot be had; says where and why.
+  """
+  root = pathlib.Path(directory) if directory else assets.default_directory()
+  place = assets.find_wheel(PHOTOGRAPHS, root)
+  return tuple(
+    images.decode_image((place / name).read_bytes())
+    for name in PHOTOGRAPHS.kept
+  )
+
+
+def draw_background(
+  rng: np.random.Generator,
+  size: tuple[int, int],
+  photographs: Sequence[np.ndarray],
+) -> np.ndarray:
+  """Draws what is behind the people.
+
+  Args:
+    rng: decides.
+    size: height and width in pixels.
+    photographs: (h, w, 3) uint8 each, at least one.
+
+  Returns:
+    (h, w, 3) uint8 RGB.
+  """
+  factor = int(rng.choice(_DOWNSIZE, p=(0.3, 0.3, 0.2, 0.2)))
+  small = tuple(max(side // factor, 16) for side in size)
+  kind = rng.choice(list(_KINDS), p=list(_KINDS.values()))
+  if kind == "photograph":
+    image = _crop(rng, small, _pick(rng, photographs))
+  elif kind == "room":
+    image = _draw_room(rng, small, photographs)
+  else:
+    image = _draw_wall(rng, small)
+  image = cv2.LUT(image, _draw_curves(rng))
+  return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _pick(
+  rng: np.random.Generator, photographs: Sequence[np.ndarray]
+) -> np.ndarray:
+  chosen = photographs[rng.integers(len(photographs))]
+  return chosen[:, ::-1] if rng.random() < 0.5 else chosen
+
+
+def _crop(
+  rng: np.random.Generator, size: tuple[int, int], photograph: np.ndarray
+) -> np.ndarray:
+  """A random piece of a photograph, of the image's shape."""
+  whole = min(np.array(photograph.shape[:2]) / size)
+  height, width = (
+    (np.array(size) * whole * rng.uniform(0.5, 1)).astype(int).clip(1)
+  )
+  top = rng.integers(photograph.shape[0] - height + 1)
+  left = rng.integers(photograph.shape[1] - width + 1)
+  piece = photograph[top : top + height, left : left + width]
+  return cv2.resize(
+    np.ascontiguousarray(piece), size[::-1], interpolation=cv2.INTER_LINEAR
+  )
+
+
+def _draw_wall(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+  """Smooth colours with the shades that a lamp leaves on a wall."""
+  corners = rng.uniform(30, 230) + rng.normal(0, 18, 3)
+  corners = corners + rng.normal(0, 25, (2, 2, 1)) + rng.normal(0, 6, (2, 2, 3))
+  wall = cv2.resize(corners.astype(np.float32), size[::-1])
+  shades = rng.normal(0, rng.uniform(0, 12), (_NOISE_SIZE, _NOISE_SIZE))
+  shades = cv2.resize(
+    shades.astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC
+  )
+  return np.clip(wall + shades[..., None], 0, 255).astype(np.uint8)
+
+
+def _draw_room(
+  rng: np.random.Generator,
+  size: tuple[int, int],
+  photographs: Sequence[np.ndarray],
+) -> np.ndarray:
+  """A wall, and a floor that runs towards the eye."""
+  height, width = size
+  if rng.random() < 0.5:
+    image = _draw_wall(rng, size)
+  else:
+    image = _crop(rng, size, _pick(rng, photographs))
+  horizon = int(height * rng.uniform(0.45, 0.95))
+  texture = np.ascontiguousarray(_pick(rng, photographs))
+  rows, cols = texture.shape[:2]
+  near = rng.uniform(1.5, 4) * width  # The floor's width at the lower edge.
+  floor = np.float32([[0, 0], [cols, 0], [cols, rows], [0, rows]])
+  depth = height - horizon
+  seen = np.float32(
+    [
+      [0, 0],
+      [width, 0],
+      [(width + near) / 2, depth],
+      [(width - near) / 2, depth],
+    ]
+  )
+  image[horizon:] = cv2.warpPerspective(
+    texture,
+    cv2.getPerspectiveTransform(floor, seen),
+    (width, depth),
+    borderMode=cv2.BORDER_REFLECT,
+  )
+  return image
+
+
+def _draw_curves(rng: np.random.Generator) -> np.ndarray:
+  """(256, 1, 3) uint8: another brightness, contrast and tint."""
+  levels = np.linspace(0, 1, 256)[:, None] ** np.exp(rng.normal(0, 0.3))
+  levels = 0.5 + (levels - 0.5) * rng.uniform(0.5, 1.1)
+  levels = levels * rng.normal(1, 0.06, 3) + rng.normal(0, 0.06)
+  return np.rint(np.clip(levels, 0, 1) * 255).astype(np.uint8)[:, None]

@@ -1,0 +1,135 @@
+"""Keeps limbs out of the body: a check on bones, not on triangles."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from data_pipelines.synthetic import limits, poses, skeleton
+
+_STEP = 8.0  # Degrees a limb is moved out at a time.
+_TRIES = 8
+_FLESH = 0.045  # Metres of arm and hand around their bones.
+_THIGH = 0.075  # Likewise of the thigh.
+_NAMES = {name: number for number, name in enumerate(skeleton.ANGLES)}
+_ARMS = np.array(
+  [
+    [_NAMES[f"{side}_{name}"] for name in limb]
+    for side in skeleton.SIDES
+    for limb in [("shoulder_abduct", "shoulder_twist", "elbow_flex")]
+  ]
+)
+_HIPS = np.array([_NAMES[f"{side}_hip_abduct"] for side in skeleton.SIDES])
+
+
+def _bone(name: str) -> int:
+  return skeleton.BONES.index(name)
+
+
+_ARM_CHAINS = np.array(
+  [
+    [_bone(f"{name}.{side}") for name in ("lowerarm01", "wrist", "finger3-3")]
+    for side in "LR"
+  ]
+)
+_LEG_CHAINS = np.array(
+  [
+    [_bone(f"{name}.{side}") for name in ("upperleg01", "lowerleg01", "foot")]
+    for side in "LR"
+  ]
+)
+_SPINE = _bone("spine01")
+_NECK = _bone("neck01")
+_HEAD = _bone("head")
+
+
+def resolve(
+  pose: poses.Pose, joints: np.ndarray, width: float, depth: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Moves arms and legs out until they are clear of trunk and each other.
+
+  Args:
+    pose: what was drawn.
+    joints: (bones, 3) of the shape at rest.
+    width: half the trunk's, metres.
+    depth: likewise.
+
+  Returns:
+    (len(ANGLES),) angles within the limits, (bones, 3, 3) rotations.
+  """
+  angles = pose.angles.copy()
+  for _ in range(_TRIES):
+    rotations = skeleton.rotate_bones(angles, pose.root, joints)
+    posed = skeleton.place_joints(rotations, joints, skeleton.PARENTS)
+    left, right, legs = _find_contact(posed, rotations, width, depth)
+    if not (left or right or legs):
+      return angles, rotations
+    for is_in, (abduct, twist, elbow) in zip((left, right), _ARMS):
+      if is_in:
+        angles[abduct] += _STEP
+        angles[twist] -= _STEP
+        angles[elbow] -= _STEP
+    if legs:
+      angles[_HIPS] += _STEP / 2
+    angles = limits.keep_within(angles)
+  return angles, skeleton.rotate_bones(angles, pose.root, joints)
+
+
+@numba.njit(cache=True)
+def _find_contact(posed, rotations, width, depth):
+  """Whether the left arm, the right arm, the legs are in something."""
+  found = np.zeros(3, np.bool_)
+  for side in range(2):
+    elbow, wrist, finger = _ARM_CHAINS[side]
+    for step in range(9):
+      # From mid forearm to the fingertips.
+      if step < 4:
+        share = 0.4 + 0.2 * step
+        point = posed[elbow] + share * (posed[wrist] - posed[elbow])
+      else:
+        share = 0.3 * (step - 4)
+        point = posed[wrist] + share * (posed[finger] - posed[wrist])
+      if _is_in_trunk(point, posed, rotations, width, depth):
+        found[side] = True
+      head = posed[_HEAD] + rotations[_HEAD] @ np.array([0.0, 0.08, 0.03])
+      if ((point - head) ** 2).sum() < (0.105 + _FLESH) ** 2:
+        found[side] = True
+      for leg in range(2):
+        hip, knee, _ = _LEG_CHAINS[leg]
+        if _distance(point, posed[hip], posed[knee]) < _THIGH + _FLESH:
+          found[side] = True
+  for step in range(1, 6):
+    share = step / 5.0
+    for one in range(2):
+      hip, knee, ankle = _LEG_CHAINS[one]
+      other, bend, foot = _LEG_CHAINS[1 - one]
+      upper = posed[hip] + share * (posed[knee] - posed[hip])
+      lower = posed[knee] + share * (posed[ankle] - posed[knee])
+      if _distance(upper, posed[other], posed[bend]) < 1.2 * _THIGH:
+        found[2] = True
+      if _distance(lower, posed[bend], posed[foot]) < _THIGH:
+        found[2] = True
+  return found
+
+
+@numba.njit(cache=True)
+def _is_in_trunk(point, posed, rotations, width, depth):
+  low, high = posed[0], posed[_NECK]
+  axis = high - low
+  share = ((point - low) @ axis) / (axis @ axis)
+  if share < -0.15 or share > 1.0:
+    return False
+  bone = 0 if share < 0.4 else _SPINE
+  off = rotations[bone].T @ (point - low - share * axis)
+  across = off[0] / (width + _FLESH)
+  deep = off[2] / (depth + _FLESH)
+  return across**2 + deep**2 < 1.0
+
+
+@numba.njit(cache=True)
+def _distance(point, start, end):
+  """From a point to a line segment."""
+  axis = end - start
+  share = ((point - start) @ axis) / (axis @ axis)
+  share = min(max(share, 0.0), 1.0)
+  return np.sqrt(((point - start - share * axis) ** 2).sum())

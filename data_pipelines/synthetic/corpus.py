@@ -1,0 +1,166 @@
+"""Corpora of synthetic people, of the form that build_corpus makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from data_pipelines import (
+  building,
+  corpus_dedup,
+  corpus_writer,
+  memory,
+  records,
+  storage,
+  worker_pool,
+)
+from data_pipelines import manifest as manifests
+from data_pipelines.synthetic import backgrounds, body, samples
+
+DEFAULT_SHARD_SIZE = 200
+MAX_SIZE = (4096, 3072)
+# () -> people and photographs for their backgrounds.
+Load = Callable[[], tuple[samples.People, Sequence[np.ndarray]]]
+_MIN_SIDE = 32  # pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What a corpus is to hold; the same plan gives the same bytes.
+
+  Attributes:
+    count: images.
+    seed: of all that is drawn.
+    size: height and width in pixels.
+    shard_size: images a shard.
+
+  Raises:
+    ValueError: a number out of its range.
+  """
+
+  count: int
+  seed: int
+  size: tuple[int, int]
+  shard_size: int = DEFAULT_SHARD_SIZE
+
+  def __post_init__(self):
+    for name in ("count", "shard_size"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+    if self.seed < 0:
+      raise ValueError(f"seed={self.seed} must be at least 0.")
+    check_size(self.size)
+
+
+def check_size(size: tuple[int, int]) -> None:
+  """Raises ValueError for an image size that cannot be rendered."""
+  shorter, longer = sorted(size)
+  if shorter < _MIN_SIDE or shorter > MAX_SIZE[1] or longer > MAX_SIZE[0]:
+    raise ValueError(
+      f"size={size[0]}x{size[1]} must be between {_MIN_SIDE}x{_MIN_SIDE} and "
+      f"{MAX_SIZE[0]}x{MAX_SIZE[1]} pixels, either side the longer one."
+    )
+
+
+@functools.cache
+def load_inputs(
+  directory: str | os.PathLike | None,
+) -> tuple[samples.People, Sequence[np.ndarray]]:
+  """Reads bodies and photographs, once a process.
+
+  Args:
+    directory: of the assets, None for the default one.
+
+  Raises:
+    ValueError: they are not there and cannot be had.
+  """
+  memory.keep_freed_memory()  # Maps are large; new pages cost as much.
+  return body.BodyModel(directory), backgrounds.find_photographs(directory)
+
+
+def build_synthetic(
+  output: str | os.PathLike,
+  plan: Plan,
+  *,
+  load: Load,
+  num_workers: int = 0,
+) -> tuple[dict, bool]:
+  """Renders a corpus, continues an unfinished one, or finds it complete.
+
+  The bytes depend neither on the number of workers nor on how often the work
+  was interrupted; finished shards are kept.
+
+  Args:
+    output: directory to make, on a disk.
+    plan: what it holds.
+    load: gives people and photographs, once in each process; picklable.
+    num_workers: processes; 0 works in this one. They import the main module,
+      which must not start anything by that.
+
+  Returns:
+    The manifest, and whether it was completed now.
+
+  Raises:
+    ValueError: an output that exists and holds something else.
+    OSError: something cannot be read or written, or a worker was ended; what
+      is done so far is kept, the same call continues.
+  """
+  if storage.is_remote(output):
+    raise ValueError(
+      f"{output}: the output must be on a disk; build it there, then copy it."
+    )
+  workers = worker_pool.WorkerPool(num_workers)
+  arguments = json.loads(json.dumps(dataclasses.asdict(plan)))
+  arguments |= {"synthetic": samples.VERSION, "version": records.VERSION}
+  text = json.dumps(arguments, sort_keys=True)
+  inputs_hash = hashlib.sha256(text.encode()).hexdigest()
+  if manifests.is_corpus(output):
+    return _find_complete(output, inputs_hash), False
+  with building.open_building(output, arguments) as root, workers:
+    shards = corpus_writer.run_shards(
+      root,
+      corpus_writer.plan_shards([plan.count], plan.count, plan.shard_size),
+      plan.count,
+      functools.partial(_write_shard, root, plan, load),
+      workers,
+      label="rendering",
+    )
+    summary = corpus_dedup.keep_all(root, plan.count)
+    manifest = corpus_writer.write_manifest(root, shards, summary, inputs_hash)
+  return manifest, True
+
+
+def _write_shard(
+  root: pathlib.Path, plan: Plan, load: Load, shard: corpus_writer.Shard
+) -> int:
+  people, photographs = load()
+  first = shard.number * plan.shard_size
+  contents = (
+    samples.make_record(
+      people, photographs, plan.size, seed=plan.seed, index=index
+    )
+    for index in range(first, first + shard.num_records)
+  )
+  return corpus_writer.pack_shard(
+    root, shard, contents, corpus_writer.LABELLED_OPTIONS
+  )
+
+
+def _find_complete(output: str | os.PathLike, inputs_hash: str) -> dict:
+  manifest = manifests.read_manifest(output)
+  if manifest["inputs_hash"] != inputs_hash:
+    raise ValueError(
+      f"{output}: holds a corpus of another count, seed, size, shard_size or "
+      "version; give another output, or remove this one first."
+    )
+  # A kill between the last two steps leaves it.
+  shutil.rmtree(building.place(output), ignore_errors=True)
+  return manifest

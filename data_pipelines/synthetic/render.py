@@ -1,0 +1,196 @@
+"""A scene to an image and all that is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_pipelines import labels as labels_lib
+from data_pipelines.synthetic import raster as raster_lib
+from data_pipelines.synthetic import scene as scene_lib
+from data_pipelines.synthetic import shading
+from data_pipelines.synthetic.compiling import compiled
+from data_pipelines.synthetic.materials import Materials
+
+# Of the normals of labels: x right, y up, z towards the camera.
+_LABEL_AXES = np.array([1, -1, -1])
+_LEAST_PIXELS = 64  # of a person who is listed
+_LEAST_SHARE = 5e-4  # of the image
+_IN_FRONT = 0.012  # metres in front of a keypoint that do not hide it
+_SLANT = 1.5  # pixels: a surface may be slanted as much
+
+
+def render(
+  scene: scene_lib.Scene,
+  materials: Sequence[Materials],
+  background: np.ndarray,
+) -> tuple[np.ndarray, labels_lib.Labels]:
+  """Renders people before a background.
+
+  The image's light knows shadows and folds of cloth; the labels are those of
+  the triangles at the pixels' centres. Alpha is the covered part of a pixel.
+
+  Args:
+    scene: from `scene.draw_scene`.
+    materials: of each person.
+    background: (h, w, 3) uint8 sRGB; its size is the image's.
+
+  Returns:
+    The image, (h, w, 3) uint8 sRGB, and its labels. People of whom less than
+    64 pixels or 0.05 % of the image are seen are not listed.
+  """
+  surfaces, points, projected = _join(scene)
+  size = background.shape[:2]
+  intrinsics = scene.camera.intrinsics
+  raster = raster_lib.rasterise(projected, surfaces.triangles, size)
+  shaded = shading.shade(
+    raster,
+    intrinsics,
+    surfaces,
+    shading.stack_looks(materials),
+    _aim_lamps(scene, points, surfaces.triangles),
+  )
+  alpha = raster_lib.find_coverage(projected, surfaces.triangles, raster.ids)
+  image = background.copy()
+  _composite(shaded.image, alpha, image)
+  labels = labels_lib.Labels(
+    people=_list_people(scene, shaded.owners, raster.depth),
+    alpha=alpha,
+    parts=shaded.parts,
+    normal=shaded.normal,
+    depth=raster.depth,
+    intrinsics=intrinsics,
+    albedo=shaded.albedo,
+  )
+  return image, labels
+
+
+def _join(
+  scene: scene_lib.Scene,
+) -> tuple[shading.Surfaces, np.ndarray, np.ndarray]:
+  """All people as one mesh; its points before the camera, and projected."""
+  people, camera = scene.people, scene.camera
+  counts = [len(mesh.vertices) for mesh in people]
+  starts = np.cumsum([0, *counts[:-1]])
+  points = camera.see(np.concatenate([mesh.vertices for mesh in people]))
+  projected = raster_lib.project(points, camera.intrinsics)
+  normals = np.concatenate([mesh.normals for mesh in people])
+  turned = (camera.rotation.T * _LABEL_AXES).astype(np.float32)
+  triangles = np.concatenate(
+    [mesh.triangles + start for mesh, start in zip(people, starts)]
+  ).astype(np.int32)
+  surfaces = shading.Surfaces(
+    triangles=triangles,
+    normals=normals @ turned,
+    rest=np.concatenate([mesh.rest for mesh in people]),
+    surfaces=np.concatenate([mesh.surfaces for mesh in people]),
+    parts=np.concatenate([mesh.parts for mesh in people]),
+    owners=np.repeat(
+      np.arange(len(people), dtype=np.int32),
+      [len(mesh.triangles) for mesh in people],
+    ),
+    is_reversed=raster_lib.find_reversed(projected, triangles),
+  )
+  return surfaces, points, projected
+
+
+def _aim_lamps(
+  scene: scene_lib.Scene, points: np.ndarray, triangles: np.ndarray
+) -> shading.Lamps:
+  lights = scene.lights
+  turned = scene.camera.rotation.T
+  directions = lights.directions @ turned
+  return shading.Lamps(
+    turned[1] * _LABEL_AXES,
+    lights.sky,
+    lights.ground,
+    directions * _LABEL_AXES,
+    lights.colors,
+    lights.softness,
+    *shading.cast_shadows(points, triangles, directions[0]),
+  )
+
+
+@compiled
+def _composite(people, alpha, image):
+  """Lays people over an image.
+
+  A pixel whose own centre is free takes the colours of the neighbour that is
+  covered most.
+  """
+  height, width = alpha.shape
+  for row in range(height):
+    for col in range(width):
+      share = np.int32(alpha[row, col])
+      if share == 0:
+        continue
+      from_row, from_col = row, col
+      if share < 128:
+        for near_row in range(max(row - 1, 0), min(row + 2, height)):
+          for near_col in range(max(col - 1, 0), min(col + 2, width)):
+            if alpha[near_row, near_col] > alpha[from_row, from_col]:
+              from_row, from_col = near_row, near_col
+        if alpha[from_row, from_col] < 128:
+          continue
+      for k in range(3):
+        above = np.int32(people[from_row, from_col, k])
+        below = np.int32(image[row, col, k])
+        image[row, col, k] = below + ((above - below) * share + 127) // 255
+
+
+def _list_people(
+  scene: scene_lib.Scene, owners: np.ndarray, depth: np.ndarray
+) -> tuple[labels_lib.Person, ...]:
+  """Those who are seen, the largest first."""
+  least = max(_LEAST_PIXELS, _LEAST_SHARE * owners.size)
+  people = []
+  for number, mesh in enumerate(scene.people):
+    seen = owners == number + 1
+    if np.count_nonzero(seen) < least:
+      continue
+    rows, cols = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
+    box = (rows[0], cols[0], np.ptp(rows) + 1, np.ptp(cols) + 1)
+    people.append(
+      labels_lib.Person(
+        tuple(map(float, box)),
+        find_keypoints(
+          scene.camera, mesh.keypoints, mesh.keypoint_radius, depth
+        ),
+      )
+    )
+  people.sort(key=lambda person: -person.box[2] * person.box[3])
+  return tuple(people)
+
+
+def find_keypoints(
+  camera: scene_lib.Camera,
+  points: np.ndarray,
+  radius: np.ndarray,
+  depth: np.ndarray,
+) -> np.ndarray:
+  """Projects keypoints and tells whether something is in front of them.
+
+  Args:
+    camera: that saw `depth`.
+    points: (k, 3) metres in the world; NaN for those that are not known.
+    radius: (k,) metres below the surface.
+    depth: (h, w) metres, 0 where nothing is.
+
+  Returns:
+    (k, 3) float32: x and y in pixels; and 2 visible, 1 hidden. All three are
+    0 for points outside of the image or not known.
+  """
+  seen = camera.see(points)
+  projected = raster_lib.project(seen, camera.intrinsics)
+  cells = np.rint(projected[:, 1::-1])
+  inside = np.all((cells >= 0) & (cells < depth.shape), axis=1)
+  rows, cols = np.where(inside[:, None], cells, 0).astype(int).T
+  allowed = _IN_FRONT + radius + _SLANT * seen[:, 2] / camera.intrinsics[0, 0]
+  surface = depth[rows, cols]
+  visible = (surface == 0) | (surface > seen[:, 2] - allowed)
+  out = np.empty((len(points), 3), np.float32)
+  out[:, :2] = projected[:, :2]
+  out[:, 2] = np.where(visible, 2, 1)
+  out[~inside] = 0
+  return out

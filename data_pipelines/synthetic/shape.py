@@ -1,0 +1,260 @@
+"""Who it is: age, sex, ancestry, build, face, and the shape they make."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numba
+import numpy as np
+
+from data_pipelines.synthetic import anatomy as anatomies
+
+# Years at which MakeHuman has a body of its own; between them it is mixed.
+# The younger two are set so that children get the heights of growth charts.
+_AGES = {"baby": 0.5, "child": 9.0, "young": 22.0, "old": 90.0}
+YOUNGEST, ADULT, OLDEST = 4.0, 18.0, 88.0
+# Ages that have no targets of a kind, or whose targets are not used.
+_PLAIN_AGES = {
+  "height/": (),
+  "proportions/": ("baby",),
+  "breast/": ("baby", "child"),
+}
+_ANCESTRIES = ("african", "asian", "caucasian")
+_LOCAL = (
+  *("chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "nose"),
+  *("cheek", "arms", "feet", "hands", "hip", "legs", "neck", "torso"),
+  *("buttocks", "stomach"),
+)
+# Places and bulges that look wrong on top of other changes.
+_UNUSED = ("trans-", "navel", "pregnant", "eye-push", "nubian", "head-age")
+_OPPOSITES = {
+  "decr": "incr",
+  "down": "up",
+  "in": "out",
+  "compress": "uncompress",
+  "concave": "convex",
+  "backward": "forward",
+}
+_ROUND_HEADS = ("diamond", "oval", "rectangular", "round", "square")
+
+
+@dataclasses.dataclass(frozen=True)
+class Traits:
+  """What was drawn of a person.
+
+  Attributes:
+    age: years.
+    is_female: the body's sex.
+    african: share of ancestry; the three add up to 1.
+    asian: likewise.
+    caucasian: likewise.
+    muscle: 0 to 1, usual 0.5.
+    weight: likewise.
+    height: likewise, for the age.
+    proportions: likewise, 1 is ideal.
+    cup: likewise; of grown women.
+  """
+
+  age: float
+  is_female: bool
+  african: float
+  asian: float
+  caucasian: float
+  muscle: float
+  weight: float
+  height: float
+  proportions: float
+  cup: float
+
+
+def draw_traits(rng: np.random.Generator) -> Traits:
+  """A person, children to the old, no two alike."""
+  is_grown = rng.random() < 0.8
+  years = (ADULT, OLDEST) if is_grown else (YOUNGEST, ADULT)
+  age = years[0] + (years[1] - years[0]) * rng.beta(1.1, 1.4)
+  is_female = rng.random() < 0.5
+  african, asian, caucasian = rng.dirichlet((0.4, 0.4, 0.4))
+  muscle, weight, height, proportions, cup = rng.beta(3, 3, 5)
+  height = 0.5 + 0.4 * (height - 0.5)  # The targets' ends are giants, dwarfs.
+  return Traits(
+    age=float(age),
+    is_female=bool(is_female),
+    african=float(african),
+    asian=float(asian),
+    caucasian=float(caucasian),
+    muscle=float(muscle),
+    weight=float(weight),
+    height=float(height),
+    proportions=float(proportions),
+    cup=float(cup),
+  )
+
+
+def mix_targets(traits: Traits) -> dict[str, float]:
+  """Target -> share, of the targets that make this person's body."""
+  sex = "female" if traits.is_female else "male"
+  ages = _between(traits.age, _AGES)
+  muscles = _between(
+    traits.muscle, {"minmuscle": 0, "averagemuscle": 0.5, "maxmuscle": 1}
+  )
+  weights = _between(
+    traits.weight, {"minweight": 0, "averageweight": 0.5, "maxweight": 1}
+  )
+  finer = [
+    ("height/", {"minheight": 0, "": 0.5, "maxheight": 1}, traits.height),
+    (
+      "proportions/",
+      {"uncommonproportions": 0, "": 0.5, "idealproportions": 1},
+      traits.proportions,
+    ),
+  ]
+  if traits.is_female and traits.age >= ADULT:
+    cups = {"mincup-averagefirmness": 0, "": 0.5, "maxcup-averagefirmness": 1}
+    finer.append(("breast/", cups, traits.cup))
+  shares: dict[str, float] = {}
+  for age, years in ages.items():
+    for ancestry in _ANCESTRIES:
+      name = f"macrodetails/{ancestry}-{sex}-{age}"
+      shares[name] = years * getattr(traits, ancestry)
+    for muscle, strength in muscles.items():
+      for weight, mass in weights.items():
+        share = years * strength * mass
+        build = f"{sex}-{age}-{muscle}-{weight}"
+        shares[f"macrodetails/universal-{build}"] = share
+        for folder, anchors, value in finer:
+          if age in _PLAIN_AGES[folder]:
+            continue
+          for kind, part in _between(value, anchors).items():
+            if kind:
+              shares[f"{folder}{build}-{kind}"] = share * part
+  return {name: share for name, share in shares.items() if share > 1e-4}
+
+
+def _between(value: float, anchors: dict[str, float]) -> dict[str, float]:
+  """Shares of the two anchors around a value."""
+  names, places = list(anchors), list(anchors.values())
+  upper = int(np.searchsorted(places, value).clip(1, len(places) - 1))
+  low, high = places[upper - 1], places[upper]
+  share = float(np.clip((value - low) / (high - low), 0, 1))
+  return {names[upper - 1]: 1 - share, names[upper]: share}
+
+
+def find_local_changes(
+  anatomy: anatomies.Anatomy,
+) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+  """Pairs of opposite changes; each a target, or both sides' targets."""
+  pairs = []
+  for name in sorted(anatomy.targets):
+    folder, _, change = name.partition("/")
+    if folder not in _LOCAL or any(word in name for word in _UNUSED):
+      continue
+    stem, _, end = change.rpartition("-")
+    opposite = f"{folder}/{stem}-{_OPPOSITES.get(end)}"
+    if opposite not in anatomy.targets or stem.startswith("r-"):
+      continue
+    sides = [(name,), (opposite,)]
+    if stem.startswith("l-"):
+      sides = [
+        (target, target.replace(f"{folder}/l-", f"{folder}/r-"))
+        for (target,) in sides
+      ]
+    pairs.append((sides[0], sides[1]))
+  return pairs
+
+
+def draw_local_changes(
+  rng: np.random.Generator,
+  pairs: list[tuple[tuple[str, ...], tuple[str, ...]]],
+) -> dict[str, float]:
+  """Some changes of face and limbs: target -> share."""
+  shares: dict[str, float] = {}
+  for place in rng.choice(len(pairs), 28, replace=False):
+    amount = float(np.clip(rng.normal(0, 0.25), -0.5, 0.5))
+    uneven = rng.normal(1, 0.04, 2)
+    for name, factor in zip(pairs[place][amount > 0], uneven):
+      shares[name] = abs(amount) * float(factor)
+  head = _ROUND_HEADS[rng.integers(len(_ROUND_HEADS))]
+  shares[f"head/head-{head}"] = float(rng.uniform(0, 0.5))
+  return shares
+
+
+def draw_face(rng: np.random.Generator) -> dict[str, float]:
+  """What the face does: facial action -> share."""
+  acts: dict[str, float] = {}
+
+  def act(name: str, amount: float) -> None:
+    left, right = (amount * rng.normal(1, 0.1, 2)).clip(0, 1)
+    acts[f"{name}Left"], acts[f"{name}Right"] = float(left), float(right)
+
+  mood = rng.choice(["calm", "smile", "talk", "laugh", "frown", "odd"])
+  match mood:
+    case "smile":
+      act("mouthSmile", rng.uniform(0.2, 0.9))
+      act("cheekSquint", rng.uniform(0, 0.6))
+      act("mouthUpperUp", rng.uniform(0, 0.4))
+    case "talk":
+      acts["jawOpen"] = float(rng.uniform(0.05, 0.45))
+      acts[str(rng.choice(["mouthFunnel", "mouthPucker"]))] = float(
+        rng.uniform(0, 0.6)
+      )
+      act("mouthLowerDown", rng.uniform(0, 0.5))
+    case "laugh":
+      acts["jawOpen"] = float(rng.uniform(0.2, 0.8))
+      act("mouthSmile", rng.uniform(0.4, 1))
+      act("eyeSquint", rng.uniform(0, 0.8))
+    case "frown":
+      act("mouthFrown", rng.uniform(0.2, 0.9))
+      act("browDown", rng.uniform(0.2, 0.9))
+      act("noseSneer", rng.uniform(0, 0.4))
+    case "odd":
+      for name in ("mouthStretch", "mouthPress", "mouthDimple", "cheekPuff"):
+        if name == "cheekPuff":
+          acts[name] = float(rng.uniform(0, 0.7))
+        else:
+          act(name, rng.uniform(0, 0.6))
+      acts[str(rng.choice(["jawLeft", "jawRight"]))] = float(rng.random())
+      if rng.random() < 0.2:
+        acts["jawOpen"], acts["tongueOut"] = 0.6, float(rng.uniform(0.3, 1))
+  if rng.random() < 0.3:
+    acts["browInnerUp"] = float(rng.uniform(0, 0.9))
+    act("browOuterUp", rng.uniform(0, 0.8))
+  act("eyeBlink", rng.uniform(0.7, 1) if rng.random() < 0.06 else 0.05)
+  across, down = rng.normal(0, 0.35, 2).clip(-0.9, 0.9)
+  inward, outward = ("Left", "Right") if across < 0 else ("Right", "Left")
+  acts[f"eyeLookIn{inward}"] = acts[f"eyeLookOut{outward}"] = abs(float(across))
+  act("eyeLookDown" if down > 0 else "eyeLookUp", abs(down))
+  return {f"faceunits/{name}": share for name, share in acts.items()}
+
+
+def make_shape(
+  anatomy: anatomies.Anatomy, shares: dict[str, float]
+) -> np.ndarray:
+  """(v, 3) float32 metres: the base mesh with targets applied.
+
+  Raises:
+    ValueError: there is no such target.
+  """
+  unknown = sorted(shares.keys() - anatomy.targets.keys())
+  if unknown:
+    raise ValueError(f"no such targets: {', '.join(unknown)}.")
+  vertices = anatomy.vertices.copy()
+  _apply(
+    vertices,
+    np.array([anatomy.targets[name] for name in shares], np.int64),
+    np.array(list(shares.values()), np.float32) * anatomies.MOVE_UNIT,
+    anatomy.target_starts,
+    anatomy.target_vertices,
+    anatomy.target_moves,
+  )
+  return vertices
+
+
+@numba.njit(cache=True)
+def _apply(vertices, targets, shares, starts, moved, moves):
+  for number in range(len(targets)):
+    share = np.float32(shares[number])
+    target = targets[number]
+    for place in range(starts[target], starts[target + 1]):
+      vertex = moved[place]
+      for axis in range(3):
+        vertices[vertex, axis] += share * moves[place, axis]

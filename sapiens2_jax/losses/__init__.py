@@ -1,0 +1,1 @@
+"""Pure losses, one idea a file."""
