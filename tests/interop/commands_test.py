@@ -107,6 +107,8 @@ def test_a_run_is_exported_verified_and_not_exported_twice(tmp_path, workdir):
     [64, 48],
     [32, 48],
     [32, 48],
+    [64, 16],
+    [64, 16],
   ]
   assert {c["input"] for c in report["comparisons"]} == {
     "random",
@@ -184,11 +186,11 @@ def test_the_next_command_that_export_prints_is_complete(tmp_path, workdir):
 
 @pytest.mark.slow
 def test_a_task_run_is_exported_verified_and_imported(tmp_path):
-  workdir = runs.write_task_run(tmp_path / "run", "pointmap")
+  workdir = runs.write_task_run(tmp_path / "run", "pointmap", "toy")
   output, result = tmp_path / "export", tmp_path / "result.json"
   export = ("export", "--checkpoint", workdir, "--output")
   text = _ok(*export, output, "--format", "transformers")
-  assert "tiny pointmap" in text and "step 3" in text
+  assert "toy pointmap" in text and "step 3" in text
   printed = _printed_snippet(text) + "\nprint(tuple(points.shape))"
   assert _execute(printed).strip() == "(1, 3, 64, 48)"
   again = _ok(*export, output, "--format", "transformers")
@@ -201,7 +203,7 @@ def test_a_task_run_is_exported_verified_and_imported(tmp_path):
   assert report["passed"] and report["task"] == "pointmap"
   imported = tmp_path / "imported"
   text = _ok("import_weights", "--source", output, "--output", imported)
-  assert "tiny pointmap" in text
+  assert "toy pointmap" in text
   names = []
   for source, name in ((workdir, "a"), (imported, "b")):
     place = tmp_path / name
@@ -209,12 +211,12 @@ def test_a_task_run_is_exported_verified_and_imported(tmp_path):
       *("export", "--checkpoint", source, "--output", place),
       *("--format", "reference"),
     )
-    names.append(_arrays(place / "sapiens2_tiny_pointmap.safetensors"))
+    names.append(_arrays(place / "sapiens2_toy_pointmap.safetensors"))
   samples.assert_same_bytes(*names)
 
 
 def test_albedo_is_exported_in_reference_keys_only(tmp_path):
-  workdir = runs.write_task_run(tmp_path / "run", "albedo")
+  workdir = runs.write_task_run(tmp_path / "run", "albedo", "toy")
   export = ("export", "--checkpoint", workdir, "--output", tmp_path / "out")
   message = _fails(*export, "--format", "transformers")
   assert "no class for task albedo; use --format reference" in message
