@@ -45,7 +45,7 @@ _DTYPE = flags.DEFINE_enum(
 
 TRANSFORMERS_USE = """\
 import torch, transformers
-model = transformers.{name}.from_pretrained({directory!r}).eval()
+model = transformers.{loader}.from_pretrained({directory!r}).eval()
 images = torch.zeros(1, 3, {height}, {width})  # RGB, ImageNet-normalised
 """
 TRANSFORMERS_OUTPUTS = {
@@ -80,13 +80,15 @@ def announce(output: str, name: str, found: Found, weights: Weights) -> None:
     use = REFERENCE_USE.format(file=os.path.abspath(path))
   else:
     height, width = weights.image_size
+    task = weights.task
+    loader = transformers_config.CLASSES[task] if task else "AutoModel"
     use = TRANSFORMERS_USE.format(
-      name=transformers_config.CLASSES[weights.task],
+      loader=loader,
       directory=os.path.abspath(output),
       height=height,
       width=width,
     )
-    use += TRANSFORMERS_OUTPUTS[weights.task]
+    use += TRANSFORMERS_OUTPUTS[task]
     print("PyTorch (pip install torch transformers)")
   print("".join(f"  {line}\n" for line in use.splitlines()), end="")
   if marker["format"] == "transformers":

@@ -68,7 +68,8 @@ def torch_forward(directory: str) -> tuple[Forward, dict[str, list[str]]]:
   readers = {ENCODER_CLASS: None, **_OUTPUTS}
   read = errors.lookup(readers, name, f"class in {directory}/config.json")
   try:
-    model, info = getattr(transformers, name).from_pretrained(
+    loader = name if read else "AutoModel"  # as people load an encoder
+    model, info = getattr(transformers, loader).from_pretrained(
       directory,
       dtype=torch.float32,
       local_files_only=True,

@@ -84,7 +84,7 @@ def load_ours(marker: dict, checkpoint: str) -> parity.Forward:
       f"{marker['step']}; export again"
     )
   # transformers computes the table of positions in float32.
-  if marker["task"]:
+  if marker.get("task"):
     model, params = load_task(checkpoint, rope_dtype="float32")
     encoder = model.encoder.clone(dtype=jnp.float32)
     head = model.head.clone(dtype=jnp.float32)
@@ -136,7 +136,7 @@ def verify(directory: str, checkpoint: str, images: str | None) -> dict:
       if name.endswith(parity.DIFFERENCE)
     ]
   )
-  tolerance = TASK_TOLERANCE if marker["task"] else TOLERANCE
+  tolerance = TASK_TOLERANCE if marker.get("task") else TOLERANCE
   packages = ("jax", "torch", "transformers", "safetensors")
   return {
     "passed": bool(worst <= tolerance) and not any(keys.values()),
@@ -147,7 +147,7 @@ def verify(directory: str, checkpoint: str, images: str | None) -> dict:
     "export": os.path.abspath(directory),
     "checkpoint": os.path.abspath(checkpoint),
     "architecture": marker["architecture"],
-    "task": marker["task"],
+    "task": marker.get("task"),
     "step": marker["step"],
     "weights": marker["weights"],
     "dtype": marker["dtype"],

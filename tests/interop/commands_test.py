@@ -107,6 +107,8 @@ def test_a_run_is_exported_verified_and_not_exported_twice(tmp_path, workdir):
     [64, 48],
     [32, 48],
     [32, 48],
+    [64, 16],
+    [64, 16],
   ]
   assert {c["input"] for c in report["comparisons"]} == {
     "random",
@@ -180,3 +182,42 @@ def test_the_next_command_that_export_prints_is_complete(tmp_path, workdir):
   words = shlex.split(line)[1:]
   assert words[:3] == ["python", "-m", "sapiens2_jax.verify_export"]
   assert words[3::2] == ["--export", "--checkpoint", "--output"]
+
+
+@pytest.mark.slow
+def test_a_task_run_is_exported_verified_and_imported(tmp_path):
+  workdir = runs.write_task_run(tmp_path / "run", "pointmap", "toy")
+  output, result = tmp_path / "export", tmp_path / "result.json"
+  export = ("export", "--checkpoint", workdir, "--output")
+  text = _ok(*export, output, "--format", "transformers")
+  assert "toy pointmap" in text and "step 3" in text
+  printed = _printed_snippet(text) + "\nprint(tuple(points.shape))"
+  assert _execute(printed).strip() == "(1, 3, 64, 48)"
+  again = _ok(*export, output, "--format", "transformers")
+  assert again.startswith("already exported")
+  _ok(
+    *("verify_export", "--export", output, "--checkpoint", workdir),
+    *("--output", result),
+  )
+  report = json.loads(result.read_text())
+  assert report["passed"] and report["task"] == "pointmap"
+  imported = tmp_path / "imported"
+  text = _ok("import_weights", "--source", output, "--output", imported)
+  assert "toy pointmap" in text
+  names = []
+  for source, name in ((workdir, "a"), (imported, "b")):
+    place = tmp_path / name
+    _ok(
+      *("export", "--checkpoint", source, "--output", place),
+      *("--format", "reference"),
+    )
+    names.append(_arrays(place / "sapiens2_toy_pointmap.safetensors"))
+  samples.assert_same_bytes(*names)
+
+
+def test_albedo_is_exported_in_reference_keys_only(tmp_path):
+  workdir = runs.write_task_run(tmp_path / "run", "albedo", "toy")
+  export = ("export", "--checkpoint", workdir, "--output", tmp_path / "out")
+  message = _fails(*export, "--format", "transformers")
+  assert "no class for task albedo; use --format reference" in message
+  assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.config import load_module
 from sapiens2_jax.interop import convert
 from sapiens2_jax.training.checkpoints import Checkpointer
@@ -32,30 +33,33 @@ def write_run(workdir, *overrides: str, step: int = 3):
   return _write(workdir, config, params, carried, step)
 
 
-def task_params(task: str):
+def task_params(task: str, size: str = "tiny"):
   """Formula weights of a head of `task_samples`, and of its encoder."""
-  named = task_samples.arrays(task_samples.HEADS[task])
+  arch = ARCHITECTURES[size]
+  named = task_samples.arrays(task_samples.HEADS[task], arch=arch)
   _, _, params = convert.params_from_tensors(
     samples.lazy(named), origin="formula"
   )
   return jax.tree.map(jnp.asarray, params)
 
 
-def task_config(task: str):
-  """Fine-tuning of a size and a head of `task_samples`."""
+def task_config(task: str, size: str = "tiny"):
+  """Fine-tuning of a head of `task_samples`."""
   finetune = load_module(_EXPERIMENTS / "finetune.py")
   groups = load_module(_EXPERIMENTS / "tasks" / f"{task}.py").get_task("toy")
   groups["head"] = task_samples.HEADS[task].widths
-  groups["model"] = {"size": "tiny", "rope_dtype": "bfloat16"}
+  groups["model"] = {"size": size, "rope_dtype": "bfloat16"}
   groups["data"] = {"image_size": task_samples.IMAGE_SIZE}
   return finetune.make_config("toy", groups)
 
 
-def write_task_run(workdir, task: str, step: int = 3, **data):
+def write_task_run(
+  workdir, task: str, size: str = "tiny", step: int = 3, **data
+):
   """Saves a fine-tuning run of formula weights; `data` are config fields."""
-  config = task_config(task)
+  config, params = task_config(task, size), task_params(task, size)
   config.data.update(data)
-  return _write(workdir, config, task_params(task), {}, step)
+  return _write(workdir, config, params, {}, step)
 
 
 def _write(workdir, config, params, carried, step):
