@@ -8,6 +8,7 @@ import pytest
 
 from data_pipelines import annotated, crops, loader, sources
 from data_pipelines.annotated import folders, keypoints344, matting
+from data_pipelines.pretrain_examples import PretrainExamples
 from tests.data_pipelines.annotated import made
 
 SIZE = (12, 16)
@@ -44,7 +45,7 @@ def test_the_loader_replaces_images_with_bad_labels(tmp_path):
   views = crops.CropConfig(global_size=(32, 24), local_size=(16, 20))
   batches = loader.make_loader(
     sources.open_source(f"matting:{path}"),
-    loader.LoaderConfig(views, global_batch_size=4),
+    loader.LoaderConfig(PretrainExamples(views), global_batch_size=4),
     start_step=0,
     num_steps=3,
   )
