@@ -63,63 +63,6 @@ _NEUTRALS = np.array(
 )
 # How much shine, and how sharp: the power is 2 ** sharpness.
 _SHINE = {
-  "skin": (0.08, 2),
-  "lips": (0.2, 3),
-  "eye": (0.9, 6),
-  "teeth": (0.3, 4),
-  "tongue": (0.3, 3),
-  "hair": (0.12, 2),
-  "brows": (0.03, 1),
-  "shoe": (0.2, 3),
-}
-_CLOTH = ("plain", "rings", "stripes", "checks", "dots", "blotches")
-_CLOTH_ODDS = (0.4, 0.12, 0.1, 0.12, 0.1, 0.16)
-
-# From light to dark; drawn in between.
-_SKIN_TONES = np.array(
-  [
-    (246, 224, 208),
-    (240, 208, 185),
-    (228, 188, 160),
-    (212, 165, 132),
-    (190, 140, 106),
-    (160, 112, 82),
-    (128, 86, 62),
-    (98, 64, 47),
-    (70, 46, 36),
-    (48, 33, 28),
-  ]
-)
-_HAIR_COLORS = np.array(
-  [
-    (22, 18, 17),
-    (38, 28, 23),
-    (62, 42, 30),
-    (92, 62, 40),
-    (132, 96, 60),
-    (176, 140, 92),
-    (214, 186, 140),
-  ]
-)
-_RED_HAIR = np.array([(130, 58, 30), (164, 86, 44)])
-_GREY_HAIR = np.array([(90, 88, 86), (140, 138, 136), (206, 204, 200)])
-_IRIS_COLORS = np.array(
-  [(66, 40, 24), (96, 62, 34), (110, 100, 58), (70, 100, 70), (86, 120, 150)]
-)
-_NEUTRALS = np.array(
-  [
-    (24, 24, 26),
-    (60, 60, 64),
-    (130, 130, 130),
-    (225, 225, 220),
-    (245, 244, 240),
-    (32, 40, 66),
-    (190, 172, 140),
-    (92, 76, 58),
-  ]
-)
-# How much shine, and how sharp: the power is 2 ** sharpness.
-_SHINE = {
   "skin": (0.08, 4),
   "lips": (0.2, 5),
   "eye": (0.9, 8),
