@@ -13,6 +13,7 @@ Only the weights of the losses differ: self-distillation sees masked global
 views too, unlike DINO. All other choices are ours.
 """
 
+import argparse
 import dataclasses
 import io
 import json
@@ -24,13 +25,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from absl import flags
-
 from data_pipelines.progress import format_seconds
-from sapiens2_jax import command
 from sapiens2_jax.sweep.points import point_name
-
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for all of it.")
 
 ROOT = pathlib.Path(__file__).parents[1]
 BASE = "experiments/pretrain.py:size=toy"
@@ -302,9 +298,8 @@ def draw(measured: Measured) -> bytes:
   return file.getvalue()
 
 
-def main() -> None:
-  output = os.path.abspath(_OUTPUT.value)
-  run_phases(make_phases(output))
+def write_summary(output: str) -> str:
+  """Writes tables and picture of what was measured; returns the tables."""
   measured = read_results(output)
   text = "\n".join(
     [*format_table(measured), "", *format_directions(measured), ""]
@@ -319,8 +314,21 @@ def main() -> None:
     with open(f"{path}.partial", "wb") as file:
       file.write(content)
     os.replace(f"{path}.partial", path)
-  print(f"\n{text}\nresults    {os.path.join(output, 'replication.md')}")
+  return text
+
+
+def main() -> None:
+  # Not flags of absl: launch/sweep.py, which loads this file, has its own.
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--output", required=True, help="folder for all of it")
+  output = os.path.abspath(parser.parse_args().output)
+  try:
+    run_phases(make_phases(output))
+  except ValueError as error:
+    sys.exit(str(error))
+  print(f"\n{write_summary(output)}")
+  print(f"results    {os.path.join(output, 'replication.md')}")
 
 
 if __name__ == "__main__":
-  command.run(main, "output")
+  main()
