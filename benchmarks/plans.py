@@ -100,7 +100,7 @@ are estimates of `python -m sapiens2_jax.plan`, which prints how they are made.
 "by cycles" takes the compiler's own cycle counts instead of peak and
 bandwidth, and so is the more careful of the two. Made by
 `python -m benchmarks.plans`, a plan at a time; commands stand in
-[plans.jsonl](plans.jsonl). Rows that are missing were not made yet.
+[plans.jsonl](plans.jsonl).
 
 """
 

@@ -9,9 +9,9 @@ from data_pipelines.synthetic import backgrounds, body
 body.BodyModel()
 backgrounds.find_photographs()
 ' || echo "test: without these files, tests of synthetic bodies are skipped" >&2
-# Quick tests first, so that a mistake shows early; they wait for one core
-# most of the time, so two processes share them.
+# Quick tests first, so that a mistake shows early. Most wait for one core, so
+# two processes share them; of the slow ones whole files, whose tests share runs.
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
 .venv/bin/python -m pytest -q -n 2 -m "not slow" "$@"
-.venv/bin/python -m pytest -q -m slow "$@"
+.venv/bin/python -m pytest -q -n 2 --dist loadfile -m slow "$@"
