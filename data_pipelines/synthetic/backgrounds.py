@@ -24,6 +24,7 @@ PHOTOGRAPHS = assets.Wheel(
 _KINDS = {"photograph": 0.35, "room": 0.4, "gradient": 0.25}
 _DOWNSIZE = (1, 2, 4, 8)  # Made smaller, then enlarged: that is the blur.
 _NOISE_SIZE = 8  # of the noise that shades walls
+_WALL = 8  # Walls are smooth: an eighth of their pixels says it all.
 
 
 def find_photographs(
@@ -101,14 +102,16 @@ def _crop(
 
 def _draw_wall(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
   """Smooth colours with the shades that a lamp leaves on a wall."""
+  coarse = tuple(max(side // _WALL, 1) for side in size[::-1])
   corners = rng.uniform(30, 230) + rng.normal(0, 18, 3)
   corners = corners + rng.normal(0, 25, (2, 2, 1)) + rng.normal(0, 6, (2, 2, 3))
-  wall = cv2.resize(corners.astype(np.float32), size[::-1])
+  wall = cv2.resize(corners.astype(np.float32), coarse)
   shades = rng.normal(0, rng.uniform(0, 12), (_NOISE_SIZE, _NOISE_SIZE))
   shades = cv2.resize(
-    shades.astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC
+    shades.astype(np.float32), coarse, interpolation=cv2.INTER_CUBIC
   )
-  return np.clip(wall + shades[..., None], 0, 255).astype(np.uint8)
+  wall = np.clip(wall + shades[..., None], 0, 255).astype(np.uint8)
+  return cv2.resize(wall, size[::-1])
 
 
 def _draw_room(

@@ -9,7 +9,7 @@ from data_pipelines.synthetic.compiling import compiled
 
 _MAX_SIGMA = 0.9  # pixels of blur
 _MAX_NOISE = 5.0  # levels of 255
-_TABLE_SIZE = 1024  # a power of two
+_STARTS = 2**15  # of a row's noise in a common table
 
 
 def expose(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
@@ -27,26 +27,24 @@ def expose(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     image = cv2.GaussianBlur(image, (5, 5), sigma)
   # Of most cameras little, of some much.
   strength = _MAX_NOISE * rng.random() ** 2
-  table = rng.normal(0, strength, _TABLE_SIZE).astype(np.float32)
+  height, width, colors = image.shape
+  size = _STARTS + width * colors
+  table = np.rint(strength * rng.standard_normal(size, np.float32))
   out = np.empty_like(image)
-  _add_noise(image, np.rint(table).astype(np.int32), rng.integers(2**32), out)
+  _add_noise(
+    image.reshape(height, -1),
+    table.astype(np.int16),
+    rng.integers(_STARTS, size=height),
+    out.reshape(height, -1),
+  )
   return out
 
 
 @compiled
-def _add_noise(image, table, seed, out):
-  """Adds numbers of a table in an order that the seed gives."""
-  height, width, _ = image.shape
-  mask = np.uint32(len(table) - 1)
-  state = np.uint32(seed) | np.uint32(1)
-  for row in range(height):
-    for col in range(width):
-      # xorshift: 32 bits, ten of them for each colour.
-      state ^= np.uint32(state << np.uint32(13))
-      state ^= state >> np.uint32(17)
-      state ^= np.uint32(state << np.uint32(5))
-      bits = state
-      for k in range(3):
-        value = np.int32(image[row, col, k]) + table[bits & mask]
-        out[row, col, k] = min(max(value, 0), 255)
-        bits >>= np.uint32(10)
+def _add_noise(image, table, starts, out):
+  """Adds another piece of a table to each row."""
+  for row in range(len(image)):
+    noise = table[starts[row] :]
+    for place in range(image.shape[1]):
+      value = np.int16(image[row, place]) + noise[place]
+      out[row, place] = min(max(value, 0), 255)

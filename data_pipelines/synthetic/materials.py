@@ -8,12 +8,13 @@ linear RGB; the numbers of people's colours are sRGB.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import cv2
 import numpy as np
 
 from data_pipelines.synthetic import patterns
-from data_pipelines.synthetic.mesh import SURFACES, PersonMesh
+from data_pipelines.synthetic.mesh import SURFACES, PersonMesh, find_bounds
 
 _ON_CLOTH = ("plain", "rings", "stripes", "checks", "dots", "blotches")
 _CLOTH_ODDS = (0.4, 0.12, 0.1, 0.12, 0.1, 0.16)
@@ -101,6 +102,7 @@ class Materials:
   shift: np.ndarray
 
 
+@functools.cache
 def make_noise() -> np.ndarray:
   """A periodic cube of numbers in [0, 1], the same in every process."""
   shape = (_NOISE_SIZE,) * 3
@@ -214,7 +216,7 @@ def _find_eyes(mesh: PersonMesh) -> np.ndarray:
   centers = np.zeros((2, 3), np.float32)
   for side, chosen in enumerate((places[:, 0] > 0, places[:, 0] <= 0)):
     if chosen.any():
-      low, high = places[chosen].min(0), places[chosen].max(0)
+      low, high = find_bounds(places[chosen])
       centers[side] = (low + high) / 2
       # The cornea bulges: depth says less about the ball than its height.
       centers[side, 2] = high[2] - (high[1] - low[1]) / 2

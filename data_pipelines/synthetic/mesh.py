@@ -21,6 +21,12 @@ SURFACES = (
 )
 
 
+def find_bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """The lowest and highest coordinates, (c,) each, of (n, c) points."""
+  columns = np.ascontiguousarray(points.T)  # NumPy is slow along columns.
+  return columns.min(1), columns.max(1)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class PersonMesh:
   """Of one person, standing near the origin.

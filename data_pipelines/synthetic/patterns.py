@@ -36,19 +36,21 @@ NAMES = (
   _BLOTCHES,
   _DENIM,
 ) = range(len(NAMES))
-_IRIS, _PUPIL = 0.36, 0.18  # sines of angles, seen from the eyeball's centre
+_f = np.float32  # Of all numbers here: doubles among them cost conversions.
+_ZERO, _HALF, _ONE = _f(0), _f(0.5), _f(1)
+_IRIS, _PUPIL = _f(0.36), _f(0.18)  # sines of angles, seen from its centre
 
 
 @compiled
 def noise_at(noise, x, y, z):
   """Smooth noise in [0, 1] of period 1 / len(noise), a power of two."""
   last = np.uintp(len(noise) - 1)
-  left, top, front = math.floor(x), math.floor(y), math.floor(z)
+  left, top, front = np.floor(x), np.floor(y), np.floor(z)
   u, v, w = x - left, y - top, z - front
   # Unsigned: NumPy's counting from the end costs a test each.
-  i = np.uintp(np.intp(left)) & last
-  j = np.uintp(np.intp(top)) & last
-  k = np.uintp(np.intp(front)) & last
+  i = np.uintp(np.int32(left)) & last
+  j = np.uintp(np.int32(top)) & last
+  k = np.uintp(np.int32(front)) & last
   one = np.uintp(1)
   i1, j1, k1 = (i + one) & last, (j + one) & last, (k + one) & last
   # From corner to corner along z, then y, then x.
@@ -62,66 +64,86 @@ def noise_at(noise, x, y, z):
 
 
 @inlined
+def _within(x):
+  return min(max(x, _ZERO), _ONE)
+
+
+@inlined
 def _wave(x):
   """A square wave of period 1 with edges a tenth wide, in [0, 1]."""
-  x -= math.floor(x)
-  return min(max(5.5 - abs(x - 0.5) * 20, 0.0), 1.0)
+  x -= np.floor(x)
+  return _within(_f(5.5) - abs(x - _HALF) * _f(20))
 
 
-@compiled
-def paint(pattern, scale, place, eyes, person, shift, noise):
-  """Evaluates a pattern; see `materials.Materials` for its parameters.
+@inlined
+def paint(pattern, scale, place, slow, eyes, person, noise):
+  """Evaluates a pattern, all in float32; see `materials.Materials`.
+
+  Args:
+    pattern: its place in `NAMES`.
+    scale: of the pattern.
+    place: (3,) metres, in the person's piece of the noise.
+    slow: noise that changes over centimetres, in [0, 1].
+    eyes: (p, 2, 3) metres, centres of eyeballs, as `place`.
+    person: whose eyes.
+    noise: of `materials.make_noise`.
 
   Returns:
     How much of the second colour, in [0, 1], and how bright, about 1.
   """
   x, y, z = place
-  a, b, c = x + shift[0], y + shift[1], z + shift[2]
   if pattern == _SKIN:
-    blood = noise_at(noise, a * 14, b * 14, c * 14)
-    fine = noise_at(noise, a * 350, b * 350, c * 350)
-    spots = noise_at(noise, a * 320, b * 320, c * 320)
-    dark = min(max((spots - 0.7) * 8, 0.0), 1.0) * scale
-    return 0.8 * blood, (0.97 + 0.06 * fine) * (1 - 0.18 * dark)
-  if pattern == _STRANDS:
-    strand = noise_at(noise, a * 600, b * 25, c * 600)
-    lock = noise_at(noise, a * 70, b * 9, c * 70)
-    return 0.6 * strand + 0.4 * lock, 0.8 + 0.4 * strand
-  if pattern == _EYE:
-    side = 0 if x > 0 else 1
-    dx, dy, dz = (
-      x - eyes[person, side, 0],
-      y - eyes[person, side, 1],
-      z - eyes[person, side, 2],
+    fine = noise_at(noise, x * _f(350), y * _f(350), z * _f(350))
+    dark = _within((fine - _f(0.7)) * _f(8)) * scale
+    return (
+      _f(0.8) * slow,
+      (_f(0.97) + _f(0.06) * fine) * (_ONE - _f(0.2) * dark),
     )
-    away = math.sqrt(dx * dx + dy * dy)
-    sine = away / max(math.sqrt(away * away + dz * dz), 1e-9)
-    if dz < 0 or sine > _IRIS:
-      return 0.0, 1.0
-    if sine < _PUPIL:
-      return 1.0, 0.05
-    ray = noise_at(noise, dx / away * 9 + 16, dy / away * 9 + 16, shift[0])
-    rim = min((_IRIS - sine) * 25, 1.0)  # The iris is dark at its edge.
-    return 1.0, (0.6 + 0.8 * ray) * (0.35 + 0.65 * rim)
-  fine = noise_at(noise, a * 500, b * 500, c * 500)
-  bright = 0.93 + 0.14 * fine
+  if pattern == _STRANDS:
+    strand = noise_at(noise, x * _f(600), y * _f(25), z * _f(600))
+    lock = noise_at(noise, x * _f(70), y * _f(9), z * _f(70))
+    return _f(0.6) * strand + _f(0.4) * lock, _f(0.8) + _f(0.4) * strand
+  if pattern == _EYE:
+    return _paint_eye(x, y, z, eyes, person, noise)
+  fine = noise_at(noise, x * _f(500), y * _f(500), z * _f(500))
+  bright = _f(0.93) + _f(0.14) * fine
+  if pattern == _PLAIN:
+    return _ZERO, bright
+  if pattern == _DENIM:
+    thread = noise_at(noise, x * _f(450), y * _f(150), z * _f(450))
+    return _within(_f(0.8) * slow + _f(0.7) * thread - _f(0.4)), bright
+  x, y, z = x / scale, y / scale, z / scale
   around = x + z  # Of both, so that no side of a body lies along a stripe.
   if pattern == _RINGS:
-    return _wave(y / scale), bright
+    return _wave(y), bright
   if pattern == _STRIPES:
-    return _wave(around / scale), bright
+    return _wave(around), bright
   if pattern == _CHECKS:
-    return 0.5 * (_wave(y / scale) + _wave(around / scale)), bright
-  if pattern == _DOTS:
-    u, v, w = x / scale, y / scale, z / scale
-    u, v, w = u - math.floor(u), v - math.floor(v), w - math.floor(w)
-    apart = (u - 0.5) ** 2 + (v - 0.5) ** 2 + (w - 0.5) ** 2
-    return min(max((0.16 - apart) * 20, 0.0), 1.0), bright
+    return _HALF * (_wave(y) + _wave(around)), bright
   if pattern == _BLOTCHES:
-    blotch = noise_at(noise, a / scale, b / scale, c / scale)
-    return min(max((blotch - 0.5) * 8 + 0.5, 0.0), 1.0), bright
-  if pattern == _DENIM:
-    wash = noise_at(noise, a * 11, b * 6, c * 11)
-    thread = noise_at(noise, a * 450, b * 150, c * 450)
-    return min(max(0.8 * wash + 0.7 * thread - 0.4, 0.0), 1.0), bright
-  return 0.0, bright
+    return _within((noise_at(noise, x, y, z) - _HALF) * _f(8) + _HALF), bright
+  # Dots.
+  u, v, w = (
+    x - np.floor(x) - _HALF,
+    y - np.floor(y) - _HALF,
+    z - np.floor(z) - _HALF,
+  )
+  return _within((_f(0.16) - (u * u + v * v + w * w)) * _f(20)), bright
+
+
+@inlined
+def _paint_eye(x, y, z, eyes, person, noise):
+  left, right = eyes[person, 0, 0], eyes[person, 1, 0]
+  side = 0 if abs(x - left) < abs(x - right) else 1
+  dx = x - eyes[person, side, 0]
+  dy = y - eyes[person, side, 1]
+  dz = z - eyes[person, side, 2]
+  away = math.sqrt(dx * dx + dy * dy)
+  sine = away / max(math.sqrt(away * away + dz * dz), _f(1e-9))
+  if dz < 0 or sine > _IRIS:
+    return _ZERO, _ONE
+  if sine < _PUPIL:
+    return _ONE, _f(0.05)
+  ray = noise_at(noise, dx / away * _f(9), dy / away * _f(9), left)
+  rim = min((_IRIS - sine) * _f(25), _ONE)  # The iris is dark at its edge.
+  return _ONE, (_f(0.6) + _f(0.8) * ray) * (_f(0.35) + _f(0.65) * rim)

@@ -179,25 +179,26 @@ def _renumber(triangles):
 def find_normals(vertices, triangles):
   """(v, 3) float32 unit normals, weighted by area; up where nothing is."""
   normals = np.zeros((len(vertices), 3), np.float32)
-  for triangle in triangles:
-    a, b, c = (
-      vertices[triangle[0]],
-      vertices[triangle[1]],
-      vertices[triangle[2]],
-    )
-    x = (b[1] - a[1]) * (c[2] - a[2]) - (b[2] - a[2]) * (c[1] - a[1])
-    y = (b[2] - a[2]) * (c[0] - a[0]) - (b[0] - a[0]) * (c[2] - a[2])
-    z = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-    for corner in triangle:
+  for number in range(len(triangles)):
+    i = np.uintp(triangles[number, 0])
+    j = np.uintp(triangles[number, 1])
+    k = np.uintp(triangles[number, 2])
+    x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+    bx, by, bz = vertices[j, 0] - x, vertices[j, 1] - y, vertices[j, 2] - z
+    cx, cy, cz = vertices[k, 0] - x, vertices[k, 1] - y, vertices[k, 2] - z
+    x, y, z = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
+    for corner in (i, j, k):
       normals[corner, 0] += x
       normals[corner, 1] += y
       normals[corner, 2] += z
-  for normal in normals:
-    length = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
+  for place in range(len(normals)):
+    x, y, z = normals[place]
+    length = np.sqrt(x * x + y * y + z * z)
     if length > 1e-20:
-      normal /= length
+      for axis in range(3):
+        normals[place, axis] /= length
     else:
-      normal[1] = 1.0
+      normals[place, 1] = 1.0
   return normals
 
 

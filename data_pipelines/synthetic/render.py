@@ -12,6 +12,7 @@ from data_pipelines.synthetic import scene as scene_lib
 from data_pipelines.synthetic import shading
 from data_pipelines.synthetic.compiling import compiled
 from data_pipelines.synthetic.materials import Materials
+from data_pipelines.synthetic.mesh import SURFACES
 
 # Of the normals of labels: x right, y up, z towards the camera.
 _LABEL_AXES = np.array([1, -1, -1])
@@ -40,7 +41,8 @@ def render(
     The image, (h, w, 3) uint8 sRGB, and its labels. People of whom less than
     64 pixels or 0.05 % of the image are seen are not listed.
   """
-  surfaces, points, projected = _join(scene)
+  looks = shading.stack_looks(materials)
+  surfaces, points, projected = _join(scene, materials, looks.noise)
   size = background.shape[:2]
   intrinsics = scene.camera.intrinsics
   raster = raster_lib.rasterise(projected, surfaces.triangles, size)
@@ -48,12 +50,12 @@ def render(
     raster,
     intrinsics,
     surfaces,
-    shading.stack_looks(materials),
+    looks,
     _aim_lamps(scene, points, surfaces.triangles),
+    background,
   )
   alpha = raster_lib.find_coverage(projected, surfaces.triangles, raster.ids)
-  image = background.copy()
-  _composite(shaded.image, alpha, image)
+  image = _composite(shaded.image, background, alpha)
   labels = labels_lib.Labels(
     people=_list_people(scene, shaded.owners, raster.depth),
     alpha=alpha,
@@ -67,7 +69,7 @@ def render(
 
 
 def _join(
-  scene: scene_lib.Scene,
+  scene: scene_lib.Scene, materials: Sequence[Materials], noise: np.ndarray
 ) -> tuple[shading.Surfaces, np.ndarray, np.ndarray]:
   """All people as one mesh; its points before the camera, and projected."""
   people, camera = scene.people, scene.camera
@@ -75,16 +77,29 @@ def _join(
   starts = np.cumsum([0, *counts[:-1]])
   points = camera.see(np.concatenate([mesh.vertices for mesh in people]))
   projected = raster_lib.project(points, camera.intrinsics)
-  normals = np.concatenate([mesh.normals for mesh in people])
   turned = (camera.rotation.T * _LABEL_AXES).astype(np.float32)
   triangles = np.concatenate(
     [mesh.triangles + start for mesh, start in zip(people, starts)]
   ).astype(np.int32)
+  corners = np.empty((len(points), 9), np.float32)
+  for mesh, look, start in zip(people, materials, starts):
+    shading.fill_corners(
+      mesh.normals,
+      mesh.rest,
+      turned,
+      look.shift,
+      noise,
+      corners[start : start + len(mesh.rest)],
+    )
   surfaces = shading.Surfaces(
     triangles=triangles,
-    normals=normals @ turned,
-    rest=np.concatenate([mesh.rest for mesh in people]),
-    surfaces=np.concatenate([mesh.surfaces for mesh in people]),
+    corners=corners,
+    kinds=np.concatenate(
+      [
+        i * len(SURFACES) + mesh.surfaces.astype(np.int32)
+        for i, mesh in enumerate(people)
+      ]
+    ),
     parts=np.concatenate([mesh.parts for mesh in people]),
     owners=np.repeat(
       np.arange(len(people), dtype=np.int32),
@@ -101,42 +116,51 @@ def _aim_lamps(
   lights = scene.lights
   turned = scene.camera.rotation.T
   directions = lights.directions @ turned
-  return shading.Lamps(
+  ambient = [
     turned[1] * _LABEL_AXES,
-    lights.sky,
-    lights.ground,
-    directions * _LABEL_AXES,
-    lights.colors,
-    lights.softness,
+    (lights.sky + lights.ground) / 2,
+    (lights.sky - lights.ground) / 2,
+  ]
+  soft = lights.softness[:, None]
+  wraps = np.concatenate([soft, np.ones_like(soft)], 1) / (1 + soft)
+  return shading.Lamps(
+    np.array(ambient, np.float32),
+    (directions * _LABEL_AXES).astype(np.float32),
+    lights.colors.astype(np.float32),
+    wraps.astype(np.float32),
     *shading.cast_shadows(points, triangles, directions[0]),
   )
 
 
-@compiled
-def _composite(people, alpha, image):
-  """Lays people over an image.
+def _composite(
+  people: np.ndarray, background: np.ndarray, alpha: np.ndarray
+) -> np.ndarray:
+  """Mixes both where a pixel is covered in part; elsewhere it is `people`."""
+  image = people.copy()
+  partly = np.flatnonzero((alpha > 0) & (alpha < 255))
+  rows, cols = np.divmod(partly, alpha.shape[1])
+  _mix(rows, cols, people, background, alpha, image)
+  return image
 
-  A pixel whose own centre is free takes the colours of the neighbour that is
-  covered most.
-  """
+
+@compiled
+def _mix(rows, cols, people, background, alpha, image):
+  """A pixel whose own centre is free takes its most covered neighbour."""
   height, width = alpha.shape
-  for row in range(height):
-    for col in range(width):
-      share = np.int32(alpha[row, col])
-      if share == 0:
+  for row, col in zip(rows, cols):
+    share = np.int32(alpha[row, col])
+    from_row, from_col = row, col
+    if share < 128:
+      for near_row in range(max(row - 1, 0), min(row + 2, height)):
+        for near_col in range(max(col - 1, 0), min(col + 2, width)):
+          if alpha[near_row, near_col] > alpha[from_row, from_col]:
+            from_row, from_col = near_row, near_col
+      if alpha[from_row, from_col] < 128:
         continue
-      from_row, from_col = row, col
-      if share < 128:
-        for near_row in range(max(row - 1, 0), min(row + 2, height)):
-          for near_col in range(max(col - 1, 0), min(col + 2, width)):
-            if alpha[near_row, near_col] > alpha[from_row, from_col]:
-              from_row, from_col = near_row, near_col
-        if alpha[from_row, from_col] < 128:
-          continue
-      for k in range(3):
-        above = np.int32(people[from_row, from_col, k])
-        below = np.int32(image[row, col, k])
-        image[row, col, k] = below + ((above - below) * share + 127) // 255
+    for k in range(3):
+      above = np.int32(people[from_row, from_col, k])
+      below = np.int32(background[row, col, k])
+      image[row, col, k] = below + ((above - below) * share + 127) // 255
 
 
 def _list_people(

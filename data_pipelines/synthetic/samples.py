@@ -20,7 +20,7 @@ from data_pipelines.synthetic import (
 from data_pipelines.synthetic.mesh import PersonMesh
 
 LICENCE = "CC0"
-VERSION = 1  # of what is drawn: another one gives other images
+VERSION = 2  # of what is drawn: another one gives other images
 _QUALITY = 95  # of the JPEG
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_pipelines import vocabulary
-from data_pipelines.synthetic.mesh import PersonMesh
+from data_pipelines.synthetic.mesh import PersonMesh, find_bounds
 
 CLOSEST = 0.3  # metres from the camera's plane to anybody's nearest point
 # What the picture is to show, and how often.
@@ -115,7 +115,7 @@ def place(
     turn: radians around the vertical, seen from above to the left.
     spot: x and z in metres of the middle of the space it takes up.
   """
-  low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+  low, high = find_bounds(mesh.vertices)
   centre = (low + high) / 2 * [1, 0, 1]
   cosine, sine = math.cos(turn), math.sin(turn)
   rotation = np.float32([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
@@ -141,7 +141,7 @@ def _place_people(
     # Faces are what most tasks are about: most people look to the camera.
     turn = rng.normal(0, 0.7) if rng.random() < 0.8 else rng.uniform(-3.2, 3.2)
     flat = mesh.vertices[::_STRIDE, ::2]
-    distances = np.linalg.norm(flat - (flat.min(0) + flat.max(0)) / 2, axis=1)
+    distances = np.linalg.norm(flat - sum(find_bounds(flat)) / 2, axis=1)
     # A stretched arm may overlap: a circle around all of it is too wide.
     radius = 0.8 * float(np.quantile(distances, 0.97))
     direction = rng.uniform(-1, 1), 0.6 * rng.uniform(-1, 0.3)
@@ -191,7 +191,7 @@ def _draw_camera(
   yaw, pitch, roll = rng.normal(0, (0.3, 0.13, 0.04)) + (0, 0.06, 0)
   axes = _turn(2, roll) @ _turn(0, pitch) @ np.diag([1, -1, -1]) @ _turn(1, yaw)
   targets = _find_targets(framing, people) @ axes.T
-  low, high = targets.min(0), targets.max(0)
+  low, high = find_bounds(targets)
   aim = (low + high) / 2 + rng.normal(0, 0.05, 3) * (high - low) * (1, 1, 0)
   # The nearest place from which they fill so much of the image.
   fill = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -12,36 +13,47 @@ from data_pipelines.synthetic import raster as raster_lib
 from data_pipelines.synthetic.compiling import compiled, inlined
 from data_pipelines.synthetic.patterns import noise_at, paint
 
-SHADOW_SIZE = 512  # pixels a side of what the first lamp sees
+SHADOW_SIZE = 384  # pixels a side of what the first lamp sees
 _LEVELS = 4096  # of linear light, in [0, 1] and in [0, _BRIGHTEST]
 _BRIGHTEST = 4.0
+_f = np.float32  # Of all numbers in loops, as in `patterns`.
+_ZERO, _HALF, _ONE = _f(0), _f(0.5), _f(1)
+_TOP, _DIM = _f(_LEVELS - 1), _f(1 / _BRIGHTEST)
 _KNEE = 0.8  # Brighter light is compressed, as film does.
 
 
 class Surfaces(NamedTuple):
-  """All triangles of a scene in the camera's coordinates; v, f, p people.
+  """All triangles of a scene in the camera's coordinates; v, f people.
 
   Attributes:
     triangles: (f, 3) int32.
-    normals: (v, 3) float32, of the labels: x right, y up, z to the camera.
-    rest: (v, 3) float32 metres.
-    surfaces: (f,) uint8.
+    corners: (v, 9) float32, of `fill_corners`.
+    kinds: (f,) int32, rows of `Looks`.
     parts: (f,) uint8.
     owners: (f,) int32, which person.
     is_reversed: (f,) bool, its back is seen.
   """
 
   triangles: np.ndarray
-  normals: np.ndarray
-  rest: np.ndarray
-  surfaces: np.ndarray
+  corners: np.ndarray
+  kinds: np.ndarray
   parts: np.ndarray
   owners: np.ndarray
   is_reversed: np.ndarray
 
 
 class Looks(NamedTuple):
-  """`materials.Materials` of all people, stacked, and what they share."""
+  """`materials.Materials` of all people, a row for each of their surfaces.
+
+  Attributes:
+    patterns: (k,) int32.
+    colors: (k, 6) float32 linear, the first, and what leads to the second.
+    scales: (k,) float32.
+    shine: (k, 2) float32.
+    folds: (k,) float32.
+    eyes: (p, 2, 3) float32 metres, shifted as their person is.
+    noise: of `materials.make_noise`.
+  """
 
   patterns: np.ndarray
   colors: np.ndarray
@@ -49,7 +61,6 @@ class Looks(NamedTuple):
   shine: np.ndarray
   folds: np.ndarray
   eyes: np.ndarray
-  shift: np.ndarray
   noise: np.ndarray
 
 
@@ -57,31 +68,29 @@ class Lamps(NamedTuple):
   """`scene.Lights` in the frame of the normals, and the first one's shadows.
 
   Attributes:
-    up: (3,) the world's vertical.
-    sky, ground: (3,).
-    directions, colors: (l, 3).
-    softness: (l,).
-    shadow: (3, 4), from the camera's coordinates to the first lamp's image.
+    ambient: (3, 3) float32: the world's vertical, the mean of sky and ground,
+      and half of what the sky has more.
+    directions, colors: (l, 3) float32.
+    wraps: (l, 2) float32: light on a surface is the first, plus the second
+      times the cosine.
+    shadow: (3, 4) float32, from the camera's coordinates to the first lamp's
+      image; nearer by what does not count as in the way.
     nearness: of that image, of `raster.draw_nearest`.
-    bias: how much nearer only is in the way.
   """
 
-  up: np.ndarray
-  sky: np.ndarray
-  ground: np.ndarray
+  ambient: np.ndarray
   directions: np.ndarray
   colors: np.ndarray
-  softness: np.ndarray
+  wraps: np.ndarray
   shadow: np.ndarray
   nearness: np.ndarray
-  bias: float
 
 
 class Shaded(NamedTuple):
   """Maps of a scene; 0 where nobody is.
 
   Attributes:
-    image: (h, w, 3) uint8 sRGB.
+    image: (h, w, 3) uint8 sRGB, there the background.
     albedo: (h, w, 3) uint8 sRGB.
     normal: (h, w, 3) float32.
     parts: (h, w) uint8.
@@ -96,15 +105,58 @@ class Shaded(NamedTuple):
 
 
 def stack_looks(materials: list[materials_lib.Materials]) -> Looks:
-  """Puts people's materials side by side for the compiled code."""
-  names = Looks._fields[:-1]
-  arrays = [np.stack([getattr(m, name) for m in materials]) for name in names]
-  return Looks(*arrays, materials_lib.make_noise())
+  """Puts people's materials below each other for the compiled code."""
+
+  def join(name):
+    return np.concatenate([getattr(m, name) for m in materials])
+
+  colors = join("colors")
+  colors[:, 1] -= colors[:, 0]
+  return Looks(
+    join("patterns"),
+    colors.reshape(-1, 6),
+    join("scales"),
+    join("shine"),
+    join("folds"),
+    np.stack([m.eyes + m.shift for m in materials]),
+    materials_lib.make_noise(),
+  )
+
+
+@compiled
+def fill_corners(normals, rest, turned, shift, noise, corners):
+  """Writes what the pixels of a person's triangles need of their corners.
+
+  Args:
+    normals: (v, 3) float32 of the world.
+    rest: (v, 3) float32 metres.
+    turned: (3, 3) float32, from the world to the frame of the labels' normals.
+    shift: (3,) float32 metres, where in the noise the person lies.
+    noise: of `materials.make_noise`.
+    corners: (v, 9) float32, written: normal, shifted place, and noise in
+      [-0.5, 0.5] that folds cloth.
+  """
+  for i in range(len(corners)):
+    for k in range(3):
+      corners[i, k] = (
+        normals[i, 0] * turned[0, k]
+        + normals[i, 1] * turned[1, k]
+        + normals[i, 2] * turned[2, k]
+      )
+      corners[i, 3 + k] = rest[i, k] + shift[k]
+    a, b, c = (
+      corners[i, 3] * _f(16),
+      corners[i, 4] * _f(9),
+      corners[i, 5] * _f(16),
+    )
+    corners[i, 6] = noise_at(noise, a, b, c) - _HALF
+    corners[i, 7] = noise_at(noise, b, c, a) - _HALF
+    corners[i, 8] = noise_at(noise, c, a, b) - _HALF
 
 
 def cast_shadows(
   points: np.ndarray, triangles: np.ndarray, direction: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray]:
   """What a lamp far away sees.
 
   Args:
@@ -113,21 +165,23 @@ def cast_shadows(
     direction: (3,) unit vector towards the lamp.
 
   Returns:
-    `shadow`, `nearness` and `bias` of `Lamps`.
+    `shadow` and `nearness` of `Lamps`.
   """
   side = np.cross(direction, np.roll(direction, 1) + (0.1, 0.2, 0.3))
   side /= np.linalg.norm(side)
-  axes = np.stack([side, np.cross(direction, side), direction])
-  seen = points @ axes.T
-  low, high = seen.min(0), seen.max(0)
-  scale = (SHADOW_SIZE - 3) / max(high[:2] - low[:2])
-  shadow = np.zeros((3, 4))
-  shadow[:, :3] = axes * np.array([scale, scale, 1])[:, None]
-  shadow[:, 3] = [1 - low[0] * scale, 1 - low[1] * scale, 1 - low[2]]
-  seen = points @ shadow[:, :3].T + shadow[:, 3]
+  # Right, down, and nearness: the outside of a triangle is the camera's.
+  axes = np.stack([side, np.cross(side, direction), direction])
+  seen = axes @ points.T
+  low = seen.min(1)
+  scale = (SHADOW_SIZE - 3) / (seen.max(1) - low)[:2].max()
+  scales = np.array([[scale], [scale], [1]])
+  seen = np.ascontiguousarray(((seen - low[:, None]) * scales + 1).T)
   size = (SHADOW_SIZE, SHADOW_SIZE)
   _, nearness = raster_lib.draw_nearest(seen, triangles, size)
-  return shadow, nearness, 0.006 + 2.5 / scale
+  shadow = np.empty((3, 4), np.float32)
+  shadow[:, :3] = axes * scales
+  shadow[:, 3] = 1 - low * scales[:, 0] + (0, 0, 0.006 + 2.5 / scale)
+  return shadow, nearness
 
 
 def shade(
@@ -136,36 +190,43 @@ def shade(
   surfaces: Surfaces,
   looks: Looks,
   lamps: Lamps,
+  background: np.ndarray,
 ) -> Shaded:
-  """Computes all maps of a scene."""
+  """Computes all maps of a scene, before a background of the image's size."""
   size = raster.ids.shape
   out = Shaded(
-    image=np.zeros((*size, 3), np.uint8),
+    image=background.copy(),
     albedo=np.zeros((*size, 3), np.uint8),
     normal=np.zeros((*size, 3), np.float32),
     parts=np.zeros(size, np.uint8),
     owners=np.zeros(size, np.uint8),
   )
-  levels = np.linspace(0, 1, _LEVELS)
-  bright = levels * _BRIGHTEST
-  above = 1 - np.exp(-np.maximum(bright - _KNEE, 0) / (1 - _KNEE))
-  bright = np.minimum(bright, _KNEE) + (1 - _KNEE) * above
-  tables = [
-    np.rint(materials_lib.to_srgb(light)).astype(np.uint8)
-    for light in (levels, bright)
-  ]
   _shade(
     raster.ids,
     raster.depth,
     raster.weights,
-    np.asarray(intrinsics, np.float64),
+    np.asarray(intrinsics, np.float32),
     surfaces,
     looks,
     lamps,
-    *tables,
+    *_tone_tables(),
     out,
   )
   return out
+
+
+@functools.cache
+def _tone_tables() -> tuple[np.ndarray, np.ndarray]:
+  """sRGB, uint8, of levels of albedo, and of light as film shows it."""
+  levels = np.linspace(0, 1, _LEVELS)
+  bright = levels * _BRIGHTEST
+  above = 1 - np.exp(-np.maximum(bright - _KNEE, 0) / (1 - _KNEE))
+  bright = np.minimum(bright, _KNEE) + (1 - _KNEE) * above
+  plain, film = (
+    np.rint(materials_lib.to_srgb(light)).astype(np.uint8)
+    for light in (levels, bright)
+  )
+  return plain, film
 
 
 @inlined
@@ -176,7 +237,7 @@ def _dot(a, b):
 @inlined
 def _unit(vector):
   x, y, z = vector
-  scale = 1 / max(math.sqrt(x * x + y * y + z * z), 1e-12)
+  scale = _ONE / max(math.sqrt(x * x + y * y + z * z), _f(1e-12))
   return x * scale, y * scale, z * scale
 
 
@@ -186,62 +247,51 @@ def _row(rows, i):
 
 
 @inlined
-def _blend(rows, a, b, c, u, v, w):
-  """Interpolates (v, 3) at a place of a triangle."""
+def _blend(rows, k, a, b, c, u, v, w):
+  """Interpolates three columns from k at a place of a triangle."""
   return (
-    rows[a, 0] * u + rows[b, 0] * v + rows[c, 0] * w,
-    rows[a, 1] * u + rows[b, 1] * v + rows[c, 1] * w,
-    rows[a, 2] * u + rows[b, 2] * v + rows[c, 2] * w,
+    rows[a, k] * u + rows[b, k] * v + rows[c, k] * w,
+    rows[a, k + 1] * u + rows[b, k + 1] * v + rows[c, k + 1] * w,
+    rows[a, k + 2] * u + rows[b, k + 2] * v + rows[c, k + 2] * w,
   )
 
 
 @inlined
 def _find_lit(lamps, x, y, z):
   """How much of the first lamp reaches a point of the camera's space."""
-  to = lamps.shadow
+  to, nearness = lamps.shadow, lamps.nearness
   col = to[0, 0] * x + to[0, 1] * y + to[0, 2] * z + to[0, 3]
   row = to[1, 0] * x + to[1, 1] * y + to[1, 2] * z + to[1, 3]
-  near = to[2, 0] * x + to[2, 1] * y + to[2, 2] * z + to[2, 3] + lamps.bias
-  left, top = int(col), int(row)
-  last = len(lamps.nearness) - 2
-  if left < 0 or top < 0 or left > last or top > last:
-    return 1.0
-  u, v = col - left, row - top
-  lit = 0.0
-  if lamps.nearness[top, left] < near:
-    lit += (1 - u) * (1 - v)
-  if lamps.nearness[top, left + 1] < near:
-    lit += u * (1 - v)
-  if lamps.nearness[top + 1, left] < near:
-    lit += (1 - u) * v
-  if lamps.nearness[top + 1, left + 1] < near:
-    lit += u * v
-  return lit
-
-
-@inlined
-def _reflect(point, normal):
-  """Where a mirror would send the eye's ray."""
-  x, y, z = _unit((-point[0], point[1], point[2]))
-  twice = 2 * (normal[0] * x + normal[1] * y + normal[2] * z)
-  return twice * normal[0] - x, twice * normal[1] - y, twice * normal[2] - z
+  near = to[2, 0] * x + to[2, 1] * y + to[2, 2] * z + to[2, 3]
+  # All of the scene is well inside.
+  left, top = np.int32(col), np.int32(row)
+  u, v = col - _f(left), row - _f(top)
+  i, j, one = np.uintp(top), np.uintp(left), np.uintp(1)
+  a = _f(nearness[i, j] < near)
+  b = _f(nearness[i, j + one] < near)
+  c = _f(nearness[i + one, j] < near)
+  d = _f(nearness[i + one, j + one] < near)
+  a += (b - a) * u
+  c += (d - c) * u
+  return a + (c - a) * v
 
 
 @inlined
 def _light(lamps, point, normal, strength, sharpness):
   """What a surface gets and what it mirrors to the camera, RGB each."""
-  up = 0.5 + 0.5 * _dot(normal, lamps.up)
-  red = lamps.ground[0] + (lamps.sky[0] - lamps.ground[0]) * up
-  green = lamps.ground[1] + (lamps.sky[1] - lamps.ground[1]) * up
-  blue = lamps.ground[2] + (lamps.sky[2] - lamps.ground[2]) * up
-  gleam_red = gleam_green = gleam_blue = 0.0
-  mirrored = (0.0, 0.0, 0.0)
+  up = _dot(normal, _row(lamps.ambient, 0))
+  red = lamps.ambient[1, 0] + lamps.ambient[2, 0] * up
+  green = lamps.ambient[1, 1] + lamps.ambient[2, 1] * up
+  blue = lamps.ambient[1, 2] + lamps.ambient[2, 2] * up
+  gleam_red = gleam_green = gleam_blue = _ZERO
+  to_eye, twice = normal, _ZERO
   if strength > 0:
-    mirrored = _reflect(point, normal)
-  for k in range(len(lamps.softness)):
+    to_eye = _unit((-point[0], point[1], point[2]))
+    twice = _f(2) * _dot(normal, to_eye)
+  for k in range(len(lamps.wraps)):
     to_lamp = _row(lamps.directions, k)
-    soft = lamps.softness[k]
-    shine = (_dot(normal, to_lamp) + soft) / (1 + soft)
+    facing = _dot(normal, to_lamp)
+    shine = lamps.wraps[k, 0] + lamps.wraps[k, 1] * facing
     if shine <= 0:
       continue
     if k == 0:
@@ -249,8 +299,8 @@ def _light(lamps, point, normal, strength, sharpness):
     red += shine * lamps.colors[k, 0]
     green += shine * lamps.colors[k, 1]
     blue += shine * lamps.colors[k, 2]
-    gleam = _dot(mirrored, to_lamp)
-    if gleam > 0:
+    gleam = twice * facing - _dot(to_eye, to_lamp)
+    if strength > 0 and gleam > 0:
       for _ in range(int(sharpness)):
         gleam *= gleam
       gleam *= strength * shine
@@ -260,29 +310,14 @@ def _light(lamps, point, normal, strength, sharpness):
   return (red, green, blue), (gleam_red, gleam_green, gleam_blue)
 
 
-@inlined
-def _fold(noise, shift, place, normal, folds):
-  """Tilts a normal as the folds of cloth do."""
-  a = (place[0] + shift[0]) * 16
-  b = (place[1] + shift[1]) * 9
-  c = (place[2] + shift[2]) * 16
-  return _unit(
-    (
-      normal[0] + folds * (noise_at(noise, a, b, c) - 0.5),
-      normal[1] + folds * (noise_at(noise, b, c, a) - 0.5),
-      normal[2] + folds * (noise_at(noise, c, a, b) - 0.5),
-    )
-  )
-
-
 @compiled
-def _shade(
-  ids, depth, weights, intrinsics, faces, looks, lamps, srgb, film, out
-):
+def _shade(ids, depth, weights, camera, faces, looks, lamps, srgb, film, out):
+  # Numba looks a tuple's arrays up again for each pixel.
   height, width = ids.shape
-  # Of a pixel, at a distance of 1.
-  width_at_1, height_at_1 = 1 / intrinsics[0, 0], 1 / intrinsics[1, 1]
+  place = np.uintp(0)
+  per_col, per_row = _ONE / camera[0, 0], _ONE / camera[1, 1]
   for row in range(height):
+    slope = (_f(row) - camera[1, 2]) * per_row
     for col in range(width):
       if ids[row, col] < 0:
         continue
@@ -291,44 +326,49 @@ def _shade(
       a = np.uintp(faces.triangles[face, 0])
       b = np.uintp(faces.triangles[face, 1])
       c = np.uintp(faces.triangles[face, 2])
-      u, v, w = weights[row, col, 0], weights[row, col, 1], weights[row, col, 2]
-      person = np.uintp(faces.owners[face])
-      surface = np.uintp(faces.surfaces[face])
-      normal = _unit(_blend(faces.normals, a, b, c, u, v, w))
+      u, v, w = _row(weights, place)
+      place += np.uintp(1)
+      kind, person = np.uintp(faces.kinds[face]), np.uintp(faces.owners[face])
+      normal = _unit(_blend(faces.corners, 0, a, b, c, u, v, w))
       if faces.is_reversed[face]:
         normal = (-normal[0], -normal[1], -normal[2])
-      place = _blend(faces.rest, a, b, c, u, v, w)
-      shift = _row(looks.shift, person)
+      tilt = _blend(faces.corners, 6, a, b, c, u, v, w)
       mix, bright = paint(
-        looks.patterns[person, surface],
-        looks.scales[person, surface],
-        place,
+        looks.patterns[kind],
+        looks.scales[kind],
+        _blend(faces.corners, 3, a, b, c, u, v, w),
+        tilt[0] + _HALF,
         looks.eyes,
         person,
-        shift,
         looks.noise,
       )
       out.parts[row, col] = faces.parts[face]
       out.owners[row, col] = person + 1
       for k in range(3):
         out.normal[row, col, k] = normal[k]
-      folds = looks.folds[person, surface]
-      if folds > 0:  # Seen in the light only: labels are the triangles'.
-        normal = _fold(looks.noise, shift, place, normal, folds)
+      fold = looks.folds[kind]
+      if fold > 0:  # Seen in the light only: labels are the triangles'.
+        normal = _unit(
+          (
+            normal[0] + fold * tilt[0],
+            normal[1] + fold * tilt[1],
+            normal[2] + fold * tilt[2],
+          )
+        )
       z = depth[row, col]
-      x = (col - intrinsics[0, 2]) * width_at_1 * z
-      y = (row - intrinsics[1, 2]) * height_at_1 * z
+      x, y = (_f(col) - camera[0, 2]) * per_col * z, slope * z
       light, gleam = _light(
         lamps,
         (x, y, z),
         normal,
-        looks.shine[person, surface, 0],
-        looks.shine[person, surface, 1],
+        looks.shine[kind, 0],
+        looks.shine[kind, 1],
       )
       for k in range(3):
-        first = looks.colors[person, surface, 0, k]
-        second = looks.colors[person, surface, 1, k]
-        color = min(max((first + (second - first) * mix) * bright, 0.0), 1.0)
-        out.albedo[row, col, k] = srgb[int(color * (_LEVELS - 1) + 0.5)]
-        seen = min((color * light[k] + gleam[k]) / _BRIGHTEST, 1.0)
-        out.image[row, col, k] = film[int(seen * (_LEVELS - 1) + 0.5)]
+        color = (
+          looks.colors[kind, k] + looks.colors[kind, 3 + k] * mix
+        ) * bright
+        color = min(max(color, _ZERO), _ONE)
+        out.albedo[row, col, k] = srgb[np.uintp(color * _TOP + _HALF)]
+        seen = min((color * light[k] + gleam[k]) * _DIM, _ONE)
+        out.image[row, col, k] = film[np.uintp(seen * _TOP + _HALF)]

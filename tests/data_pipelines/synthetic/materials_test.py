@@ -13,17 +13,22 @@ NOISE = materials.make_noise()
 NO_EYES = np.zeros((1, 2, 3), np.float32)
 
 
-def paint(name, place, eyes=NO_EYES, scale=0.05):
+def paint(name, place, eyes=NO_EYES, scale=0.05, slow=0.5):
   number = patterns.NAMES.index(name)
-  return patterns.paint(
-    number, scale, tuple(place), eyes, 0, (0.5, 0.25, 0.75), NOISE
-  )
+  place = tuple(np.float32(place))
+  scale, slow = np.float32(scale), np.float32(slow)
+  return patterns.paint(number, scale, place, slow, eyes, 0, NOISE)
 
 
 @pytest.mark.parametrize("name", patterns.NAMES)
 def test_patterns_mix_and_brighten_within_bounds(name):
   rng = np.random.default_rng(0)
-  found = np.array([paint(name, p) for p in rng.uniform(-2, 2, (500, 3))])
+  found = np.array(
+    [
+      paint(name, place, slow=rng.random())
+      for place in rng.uniform(-2, 2, (500, 3))
+    ]
+  )
   assert found[:, 0].min() >= 0 and found[:, 0].max() <= 1
   assert found[:, 1].min() >= 0 and found[:, 1].max() <= 1.5
   if name not in ("plain", "eye"):
@@ -31,10 +36,13 @@ def test_patterns_mix_and_brighten_within_bounds(name):
 
 
 def test_noise_is_smooth_and_periodic():
-  at = [patterns.noise_at(NOISE, x, 0.3, -0.7) for x in np.arange(0, 64, 0.01)]
+  y, z = np.float32([0.3, -0.7])
+  places = np.arange(0, 64, 1 / 128, np.float32)
+  at = [patterns.noise_at(NOISE, x, y, z) for x in places]
   assert np.abs(np.diff(at)).max() < 0.02
-  np.testing.assert_allclose(at[:3200], at[3200:], atol=1e-6)
-  assert patterns.noise_at(NOISE, 3.0, 5.0, -1.0) == NOISE[3, 5, -1]
+  np.testing.assert_allclose(at[:4096], at[4096:], atol=1e-6)
+  corner = patterns.noise_at(NOISE, *np.float32([3, 5, -1]))
+  assert corner == NOISE[3, 5, -1]
 
 
 def test_an_eye_has_a_white_an_iris_and_a_pupil():
@@ -46,7 +54,7 @@ def test_an_eye_has_a_white_an_iris_and_a_pupil():
       for a in (0.8, 0.35, 0.05)
     )
     assert white == (0, 1)
-    assert iris[0] == 1 and pupil == (1, 0.05)
+    assert iris[0] == 1 and pupil == (1, np.float32(0.05))
     assert pupil[1] < iris[1]
 
 
