@@ -57,6 +57,52 @@ def pixel_shuffle(x: Map) -> Map:
   return x.reshape(b, 2 * h, 2 * w, c // 4)
 
 
+def _spread(kernel: Array, axis: int) -> Array:
+  """Of 4 places in a kernel those that a pixel sees, by the pixel's parity.
+
+  Of an even pixel these are 0 and 2, over its own input pixel and the one
+  before; of an odd one 1 and 3, over its own and the one after.
+
+  Returns:
+    3 places (before, own, after) along `axis`, and parity as a new last axis.
+  """
+  kernel = jnp.moveaxis(kernel, axis, 0)
+  rest = ((0, 0),) * (kernel.ndim - 1)
+  parities = [jnp.pad(kernel[i::2], ((i, 1 - i), *rest)) for i in (0, 1)]
+  return jnp.moveaxis(jnp.stack(parities, axis=-1), 0, axis)
+
+
+class TransposedConv(nn.Module):
+  """A transposed convolution of kernel 4 and stride 2, without bias: x2.
+
+  Computed as a convolution of kernel 3 and a pixel shuffle: 5 of 9 products
+  are with zeros, instead of 3 of 4, and on CPU the gradient takes a fraction
+  of the time.
+
+  Attributes:
+    features: channels of the result.
+    kernel_init: of the kernel, (4, 4, in, out), not flipped.
+  """
+
+  features: int
+  kernel_init: nn.initializers.Initializer
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Map) -> Map:
+    shape = (4, 4, x.shape[-1], self.features)
+    kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
+    kernel = _spread(_spread(kernel, 0), 1).reshape(*(3, 3), shape[2], -1)
+    x = lax.conv_general_dilated(
+      x.astype(self.dtype),
+      kernel,
+      window_strides=(1, 1),
+      padding="SAME",
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    return pixel_shuffle(x)
+
+
 class NormSiLU(nn.Module):
   """Norm, then SiLU.
 
@@ -88,7 +134,7 @@ class Stage(nn.Module):
     kernel_size: of the convolution; padded so that stride 1 keeps the size.
     stride: of the convolution.
     upsample: "" (none), "shuffle" (convolution to 4 x features, then pixel
-      shuffle) or "deconv" (transposed convolution without bias, stride 2).
+      shuffle) or "deconv" (`TransposedConv`).
     norm: see `NormSiLU`; "" for the convolution alone.
     deconv_init: initial transposed kernels, a key of `DECONV_INITS`.
   """
@@ -108,13 +154,8 @@ class Stage(nn.Module):
     names = ("embed", "mlp") if is_wide else (None, None)
     if self.upsample == "deconv":
       init = errors.lookup(DECONV_INITS, self.deconv_init, "head.deconv_init")
-      x = nn.ConvTranspose(
+      x = TransposedConv(
         width,
-        (self.kernel_size,) * 2,
-        (2, 2),
-        # Of the input with zeros between its pixels: twice the size.
-        padding=((self.kernel_size // 2,) * 2,) * 2,
-        use_bias=False,
         dtype=self.dtype,
         kernel_init=partitioned(init, None, None, *names),
         name="conv",

@@ -3,12 +3,14 @@
 import functools
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.core import meta
 from flax.traverse_util import unflatten_dict
+from jax import lax
 
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.models import heads
@@ -193,6 +195,17 @@ def test_deconvolutions_start_as_those_of_the_reference(init, std):
   if init == "uniform":
     assert np.abs(kernel).max() <= (24 * 16) ** -0.5
   np.testing.assert_allclose(kernel.std(), std, rtol=0.03)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 6), (1, 1, 4, 2)])
+def test_a_transposed_convolution_is_that_of_jax(shape):
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.standard_normal(shape, np.float32))
+  kernel = jnp.asarray(rng.standard_normal((4, 4, shape[-1], 7), np.float32))
+  deconv = heads.TransposedConv(7, nn.initializers.zeros)
+  found = deconv.apply({"params": {"kernel": kernel}}, x)
+  expected = lax.conv_transpose(x, kernel, (2, 2), ((2, 2), (2, 2)))
+  np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_other_parameters_start_as_those_of_the_reference():
