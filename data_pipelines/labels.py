@@ -117,13 +117,13 @@ def encode_labels(labels: Labels) -> bytes:
     array = getattr(labels, name)
     if array is None:
       continue
-    mask = labels.mask
+    if places is None:
+      mask = labels.mask
+      places = np.flatnonzero(mask)
     if array.shape[:2] != mask.shape:
       raise ValueError(
         f"labels: {name} is {array.shape[:2]}, expected {mask.shape}."
       )
-    if places is None:
-      places = np.flatnonzero(mask)
     pixels = array.reshape(mask.size, *array.shape[2:])
     fields[name] = quantise(pixels.take(places, axis=0))
   return msgpack.packb(fields)
@@ -195,12 +195,16 @@ def _decode_png(data: bytes, channels: int) -> np.ndarray:
   return array
 
 
-def _pack(array: np.ndarray) -> bytes:
-  """(n, c) as differences along n, one plane a byte; exact."""
-  steps = array.copy()
-  steps[1:] -= array[:-1]
-  planes = steps.view(np.uint8).reshape(len(array), -1) if len(array) else steps
-  return np.ascontiguousarray(planes.T).tobytes()
+def _pack(*columns: np.ndarray) -> bytes:
+  """Columns (n,) of uint8 or uint16 as differences, one plane a byte; exact."""
+  planes = []
+  for column in columns:
+    steps = column.copy()
+    steps[1:] -= column[:-1]
+    planes.append(steps.astype(np.uint8))
+    if steps.itemsize == 2:
+      planes.append((steps >> 8).astype(np.uint8))
+  return b"".join(plane.tobytes() for plane in planes)
 
 
 def _unpack(data: bytes, dtype: str, channels: int) -> np.ndarray:
@@ -219,10 +223,8 @@ def _quantise_normal(vectors: np.ndarray) -> bytes:
   u, v = x[below], y[below]
   x[below] = np.copysign(1 - np.abs(v), u)
   y[below] = np.copysign(1 - np.abs(u), v)
-  flat = np.empty((len(vectors), 2), "<u2")
-  flat[:, 0] = np.rint((x + 1) * (_STEPS / 2))
-  flat[:, 1] = np.rint((y + 1) * (_STEPS / 2))
-  return _pack(flat)
+  flat = (np.rint((side + 1) * (_STEPS / 2)) for side in (x, y))
+  return _pack(*(side.astype(np.uint16) for side in flat))
 
 
 def _restore_normal(data: bytes) -> np.ndarray:
@@ -236,7 +238,7 @@ def _restore_normal(data: bytes) -> np.ndarray:
 def _quantise_depth(depth: np.ndarray) -> dict:
   low, high = (float(depth.min()), float(depth.max())) if depth.size else (0, 0)
   scale = _STEPS / max(high - low, 1e-6)
-  steps = np.rint((depth[:, None] - low) * scale).astype("<u2")
+  steps = np.rint((depth - low) * scale).astype(np.uint16)
   return {"low": low, "high": high, "steps": _pack(steps)}
 
 
@@ -251,7 +253,7 @@ _PICTURES = {"alpha": 1, "parts": 1, "foreground": 3}
 _QUANTISERS = {
   "normal": _quantise_normal,
   "depth": _quantise_depth,
-  "albedo": _pack,
+  "albedo": lambda colors: _pack(*np.ascontiguousarray(colors.T)),
 }
 _RESTORERS = {
   "normal": _restore_normal,
