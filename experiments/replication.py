@@ -27,6 +27,7 @@ from collections.abc import Iterator
 
 from data_pipelines.progress import format_seconds
 from sapiens2_jax.sweep.points import point_name
+from sapiens2_jax.training import checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
 BASE = "experiments/pretrain.py:size=toy"
@@ -111,11 +112,13 @@ class Phase:
   Attributes:
     arguments: of Python.
     done: the file that it writes last, if it would do all of it again.
+    needs: what a run that was stopped has not written.
   """
 
   title: str
   arguments: tuple[str, ...]
   done: str = ""
+  needs: str = ""
 
 
 def make_phases(output: str) -> list[Phase]:
@@ -152,7 +155,8 @@ def make_phases(output: str) -> list[Phase]:
   )
   for seed in _SEEDS:
     for variant in VARIANTS:
-      name = point_name(get_values(variant, seed))
+      values = get_values(variant, seed)
+      workdir = os.path.join(runs_place(output), point_name(values))
       done = results_path(output, variant, seed)
       phases.append(
         Phase(
@@ -160,12 +164,15 @@ def make_phases(output: str) -> list[Phase]:
           (
             *("-m", "sapiens2_jax.evaluate"),
             *("--config", "experiments/probe.py:task=all,size=toy"),
-            *("--checkpoint", os.path.join(runs_place(output), name)),
+            *("--checkpoint", workdir),
             *("--output", os.path.dirname(done)),
             f"--config.data.train={places['train']}",
             f"--config.data.test={places['test']}",
           ),
           done,
+          os.path.join(
+            checkpoints.directory(workdir), str(values["optim.num_steps"])
+          ),
         )
       )
   return phases
@@ -184,7 +191,7 @@ def run_phases(phases: list[Phase]) -> None:
   """Runs what is not done.
 
   Raises:
-    ValueError: a command failed; names it.
+    ValueError: a command failed, or an earlier one was stopped; says which.
   """
   start = time.monotonic()
   for number, phase in enumerate(phases, 1):
@@ -197,6 +204,11 @@ def run_phases(phases: list[Phase]) -> None:
     )
     if is_done:
       continue
+    if phase.needs and not os.path.exists(phase.needs):
+      raise ValueError(
+        f"replication: no {phase.needs}: this run was stopped; the same "
+        "command continues"
+      )
     code = subprocess.run(
       [sys.executable, *phase.arguments], cwd=ROOT
     ).returncode

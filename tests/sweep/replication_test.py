@@ -61,6 +61,20 @@ def test_a_failed_phase_ends_it_and_done_ones_are_left(
   assert "never" not in shown
 
 
+def test_a_run_that_was_stopped_is_not_probed(replication, tmp_path, capfd):
+  output = str(tmp_path)
+  found = points.make_points(
+    str(FILE), replication.runs_place(output), ["data.path=corpus"], 1
+  )
+  needed = [p.needs for p in replication.make_phases(output) if p.needs]
+  last = [f"{p.workdir}/checkpoints/{p.num_steps}" for p in found]
+  assert sorted(needed) == sorted(last)
+  probe = replication.Phase("probe", ("-c", "print('never')"), "x", needed[0])
+  with pytest.raises(ValueError, match="was stopped; .*continues"):
+    replication.run_phases([probe])
+  assert "never" not in capfd.readouterr().out
+
+
 def write_results(replication, output, value) -> None:
   """Results of all probes; `value(variant, seed, title)` before its factor."""
   for variant in replication.VARIANTS:
