@@ -25,6 +25,7 @@ from sapiens2_jax import command
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import probing
 from sapiens2_jax.evaluation.evaluate import evaluate
+from sapiens2_jax.files import write_file
 from sapiens2_jax.interop.weights import WEIGHTS
 from sapiens2_jax.objectives.task import build_task
 from sapiens2_jax.training import checkpoints
@@ -53,11 +54,8 @@ def write_results(output: str, found: dict) -> str:
     is_nan = isinstance(value, float) and not math.isfinite(value)
     return None if is_nan else value
 
-  os.makedirs(output, exist_ok=True)
   path = os.path.join(output, RESULTS)
-  with open(f"{path}.partial", "w") as file:
-    json.dump(known(found), file, indent=2)
-  os.replace(f"{path}.partial", path)
+  write_file(path, json.dumps(known(found), indent=2).encode())
   return path
 
 

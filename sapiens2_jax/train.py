@@ -21,6 +21,7 @@ from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import online
 from sapiens2_jax.evaluation.evaluate import evaluate
+from sapiens2_jax.files import write_file
 from sapiens2_jax.objectives.build import build_objective
 from sapiens2_jax.parallel import distributed
 from sapiens2_jax.parallel import mesh as mesh_lib
@@ -76,9 +77,7 @@ def write_config(config: ConfigDict, workdir: str) -> None:
   if not distributed.is_writer():
     return
   path = os.path.join(workdir, "config.json")
-  with open(f"{path}.partial", "w") as file:
-    file.write(config_lib.to_json(config))
-  os.replace(f"{path}.partial", path)
+  write_file(path, config_lib.to_json(config).encode())
 
 
 def keep_compiled_programs(workdir: str) -> None:

@@ -92,7 +92,7 @@ class TransposedConv(nn.Module):
   def __call__(self, x: Map) -> Map:
     shape = (4, 4, x.shape[-1], self.features)
     kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
-    kernel = _spread(_spread(kernel, 0), 1).reshape(*(3, 3), shape[2], -1)
+    kernel = _spread(_spread(kernel, 0), 1).reshape(3, 3, shape[2], -1)
     x = lax.conv_general_dilated(
       x.astype(self.dtype),
       kernel,
@@ -132,7 +132,7 @@ class Stage(nn.Module):
   Attributes:
     features: channels of the result.
     kernel_size: of the convolution; padded so that stride 1 keeps the size.
-    stride: of the convolution.
+    stride: of the convolution. Neither is for "deconv".
     upsample: "" (none), "shuffle" (convolution to 4 x features, then pixel
       shuffle) or "deconv" (`TransposedConv`).
     norm: see `NormSiLU`; "" for the convolution alone.
@@ -204,7 +204,6 @@ class DeconvHead(nn.Module):
     for i, width in enumerate(self.upsample_channels):
       x = Stage(
         width,
-        4,
         upsample="deconv",
         deconv_init=self.deconv_init,
         dtype=self.dtype,

@@ -5,6 +5,7 @@ import io
 import os
 import statistics
 
+from sapiens2_jax.files import write_file
 from sapiens2_jax.report import curves
 from sapiens2_jax.sweep import status as status_lib
 from sapiens2_jax.sweep.points import Point, show_value
@@ -73,7 +74,5 @@ def collect(points: list[Point], states: list[str], output: str) -> list[str]:
   paths = []
   for name, content in contents.items():
     paths.append(os.path.join(output, name))
-    with open(f"{paths[-1]}.partial", "wb") as file:
-      file.write(content)
-    os.replace(f"{paths[-1]}.partial", paths[-1])
+    write_file(paths[-1], content)
   return paths

@@ -30,10 +30,14 @@ class Status:
   eta: float | None = None
 
 
+def last_checkpoint(workdir: str, num_steps: int) -> str:
+  """Where a run of so many steps saves the last one."""
+  return os.path.join(checkpoints.directory(workdir), str(num_steps))
+
+
 def is_done(point: Point) -> bool:
   """Whether the last step of the run was saved."""
-  saved = checkpoints.directory(point.workdir)
-  return os.path.isdir(os.path.join(saved, str(point.num_steps)))
+  return os.path.isdir(last_checkpoint(point.workdir, point.num_steps))
 
 
 def stored_state(point: Point) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from data_pipelines.progress import format_seconds
+from sapiens2_jax.files import write_file
 
 FILE = "goodput.json"
 NUM_MARKS = 100
@@ -98,9 +99,8 @@ def load(workdir: str) -> Ledger | None:
 def save(ledger: Ledger, workdir: str) -> None:
   """Writes the ledger, whole or not at all."""
   path = os.path.join(workdir, FILE)
-  with open(f"{path}.partial", "w") as file:
-    file.write(json.dumps(dataclasses.asdict(ledger), indent=2) + "\n")
-  os.replace(f"{path}.partial", path)
+  text = json.dumps(dataclasses.asdict(ledger), indent=2) + "\n"
+  write_file(path, text.encode())
 
 
 class Timeline:
