@@ -1,8 +1,8 @@
 r"""Is the joint objective better than its parts? The paper's claim, tiny.
 
 Run:    python experiments/replication.py --output runs/replication
-Needs:  two CPU cores, about two hours [estimate; not yet run to its end];
-        220 MB of downloads, once
+Needs:  two CPU cores, one and a half to two hours [estimate from its parts:
+        measured beside other work only]; 220 MB of downloads, once
 
 Makes synthetic people, pretrains the toy with reconstruction only, with
 self-distillation only and with both, on them and on the sample photographs,
@@ -21,18 +21,16 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
-from data_pipelines.progress import format_seconds
 from sapiens2_jax.evaluation import probing
 from sapiens2_jax.files import write_file
+from sapiens2_jax.sweep.phases import Phase, run_phases, synthetic_people
 from sapiens2_jax.sweep.points import point_name
 from sapiens2_jax.sweep.status import last_checkpoint
 
-ROOT = pathlib.Path(__file__).parents[1]
+_ROOT = pathlib.Path(__file__).parents[1]
 BASE = "experiments/pretrain.py:size=toy"
 _SEEDS = (0, 1)
 _NUM_STEPS = 1000  # of each pretraining
@@ -116,34 +114,11 @@ def get_sweep() -> Iterator[dict[str, object]]:
       yield get_values(variant, seed)
 
 
-@dataclasses.dataclass(frozen=True)
-class Phase:
-  """A command that is quick when there is nothing left to do.
-
-  Attributes:
-    arguments: of Python.
-    done: the file that it writes last, if it would do all of it again.
-    needs: what a run that was stopped has not written.
-  """
-
-  title: str
-  arguments: tuple[str, ...]
-  done: str = ""
-  needs: str = ""
-
-
 def make_phases(output: str) -> list[Phase]:
   """Everything up to the table, in order."""
   places = {name: os.path.join(output, name) for name in _PEOPLE}
   phases = [
-    Phase(
-      f"{count} images of synthetic people ({name})",
-      (
-        *("-m", "data_pipelines.synthetic", "--output", places[name]),
-        *("--count", str(count), "--seed", str(seed), "--size", _SIZE),
-        *("--workers", str(os.cpu_count())),
-      ),
-    )
+    synthetic_people(places[name], count, seed, _SIZE)
     for seed, (name, count) in enumerate(_PEOPLE.items())
   ]
   photographs = os.path.join(output, "photographs")
@@ -194,38 +169,6 @@ def runs_place(output: str) -> str:
 def results_path(output: str, variant: str, seed: int) -> str:
   name = f"{variant}, seed {seed}".replace(", ", "-").replace(" ", "-")
   return os.path.join(output, "probes", name, "results.json")
-
-
-def run_phases(phases: list[Phase]) -> None:
-  """Runs what is not done.
-
-  Raises:
-    ValueError: a command failed, or an earlier one was stopped; says which.
-  """
-  start = time.monotonic()
-  for number, phase in enumerate(phases, 1):
-    is_done = phase.done and os.path.exists(phase.done)
-    elapsed = format_seconds(time.monotonic() - start)
-    print(
-      f"\n[{elapsed}] {number}/{len(phases)} {phase.title}"
-      + (": done" if is_done else ""),
-      flush=True,
-    )
-    if is_done:
-      continue
-    if phase.needs and not os.path.exists(phase.needs):
-      raise ValueError(
-        f"replication: no {phase.needs}: this run was stopped; the same "
-        "command continues"
-      )
-    code = subprocess.run(
-      [sys.executable, *phase.arguments], cwd=ROOT
-    ).returncode
-    if code:
-      raise ValueError(
-        f"replication: exit code {code} of python {' '.join(phase.arguments)}; "
-        "the same command of the replication continues"
-      )
 
 
 def read_results(output: str) -> Measured:
@@ -341,9 +284,9 @@ def main() -> None:
   parser.add_argument("--output", required=True, help="folder for all of it")
   output = os.path.abspath(parser.parse_args().output)
   try:
-    run_phases(make_phases(output))
+    run_phases(make_phases(output), _ROOT)
   except ValueError as error:
-    sys.exit(str(error))
+    sys.exit(f"replication: {error}")
   print(f"\n{write_summary(output)}")
   print(f"results    {os.path.join(output, 'replication.md')}")
 

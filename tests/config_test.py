@@ -172,7 +172,7 @@ def test_pretraining_has_the_papers_optimizer():
 
 
 def test_finetuning_has_the_references_optimizer():
-  optim = tiny_task.load_config().optim
+  optim = config_lib.load_module(FINETUNE).make_config("0.4b", {}).optim
   assert (optim.schedule, optim.final_lr) == ("linear", 0.0)
   assert (optim.b1, optim.b2, optim.eps) == (0.9, 0.999, 1e-8)
   assert optim.weight_decay == 0.1 and optim.decay_tokens is True

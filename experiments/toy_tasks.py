@@ -1,0 +1,194 @@
+r"""What the toy learns of three human tasks in minutes, from random weights.
+
+Run:    python experiments/toy_tasks.py --output runs/toy_tasks
+Needs:  TODO
+
+Makes synthetic people, trains the toy on normals, parts and pose with the
+configs of fine-tuning, three seeds each, and measures it on other people. Each
+run gets its report, with curves and predictions beside the truth. The same
+command continues what was stopped.
+"""
+
+import argparse
+import dataclasses
+import io
+import os
+import pathlib
+import statistics
+import sys
+
+from sapiens2_jax.config import load_module
+from sapiens2_jax.files import write_file
+from sapiens2_jax.report import curves
+from sapiens2_jax.sweep.phases import Phase, run_phases, synthetic_people
+from sapiens2_jax.sweep.status import last_checkpoint
+from sapiens2_jax.training import goodput, writers
+
+_ROOT = pathlib.Path(__file__).parents[1]
+SEEDS = (0, 1, 2)
+_SIZE = "256x192"  # of the images
+_PEOPLE = {"people": (3000, 0), "test": (200, 2)}  # images, seed
+_EVALUATIONS = 4  # while training
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+  """What a task is measured by.
+
+  Attributes:
+    key: in metrics.jsonl.
+    title: of its column.
+    higher_is_better: or lower.
+  """
+
+  key: str
+  title: str
+  higher_is_better: bool
+
+
+TASKS = {
+  "normal": Metric("eval_mean", "normals: mean error, degrees", False),
+  "segmentation": Metric(
+    "eval_mIoU_present", "parts: mIoU of classes present, %", True
+  ),
+  "pose": Metric("eval_PCK", "pose: PCK@0.1 of the box, %", True),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What came out of one run.
+
+  Attributes:
+    rows: of metrics.jsonl.
+    minutes: from its start to its end, all of it.
+  """
+
+  rows: list[dict]
+  minutes: float
+
+
+def workdir_of(output: str, task: str, seed: int) -> str:
+  return os.path.join(output, f"{task}-seed-{seed}")
+
+
+def make_phases(output: str) -> list[Phase]:
+  """Everything up to the table, in order."""
+  places = {name: os.path.join(output, name) for name in _PEOPLE}
+  phases = [
+    synthetic_people(places[name], count, seed, _SIZE)
+    for name, (count, seed) in _PEOPLE.items()
+  ]
+  finetune = load_module(_ROOT / "experiments" / "finetune.py")
+  for task in TASKS:
+    spec = f"task={task},size=toy"
+    num_steps = finetune.get_config(spec).optim.num_steps
+    for seed in SEEDS:
+      workdir = workdir_of(output, task, seed)
+      checkpoint = last_checkpoint(workdir, num_steps)
+      train = (
+        *("-m", "sapiens2_jax.train", "--workdir", workdir),
+        *("--config", f"experiments/finetune.py:{spec}"),
+        f"--config.seed={seed}",
+        f"--config.data.path={places['people']}",
+        f"--config.evaluation.path={places['test']}",
+        f"--config.evaluation.every={num_steps // _EVALUATIONS}",
+      )
+      report = ("-m", "sapiens2_jax.report", "--workdir", workdir)
+      page = os.path.join(workdir, "report", "index.html")
+      phases += [
+        Phase(f"train: {task}, seed {seed}", train, done=checkpoint),
+        Phase(f"report: {task}, seed {seed}", report, page, checkpoint),
+      ]
+  return phases
+
+
+def read_runs(output: str) -> dict[str, list[Run]]:
+  """Of each task what its runs measured, in order of the seeds."""
+
+  def read(workdir: str) -> Run:
+    seconds = goodput.load(workdir).seconds
+    spent = sum(seconds.values()) - seconds["down"]
+    return Run(writers.read_metrics(workdir), spent / 60)
+
+  return {
+    task: [read(workdir_of(output, task, seed)) for seed in SEEDS]
+    for task in TASKS
+  }
+
+
+def format_table(runs: dict[str, list[Run]]) -> str:
+  """The last number of each seed, their mean and half of their range."""
+  names = ["task", *(f"seed {seed}" for seed in SEEDS), "mean", "minutes"]
+  lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+  for task, metric in TASKS.items():
+    values = [curves.series(run.rows, metric.key)[1][-1] for run in runs[task]]
+    cells = [f"{value:.1f}" for value in values]
+    half = (max(values) - min(values)) / 2
+    cells.append(f"**{statistics.fmean(values):.1f} ± {half:.1f}**")
+    cells.append(", ".join(f"{run.minutes:.0f}" for run in runs[task]))
+    lines.append(f"| {metric.title} | {' | '.join(cells)} |")
+  return "\n".join([*lines, ""])
+
+
+def draw(runs: dict[str, list[Run]]) -> bytes:
+  """Loss above metric, a column a task, a colour a seed; PNG."""
+  from matplotlib import pyplot as plt  # Takes a second.
+
+  figure, axes = plt.subplots(
+    2, len(TASKS), figsize=(3.6 * len(TASKS), 5), layout="constrained"
+  )
+  for (above, below), (task, metric) in zip(axes.T, TASKS.items()):
+    for seed, run in zip(SEEDS, runs[task]):
+      color = f"C{seed}"
+      steps, losses = curves.series(run.rows, "loss")
+      above.plot(steps, _smooth(losses), color=color, linewidth=1)
+      points = curves.series(run.rows, metric.key)
+      below.plot(*points, "o-", color=color, label=f"seed {seed}")
+    above.set_title(f"{task}: training loss", fontsize=9)
+    above.set_yscale("log")
+    better = "higher" if metric.higher_is_better else "lower"
+    below.set_title(f"{metric.title}\n({better} is better)", fontsize=9)
+    below.set_xlabel("step", fontsize=8)
+    below.legend(fontsize=7, frameon=False)
+    for panel in (above, below):
+      panel.tick_params(labelsize=8, which="both")
+      panel.spines[["top", "right"]].set_visible(False)
+  file = io.BytesIO()
+  figure.savefig(file, dpi=150, format="png")
+  plt.close(figure)
+  return file.getvalue()
+
+
+def _smooth(values: list[float], width: int = 20) -> list[float]:
+  """The mean of each value and up to `width` - 1 before it."""
+  starts = (max(0, i + 1 - width) for i in range(len(values)))
+  return [
+    statistics.fmean(values[start : i + 1]) for i, start in enumerate(starts)
+  ]
+
+
+def write_summary(output: str) -> str:
+  """Writes table and picture of what was measured; returns the table."""
+  runs = read_runs(output)
+  table = format_table(runs)
+  contents = {"toy_tasks.md": table.encode(), "toy_tasks.png": draw(runs)}
+  for name, content in contents.items():
+    write_file(os.path.join(output, name), content)
+  return table
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--output", required=True, help="folder for all of it")
+  output = os.path.abspath(parser.parse_args().output)
+  try:
+    run_phases(make_phases(output), _ROOT)
+  except ValueError as error:
+    sys.exit(f"toy_tasks: {error}")
+  print(f"\n{write_summary(output)}")
+  print(f"results    {os.path.join(output, 'toy_tasks.md')}")
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,72 @@
+"""An experiment of several commands, one after another, continued by itself."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+
+from data_pipelines.progress import format_seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """A command that is quick when there is nothing left to do.
+
+  Attributes:
+    arguments: of Python.
+    done: what it writes last, if it would do all of it again.
+    needs: what a run that was stopped has not written.
+  """
+
+  title: str
+  arguments: tuple[str, ...]
+  done: str = ""
+  needs: str = ""
+
+
+def synthetic_people(output: str, count: int, seed: int, size: str) -> Phase:
+  """Makes a corpus of `count` images of `size`, HEIGHTxWIDTH."""
+  return Phase(
+    f"{count} images of synthetic people ({os.path.basename(output)})",
+    (
+      *("-m", "data_pipelines.synthetic", "--output", output),
+      *("--count", str(count), "--seed", str(seed), "--size", size),
+      *("--workers", str(os.cpu_count())),
+    ),
+  )
+
+
+def run_phases(phases: list[Phase], root: str | os.PathLike) -> None:
+  """Runs what is not done.
+
+  Args:
+    phases: in order.
+    root: of the project: where the commands run.
+
+  Raises:
+    ValueError: a command failed, or an earlier one was stopped; says which.
+  """
+  start = time.monotonic()
+  for number, phase in enumerate(phases, 1):
+    is_done = phase.done and os.path.exists(phase.done)
+    elapsed = format_seconds(time.monotonic() - start)
+    print(
+      f"\n[{elapsed}] {number}/{len(phases)} {phase.title}"
+      + (": done" if is_done else ""),
+      flush=True,
+    )
+    if is_done:
+      continue
+    if phase.needs and not os.path.exists(phase.needs):
+      raise ValueError(
+        f"no {phase.needs}: this run was stopped; the same command continues"
+      )
+    code = subprocess.run(
+      [sys.executable, *phase.arguments], cwd=root
+    ).returncode
+    if code:
+      raise ValueError(
+        f"exit code {code} of python {' '.join(phase.arguments)}; the same "
+        "command of the experiment continues"
+      )

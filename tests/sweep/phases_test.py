@@ -1,0 +1,41 @@
+"""Experiments of several commands."""
+
+import pytest
+
+from sapiens2_jax.sweep.phases import Phase, run_phases, synthetic_people
+
+
+def test_a_failed_phase_ends_it_and_done_ones_are_left(tmp_path, capfd):
+  done = tmp_path / "done"
+  done.touch()
+  phases = [
+    Phase("first", ("-c", "print('works')")),
+    Phase("second", ("-c", "raise SystemExit(9)"), str(done)),
+    Phase("third", ("-c", "raise SystemExit(3)")),
+    Phase("fourth", ("-c", "print('never')")),
+  ]
+  with pytest.raises(ValueError, match="exit code 3 .*continues"):
+    run_phases(phases, tmp_path)
+  shown = capfd.readouterr().out
+  assert "works" in shown and "2/4 second: done" in shown
+  assert "never" not in shown
+
+
+def test_what_needs_a_run_that_was_stopped_does_not_start(tmp_path, capfd):
+  missing = str(tmp_path / "checkpoints" / "10")
+  phase = Phase("probe", ("-c", "print('never')"), needs=missing)
+  with pytest.raises(ValueError, match="10: this run was stopped; .*continues"):
+    run_phases([phase], tmp_path)
+  assert "never" not in capfd.readouterr().out
+
+
+def test_commands_run_in_the_root(tmp_path, capfd):
+  run_phases([Phase("", ("-c", "import os; print(os.getcwd())"))], tmp_path)
+  assert str(tmp_path) in capfd.readouterr().out
+
+
+def test_people_are_named_by_their_folder():
+  phase = synthetic_people("runs/test", 200, 2, "256x192")
+  assert phase.title == "200 images of synthetic people (test)"
+  given = dict(zip(phase.arguments[::2], phase.arguments[1::2]))
+  assert (given["--count"], given["--seed"]) == ("200", "2")
