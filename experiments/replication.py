@@ -14,23 +14,23 @@ Only the weights of the losses differ: self-distillation sees masked global
 views too, unlike DINO. All other choices are ours.
 """
 
-import argparse
 import dataclasses
 import io
 import json
 import os
-import pathlib
 import statistics
-import sys
 from collections.abc import Iterator
 
 from sapiens2_jax.evaluation import probing
 from sapiens2_jax.files import write_file
-from sapiens2_jax.sweep.phases import Phase, run_phases, synthetic_people
+from sapiens2_jax.sweep.phases import (
+  Phase,
+  run_experiment,
+  synthetic_people,
+)
 from sapiens2_jax.sweep.points import point_name
 from sapiens2_jax.sweep.status import last_checkpoint
 
-_ROOT = pathlib.Path(__file__).parents[1]
 BASE = "experiments/pretrain.py:size=toy"
 _SEEDS = (0, 1)
 _NUM_STEPS = 1000  # of each pretraining
@@ -278,18 +278,7 @@ def write_summary(output: str) -> str:
   return text
 
 
-def main() -> None:
-  # Not flags of absl: launch/sweep.py, which loads this file, has its own.
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--output", required=True, help="folder for all of it")
-  output = os.path.abspath(parser.parse_args().output)
-  try:
-    run_phases(make_phases(output), _ROOT)
-  except ValueError as error:
-    sys.exit(f"replication: {error}")
-  print(f"\n{write_summary(output)}")
-  print(f"results    {os.path.join(output, 'replication.md')}")
-
-
 if __name__ == "__main__":
-  main()
+  run_experiment(
+    __file__, __doc__.splitlines()[0], make_phases, write_summary
+  )

@@ -9,18 +9,20 @@ run gets its report, with curves and predictions beside the truth. The same
 command continues what was stopped.
 """
 
-import argparse
 import dataclasses
 import io
 import os
 import pathlib
 import statistics
-import sys
 
 from sapiens2_jax.config import load_module
 from sapiens2_jax.files import write_file
 from sapiens2_jax.report import curves
-from sapiens2_jax.sweep.phases import Phase, run_phases, synthetic_people
+from sapiens2_jax.sweep.phases import (
+  Phase,
+  run_experiment,
+  synthetic_people,
+)
 from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.training import goodput, writers
 
@@ -178,17 +180,7 @@ def write_summary(output: str) -> str:
   return table
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--output", required=True, help="folder for all of it")
-  output = os.path.abspath(parser.parse_args().output)
-  try:
-    run_phases(make_phases(output), _ROOT)
-  except ValueError as error:
-    sys.exit(f"toy_tasks: {error}")
-  print(f"\n{write_summary(output)}")
-  print(f"results    {os.path.join(output, 'toy_tasks.md')}")
-
-
 if __name__ == "__main__":
-  main()
+  run_experiment(
+    __file__, __doc__.splitlines()[0], make_phases, write_summary
+  )

@@ -1,10 +1,13 @@
 """An experiment of several commands, one after another, continued by itself."""
 
+import argparse
 import dataclasses
 import os
+import pathlib
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from data_pipelines.progress import format_seconds
 
@@ -70,3 +73,31 @@ def run_phases(phases: list[Phase], root: str | os.PathLike) -> None:
         f"exit code {code} of python {' '.join(phase.arguments)}; the same "
         "command of the experiment continues"
       )
+
+
+def run_experiment(
+  file: str,
+  description: str,
+  make_phases: Callable[[str], list[Phase]],
+  write_summary: Callable[[str], str],
+) -> None:
+  """The command of an experiment: takes --output, ends with code 1 if it fails.
+
+  Args:
+    file: of the experiment, in a folder of the project's root.
+    description: of it, a line.
+    make_phases: everything up to the summary, for an output folder.
+    write_summary: writes FILE.md and more there, of what was measured; returns
+      the text.
+  """
+  path = pathlib.Path(file).resolve()
+  # Not flags of absl: launch/sweep.py, which may load the file, has its own.
+  parser = argparse.ArgumentParser(description=description)
+  parser.add_argument("--output", required=True, help="folder for all of it")
+  output = os.path.abspath(parser.parse_args().output)
+  try:
+    run_phases(make_phases(output), path.parents[1])
+  except ValueError as error:
+    sys.exit(f"{path.stem}: {error}")
+  print(f"\n{write_summary(output)}")
+  print(f"results    {os.path.join(output, path.stem + '.md')}")

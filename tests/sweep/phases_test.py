@@ -2,6 +2,7 @@
 
 import pytest
 
+from sapiens2_jax.sweep import phases as phases_lib
 from sapiens2_jax.sweep.phases import Phase, run_phases, synthetic_people
 
 
@@ -39,3 +40,24 @@ def test_people_are_named_by_their_folder():
   assert phase.title == "200 images of synthetic people (test)"
   given = dict(zip(phase.arguments[::2], phase.arguments[1::2]))
   assert (given["--count"], given["--seed"]) == ("200", "2")
+
+
+def test_the_command_of_an_experiment(tmp_path, monkeypatch, capfd):
+  file = str(tmp_path / "experiments" / "mine.py")
+  monkeypatch.setattr("sys.argv", [file, "--output", str(tmp_path / "runs")])
+
+  def run(code: str) -> None:
+    phases_lib.run_experiment(
+      file,
+      "An experiment.",
+      lambda output: [Phase(output, ("-c", code))],
+      lambda output: f"measured in {output}",
+    )
+
+  run("import os; print(os.getcwd())")
+  shown = capfd.readouterr().out
+  assert f"\n{tmp_path}\n" in shown
+  assert f"measured in {tmp_path / 'runs'}" in shown
+  assert f"results    {tmp_path / 'runs' / 'mine.md'}" in shown
+  with pytest.raises(SystemExit, match="mine: exit code 5"):
+    run("raise SystemExit(5)")
