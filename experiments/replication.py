@@ -15,14 +15,15 @@ views too, unlike DINO. All other choices are ours.
 """
 
 import dataclasses
-import io
 import json
 import os
 import statistics
 from collections.abc import Iterator
 
+from matplotlib import pyplot as plt
+
 from sapiens2_jax.evaluation import probing
-from sapiens2_jax.files import write_file
+from sapiens2_jax.report import curves
 from sapiens2_jax.sweep.phases import (
   Phase,
   run_experiment,
@@ -241,8 +242,6 @@ def format_directions(measured: Measured) -> list[str]:
 
 def draw(measured: Measured) -> bytes:
   """A panel a column, a dot a seed; PNG."""
-  from matplotlib import pyplot as plt  # Takes a second.
-
   figure, panels = plt.subplots(
     1, len(COLUMNS), figsize=(2.2 * len(COLUMNS), 3.2), layout="constrained"
   )
@@ -256,29 +255,23 @@ def draw(measured: Measured) -> bytes:
     axes.set_title(f"{title}\n({better} is better)", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-  file = io.BytesIO()
-  figure.savefig(file, dpi=150, format="png")
-  plt.close(figure)
-  return file.getvalue()
+  png = curves.to_png(figure)
+  curves.close(figure)
+  return png
 
 
-def write_summary(output: str) -> str:
-  """Writes tables and picture of what was measured; returns the tables."""
+def summarize(output: str) -> dict[str, bytes]:
+  """Tables and picture of what was measured: name of each file, content."""
   measured = read_results(output)
   text = "\n".join(
     [*format_table(measured), "", *format_directions(measured), ""]
   )
-  contents = {
+  return {
     "replication.md": text.encode(),
     "replication.json": json.dumps(measured, indent=2).encode(),
     "replication.png": draw(measured),
   }
-  for name, content in contents.items():
-    write_file(os.path.join(output, name), content)
-  return text
 
 
 if __name__ == "__main__":
-  run_experiment(
-    __file__, __doc__.splitlines()[0], make_phases, write_summary
-  )
+  run_experiment(__file__, __doc__.splitlines()[0], make_phases, summarize)

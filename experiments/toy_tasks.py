@@ -11,13 +11,13 @@ command continues what was stopped.
 """
 
 import dataclasses
-import io
 import os
 import pathlib
 import statistics
 
+from matplotlib import pyplot as plt
+
 from sapiens2_jax.config import load_module
-from sapiens2_jax.files import write_file
 from sapiens2_jax.report import curves
 from sapiens2_jax.sweep.phases import (
   Phase,
@@ -136,8 +136,6 @@ def format_table(runs: dict[str, list[Run]]) -> str:
 
 def draw(runs: dict[str, list[Run]]) -> bytes:
   """Loss above metric, a column a task, a colour a seed; PNG."""
-  from matplotlib import pyplot as plt  # Takes a second.
-
   figure, axes = plt.subplots(
     2, len(TASKS), figsize=(3.6 * len(TASKS), 5), layout="constrained"
   )
@@ -157,10 +155,9 @@ def draw(runs: dict[str, list[Run]]) -> bytes:
     for panel in (above, below):
       panel.tick_params(labelsize=8, which="both")
       panel.spines[["top", "right"]].set_visible(False)
-  file = io.BytesIO()
-  figure.savefig(file, dpi=150, format="png")
-  plt.close(figure)
-  return file.getvalue()
+  png = curves.to_png(figure)
+  curves.close(figure)
+  return png
 
 
 def _smooth(values: list[float], width: int = 20) -> list[float]:
@@ -171,17 +168,14 @@ def _smooth(values: list[float], width: int = 20) -> list[float]:
   ]
 
 
-def write_summary(output: str) -> str:
-  """Writes table and picture of what was measured; returns the table."""
+def summarize(output: str) -> dict[str, bytes]:
+  """Table and picture of what was measured: name of each file, content."""
   runs = read_runs(output)
-  table = format_table(runs)
-  contents = {"toy_tasks.md": table.encode(), "toy_tasks.png": draw(runs)}
-  for name, content in contents.items():
-    write_file(os.path.join(output, name), content)
-  return table
+  return {
+    "toy_tasks.md": format_table(runs).encode(),
+    "toy_tasks.png": draw(runs),
+  }
 
 
 if __name__ == "__main__":
-  run_experiment(
-    __file__, __doc__.splitlines()[0], make_phases, write_summary
-  )
+  run_experiment(__file__, __doc__.splitlines()[0], make_phases, summarize)

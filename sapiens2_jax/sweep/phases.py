@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from data_pipelines.progress import format_seconds
+from sapiens2_jax.files import write_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ def run_experiment(
   file: str,
   description: str,
   make_phases: Callable[[str], list[Phase]],
-  write_summary: Callable[[str], str],
+  summarize: Callable[[str], dict[str, bytes]],
 ) -> None:
   """The command of an experiment: takes --output, ends with code 1 if it fails.
 
@@ -87,8 +88,8 @@ def run_experiment(
     file: of the experiment, in a folder of the project's root.
     description: of it, a line.
     make_phases: everything up to the summary, for an output folder.
-    write_summary: writes FILE.md and more there, of what was measured; returns
-      the text.
+    summarize: what was measured there, as files: name, content. The text of
+      FILE.md is shown too.
   """
   path = pathlib.Path(file).resolve()
   # Not flags of absl: launch/sweep.py, which may load the file, has its own.
@@ -99,5 +100,9 @@ def run_experiment(
     run_phases(make_phases(output), path.parents[1])
   except ValueError as error:
     sys.exit(f"{path.stem}: {error}")
-  print(f"\n{write_summary(output)}")
-  print(f"results    {os.path.join(output, path.stem + '.md')}")
+  summary = path.stem + ".md"
+  contents = summarize(output)
+  for name, content in contents.items():
+    write_file(os.path.join(output, name), content)
+  print(f"\n{contents[summary].decode()}")
+  print(f"results    {os.path.join(output, summary)}")

@@ -51,7 +51,10 @@ def test_the_command_of_an_experiment(tmp_path, monkeypatch, capfd):
       file,
       "An experiment.",
       lambda output: [Phase(output, ("-c", code))],
-      lambda output: f"measured in {output}",
+      lambda output: {
+        "mine.md": f"measured in {output}".encode(),
+        "mine.png": b"picture",
+      },
     )
 
   run("import os; print(os.getcwd())")
@@ -59,5 +62,8 @@ def test_the_command_of_an_experiment(tmp_path, monkeypatch, capfd):
   assert f"\n{tmp_path}\n" in shown
   assert f"measured in {tmp_path / 'runs'}" in shown
   assert f"results    {tmp_path / 'runs' / 'mine.md'}" in shown
+  text = (tmp_path / "runs" / "mine.md").read_text()
+  assert text == f"measured in {tmp_path / 'runs'}"
+  assert (tmp_path / "runs" / "mine.png").read_bytes() == b"picture"
   with pytest.raises(SystemExit, match="mine: exit code 5"):
     run("raise SystemExit(5)")

@@ -67,9 +67,8 @@ def test_the_table_has_the_last_number_of_each_seed(toy_tasks, tmp_path):
       ledger = goodput.Ledger(0.0, 0.0)
       ledger.seconds.update(step=300.0, compile=60.0 * seed, down=1e6)
       goodput.save(ledger, str(workdir))
-  table = toy_tasks.write_summary(str(tmp_path)).splitlines()
+  contents = toy_tasks.summarize(str(tmp_path))
+  table = contents["toy_tasks.md"].decode().splitlines()
   assert "| 0.0 | 1.0 | 2.0 | **1.0 ± 1.0** | 5, 6, 7 |" in table[2]
   assert "| 20.0 | 21.0 | 22.0 | **21.0 ± 1.0** | 5, 6, 7 |" in table[4]
-  assert (tmp_path / "toy_tasks.md").read_text().splitlines() == table
-  png = (tmp_path / "toy_tasks.png").read_bytes()
-  assert png.startswith(b"\x89PNG")
+  assert contents["toy_tasks.png"].startswith(b"\x89PNG")

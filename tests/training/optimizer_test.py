@@ -156,7 +156,7 @@ def test_updates_are_those_of_torchs_adamw_with_parameter_groups():
       weights[name, layer] = weight
       factor = config.layer_decay**power
       groups.append({"params": [weight], "weight_decay": decay, "f": factor})
-  adamw = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
+  adamw = torch.optim.AdamW(groups, betas=(config.b1, config.b2), eps=1e-8)
 
   tx = optimizer.make_optimizer(config)
   state = tx.init(params)
