@@ -217,13 +217,11 @@ def test_numbers_out_of_range_are_refused(change, message):
 
 
 def test_threads_are_used_again_and_end_with_their_source():
-  before = threading.active_count()
+  before = set(threading.enumerate())
   source = retrying(Scripted())
   for _ in range(50):
     source[2]
-  assert threading.active_count() == before + 1
+  (thread,) = set(threading.enumerate()) - before
   del source
-  deadline = time.monotonic() + 5
-  while threading.active_count() > before and time.monotonic() < deadline:
-    time.sleep(0.01)
-  assert threading.active_count() == before
+  thread.join(timeout=5)
+  assert not thread.is_alive()
