@@ -54,6 +54,7 @@ def make_config(size: str, task: dict) -> ml_collections.ConfigDict:
 
   config.optim.update(
     {
+      "name": "adamw",  # reference; muon (ours): its matrices by Muon
       "num_steps": 20_000,  # of the task
       "schedule": "linear",  # reference
       "warmup_steps": 500,  # reference

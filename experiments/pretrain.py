@@ -89,6 +89,7 @@ def get_config(argument: str = "size=0.4b") -> ml_collections.ConfigDict:
 
   config.optim.update(
     {
+      "name": "adamw",  # paper; muon (ours): its matrices by Muon
       "num_steps": 500_000,  # paper
       "schedule": "cosine",  # paper
       "warmup_steps": 1000,  # paper

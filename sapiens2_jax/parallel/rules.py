@@ -82,6 +82,8 @@ def shardings(boxed, mesh: Mesh, rules: Rules):
   def one(path, leaf):
     if not isinstance(leaf, nn.LogicallyPartitioned):
       return NamedSharding(mesh, PartitionSpec())
+    if not jax.tree.leaves(leaf):
+      return leaf.value  # No array: optax leaves it to another optimizer.
     seen.update(leaf.names)
     spec = nn.logical_to_mesh_axes(leaf.names, rules)
     for size, axes, name in zip(leaf.value.shape, spec, leaf.names):

@@ -1,6 +1,7 @@
-"""AdamW with the decay rules of the recipes."""
+"""AdamW, or Muon for hidden matrices, with the decay rules of the recipes."""
 
 import functools
+import math
 import re
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
+from optax import contrib
 
 from sapiens2_jax import errors
 from sapiens2_jax.objectives.modules import DTYPES
@@ -16,6 +18,12 @@ from sapiens2_jax.objectives.modules import DTYPES
 # LayerScale, biases. There is no position table at 1K.
 NO_DECAY = frozenset(("scale", "gamma", "bias", "b12"))
 TOKENS = frozenset(("cls_token", "registers", "mask_token"))
+# Weights of layers; those from pixels and to outputs are no hidden matrices.
+WEIGHTS = frozenset(("kernel", "w12"))
+ENDS = frozenset(("patch_embed", "predict", "prototypes"))
+# Root mean square of Muon's updates before the learning rate, that of AdamW's,
+# so that both take the same one. Source: arXiv 2502.16982.
+MUON_RMS = 0.2
 _SEGMENT = re.compile(r"segment_(\d+)")
 
 
@@ -120,18 +128,77 @@ def with_moments_in(
   )
 
 
+def _adam(
+  config: ConfigDict, dtype: jax.typing.DTypeLike
+) -> optax.GradientTransformation:
+  adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
+  return adam if dtype == jnp.float32 else with_moments_in(dtype, adam)
+
+
+def muon_axes(params):
+  """Input and output axes of hidden matrices; None for all else.
+
+  Blocks are stacked on a leading axis. A convolution is a matrix of all that
+  its window sees.
+  """
+
+  def axes(path, leaf):
+    names = _names(path)
+    if names[-1] not in WEIGHTS or ENDS & set(names):
+      return None
+    last = leaf.ndim - 1
+    first = last - 1 if "blocks" in names else 0
+    return contrib.MuonDimensionNumbers(tuple(range(first, last)), last)
+
+  return jax.tree_util.tree_map_with_path(axes, params)
+
+
+def _muon(
+  config: ConfigDict, dtype: jax.typing.DTypeLike
+) -> optax.GradientTransformation:
+  """Momentum made orthogonal for hidden matrices, Adam for the rest."""
+
+  def groups(params):
+    return jax.tree.map(
+      lambda _, axes: "adam" if axes is None else "muon",
+      params,
+      muon_axes(params),
+    )
+
+  muon = contrib.scale_by_muon(
+    mu_dtype=dtype, weight_dimension_numbers=muon_axes
+  )
+  muon = optax.chain(muon, optax.stateless(_scale_to_adam))
+  return optax.partition({"muon": muon, "adam": _adam(config, dtype)}, groups)
+
+
+def _scale_to_adam(updates, params):
+  """From singular values of about 1 to `MUON_RMS`."""
+  del params
+
+  def scale(update, axes):
+    inputs = math.prod(update.shape[axis] for axis in axes.reduction_axis)
+    return update * MUON_RMS * max(inputs, update.shape[-1]) ** 0.5
+
+  return jax.tree.map(scale, updates, muon_axes(updates))
+
+
+# How gradients become directions, by `optim.name`.
+OPTIMIZERS = {"adamw": _adam, "muon": _muon}
+
+
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-  """Clip by global norm, Adam moments, decoupled weight decay, depth.
+  """Clip by global norm, moments, decoupled weight decay, depth.
 
   The step multiplies what this returns by minus the learning rate, which is a
   function of the training step.
   """
-  adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
+  make = errors.lookup(OPTIMIZERS, config.name, "optim.name")
   dtype = errors.lookup(DTYPES, config.moments_dtype, "optim.moments_dtype")
   mask = functools.partial(decay_mask, decay_tokens=config.decay_tokens)
   parts = [
     optax.clip_by_global_norm(config.clip_norm),
-    adam if dtype == jnp.float32 else with_moments_in(dtype, adam),
+    make(config, dtype),
     optax.add_decayed_weights(config.weight_decay, mask=mask),
   ]
   if config.layer_decay != 1:

@@ -8,6 +8,7 @@ from sapiens2_jax.models.block import REMAT_POLICIES
 from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.objectives.modules import DTYPES
 from sapiens2_jax.parallel import mesh, rules
+from sapiens2_jax.training.optimizer import OPTIMIZERS
 from sapiens2_jax.training.schedules import SCHEDULES
 from sapiens2_jax.validation.bounds import Bounds, Problems
 
@@ -57,6 +58,7 @@ _BOUNDS = Bounds(
     "model.dtype": DTYPES,
     "model.remat": REMAT_POLICIES,
     "model.attention_backend": {"auto": None, **BACKENDS},
+    "optim.name": OPTIMIZERS,
     "optim.schedule": SCHEDULES,
     "optim.moments_dtype": DTYPES,
   },

@@ -20,6 +20,7 @@ def command(workdir, corpus, *overrides):
   options = (
     "model.size=tiny",
     "model.scan=false",
+    "optim.name=muon",
     f"data.path={corpus}",
     f"optim.num_steps={NUM_STEPS}",
     f"evaluation.path={corpus}",

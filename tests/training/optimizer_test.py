@@ -216,6 +216,63 @@ def test_adamw_agrees_with_a_hand_written_update():
       np.testing.assert_allclose(updates[name], expected[name], rtol=1e-4)
 
 
+def muon_config(*overrides: str):
+  return tiny.load_config("optim.name=muon", *overrides).optim
+
+
+def test_muon_takes_hidden_matrices_and_adam_the_rest():
+  objective = tiny.build_objective(tiny.load_config())
+  params = jax.eval_shape(lambda: nn.unbox(objective.init(jax.random.key(0))))
+  state = jax.eval_shape(optimizer.make_optimizer(muon_config()).init, params)
+  by_muon, by_adam = (
+    set(paths(state[1].inner_states[name].inner_state))
+    for name in ("muon", "adam")
+  )
+  for name in paths(params):
+    is_hidden = name.endswith(("kernel", "w12")) and not any(
+      part in name for part in ("patch_embed", "predict", "prototypes")
+    )
+    assert (f"0/mu/{name}" in by_muon) == is_hidden
+    assert (f"mu/{name}" in by_adam) == (not is_hidden)
+
+
+def test_muon_agrees_with_torchs():
+  """A step on wide, tall and stacked matrices and on a convolution as one.
+
+  Torch iterates in bfloat16.
+  """
+  rng = np.random.default_rng(0)
+  shapes = {"k": (2, 8, 24), "w12": (3, 2, 8, 24), "w3": (2, 24, 8)}
+  names = {"k": "kernel", "w12": "w12", "w3": "kernel"}
+  tree = {
+    "blocks": {k: {names[k]: rng.normal(size=s)} for k, s in shapes.items()},
+    "conv": {"kernel": rng.normal(size=(3, 3, 4, 8))},
+  }
+  params = jax.tree.map(np.float32, tree)
+  grads = jax.tree.map(lambda x: np.float32(rng.normal(size=x.shape)), tree)
+  config = muon_config("optim.weight_decay=0.1")
+  tx = optimizer.make_optimizer(config)
+  updates, _ = tx.update(grads, tx.init(params), params)
+
+  def matrices(tree):
+    for name, x in paths(tree).items():
+      rows = 36 if "conv" in name else x.shape[-2]
+      yield from np.asarray(x).reshape(-1, rows, x.shape[-1])
+
+  compared = 0
+  for update, value, gradient in zip(*map(matrices, (updates, params, grads))):
+    weight = torch.nn.Parameter(torch.tensor(value))
+    weight.grad = torch.tensor(gradient)
+    torch.optim.Muon(
+      [weight], lr=1.0, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    ).step()
+    expected = value - weight.detach().numpy()
+    error = np.linalg.norm(update - expected)
+    assert error < 0.05 * np.linalg.norm(expected)
+    compared += 1
+  assert compared == 2 + 6 + 2 + 1
+
+
 def test_bfloat16_moments_are_stored_small_and_updated_in_float32():
   params = {"kernel": jnp.linspace(-1, 1, 64).reshape(8, 8)}
   grads = {"kernel": jnp.cos(jnp.arange(64.0)).reshape(8, 8)}
