@@ -52,6 +52,8 @@ def run_phases(phases: list[Phase], root: str | os.PathLike) -> None:
     ValueError: a command failed, or an earlier one was stopped; says which.
   """
   start = time.monotonic()
+  # Large pages: on CPU, XLA asks for fresh memory at every step.
+  environment = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ}
   for number, phase in enumerate(phases, 1):
     is_done = phase.done and os.path.exists(phase.done)
     elapsed = format_seconds(time.monotonic() - start)
@@ -67,7 +69,7 @@ def run_phases(phases: list[Phase], root: str | os.PathLike) -> None:
         f"no {phase.needs}: this run was stopped; the same command continues"
       )
     code = subprocess.run(
-      [sys.executable, *phase.arguments], cwd=root
+      [sys.executable, *phase.arguments], cwd=root, env=environment
     ).returncode
     if code:
       raise ValueError(

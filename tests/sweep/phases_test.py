@@ -35,6 +35,18 @@ def test_commands_run_in_the_root(tmp_path, capfd):
   assert str(tmp_path) in capfd.readouterr().out
 
 
+def test_commands_get_large_pages_unless_told_otherwise(
+  tmp_path, capfd, monkeypatch
+):
+  code = "import os; print(os.environ['GLIBC_TUNABLES'])"
+  monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+  run_phases([Phase("", ("-c", code))], tmp_path)
+  assert "hugetlb=1" in capfd.readouterr().out
+  monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+  run_phases([Phase("", ("-c", code))], tmp_path)
+  assert "hugetlb=0" in capfd.readouterr().out
+
+
 def test_people_are_named_by_their_folder():
   phase = synthetic_people("runs/test", 200, 2, "256x192")
   assert phase.title == "200 images of synthetic people (test)"
