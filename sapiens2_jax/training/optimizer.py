@@ -1,4 +1,4 @@
-"""AdamW, or Muon for hidden matrices, with the decay rules of the recipes."""
+"""AdamW, or Muon for matrices, with the decay rules of the recipes."""
 
 import functools
 import math
@@ -18,9 +18,10 @@ from sapiens2_jax.objectives.modules import DTYPES
 # LayerScale, biases. There is no position table at 1K.
 NO_DECAY = frozenset(("scale", "gamma", "bias", "b12"))
 TOKENS = frozenset(("cls_token", "registers", "mask_token"))
-# Weights of layers; those from pixels and to outputs are no hidden matrices.
+# Weights that Muon takes, but those to outputs. From pixels it does: their
+# spectrum falls so steeply that Adam learns little of what is fine in them.
 WEIGHTS = frozenset(("kernel", "w12"))
-ENDS = frozenset(("patch_embed", "predict", "prototypes"))
+OUTPUTS = frozenset(("predict", "prototypes"))
 # Root mean square of Muon's updates before the learning rate, that of AdamW's,
 # so that both take the same one. Source: arXiv 2502.16982.
 MUON_RMS = 0.2
@@ -136,7 +137,7 @@ def _adam(
 
 
 def muon_axes(params):
-  """Input and output axes of hidden matrices; None for all else.
+  """Input and output axes of Muon's matrices; None for all else.
 
   Blocks are stacked on a leading axis. A convolution is a matrix of all that
   its window sees.
@@ -144,7 +145,7 @@ def muon_axes(params):
 
   def axes(path, leaf):
     names = _names(path)
-    if names[-1] not in WEIGHTS or ENDS & set(names):
+    if names[-1] not in WEIGHTS or OUTPUTS & set(names):
       return None
     last = leaf.ndim - 1
     first = last - 1 if "blocks" in names else 0
@@ -156,7 +157,7 @@ def muon_axes(params):
 def _muon(
   config: ConfigDict, dtype: jax.typing.DTypeLike
 ) -> optax.GradientTransformation:
-  """Momentum made orthogonal for hidden matrices, Adam for the rest."""
+  """Momentum made orthogonal for matrices, Adam for the rest."""
 
   def groups(params):
     return jax.tree.map(

@@ -220,7 +220,7 @@ def muon_config(*overrides: str):
   return tiny.load_config("optim.name=muon", *overrides).optim
 
 
-def test_muon_takes_hidden_matrices_and_adam_the_rest():
+def test_muon_takes_matrices_but_outputs_and_adam_the_rest():
   objective = tiny.build_objective(tiny.load_config())
   params = jax.eval_shape(lambda: nn.unbox(objective.init(jax.random.key(0))))
   state = jax.eval_shape(optimizer.make_optimizer(muon_config()).init, params)
@@ -229,11 +229,11 @@ def test_muon_takes_hidden_matrices_and_adam_the_rest():
     for name in ("muon", "adam")
   )
   for name in paths(params):
-    is_hidden = name.endswith(("kernel", "w12")) and not any(
-      part in name for part in ("patch_embed", "predict", "prototypes")
+    is_matrix = name.endswith(("kernel", "w12")) and not any(
+      part in name for part in ("predict", "prototypes")
     )
-    assert (f"0/mu/{name}" in by_muon) == is_hidden
-    assert (f"mu/{name}" in by_adam) == (not is_hidden)
+    assert (f"0/mu/{name}" in by_muon) == is_matrix
+    assert (f"mu/{name}" in by_adam) == (not is_matrix)
 
 
 def test_muon_agrees_with_torchs():
