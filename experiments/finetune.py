@@ -46,6 +46,7 @@ def make_config(size: str, task: dict) -> ml_collections.ConfigDict:
     {
       "global_batch_size": 64,  # ours
       "image_size": (1024, 768),  # reference: height, width
+      "augment": True,  # reference; False (ours): images as at test time
       # Ours: the run stops above. Augmentation may leave nothing of a person,
       # and another image is taken.
       "max_skipped_share": 0.2,

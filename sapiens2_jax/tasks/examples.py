@@ -1,9 +1,10 @@
-"""Examples of a human task: a labelled photograph, augmented."""
+"""Examples of a human task: a labelled photograph, augmented or as it is."""
 
 import dataclasses
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from data_pipelines import images
 from data_pipelines.examples import Shapes, UnusableExample
@@ -22,12 +23,15 @@ class TaskExamples:
   """Makes what `Task.example` makes, in the arrays of `Task.shapes`.
 
   Attributes:
-    task: whose targets.
+    task: whose targets; without augmentation a `ProbedTask`.
+    augment: False: what the task sees at test time, of a person by chance if
+      it sees one at a time.
     seed: of the augmentation, 0 to 2**32 - 1.
     max_pixels: an image of more is unusable.
   """
 
   task: Task
+  augment: bool = True
   seed: int = 0
   max_pixels: int = images.DEFAULT_MAX_PIXELS
 
@@ -37,16 +41,30 @@ class TaskExamples:
   def make(
     self, record: Record, index: int, epoch: int, out: dict[str, np.ndarray]
   ) -> None:
-    """Decodes image and labels in full, and augments them."""
+    """Decodes image and labels in full, and makes an example of them."""
     labels = read_labels(record, self.task)
     image = images.decode_image(record.image, max_pixels=self.max_pixels)
     bits = np.random.Philox(
       key=np.array([self.seed, _PURPOSE_TASK], np.uint64),
       counter=np.array([0, 0, index, epoch], np.uint64),
     )
-    example = self.task.example(image, labels, np.random.Generator(bits))
+    make = self.task.example if self.augment else self._unchanged
+    example = make(image, labels, np.random.Generator(bits))
     for name in self.shapes():
       out[name][...] = example[name]
+
+  def _unchanged(
+    self,
+    image: UInt8[np.ndarray, "h w 3"],
+    labels: Labels,
+    rng: np.random.Generator,
+  ) -> dict[str, np.ndarray]:
+    """As `Task.example`."""
+    inputs = self.task.prepare(image, labels)
+    targets = self.task.targets(labels, image.shape[:2])
+    known = [i for i, target in enumerate(targets) if target is not None]
+    chosen = known[rng.integers(len(known))]
+    return {"image": inputs[chosen].image, **targets[chosen]}
 
 
 def read_labels(record: Record, task: Task) -> Labels:

@@ -105,7 +105,8 @@ def example_maker(config: ConfigDict) -> ExampleMaker:
   """What a record becomes: crops, or an image with targets of a task."""
   settings = {"seed": config.seed, "max_pixels": config.data.max_pixels}
   if "task" in config:
-    return TaskExamples(tasks.make_task(config), **settings)
+    task = tasks.make_task(config)
+    return TaskExamples(task, augment=config.data.augment, **settings)
   return PretrainExamples(crop_config(config), **settings)
 
 

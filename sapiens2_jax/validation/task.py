@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from sapiens2_jax import tasks
 from sapiens2_jax.architectures import ARCHITECTURES
+from sapiens2_jax.tasks.base import ProbedTask
 from sapiens2_jax.validation.bounds import Bounds, Problems, check_image_size
 
 _BOUNDS = Bounds(minimum={"evaluation.every": 0, "evaluation.num_images": 0})
@@ -11,11 +12,15 @@ _BOUNDS = Bounds(minimum={"evaluation.every": 0, "evaluation.num_images": 0})
 
 def _check_task(config: ConfigDict) -> Problems:
   """The task's own complaints, and those of its head."""
+  given = f"task.name={config.task.name}"
   try:
-    tasks.make_task(config).head()
+    task = tasks.make_task(config)
+    task.head()
   except ValueError as error:
-    return [(f"task.name={config.task.name}", str(error))]
-  return []
+    return [(given, str(error))]
+  if config.data.augment or isinstance(task, ProbedTask):
+    return []
+  return [(given, "has no targets without augmentation; set data.augment=true")]
 
 
 def _check_size(config: ConfigDict) -> Problems:

@@ -1,15 +1,19 @@
+import dataclasses
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 
 from data_pipelines import loader
 from data_pipelines.examples import UnusableExample
-from data_pipelines.labels import Labels, encode_labels
+from data_pipelines.labels import Labels, decode_labels, encode_labels
 from sapiens2_jax import tasks
+from sapiens2_jax.tasks.base import Prepared
 from sapiens2_jax.tasks.examples import TaskExamples, read_labels
 from sapiens2_jax.training import data
 from tests import tiny_task
+from tests.tasks import samples
 
 CONFIG = tiny_task.load_config()
 
@@ -78,6 +82,52 @@ def test_an_example_depends_on_seed_record_and_epoch_alone():
     made = [make(*key) for key in keys]
     assert made == [make(*key) for key in keys]
     assert len(set(made)) == 2  # Mirrored or not.
+
+
+def test_without_augmentation_it_is_what_the_task_sees_at_test_time():
+  task = samples.make_task("normal")
+  image, labels = samples.ball()
+  record = tiny_task.make_record(0)
+  png = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+  record = dataclasses.replace(
+    record, image=png, labels=encode_labels(labels), height=90, width=60
+  )
+  out = {n: np.empty(*wanted) for n, wanted in task.shapes().items()}
+  TaskExamples(task, augment=False, seed=5).make(record, 3, 2, out)
+  (expected,) = task.prepare(image, None)
+  np.testing.assert_array_equal(out.pop("image"), expected.image)
+  (targets,) = task.targets(decode_labels(record.labels), image.shape[:2])
+  assert out.keys() == targets.keys()
+  for name in out:
+    np.testing.assert_array_equal(out[name], targets[name])
+
+
+class OnePersonAtATime:
+  """Sees three people; of the second nothing is known."""
+
+  needs = ("alpha",)
+
+  def prepare(self, image, labels):
+    return [Prepared(np.uint8(number), None) for number in range(3)]
+
+  def targets(self, labels, size):
+    assert size == labels.alpha.shape
+    return [{"number": 0}, None, {"number": 2}]
+
+  def shapes(self):
+    return {"image": ((), np.uint8), "number": ((), np.int32)}
+
+
+def test_without_augmentation_it_is_one_of_the_known_people():
+  maker = TaskExamples(OnePersonAtATime(), augment=False)
+  record = tiny_task.make_record(0)
+  made = []
+  for epoch in range(20):
+    out = {n: np.empty(*wanted) for n, wanted in maker.shapes().items()}
+    maker.make(record, 0, epoch, out)
+    assert out["image"] == out["number"]
+    made.append(int(out["image"]))
+  assert set(made) == {0, 2}
 
 
 def test_workers_make_the_same_and_touch_no_device(tmp_path):
