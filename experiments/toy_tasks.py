@@ -1,8 +1,8 @@
 r"""What the toy learns of three human tasks in minutes, from random weights.
 
 Run:    python experiments/toy_tasks.py --output runs/toy_tasks
-Needs:  two CPU cores, an hour and a half to two hours [estimate: runs were
-        measured one by one]; 170 MB of downloads, once
+Needs:  two CPU cores, about two hours [estimate: runs were measured one by
+        one]; 170 MB of downloads, once
 
 Makes synthetic people, trains the toy on normals, parts and pose with the
 configs of fine-tuning, three seeds each, and measures it on other people. Each
@@ -30,7 +30,7 @@ from sapiens2_jax.training import goodput, writers
 _ROOT = pathlib.Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
 _SIZE = "256x192"  # of the images
-_PEOPLE = {"people": (3000, 0), "test": (200, 2)}  # images, seed
+_PEOPLE = {"people": (12_000, 0), "test": (200, 2)}  # images, seed
 _EVALUATIONS = 4  # while training
 
 
