@@ -29,7 +29,7 @@ from sapiens2_jax.evaluation.evaluate import evaluate
 from sapiens2_jax.evaluation.features import Features, View
 from sapiens2_jax.models.heads import pixel_shuffle
 from sapiens2_jax.tasks.base import ProbedTask
-from sapiens2_jax.tasks.examples import read_labels
+from sapiens2_jax.tasks.examples import choose_known, read_labels
 from sapiens2_jax.training import schedules
 
 _PURPOSE_PROBE = 4  # Second word of the Philox key, as in crops.py.
@@ -110,12 +110,11 @@ class ProbeExamples:
       raise UnusableExample("no features")
     labels = read_labels(record, self.task)
     targets = self.task.targets(labels, (record.height, record.width))
-    known = [i for i, target in enumerate(targets) if target is not None]
     bits = np.random.Philox(
       key=np.array([self.seed, _PURPOSE_PROBE], np.uint64),
       counter=np.array([0, 0, index, epoch], np.uint64),
     )
-    row = known[np.random.Generator(bits).integers(len(known))]
+    row = choose_known(targets, np.random.Generator(bits))
     out["features"][...] = found.values[start + row]
     for name, value in targets[row].items():
       out[name][...] = value

@@ -62,9 +62,16 @@ class TaskExamples:
     """As `Task.example`."""
     inputs = self.task.prepare(image, labels)
     targets = self.task.targets(labels, image.shape[:2])
-    known = [i for i, target in enumerate(targets) if target is not None]
-    chosen = known[rng.integers(len(known))]
+    chosen = choose_known(targets, rng)
     return {"image": inputs[chosen].image, **targets[chosen]}
+
+
+def choose_known(
+  targets: list[dict[str, np.ndarray] | None], rng: np.random.Generator
+) -> int:
+  """A place among `ProbedTask.targets` where there is something to learn."""
+  known = [i for i, target in enumerate(targets) if target is not None]
+  return known[rng.integers(len(known))]
 
 
 def read_labels(record: Record, task: Task) -> Labels:
