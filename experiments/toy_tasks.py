@@ -11,6 +11,7 @@ command continues what was stopped.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 import statistics
@@ -95,7 +96,7 @@ def make_phases(output: str) -> list[Phase]:
         f"--config.seed={seed}",
         f"--config.data.path={places['people']}",
         f"--config.evaluation.path={places['test']}",
-        f"--config.evaluation.every={num_steps // _EVALUATIONS}",
+        f"--config.evaluation.every={math.ceil(num_steps / _EVALUATIONS)}",
       )
       report = ("-m", "sapiens2_jax.report", "--workdir", workdir)
       page = os.path.join(workdir, "report", "index.html")

@@ -19,18 +19,8 @@ _TOY_HEAD = {  # ours: cheap on two cores
   "upsample_channels": (32, 16, 8, 8),
   "conv_channels": (),
 }
-_TOY_DATA = {  # ours
-  # In patches of a smaller image normals turn too much.
-  "image_size": (256, 192),
-  "global_batch_size": 8,
-  # So short a run on a corpus like that of toy_tasks sees an image once.
-  "augment": False,
-}
-_TOY_OPTIM = {  # ours
-  # From random weights it needs less than half of the images.
-  "name": "muon",
-  "warmup_steps": 50,
-}
+# Ours: in patches of a smaller image normals turn too much.
+_TOY_DATA = {"image_size": (256, 192)}
 _HEAD = {  # reference; 0.1b: ours
   "upsample_channels": (768, 512, 256, 128),
   "conv_channels": (64, 32, 16),
@@ -55,7 +45,6 @@ def get_task(size: str) -> dict:
       "num_steps": num_steps,
       "clip_norm": clip_norm,
       "layer_decay": layer_decay,
-      **(_TOY_OPTIM if size == "toy" else {}),
     },
     "model": {"dtype": "float32" if size == "toy" else "bfloat16"},  # reference
   }

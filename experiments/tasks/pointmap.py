@@ -8,7 +8,7 @@ from sapiens2_jax import errors
 
 # peak_lr, num_steps, clip_norm, layer_decay
 _OPTIM = {
-  "toy": (1.5e-3, 1000, 2.0, 1.0),  # ours
+  "toy": (5e-3, 1450, 2.0, 1.0),  # ours: as for normals
   "0.1b": (5e-4, 20_000, 2.0, 0.80),  # ours: as 0.4b
   "0.4b": (5e-4, 20_000, 2.0, 0.80),  # reference
   "0.8b": (5e-4, 20_000, 2.0, 0.85),  # reference

@@ -8,7 +8,7 @@ from sapiens2_jax import errors
 
 # peak_lr, num_steps, clip_norm, layer_decay
 _OPTIM = {
-  "toy": (2e-3, 3000, 2.0, 1.0),  # ours
+  "toy": (5e-3, 3000, 2.0, 1.0),  # ours
   "0.1b": (5e-4, 10_000, 2.0, 0.80),  # ours: as 0.4b
   "0.4b": (5e-4, 10_000, 2.0, 0.80),  # reference
   "0.8b": (5e-4, 10_000, 4.0, 0.85),  # reference

@@ -12,13 +12,19 @@ def get_config(argument: str = "size=toy"):
   task = {
     "task": {"name": "alpha"},
     "optim": {
+      "name": "adamw",
       "num_steps": 12,
       "warmup_steps": 2,
       "peak_lr": 2e-3,
       "clip_norm": 2.0,
       "layer_decay": 0.8,
     },
-    "data": {"image_size": (64, 48), "global_batch_size": 8},
+    # Its task has no targets without augmentation.
+    "data": {
+      "image_size": (64, 48),
+      "global_batch_size": 8,
+      "augment": True,
+    },
     "model": {"scan": True, "layer_scale_init": 0.5},
     "logging": {"every": 1},
   }
