@@ -98,8 +98,8 @@ def _make_toy(config: ml_collections.ConfigDict) -> None:
   """
   config.model.update(layer_scale_init=1.0)
   # So short a run on a corpus like that of toy_tasks sees an image once or
-  # twice: nothing is gained by changing it.
+  # twice, as it is.
   config.data.update(global_batch_size=8, image_size=(128, 96), augment=False)
-  # Muon needs less than half of the images that AdamW does.
+  # For normals it needed less than half of the images that AdamW did.
   config.optim.update(name="muon", warmup_steps=50, b2=0.95)
   config.checkpoint.update(every=500, keep_every=1000)
