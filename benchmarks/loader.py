@@ -58,19 +58,20 @@ def make_config(*overrides: str):
 @functools.cache
 def open_photo(path: str):
   """A corpus of one photograph."""
-  from data_pipelines import build_corpus, sources
+  from data_pipelines import build_corpus
+  from data_pipelines.open_source import open_source
 
   directory = pathlib.Path(tempfile.mkdtemp())
   (directory / "images").mkdir()
   name = pathlib.Path(path).name
   (directory / "images" / name).symlink_to(pathlib.Path(path).resolve())
   build_corpus.build_corpus([directory / "images"], directory / "corpus")
-  return sources.open_source(directory / "corpus")
+  return open_source(directory / "corpus")
 
 
 def make_plans(path: str) -> list[dict]:
   """What the peer cuts: the boxes that our loader draws, in whole pixels."""
-  from data_pipelines import crops
+  from data_pipelines.loading import crops
   from sapiens2_jax.training import data
 
   config = data.crop_config(make_config())
@@ -92,7 +93,7 @@ def make_plans(path: str) -> list[dict]:
 def make_loader(path: str, **changes):
   import dataclasses
 
-  from data_pipelines import loader
+  from data_pipelines.loading import loader
   from sapiens2_jax.training import data
 
   settings = {"num_workers": 0, "num_threads": 0, "prefetch": 0} | changes
@@ -106,7 +107,7 @@ def make_augment():
   """The device part of the views, as the step has it, jitted."""
   import jax
 
-  from sapiens2_jax.objectives.pretrain import build_pretrain
+  from sapiens2_jax.pretrain.objective import build_pretrain
 
   objective = build_pretrain(make_config())
   rng = jax.random.key(0)
@@ -127,7 +128,7 @@ def make_augment():
 
 def serve(contender: str, photos: list[str]) -> None:
   """Answers lines NAME COUNT with the seconds of each image."""
-  from data_pipelines import memory
+  from data_pipelines.common import memory
 
   memory.keep_freed_memory()  # As each data worker does.
   loaders = {path: make_loader(path) for path in photos}
@@ -266,6 +267,7 @@ def measure_reader(photos: list[str], num_records: int = 1000) -> dict:
   from array_record.python import array_record_data_source
 
   from data_pipelines import build_corpus, sources
+  from data_pipelines.open_source import open_source
 
   directory = pathlib.Path(tempfile.mkdtemp())
   folder = directory / "images"
@@ -275,7 +277,7 @@ def measure_reader(photos: list[str], num_records: int = 1000) -> dict:
     # Bytes behind the end of a JPEG make each file another one.
     (folder / f"{number:05}.jpg").write_bytes(data + number.to_bytes(4, "big"))
   build_corpus.build_corpus([folder], directory / "corpus", shard_size=100)
-  ours = sources.open_source(directory / "corpus")
+  ours = open_source(directory / "corpus")
   shards = sorted(map(str, (directory / "corpus").glob("*.array_record")))
   alone = array_record_data_source.ArrayRecordDataSource(shards)
   retrying = sources.RetryingSource(ours, attempts=5, timeout=60)

@@ -81,8 +81,8 @@ def make_ours(config):
   """Returns (step() -> losses, weights and inputs for the peer)."""
   import jax
 
-  from sapiens2_jax.objectives.pretrain import build_pretrain
   from sapiens2_jax.parallel import mesh as mesh_lib
+  from sapiens2_jax.pretrain.objective import build_pretrain
   from sapiens2_jax.training import optimizer, state, step
 
   mesh = mesh_lib.make_mesh(config.mesh)

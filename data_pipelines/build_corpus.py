@@ -25,17 +25,16 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from data_pipelines import (
-  building,
-  corpus_dedup,
-  corpus_listing,
-  corpus_scan,
-  corpus_writer,
-  records,
-  storage,
-  worker_pool,
+from data_pipelines.building import (
+  dedup,
+  listing,
+  packing,
+  scan,
+  workspace,
 )
-from data_pipelines import manifest as manifests
+from data_pipelines.common import storage, worker_pool
+from data_pipelines.corpus import manifest as manifests
+from data_pipelines.corpus import records
 
 DEFAULT_SHARD_SIZE = 1000
 
@@ -79,24 +78,24 @@ def build_corpus(
     raise ValueError(
       f"{output}: the output must be on a disk; build it there, then copy it."
     )
-  units = corpus_listing.find_units(inputs)
+  units = listing.find_units(inputs)
   if manifests.is_corpus(output):
     return _find_complete(output, units, shard_size), False
   arguments = {
-    "inputs": [corpus_listing.absolute(given) for given in inputs],
+    "inputs": [listing.absolute(given) for given in inputs],
     "shard_size": shard_size,
     "version": records.VERSION,
   }
-  with building.open_building(output, arguments) as root, workers:
-    units = corpus_listing.list_units(root, units, workers)
-    hashes = corpus_listing.read_hashes(root, units)
-    num_pieces = corpus_scan.scan_pieces(root, units, workers)
-    summary = corpus_dedup.find_duplicates(root, num_pieces, workers)
-    shards = corpus_writer.write_shards(
+  with workspace.open_building(output, arguments) as root, workers:
+    units = listing.list_units(root, units, workers)
+    hashes = listing.read_hashes(root, units)
+    num_pieces = scan.scan_pieces(root, units, workers)
+    summary = dedup.find_duplicates(root, num_pieces, workers)
+    shards = packing.write_shards(
       root, num_pieces, summary.num_kept, shard_size, workers
     )
     inputs_hash = _hash_inputs(units, hashes, shard_size)
-    manifest = corpus_writer.write_manifest(root, shards, summary, inputs_hash)
+    manifest = packing.write_manifest(root, shards, summary, inputs_hash)
   return manifest, True
 
 
@@ -112,23 +111,23 @@ def summary(manifest: Mapping) -> str:
 
 def _find_complete(
   output: str | os.PathLike,
-  units: Sequence[corpus_listing.Unit],
+  units: Sequence[listing.Unit],
   shard_size: int,
 ) -> dict:
   manifest = manifests.read_manifest(output)
-  hashes = map(corpus_listing.hash_unit, units)
+  hashes = map(listing.hash_unit, units)
   if manifest["inputs_hash"] != _hash_inputs(units, hashes, shard_size):
     raise ValueError(
       f"{output}: holds a corpus built from other inputs or another "
       "shard_size; give another output, or remove this one first."
     )
   # A kill between the last two steps leaves it.
-  shutil.rmtree(building.place(output), ignore_errors=True)
+  shutil.rmtree(workspace.place(output), ignore_errors=True)
   return manifest
 
 
 def _hash_inputs(
-  units: Sequence[corpus_listing.Unit], hashes: Iterable[str], shard_size: int
+  units: Sequence[listing.Unit], hashes: Iterable[str], shard_size: int
 ) -> str:
   digest = hashlib.sha256(f"{records.VERSION} {shard_size}\n".encode())
   for unit, unit_hash in zip(units, hashes):
@@ -152,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument("--shard_size", type=int, default=DEFAULT_SHARD_SIZE)
   worker_pool.add_flag(parser)
   given = parser.parse_args(arguments)
-  left = building.place(given.output)
+  left = workspace.place(given.output)
   kept = f"{left} is kept, the same command continues"
   try:
     manifest, is_new = build_corpus(

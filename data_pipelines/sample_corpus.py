@@ -20,9 +20,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from data_pipelines import build_corpus, building, jsonl, tars
-from data_pipelines import manifest as manifests
-from data_pipelines import packages as archives
+from data_pipelines import build_corpus
+from data_pipelines.building import workspace
+from data_pipelines.common import jsonl, tars
+from data_pipelines.common import packages as archives
+from data_pipelines.corpus import manifest as manifests
 
 _CC_BY_SA = "CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/)"
 _NOT_STATED = "not stated in the package"
@@ -211,7 +213,7 @@ def make_sample_corpus(
   if manifests.is_corpus(output):
     return manifests.read_manifest(output), False
   output = pathlib.Path(os.path.abspath(output))
-  building.check_free(output)
+  workspace.check_free(output)
   output.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(
     prefix=f".{output.name}.", dir=output.parent

@@ -22,14 +22,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from array_record.python import array_record_module
 
-from data_pipelines import (
-  build_corpus,
-  progress,
-  records,
-  storage,
-  worker_pool,
-)
-from data_pipelines import manifest as manifests
+from data_pipelines import build_corpus
+from data_pipelines.common import progress, storage, worker_pool
+from data_pipelines.corpus import manifest as manifests
+from data_pipelines.corpus import records
 from data_pipelines.sources import array_record
 
 _READ_SIZE = 2**20

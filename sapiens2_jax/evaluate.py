@@ -20,14 +20,15 @@ import jax
 from absl import flags
 
 from data_pipelines import sources
-from data_pipelines.progress import Progress
+from data_pipelines.common.files import write_file
+from data_pipelines.common.progress import Progress
+from data_pipelines.open_source import open_source
 from sapiens2_jax import command
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import probing
-from sapiens2_jax.evaluation.evaluate import evaluate
-from sapiens2_jax.files import write_file
 from sapiens2_jax.interop.weights import WEIGHTS
-from sapiens2_jax.objectives.task import build_task
+from sapiens2_jax.tasks.evaluate import evaluate
+from sapiens2_jax.tasks.objective import build_task
 from sapiens2_jax.training import checkpoints
 from sapiens2_jax.training.data import check_labels
 from sapiens2_jax.validation import probe as validation
@@ -98,7 +99,7 @@ def measure_run() -> None:
       "experiments/probe.py instead of --data."
     )
   try:
-    source = sources.open_source(place)
+    source = open_source(place)
   except ValueError as error:
     raise ValueError(f"--data={place}: {error}") from error
   objective = build_task(config)

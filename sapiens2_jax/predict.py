@@ -15,14 +15,14 @@ import sys
 import jax
 from absl import flags, logging
 
+from data_pipelines.common.files import write_file
 from sapiens2_jax import command
-from sapiens2_jax.files import write_file
 from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.interop.weights import find_weights
-from sapiens2_jax.objectives.task import TaskObjective
 from sapiens2_jax.prediction.gallery import write_gallery
 from sapiens2_jax.prediction.inputs import check_task, open_images, read_boxes
 from sapiens2_jax.prediction.run import Predictions, predict_folder
+from sapiens2_jax.tasks.objective import TaskObjective
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
 _IMAGES = flags.DEFINE_string("images", None, "Folder of images.")

@@ -14,30 +14,23 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
-from data_pipelines.loader import NoUsableImage, WorkerDied
-from data_pipelines.prefetch import LoaderStalled
-from data_pipelines.skips import TooManySkipped
+from data_pipelines.common.files import write_file
+from data_pipelines.loading.loader import NoUsableImage, WorkerDied
+from data_pipelines.loading.prefetch import LoaderStalled
+from data_pipelines.loading.skips import TooManySkipped
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import online
-from sapiens2_jax.evaluation.evaluate import evaluate
-from sapiens2_jax.files import write_file
-from sapiens2_jax.objectives.build import build_objective
-from sapiens2_jax.parallel import distributed
+from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
-from sapiens2_jax.training import (
-  announce,
-  data,
-  goodput,
-  loop,
-  optimizer,
-  starting,
-)
+from sapiens2_jax.runtime import distributed, goodput
+from sapiens2_jax.runtime.watchdog import Watchdog
+from sapiens2_jax.tasks.evaluate import evaluate
+from sapiens2_jax.training import announce, data, loop, optimizer, starting
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.step import jit_encode, jit_predict, jit_train_step
-from sapiens2_jax.training.watchdog import Watchdog
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")

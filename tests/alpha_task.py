@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax._src import xla_bridge
 
-from data_pipelines.examples import UnusableExample
+from data_pipelines.common.errors import UnusableExample
 from sapiens2_jax.models.layers import partitioned
 from sapiens2_jax.tasks.base import Prepared
 

@@ -18,9 +18,16 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-CHECKED = ("models", "losses", "objectives", "augment")
+CHECKED = (
+  "models",
+  "pretrain",
+  "tasks.dense",
+  "tasks.objective",
+  *(f"tasks.{name}.losses" for name in ("matting", "pointmap", "pose")),
+  "tasks.segmentation.losses",
+)
 install_import_hook(
-  [f"sapiens2_jax.{room}" for room in CHECKED], "beartype.beartype"
+  [f"sapiens2_jax.{name}" for name in CHECKED], "beartype.beartype"
 )
 
 

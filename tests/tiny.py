@@ -6,7 +6,7 @@ import numpy as np
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
 from sapiens2_jax.architectures import ARCHITECTURES, Architecture
-from sapiens2_jax.objectives.build import build_objective
+from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.planning import compiling
 from sapiens2_jax.training import data, optimizer, step

@@ -10,8 +10,8 @@ import numpy as np
 from array_record.python import array_record_module
 
 import sapiens2_jax.tasks
-from data_pipelines import manifest, records
-from data_pipelines.labels import Labels, encode_labels
+from data_pipelines.corpus import manifest, records
+from data_pipelines.corpus.labels import Labels, encode_labels
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
 from tests import tiny

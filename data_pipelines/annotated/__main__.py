@@ -18,8 +18,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from data_pipelines import build_corpus, building, worker_pool
+from data_pipelines import build_corpus
 from data_pipelines.annotated import opening, packing
+from data_pipelines.building import workspace
+from data_pipelines.common import worker_pool
 from data_pipelines.sources import base
 
 
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
   worker_pool.add_flag(parser)
   given = parser.parse_args(arguments)
-  left = building.place(given.output)
+  left = workspace.place(given.output)
   kept = f"{left} is kept, the same command continues"
   try:
     manifest = packing.pack(

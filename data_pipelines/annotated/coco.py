@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_pipelines import records, storage
 from data_pipelines.annotated import files, labelled
-from data_pipelines.labels import NUM_KEYPOINTS, Labels, Person
+from data_pipelines.common import storage
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import NUM_KEYPOINTS, Labels, Person
 from data_pipelines.vocabulary import keypoints
 
 _ALL = "goliath_wholebody_kpts"

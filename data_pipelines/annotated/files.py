@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data_pipelines import images, storage, tars
+from data_pipelines.common import images, storage, tars
 from data_pipelines.sources import base
 
 BAD = "bad labels"  # Reasons to leave an image out, to count by.

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from data_pipelines import images, records, storage, tars
 from data_pipelines.annotated import files, labelled
-from data_pipelines.labels import Labels
+from data_pipelines.common import images, storage, tars
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import Labels
 
 MAPS = ("normal", "depth", "albedo")
 _INTRINSICS = "camera_intrinsics"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_pipelines import images, records, storage
 from data_pipelines.annotated import files, labelled, lists
-from data_pipelines.labels import NUM_KEYPOINTS, Labels, Person
+from data_pipelines.common import images, storage
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import NUM_KEYPOINTS, Labels, Person
 from data_pipelines.vocabulary import keypoints
 
 NUM_POINTS = 344

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from data_pipelines import records
 from data_pipelines.annotated import files
-from data_pipelines.labels import Labels, encode_labels
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import Labels, encode_labels
 from data_pipelines.sources import base
 
 _MAPS = ("alpha", "parts", "normal", "depth", "albedo", "foreground")

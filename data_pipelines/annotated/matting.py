@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_pipelines import records
 from data_pipelines.annotated import files, labelled
-from data_pipelines.labels import Labels
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import Labels
 
 
 class MattingSource(labelled.LabelledSource):

@@ -16,21 +16,13 @@ import pathlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
-from data_pipelines import (
-  building,
-  corpus_dedup,
-  corpus_writer,
-  images,
-  jsonl,
-  progress,
-  records,
-  storage,
-  worker_pool,
-)
 from data_pipelines.annotated import opening
+from data_pipelines.building import dedup, packing, workspace
+from data_pipelines.common import images, jsonl, progress, storage, worker_pool
+from data_pipelines.corpus import records
 from data_pipelines.sources import mixture
 
-_LISTS = (corpus_dedup.REJECTED, corpus_dedup.DUPLICATES)
+_LISTS = (dedup.REJECTED, dedup.DUPLICATES)
 
 
 def pack(
@@ -68,7 +60,7 @@ def pack(
     raise ValueError(
       f"{output}: the output must be on a disk; build it there, then copy it."
     )
-  building.check_free(pathlib.Path(output))
+  workspace.check_free(pathlib.Path(output))
   _open_places.cache_clear()  # Files may be others now.
   source = _open_places(tuple(places))
   arguments = {
@@ -77,7 +69,7 @@ def pack(
     "version": records.VERSION,
     "inputs_hash": _hash_inputs(source, shard_size),
   }
-  with building.open_building(output, arguments) as root, workers:
+  with workspace.open_building(output, arguments) as root, workers:
     done = _Done(root)
     with progress.Progress("packing", len(source), "img") as shown:
       shown.advance(done.num_read)
@@ -108,7 +100,7 @@ class _Done:
     self.shards, self.num_read, self.names = [], 0, {}
     self.left_out = {name: [] for name in _LISTS}
     while (path := self._state_path()).exists():
-      state = building.read_json(path)
+      state = workspace.read_json(path)
       self.shards.append(state["shard"])
       self.num_read = state["num_read"]
       self.names.update(state["names"])
@@ -129,7 +121,7 @@ class _Done:
   def finish_shard(self, shard: dict) -> None:
     """Writes all that a later run must know to go on behind a shard."""
     state = {**self._state, "shard": shard, "num_read": self.num_read}
-    building.write_json(self._root, self._state_path(), state)
+    workspace.write_json(self._root, self._state_path(), state)
     self.shards.append(shard)
     self._start_state()
 
@@ -150,10 +142,10 @@ def _keep(
     done.num_read += 1
     shown.advance()
     if isinstance(found, dict):
-      done.leave_out(corpus_dedup.REJECTED, found)
+      done.leave_out(dedup.REJECTED, found)
     elif found.content_hash in done.names:
       same = {"name": found.name, "same_as": done.names[found.content_hash]}
-      done.leave_out(corpus_dedup.DUPLICATES, same)
+      done.leave_out(dedup.DUPLICATES, same)
     else:
       done.keep(found)
       yield found
@@ -165,9 +157,7 @@ def _write_shard(
   stem = root / "shards" / f"{len(done.shards):05}"
   file, index = stem.with_suffix(".array_record"), stem.with_suffix(".npz")
   done.finish_shard(
-    corpus_writer.write_records(
-      root, file, index, found, corpus_writer.LABELLED_OPTIONS
-    )
+    packing.write_records(root, file, index, found, packing.LABELLED_OPTIONS)
   )
 
 
@@ -175,18 +165,18 @@ def _finish(
   root: pathlib.Path, done: _Done, num_images: int, inputs_hash: str
 ) -> dict:
   """Gives all files their last names; returns the manifest."""
-  rejected = done.left_out[corpus_dedup.REJECTED]
+  rejected = done.left_out[dedup.REJECTED]
   if not done.shards:
     shown = "; ".join(
       f"{row['name']}: {row['reason']} ({row['detail']})"
       for row in rejected[:3]
     )
-    raise building.InputError(
+    raise workspace.InputError(
       f"none of {num_images} labelled images is usable: {shown}"
     )
-  corpus = root / building.CORPUS
+  corpus = root / workspace.CORPUS
   for number, shard in enumerate(done.shards):
-    names = corpus_writer.shard_names(number, len(done.shards))
+    names = packing.shard_names(number, len(done.shards))
     for key, name in zip(("file", "index"), names):
       place = root / "shards" / shard[key]
       if place.exists():  # Else an earlier run came so far.
@@ -194,15 +184,15 @@ def _finish(
       shard[key] = name
   entries = {}
   for name, lines in done.left_out.items():
-    with building.whole_file(root, corpus / name) as file:
+    with workspace.whole_file(root, corpus / name) as file:
       for row in lines:
         file.write(jsonl.to_line(row).encode("utf-8", "backslashreplace"))
-    sha256 = corpus_writer.hash_file(corpus / name)
+    sha256 = packing.hash_file(corpus / name)
     entries[name] = {"count": len(lines), "file": name, "sha256": sha256}
   reasons = collections.Counter(row["reason"] for row in rejected)
-  entries[corpus_dedup.REJECTED]["by_reason"] = dict(sorted(reasons.items()))
-  summary = corpus_dedup.Summary(len(done.names), *map(entries.get, _LISTS))
-  return corpus_writer.write_manifest(root, done.shards, summary, inputs_hash)
+  entries[dedup.REJECTED]["by_reason"] = dict(sorted(reasons.items()))
+  summary = dedup.Summary(len(done.names), *map(entries.get, _LISTS))
+  return packing.write_manifest(root, done.shards, summary, inputs_hash)
 
 
 @functools.lru_cache(1)

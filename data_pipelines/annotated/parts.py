@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_pipelines import images, records, storage
 from data_pipelines.annotated import files, labelled, lists
-from data_pipelines.labels import IGNORE, Labels
+from data_pipelines.common import images, storage
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import IGNORE, Labels
 from data_pipelines.vocabulary import parts
 
 OURS = "sapiens29"  # The 29 themselves.

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import tensorflow_datasets as tfds
 
 from data_pipelines import humans_tfds
-from data_pipelines import manifest as manifests
+from data_pipelines.corpus import manifest as manifests
 
 
 def build(

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from array_record.python import array_record_data_source
 
-from data_pipelines import manifest as manifests
-from data_pipelines import records, storage
+from data_pipelines.common import storage
+from data_pipelines.corpus import manifest as manifests
+from data_pipelines.corpus import records
 from data_pipelines.sources import base
 
 MAX_OPEN_SHARDS = 64  # Each data process keeps at most so many open.

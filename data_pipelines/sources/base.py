@@ -6,7 +6,8 @@ import bisect
 from collections.abc import Sequence
 from typing import Protocol
 
-from data_pipelines import images, records
+from data_pipelines.common import images
+from data_pipelines.corpus import records
 
 
 class ShardReadError(RuntimeError):

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines import progress, records, storage, tars
+from data_pipelines.common import progress, storage, tars
+from data_pipelines.corpus import records
 from data_pipelines.sources import base
 
 _NUM_THREADS = 16  # Tars whose headers are read at the same time.

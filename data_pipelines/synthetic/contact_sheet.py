@@ -19,8 +19,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from data_pipelines import images, sources, vocabulary
-from data_pipelines import labels as labels_lib
+from data_pipelines import vocabulary
+from data_pipelines.common import images
+from data_pipelines.corpus import labels as labels_lib
+from data_pipelines.open_source import open_source
 
 _HEIGHT, _STRIPS = 256, 3  # pixels of a tile; strips in a row
 _LARGE_HEIGHT, _LARGE_TILES = 1024, 5
@@ -82,7 +84,7 @@ def draw_sheet(corpus: str, count: int, with_keypoints: bool) -> np.ndarray:
   Raises:
     ValueError: no corpus, not so many images, or one without labels.
   """
-  source = sources.open_source(corpus)
+  source = open_source(corpus)
   if not 1 <= count <= len(source):
     raise ValueError(
       f"count={count}: {corpus} holds {len(source)} images, expected 1 to "

@@ -13,16 +13,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from data_pipelines import (
-  building,
-  corpus_dedup,
-  corpus_writer,
-  memory,
-  records,
-  storage,
-  worker_pool,
-)
-from data_pipelines import manifest as manifests
+from data_pipelines.building import dedup, packing, workspace
+from data_pipelines.common import memory, storage, worker_pool
+from data_pipelines.corpus import manifest as manifests
+from data_pipelines.corpus import records
 from data_pipelines.synthetic import backgrounds, body, samples
 
 DEFAULT_SHARD_SIZE = 200
@@ -124,22 +118,22 @@ def build_synthetic(
   inputs_hash = hashlib.sha256(text.encode()).hexdigest()
   if manifests.is_corpus(output):
     return _find_complete(output, inputs_hash), False
-  with building.open_building(output, arguments) as root, workers:
-    shards = corpus_writer.run_shards(
+  with workspace.open_building(output, arguments) as root, workers:
+    shards = packing.run_shards(
       root,
-      corpus_writer.plan_shards([plan.count], plan.count, plan.shard_size),
+      packing.plan_shards([plan.count], plan.count, plan.shard_size),
       plan.count,
       functools.partial(_write_shard, root, plan, load),
       workers,
       label="rendering",
     )
-    summary = corpus_dedup.keep_all(root, plan.count)
-    manifest = corpus_writer.write_manifest(root, shards, summary, inputs_hash)
+    summary = dedup.keep_all(root, plan.count)
+    manifest = packing.write_manifest(root, shards, summary, inputs_hash)
   return manifest, True
 
 
 def _write_shard(
-  root: pathlib.Path, plan: Plan, load: Load, shard: corpus_writer.Shard
+  root: pathlib.Path, plan: Plan, load: Load, shard: packing.Shard
 ) -> int:
   people, photographs = load()
   first = shard.number * plan.shard_size
@@ -149,9 +143,7 @@ def _write_shard(
     )
     for index in range(first, first + shard.num_records)
   )
-  return corpus_writer.pack_shard(
-    root, shard, contents, corpus_writer.LABELLED_OPTIONS
-  )
+  return packing.pack_shard(root, shard, contents, packing.LABELLED_OPTIONS)
 
 
 def _find_complete(output: str | os.PathLike, inputs_hash: str) -> dict:
@@ -162,5 +154,5 @@ def _find_complete(output: str | os.PathLike, inputs_hash: str) -> dict:
       "version; give another output, or remove this one first."
     )
   # A kill between the last two steps leaves it.
-  shutil.rmtree(building.place(output), ignore_errors=True)
+  shutil.rmtree(workspace.place(output), ignore_errors=True)
   return manifest

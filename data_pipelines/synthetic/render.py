@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines import labels as labels_lib
+from data_pipelines.corpus import labels as labels_lib
 from data_pipelines.synthetic import raster as raster_lib
 from data_pipelines.synthetic import scene as scene_lib
 from data_pipelines.synthetic import shading

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 import simplejpeg
 
-from data_pipelines import labels as labels_lib
-from data_pipelines import records
+from data_pipelines.corpus import labels as labels_lib
+from data_pipelines.corpus import records
 from data_pipelines.synthetic import (
   backgrounds,
   film,

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from sapiens2_jax.augment import images as image_ops
 from sapiens2_jax.models import patches as patch_lib
 from sapiens2_jax.models.encoder import Encoder
+from sapiens2_jax.pretrain import image_ops
 
 MAX_TOKENS = 1536  # patches in one call; bounds memory  # ours
 MAX_IMAGES = 16  # images in one call  # ours

@@ -18,11 +18,12 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipelines import crops, sources
-from data_pipelines import images as image_lib
-from data_pipelines.examples import UnusableExample
-from data_pipelines.progress import Progress
-from data_pipelines.records import Record
+from data_pipelines import sources
+from data_pipelines.common import images as image_lib
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.common.progress import Progress
+from data_pipelines.corpus.records import Record
+from data_pipelines.loading import crops
 from sapiens2_jax.evaluation import encoding
 from sapiens2_jax.interop import directories
 from sapiens2_jax.models.encoder import Encoder

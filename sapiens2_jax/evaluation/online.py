@@ -14,18 +14,20 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from ml_collections import ConfigDict
 
-from data_pipelines import images, sources, vocabulary
-from data_pipelines.examples import UnusableExample
-from data_pipelines.labels import IGNORE
-from data_pipelines.records import Record
+from data_pipelines import sources, vocabulary
+from data_pipelines.common import images
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.corpus.labels import IGNORE
+from data_pipelines.corpus.records import Record
+from data_pipelines.open_source import open_source
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import crop_view
 from sapiens2_jax.evaluation.probe import make_task
-from sapiens2_jax.metrics.angles import angles_between
+from sapiens2_jax.tasks.angles import angles_between
 from sapiens2_jax.tasks.base import ProbedTask
 from sapiens2_jax.tasks.examples import read_labels
-from sapiens2_jax.tasks.pointmap import unproject
+from sapiens2_jax.tasks.pointmap.task import unproject
 
 RIDGE = 1e-3  # of the number of patches, on features of deviation 1: ours
 _MIN_SHARE = 0.5
@@ -127,7 +129,7 @@ def load(config: ConfigDict) -> Dataset:
   probes, size = config.probes, tuple(config.data.image_size)
   given = f"probes.path={probes.path}"
   try:
-    source = sources.open_source(probes.path)
+    source = open_source(probes.path)
   except ValueError as error:
     raise ValueError(f"{given}: {error}") from error
   source = sources.RetryingSource(

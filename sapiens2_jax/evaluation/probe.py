@@ -18,17 +18,23 @@ import optax
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
-from data_pipelines import images, sources
-from data_pipelines.examples import Shapes, UnusableExample
-from data_pipelines.loader import LoaderConfig, NoUsableImage, make_loader
-from data_pipelines.progress import Progress, format_seconds
-from data_pipelines.records import Record
+from data_pipelines import sources
+from data_pipelines.common import images
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.common.progress import Progress, format_seconds
+from data_pipelines.corpus.records import Record
+from data_pipelines.loading.examples import Shapes
+from data_pipelines.loading.loader import (
+  LoaderConfig,
+  NoUsableImage,
+  make_loader,
+)
 from sapiens2_jax import tasks
 from sapiens2_jax.evaluation import features as features_lib
-from sapiens2_jax.evaluation.evaluate import evaluate
 from sapiens2_jax.evaluation.features import Features, View
 from sapiens2_jax.models.heads import pixel_shuffle
 from sapiens2_jax.tasks.base import ProbedTask
+from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import choose_known, read_labels
 from sapiens2_jax.training import schedules
 

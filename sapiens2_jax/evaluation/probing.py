@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
+from data_pipelines.open_source import open_source
 from sapiens2_jax.evaluation import features as features_lib
 from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import Backbone, View
@@ -44,7 +45,7 @@ def open_place(config: ConfigDict, name: str) -> sources.ImageSource:
   """Opens `data.NAME`; errors name the field."""
   place = config.data[name]
   try:
-    return sources.open_source(place)
+    return open_source(place)
   except ValueError as error:
     raise ValueError(f"data.{name}={place}: {error}") from error
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from sapiens2_jax.interop.weights import Weights, find_weights, read_weights
 from sapiens2_jax.models.encoder import Encoder
-from sapiens2_jax.objectives.task import TaskObjective, build_task
+from sapiens2_jax.tasks.objective import TaskObjective, build_task
 
 # What `tasks.make_task` reads and no file of weights holds.
 _TASK_FIELDS = {

@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines import crops, sources
-from data_pipelines.images import ImageDecodeError, decode_image
-from sapiens2_jax.augment.images import IMAGENET_MEAN, IMAGENET_STD
+from data_pipelines import sources
+from data_pipelines.common.images import ImageDecodeError, decode_image
+from data_pipelines.loading import crops
+from data_pipelines.open_source import open_source
 from sapiens2_jax.interop import directories, exports, parity
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import find_weights
+from sapiens2_jax.pretrain.image_ops import IMAGENET_MEAN, IMAGENET_STD
 
 # Float32 summed in another order; a head's norms divide by small deviations.
 TOLERANCE = 2e-5
@@ -57,7 +59,7 @@ def random_images(size: tuple[int, int]) -> np.ndarray:
 
 def photographs(path: str, size: tuple[int, int]) -> np.ndarray | None:
   """The first usable images, resized; None if there is none."""
-  source, found = sources.open_source(path), []
+  source, found = open_source(path), []
   for index in range(len(source)):
     if len(found) == NUM_IMAGES:
       break

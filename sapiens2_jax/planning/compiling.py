@@ -12,9 +12,9 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from data_pipelines.loader import batch_shapes
+from data_pipelines.loading.loader import batch_shapes
 from sapiens2_jax.chips import CHIPS, Chip
-from sapiens2_jax.objectives.build import build_objective
+from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.training import data as data_lib
 from sapiens2_jax.training import optimizer

@@ -3,7 +3,7 @@
 import urllib.parse
 
 from data_pipelines import vocabulary
-from data_pipelines.progress import format_seconds
+from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.prediction.run import Predicted, Predictions
 from sapiens2_jax.report import page
 from sapiens2_jax.report.page import Section, escape

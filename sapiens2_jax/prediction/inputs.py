@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 
 from data_pipelines import sources
-from data_pipelines.labels import NUM_KEYPOINTS, Labels, Person
+from data_pipelines.corpus.labels import NUM_KEYPOINTS, Labels, Person
 
 
 def open_images(

@@ -11,14 +11,15 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipelines import images, sources
-from data_pipelines.examples import UnusableExample
-from data_pipelines.labels import Labels
-from data_pipelines.progress import Progress
-from sapiens2_jax.evaluation.evaluate import Item, predict
-from sapiens2_jax.files import write_file
-from sapiens2_jax.objectives.task import TaskObjective
+from data_pipelines import sources
+from data_pipelines.common import images
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.common.files import write_file
+from data_pipelines.common.progress import Progress
+from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.prediction import inputs, values
+from sapiens2_jax.tasks.evaluate import Item, predict
+from sapiens2_jax.tasks.objective import TaskObjective
 
 THUMBNAIL = (320, 480)  # height and width in pixels, at most  # ours
 _QUALITY = 85  # of thumbnails, as JPEG counts it  # ours

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from data_pipelines.labels import Labels
-from sapiens2_jax.tasks.pointmap import Points
+from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.tasks.pointmap.task import Points
 
 # (folder, ending) -> content.
 Files = dict[tuple[str, str], bytes]

@@ -11,8 +11,9 @@ import sys
 from absl import flags, logging
 
 from data_pipelines import sources
+from data_pipelines.common.files import write_file
+from data_pipelines.open_source import open_source
 from sapiens2_jax import command
-from sapiens2_jax.files import write_file
 from sapiens2_jax.report import (
   analysis,
   contents,
@@ -46,7 +47,7 @@ def read_photographs(
     missing and why ("": nothing).
   """
   try:
-    source = sources.open_source(path)
+    source = open_source(path)
     found, failed = photographs.read(
       source,
       photographs.choose(len(source), count),

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines.crops import CropConfig
+from data_pipelines.loading.crops import CropConfig
 from sapiens2_jax.evaluation import encoding, knn
-from sapiens2_jax.losses import distillation
 from sapiens2_jax.models.patches import grid_size
-from sapiens2_jax.objectives.pretrain import PretrainObjective, build_pretrain
+from sapiens2_jax.pretrain import distillation
+from sapiens2_jax.pretrain.objective import PretrainObjective, build_pretrain
 from sapiens2_jax.report import features, inference, photographs, reconstruct
 from sapiens2_jax.report.photographs import Photograph
 from sapiens2_jax.training import checkpoints

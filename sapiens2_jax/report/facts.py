@@ -6,7 +6,7 @@ import shlex
 
 import jax
 
-from data_pipelines.progress import format_seconds
+from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.report.analysis import Findings
 from sapiens2_jax.report.photographs import Photograph

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from sapiens2_jax.evaluation import encoding
-from sapiens2_jax.objectives.pretrain import PretrainObjective
+from sapiens2_jax.pretrain.objective import PretrainObjective
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipelines import crops, images
+from data_pipelines.common import images
+from data_pipelines.loading import crops
 from data_pipelines.sources import ImageSource
 
 

@@ -7,11 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from sapiens2_jax.augment import images as image_ops
-from sapiens2_jax.augment import masks
-from sapiens2_jax.losses import reconstruction
 from sapiens2_jax.models import patches as patch_lib
-from sapiens2_jax.objectives.pretrain import Batch, PretrainObjective
+from sapiens2_jax.pretrain import image_ops, masks, reconstruction
+from sapiens2_jax.pretrain.objective import Batch, PretrainObjective
 
 
 def to_patches(

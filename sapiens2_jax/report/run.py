@@ -9,7 +9,7 @@ import os
 from ml_collections import ConfigDict
 
 from sapiens2_jax.architectures import get_architecture
-from sapiens2_jax.objectives.pretrain import RANK_SAMPLES
+from sapiens2_jax.pretrain.objective import RANK_SAMPLES
 from sapiens2_jax.training import checkpoints, writers
 
 EXPORT_CHECK = os.path.join("report", "export_check.json")

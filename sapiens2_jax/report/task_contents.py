@@ -3,7 +3,7 @@
 import os
 import shlex
 
-from data_pipelines.progress import format_seconds
+from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.report import contents, facts, page
 from sapiens2_jax.report.facts import UNKNOWN, show

@@ -9,13 +9,14 @@ import jax
 import numpy as np
 from PIL import Image
 
-from data_pipelines import images, sources
-from data_pipelines.examples import UnusableExample
-from sapiens2_jax.evaluation.evaluate import Item, predict
+from data_pipelines import sources
+from data_pipelines.common import images
+from data_pipelines.common.errors import UnusableExample
 from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.report import truths
 from sapiens2_jax.report.photographs import Photograph, choose
 from sapiens2_jax.report.pictures import Tile, grid, pack, to_image
+from sapiens2_jax.tasks.evaluate import Item, predict
 from sapiens2_jax.tasks.examples import read_labels
 
 HEIGHT = 256  # pixels of a tile

@@ -4,8 +4,8 @@ import json
 import os
 import sys
 
-from data_pipelines import sources
-from sapiens2_jax.files import write_file
+from data_pipelines.common.files import write_file
+from data_pipelines.open_source import open_source
 from sapiens2_jax.report import curves, pictures, task_contents
 from sapiens2_jax.report.facts import show
 from sapiens2_jax.report.run import Run, ends
@@ -90,7 +90,7 @@ def summarize(run: Run, path: str, findings: TaskFindings | None) -> dict:
 def look(run: Run, path: str, count: int) -> tuple[TaskFindings | None, str]:
   """Findings on the photographs of a place, and what is missing and why."""
   try:
-    source = sources.open_source(path)
+    source = open_source(path)
   except (ValueError, OSError) as error:
     return None, (
       f"No predictions: the photographs cannot be read ({error}). Give others "

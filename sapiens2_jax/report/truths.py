@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipelines.labels import Labels
-from data_pipelines.pose_codec import full_keypoints
-from sapiens2_jax.tasks.pointmap import Points
+from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.tasks.pointmap.task import Points
+from sapiens2_jax.tasks.pose.codec import full_keypoints
 
 Image = UInt8[np.ndarray, "h w 3"]
 

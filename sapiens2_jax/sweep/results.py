@@ -5,7 +5,7 @@ import io
 import os
 import statistics
 
-from sapiens2_jax.files import write_file
+from data_pipelines.common.files import write_file
 from sapiens2_jax.report import curves
 from sapiens2_jax.sweep import status as status_lib
 from sapiens2_jax.sweep.points import Point, show_value

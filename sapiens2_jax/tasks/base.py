@@ -7,8 +7,8 @@ import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from data_pipelines.examples import UnusableExample
-from data_pipelines.labels import Labels
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.corpus.labels import Labels
 
 __all__ = ["Metric", "Prepared", "ProbedTask", "Task", "UnusableExample"]
 

@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipelines import images
-from data_pipelines.examples import Shapes, UnusableExample
-from data_pipelines.labels import Labels, decode_labels
-from data_pipelines.records import Record
+from data_pipelines.common import images
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.corpus.labels import Labels, decode_labels
+from data_pipelines.corpus.records import Record
+from data_pipelines.loading.examples import Shapes
 from sapiens2_jax.tasks.base import Task
 
 # Grain gives each thread an image of its own; OpenCV's threads would compete.

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from ml_collections import ConfigDict
 
-from data_pipelines import geometric
-from data_pipelines.labels import Labels
+from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.models.heads import PixelShuffleHead
+from sapiens2_jax.tasks import geometric
 from sapiens2_jax.tasks.base import Prepared, UnusableExample
 
 MIN_PIXELS = 16

@@ -7,13 +7,15 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from data_pipelines import open_source as opening
 from data_pipelines import sources
-from data_pipelines.crops import CropConfig
-from data_pipelines.examples import ExampleMaker, UnusableExample
-from data_pipelines.loader import Batch, LoaderConfig, make_loader
-from data_pipelines.prefetch import Prefetcher
-from data_pipelines.pretrain_examples import PretrainExamples
-from data_pipelines.skips import Skipped
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.loading.crops import CropConfig
+from data_pipelines.loading.examples import ExampleMaker
+from data_pipelines.loading.loader import Batch, LoaderConfig, make_loader
+from data_pipelines.loading.prefetch import Prefetcher
+from data_pipelines.loading.pretrain_examples import PretrainExamples
+from data_pipelines.loading.skips import Skipped
 from sapiens2_jax import tasks
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.tasks.examples import TaskExamples, read_labels
@@ -37,7 +39,7 @@ def open_source(config: ConfigDict) -> sources.ImageSource:
   """
   given = f"data.path={config.data.path}"
   try:
-    source = sources.open_source(config.data.path)
+    source = opening.open_source(config.data.path)
   except ValueError as error:
     raise ValueError(f"{given}: {error}") from error
   if "task" in config:
@@ -49,7 +51,7 @@ def open_evaluation_source(config: ConfigDict) -> sources.ImageSource:
   """Opens `evaluation.path`; errors name the field."""
   path = config.evaluation.path
   try:
-    source = sources.open_source(path)
+    source = opening.open_source(path)
   except ValueError as error:
     raise ValueError(f"evaluation.path={path}: {error}") from error
   check_labels(source, tasks.make_task(config), f"evaluation.path={path}")

@@ -17,9 +17,9 @@ from ml_collections import ConfigDict
 
 from sapiens2_jax import tasks
 from sapiens2_jax.architectures import Architecture, get_architecture
-from sapiens2_jax.augment.masks import num_masked
 from sapiens2_jax.chips import find_chip
 from sapiens2_jax.models.patches import grid_size
+from sapiens2_jax.pretrain.masks import num_masked
 
 
 def block_flops(

@@ -10,16 +10,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines.prefetch import Prefetcher
-from data_pipelines.progress import format_seconds
-from data_pipelines.skips import SkipMonitor
-from sapiens2_jax.parallel import distributed
-from sapiens2_jax.training import flops, goodput
+from data_pipelines.common.progress import format_seconds
+from data_pipelines.loading.prefetch import Prefetcher
+from data_pipelines.loading.skips import SkipMonitor
+from sapiens2_jax.runtime import distributed, goodput
+from sapiens2_jax.runtime.goodput import Timeline
+from sapiens2_jax.runtime.preemption import StopRequest
+from sapiens2_jax.runtime.save_schedule import SaveSchedule
+from sapiens2_jax.training import flops
 from sapiens2_jax.training.checkpoints import Checkpointer
-from sapiens2_jax.training.goodput import Timeline
-from sapiens2_jax.training.save_schedule import SaveSchedule
 from sapiens2_jax.training.state import TrainState
-from sapiens2_jax.training.stopping import StopRequest
 from sapiens2_jax.training.writers import Writers
 
 NONFINITE_FILE = "nonfinite_batch.npz"

@@ -10,9 +10,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from sapiens2_jax.augment import images as image_ops
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.parallel import rules
+from sapiens2_jax.pretrain import image_ops
 from sapiens2_jax.training import schedules
 from sapiens2_jax.training.state import TrainState
 

@@ -2,7 +2,7 @@
 
 import os
 
-from data_pipelines import jsonl
+from data_pipelines.common import jsonl
 
 METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "speed.jsonl"

@@ -5,8 +5,8 @@ from ml_collections import ConfigDict
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.models.attention import BACKENDS
 from sapiens2_jax.models.block import REMAT_POLICIES
+from sapiens2_jax.models.from_config import DTYPES
 from sapiens2_jax.models.rope import TABLES
-from sapiens2_jax.objectives.modules import DTYPES
 from sapiens2_jax.parallel import mesh, rules
 from sapiens2_jax.training.optimizer import OPTIMIZERS
 from sapiens2_jax.training.schedules import SCHEDULES

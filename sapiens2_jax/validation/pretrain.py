@@ -4,10 +4,10 @@ from ml_collections import ConfigDict
 
 from sapiens2_jax import errors
 from sapiens2_jax.architectures import ARCHITECTURES
-from sapiens2_jax.augment import masks
 from sapiens2_jax.evaluation import online
 from sapiens2_jax.models import patches
-from sapiens2_jax.objectives.pretrain import TARGETS
+from sapiens2_jax.pretrain import masks
+from sapiens2_jax.pretrain.objective import TARGETS
 from sapiens2_jax.validation.bounds import Bounds, Problems, check_image_size
 from sapiens2_jax.validation.common import check_tensor_axis
 

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from sapiens2_jax.architectures import ARCHITECTURES
-from sapiens2_jax.objectives.modules import DTYPES
+from sapiens2_jax.models.from_config import DTYPES
 from sapiens2_jax.validation.bounds import Bounds, Problems, check_image_size
 
 _BOUNDS = Bounds(

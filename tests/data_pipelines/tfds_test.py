@@ -13,7 +13,10 @@ import pytest
 from array_record.python import array_record_module
 from PIL import Image
 
-from data_pipelines import images, records, sources
+from data_pipelines import sources
+from data_pipelines.common import images
+from data_pipelines.corpus import records
+from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -21,7 +24,7 @@ tfds = pytest.importorskip("tensorflow_datasets")
 from data_pipelines import humans_tfds  # noqa: E402
 from data_pipelines.humans_tfds import __main__ as main  # noqa: E402
 from data_pipelines.humans_tfds import features  # noqa: E402
-from data_pipelines.sources import tfds as tfds_source  # noqa: E402
+from data_pipelines.humans_tfds import source as tfds_source  # noqa: E402
 
 NOTES = {
   "source": "https://example.org/é",
@@ -115,7 +118,7 @@ def test_skipping_the_decoding_gives_the_files_bytes(corpus, data_dir):
 
 
 def opened(place):
-  return sources.open_source(place)
+  return open_source(place)
 
 
 def test_every_field_of_a_record_is_kept(corpus, data_dir):

@@ -38,7 +38,7 @@ if __name__ == "__main__":
     ["data.global_batch_size=8", "data.image_size=(64, 48)",
      "data.local_size=(32, 24)"], lambda config: [])
   loader = data.make_prefetcher(
-    config, sources.open_source(folder), make_mesh(config.mesh),
+    config, open_source(folder), make_mesh(config.mesh),
     start_step=int(start), num_steps=int(stop) - int(start))
   for step, loaded in enumerate(loader, int(start)):
     assert loaded.batch["index"].shape == (1, 8)

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines import records
-from data_pipelines.labels import Labels, Person, encode_labels
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import Labels, Person, encode_labels
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.evaluation.features import Backbone, hash_params

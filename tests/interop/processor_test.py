@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import vocabulary
-from data_pipelines.labels import Labels, Person
+from data_pipelines.corpus.labels import Labels, Person
 from sapiens2_jax import tasks
 from tests.interop import processor_inputs as inputs
 from tests.interop import runs

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import images
+from data_pipelines.common import images
 from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.prediction import inputs, run
 from sapiens2_jax.prediction.gallery import write_gallery

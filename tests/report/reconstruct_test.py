@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from sapiens2_jax.evaluation import encoding
-from sapiens2_jax.losses import reconstruction
 from sapiens2_jax.models.patches import patchify
+from sapiens2_jax.pretrain import reconstruction
 from sapiens2_jax.report import reconstruct
 
 SIZES = [(64, 48), (32, 64)]

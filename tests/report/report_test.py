@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from sapiens2_jax import config as config_lib
-from sapiens2_jax.objectives.pretrain import build_pretrain
 from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.pretrain.objective import build_pretrain
 from sapiens2_jax.report import __main__ as report
 from sapiens2_jax.report import analysis
 from sapiens2_jax.report.run import read_run

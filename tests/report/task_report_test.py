@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import records
-from data_pipelines.labels import Labels, Person, encode_labels
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import Labels, Person, encode_labels
 from sapiens2_jax.report import task_report, truths
 from sapiens2_jax.report.run import read_run
 from tests import tiny_task

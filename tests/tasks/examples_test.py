@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines import loader
-from data_pipelines.examples import UnusableExample
-from data_pipelines.labels import Labels, decode_labels, encode_labels
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.corpus.labels import Labels, decode_labels, encode_labels
+from data_pipelines.loading import loader
 from sapiens2_jax import tasks
 from sapiens2_jax.tasks.base import Prepared
 from sapiens2_jax.tasks.examples import TaskExamples, read_labels
@@ -132,7 +132,7 @@ def test_without_augmentation_it_is_one_of_the_known_people():
 
 def test_workers_make_the_same_and_touch_no_device(tmp_path):
   path = tiny_task.write_corpus(tmp_path / "corpus", records(5).found)
-  source = data.sources.open_source(path)
+  source = data.open_source(path)
   alone = read(source)
   for (batch, _), (expected, _) in zip(read(source, num_workers=1), alone):
     for name in expected:

@@ -3,7 +3,7 @@
 import ml_collections
 import numpy as np
 
-from data_pipelines.labels import Labels
+from data_pipelines.corpus.labels import Labels
 from sapiens2_jax import tasks
 from tests.tasks.task_configs import get_task
 

@@ -1,7 +1,7 @@
 import chex
 import jax
 
-from sapiens2_jax.objectives.build import build_objective
+from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.training import optimizer, starting
 from sapiens2_jax.training import state as state_lib

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from data_pipelines import images, sources
+from data_pipelines import sources
 from data_pipelines.annotated import folders
+from data_pipelines.common import images
 from tests.data_pipelines.annotated import made
 
 SIZE = (24, 18)
@@ -234,6 +235,6 @@ def test_a_disk_that_fails_is_no_bad_image(place, monkeypatch):
   def fail(path):
     raise OSError(5, "Input/output error")
 
-  monkeypatch.setattr("data_pipelines.storage.read_bytes", fail)
+  monkeypatch.setattr("data_pipelines.common.storage.read_bytes", fail)
   with pytest.raises(sources.ShardReadError, match="a.png: .*Input/output"):
     source[0]

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipelines import images
 from data_pipelines.annotated import keypoints344
+from data_pipelines.common import images
 from data_pipelines.vocabulary import keypoints
 from tests.data_pipelines.annotated import made
 

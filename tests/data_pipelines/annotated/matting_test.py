@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from data_pipelines import images
 from data_pipelines.annotated import matting
+from data_pipelines.common import images
 from tests.data_pipelines.annotated import made
 
 SIZE = (11, 17)

@@ -6,9 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from data_pipelines import annotated, crops, loader, sources
+from data_pipelines import annotated
 from data_pipelines.annotated import folders, keypoints344, matting
-from data_pipelines.pretrain_examples import PretrainExamples
+from data_pipelines.loading import crops, loader
+from data_pipelines.loading.pretrain_examples import PretrainExamples
+from data_pipelines.open_source import open_source
 from tests.data_pipelines.annotated import made
 
 SIZE = (12, 16)
@@ -24,13 +26,13 @@ def place(tmp_path):
 
 
 def test_open_source_opens_labelled_images(place):
-  source = sources.open_source(place)
+  source = open_source(place)
   assert len(source) == 1
   assert (made.labels_of(source).alpha == 200).all()
 
 
 def test_labelled_images_are_mixed_with_weights(place, photo_folder):
-  mixture = sources.open_source(f"{place},3;{photo_folder},1")
+  mixture = open_source(f"{place},3;{photo_folder},1")
   assert (mixture.sizes, mixture.weights) == ((1, 7), (3, 1))
 
 
@@ -44,7 +46,7 @@ def test_the_loader_replaces_images_with_bad_labels(tmp_path):
   path = made.write_json(tmp_path / "list.json", pairs)
   views = crops.CropConfig(global_size=(32, 24), local_size=(16, 20))
   batches = loader.make_loader(
-    sources.open_source(f"matting:{path}"),
+    open_source(f"matting:{path}"),
     loader.LoaderConfig(PretrainExamples(views), global_batch_size=4),
     start_step=0,
     num_steps=3,
@@ -129,7 +131,7 @@ def test_each_option_is_an_argument_of_its_source():
 )
 def test_all_that_is_wrong_with_a_place_is_said_at_once(text, lines):
   with pytest.raises(ValueError) as caught:
-    sources.open_source(text)
+    open_source(text)
   first, *rest = str(caught.value).split("\n")
   assert rest == lines
   noun = "problem" if len(lines) == 1 else "problems"
@@ -145,7 +147,7 @@ def test_other_formats_are_refused_with_those_that_there_are():
   with pytest.raises(
     ValueError, match="no such directory; .*FORMAT:PATH of co"
   ):
-    sources.open_source("voc:/data")
+    open_source("voc:/data")
 
 
 def test_every_place_in_the_docs_can_be_taken_apart():

@@ -1,0 +1,124 @@
+"""Albedo: the colour of surfaces without light, sRGB in [0, 1].
+
+Reads `data.image_size` (height, width), `head.upsample_channels` (four) and
+`head.conv_channels`, `model.size` and `model.dtype`; of labels alpha and
+albedo. A prediction is (h, w, 3) float32 of the image's size, not cut to
+[0, 1]: the metric sees it as it is, the picture does not.
+
+Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
+"""
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from ml_collections import ConfigDict
+
+from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.tasks import dense, geometric, maps, photometric
+from sapiens2_jax.tasks.albedo.metric import ColorMetric
+from sapiens2_jax.tasks.base import Prepared, UnusableExample
+
+Colors = Float[np.ndarray, "h w 3"]
+
+MIN_DEVIATION = 0.02  # of [0, 1]
+
+
+def make_task(config: ConfigDict) -> "AlbedoTask":
+  """See the module for the fields that it reads."""
+  given = maps.settings(config, "albedo", 3, norm="rms")
+  return AlbedoTask("albedo", ("alpha", "albedo"), **given)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AlbedoTask(maps.MapTask):
+  """See `ProbedTask`."""
+
+  view: ClassVar[str] = "letterbox"
+
+  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+    return {
+      "image": ((*self.image_size, 3), np.uint8),
+      "albedo": ((*self.image_size, 3), np.uint8),
+      "mask": (self.image_size, np.bool_),
+    }
+
+  def example(
+    self,
+    image: UInt8[np.ndarray, "h w 3"],
+    labels: Labels,
+    rng: np.random.Generator,
+  ) -> dict[str, np.ndarray]:
+    """No change of colour: albedo would have to change with it.
+
+    Raises:
+      UnusableExample: almost nobody, or nothing else, is seen; or albedo is
+        the same everywhere.
+    """
+    image, labels = geometric.random_view(image, labels, rng)
+    image, labels = geometric.letterbox(image, labels, self.image_size)
+    targets = _targets(labels)
+    image = photometric.add_noise(image, rng, probability=0.2)
+    return {"image": image, **targets}
+
+  def targets(
+    self, labels: Labels, size: tuple[int, int]
+  ) -> list[dict[str, np.ndarray]]:
+    del size
+    return [
+      _targets(geometric.letterbox_labels(labels, self.image_size, math.floor))
+    ]
+
+  def loss(
+    self, outputs: dict[str, Array], batch: dict[str, Array]
+  ) -> tuple[Float[Array, ""], dict[str, Array]]:
+    target = batch["albedo"].astype(jnp.float32) / 255
+    given = outputs["albedo"], target, batch["mask"]
+    parts = {
+      "loss_l1": 2 * dense.masked_l1(*given),
+      # Weight 2; across and down are a mean here, not a sum.
+      "loss_gradient": dense.gradient_loss(*given),
+      "loss_chromaticity": dense.chromaticity_loss(*given),
+    }
+    return sum(parts.values()), parts
+
+  def finish(
+    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  ) -> Colors:
+    output, box = maps.only(outputs, prepared)
+    return geometric.uncover(output["albedo"], box)
+
+  def metric(self) -> "AlbedoMetric":
+    return AlbedoMetric()
+
+  def draw(
+    self, image: UInt8[np.ndarray, "h w 3"], prediction: Colors
+  ) -> UInt8[np.ndarray, "h w 3"]:
+    """The prediction itself."""
+    return maps.to_uint8(prediction)
+
+
+def _targets(labels: Labels) -> dict[str, np.ndarray]:
+  """Of letterboxed labels."""
+  mask = labels.mask
+  maps.check_people(mask)
+  if labels.albedo[mask].std(axis=0).max() < 255 * MIN_DEVIATION:
+    raise UnusableExample("albedo is the same everywhere")
+  return {"albedo": labels.albedo, "mask": mask}
+
+
+class AlbedoMetric:
+  """See `ColorMetric`; over the pixels of people."""
+
+  def __init__(self):
+    self._colors = ColorMetric()
+
+  def add(self, prediction: Colors, labels: Labels) -> None:
+    target = labels.albedo.astype(np.float32) / 255
+    self._colors.add(prediction, target, labels.mask)
+
+  def result(self) -> dict[str, float]:
+    return self._colors.result()

@@ -1,0 +1,161 @@
+"""29 classes of body parts, one for each pixel.
+
+Config:
+  task.backgrounds: images without people (anything `open_source` opens) that
+    are put behind people four times in five; "" leaves images as they are.
+  head.upsample_channels, head.conv_channels: see `heads.DeconvHead`.
+  data.image_size, model.dtype.
+
+A prediction is (h, w) uint8: classes 0 to 28.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from ml_collections import ConfigDict
+
+from data_pipelines import vocabulary
+from data_pipelines.common.images import ImageDecodeError, decode_image
+from data_pipelines.corpus.labels import IGNORE, Labels
+from data_pipelines.open_source import open_source
+from data_pipelines.sources.base import ImageSource
+from sapiens2_jax.models.heads import DeconvHead
+from sapiens2_jax.tasks.base import Prepared, UnusableExample
+from sapiens2_jax.tasks.drawing import draw_parts
+from sapiens2_jax.tasks.segmentation import augment as segmentation_augment
+from sapiens2_jax.tasks.segmentation import losses as objective
+from sapiens2_jax.tasks.segmentation.metric import SegmentationMetric
+
+Image = UInt8[np.ndarray, "h w 3"]
+Parts = UInt8[np.ndarray, "h w"]
+
+# Of people, before and after augmentation. Source: the public release.
+MIN_PIXELS = 8
+MIN_SHARE = 0.01
+
+
+def make_task(config: ConfigDict) -> SegmentationTask:
+  """Raises ValueError if `task.backgrounds` holds no images."""
+  places = config.task.backgrounds
+  return SegmentationTask(
+    image_size=tuple(config.data.image_size),
+    upsample_channels=tuple(config.head.upsample_channels),
+    conv_channels=tuple(config.head.conv_channels),
+    backgrounds=open_source(places) if places else None,
+    dtype=config.model.dtype,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationTask:
+  """See `base.ProbedTask`."""
+
+  image_size: tuple[int, int]
+  upsample_channels: tuple[int, ...]
+  conv_channels: tuple[int, ...]
+  backgrounds: ImageSource | None
+  dtype: str
+  name: ClassVar[str] = "segmentation"
+  view: ClassVar[str] = "squeeze"
+  needs: ClassVar[tuple[str, ...]] = ("parts",)
+
+  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+    return {
+      "image": ((*self.image_size, 3), np.uint8),
+      "parts": (self.image_size, np.uint8),
+    }
+
+  def example(
+    self, image: Image, labels: Labels, rng: np.random.Generator
+  ) -> dict[str, np.ndarray]:
+    if labels.parts is None:
+      raise UnusableExample("no parts")
+    if _people(labels.parts).sum() < MIN_PIXELS:
+      raise UnusableExample(f"people cover fewer than {MIN_PIXELS} pixels")
+    image, parts = segmentation_augment.augment_parts(
+      image, labels.parts, self.image_size, rng, self._background(image, rng)
+    )
+    if _people(parts).mean() < MIN_SHARE:
+      raise UnusableExample("people cover less than 1 % of the crop")
+    return {"image": image, "parts": parts}
+
+  def targets(
+    self, labels: Labels, size: tuple[int, int]
+  ) -> list[dict[str, np.ndarray]]:
+    del size
+    parts = segmentation_augment.resize_parts(labels.parts, self.image_size)
+    if _people(parts).mean() < MIN_SHARE:
+      raise UnusableExample("people cover less than 1 % of the image")
+    return [{"parts": parts}]
+
+  def _background(self, image: Image, rng: np.random.Generator) -> Image | None:
+    probability = segmentation_augment.BACKGROUND_PROBABILITY
+    if self.backgrounds is None or rng.random() >= probability:
+      return None
+    index = int(rng.integers(len(self.backgrounds)))
+    try:
+      data = self.backgrounds[index].image
+      return decode_image(data, min_size=image.shape[:2])
+    except ImageDecodeError as error:
+      raise UnusableExample(f"background: {error.reason}") from error
+
+  def head(self) -> DeconvHead:
+    return DeconvHead(
+      output_name="logits",
+      num_outputs=vocabulary.parts()["num_classes"],
+      upsample_channels=self.upsample_channels,
+      conv_channels=self.conv_channels,
+      deconv_init="uniform",
+      dtype=jnp.dtype(self.dtype),
+    )
+
+  def loss(
+    self, outputs: dict[str, Array], batch: dict[str, Array]
+  ) -> tuple[Float[Array, ""], dict[str, Array]]:
+    parts = batch["parts"]
+    logits = objective.match_labels(outputs["logits"], parts.shape[1:])
+    parts_loss = objective.cross_entropy(logits, parts)
+    dice_loss = jnp.mean(objective.dice_losses(logits, parts))
+    return parts_loss + dice_loss, {
+      "loss_ce": parts_loss,
+      "loss_dice": dice_loss,
+      "accuracy": objective.pixel_accuracy(logits, parts),
+    }
+
+  def prepare(self, image: Image, labels: Labels | None) -> list[Prepared]:
+    """The whole image, whatever its aspect."""
+    resized = segmentation_augment.resize_image(image, self.image_size)
+    return [Prepared(resized, image.shape[:2])]
+
+  def finish(
+    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  ) -> Parts:
+    """The class of the highest logit, of logits resized to the image.
+
+    Class after class: all 29 maps of a large photograph are gigabytes.
+    """
+    logits, (height, width) = outputs[0]["logits"], prepared[0].context
+    best = np.full((height, width), -np.inf, np.float32)
+    parts = np.zeros((height, width), np.uint8)
+    for number in range(logits.shape[-1]):
+      plane = np.ascontiguousarray(logits[..., number], np.float32)
+      plane = cv2.resize(plane, (width, height))
+      better = plane > best
+      parts[better], best[better] = number, plane[better]
+    return parts
+
+  def metric(self) -> SegmentationMetric:
+    return SegmentationMetric()
+
+  def draw(self, image: Image, prediction: Parts) -> Image:
+    return draw_parts(image, prediction)
+
+
+def _people(parts: np.ndarray) -> np.ndarray:
+  return (parts > 0) & (parts != IGNORE)
