@@ -91,7 +91,7 @@ def open_checkpoints(
   """
   if not config.checkpoint.local_every:
     return Checkpointer(workdir, config)
-  run_id = distributed.share("run_id", round(1000 * started))
+  run_id = distributed.broadcast("run_id", round(1000 * started))
   local = LocalCheckpoints(config.checkpoint, mesh, abstract, run_id)
   return Checkpointer(workdir, config, local)
 
@@ -122,7 +122,7 @@ def make_probes(
   encode = jit_encode(objective, config, mesh, abstract)
 
   def run(state, on_progress) -> dict[str, float]:
-    teacher = state.carried["teacher"]["encoder"]
+    teacher = state.teacher_state["teacher"]["encoder"]
     return online.measure(
       dataset,
       lambda images: jax.device_get(encode(teacher, images)),

@@ -58,7 +58,7 @@ def make_batches(config, seed: int = 0) -> dict[str, np.ndarray]:
 
   batch = {
     name: draw(*wanted)
-    for name, wanted in data.example_maker(config).shapes().items()
+    for name, wanted in data.example_maker(config).element_spec().items()
   }
   batch["index"] = rng.permutation(1000)[:total].astype(np.int32)
   batch["epoch"] = np.zeros(total, np.int32)

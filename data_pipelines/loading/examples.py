@@ -9,13 +9,13 @@ import numpy as np
 
 from data_pipelines.corpus.records import Record
 
-Shapes = Mapping[str, tuple[tuple[int, ...], Any]]
+ElementSpec = Mapping[str, tuple[tuple[int, ...], Any]]
 
 
 class ExampleMaker(Protocol):
   """Makes examples of records; picklable, holds no state."""
 
-  def shapes(self) -> Shapes:
+  def element_spec(self) -> ElementSpec:
     """Shape and dtype of each array of an example."""
 
   def make(
@@ -27,7 +27,7 @@ class ExampleMaker(Protocol):
       record: what it is made of.
       index: of the record.
       epoch: how often the record had been seen before.
-      out: the arrays of `shapes`, to be filled.
+      out: the arrays of `element_spec`, to be filled.
 
     Raises:
       UnusableExample: nothing can be made of this record.

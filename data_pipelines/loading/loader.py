@@ -15,7 +15,7 @@ from data_pipelines import sources
 from data_pipelines.common import memory, worker_pool
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.loading import order, skips
-from data_pipelines.loading.examples import ExampleMaker, Shapes
+from data_pipelines.loading.examples import ElementSpec, ExampleMaker
 
 Batch = dict[str, np.ndarray]
 
@@ -59,10 +59,10 @@ class LoaderConfig:
   backoff: float = 1.0
 
 
-def batch_shapes(examples: ExampleMaker) -> Shapes:
+def batch_shapes(examples: ExampleMaker) -> ElementSpec:
   """Shape and dtype of one example's part of each array of a batch."""
   return {
-    **examples.shapes(),
+    **examples.element_spec(),
     "index": ((), np.int32),
     "epoch": ((), np.int32),
   }

@@ -9,7 +9,7 @@ import numpy as np
 from data_pipelines.common import images
 from data_pipelines.corpus.records import Record
 from data_pipelines.loading import crops
-from data_pipelines.loading.examples import Shapes
+from data_pipelines.loading.examples import ElementSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PretrainExamples:
   seed: int = 0
   max_pixels: int = images.DEFAULT_MAX_PIXELS
 
-  def shapes(self) -> Shapes:
+  def element_spec(self) -> ElementSpec:
     views = self.crops
     return {
       "global_crops": ((views.num_global, *views.global_size, 3), np.uint8),

@@ -2,7 +2,7 @@
 
 A directory a set, named by the hash of all that the numbers depend on:
 `features.npy` (one row an input), `index.npz` (whose row is whose, mean and
-deviation of each channel) and `features.json` (what the name is the hash of).
+std of each channel) and `features.json` (what the name is the hash of).
 It appears whole or not at all.
 """
 
@@ -74,14 +74,14 @@ class Features:
     values: (n, rows, cols, d), or (n, d) of [cls]; mapped, not loaded.
     first: (records + 1,); record i has the rows first[i] to first[i + 1].
     rows: row of an input, by `digest`.
-    mean, deviation: (d,) float32 of each channel, deviation above 0.
+    mean, std: (d,) float32 of each channel, std above 0.
   """
 
   values: np.ndarray
   first: np.ndarray
   rows: dict[bytes, int]
   mean: np.ndarray
-  deviation: np.ndarray
+  std: np.ndarray
 
 
 def crop_view(image_size: tuple[int, int], max_pixels: int) -> View:
@@ -196,12 +196,12 @@ def load(path: str | os.PathLike) -> Features:
       first=index["first"],
       rows={found: row for row, found in enumerate(digests)},
       mean=index["mean"],
-      deviation=index["deviation"],
+      std=index["std"],
     )
 
 
 class _Writer:
-  """Appends rows to a .npy file; adds up their mean and deviation."""
+  """Appends rows to a .npy file; adds up their mean and std."""
 
   def __init__(self, file, shape: tuple[int, ...], dtype: str):
     self._file, self._shape, self._dtype = file, shape, np.dtype(dtype)
@@ -237,16 +237,16 @@ class _Writer:
     self.count += len(rows)
 
   def close(self) -> dict[str, np.ndarray]:
-    """Ends the file; mean and deviation."""
+    """Ends the file; mean and std."""
     self._file.flush()
     self._file.seek(0)
     self._header()
     mean = self._sum / self._cells
     variance = np.maximum(self._squares / self._cells - mean**2, 0)
-    deviation = np.maximum(np.sqrt(variance), 1e-6)
+    std = np.maximum(np.sqrt(variance), 1e-6)
     return {
       "mean": mean.astype(np.float32),
-      "deviation": deviation.astype(np.float32),
+      "std": std.astype(np.float32),
     }
 
 

@@ -29,7 +29,7 @@ from sapiens2_jax.tasks.base import ProbedTask
 from sapiens2_jax.tasks.examples import read_labels
 from sapiens2_jax.tasks.pointmap.task import unproject
 
-RIDGE = 1e-3  # of the number of patches, on features of deviation 1: ours
+RIDGE = 1e-3  # of the number of patches, on features of std 1: ours
 _MIN_SHARE = 0.5
 
 # Images of one size to cls (b, d) and patches (b, rows, cols, d).
@@ -154,7 +154,7 @@ def load(config: ConfigDict) -> Dataset:
     except UnusableExample:
       continue
     prepared = {
-      task.view: task.prepare(image, None)[0].image for task in made.values()
+      task.view: task.preprocess(image, None)[0].image for task in made.values()
     }
     for view, one in prepared.items():
       views[view].append(one)
@@ -222,13 +222,13 @@ class Ridge:
     self._xy += x.T @ y
 
   def solve(self) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (d, c) and bias (c,); features count as of deviation 1."""
+    """Weights (d, c) and bias (c,); features count as of std 1."""
     mean_x, mean_y = self._x / self._count, self._y / self._count
     xx = self._xx / self._count - np.outer(mean_x, mean_x)
     xy = self._xy / self._count - np.outer(mean_x, mean_y)
-    deviation = np.sqrt(np.maximum(np.diag(xx), 1e-12))
-    xx = xx / np.outer(deviation, deviation) + RIDGE * np.eye(len(xx))
-    weights = np.linalg.solve(xx, xy / deviation[:, None]) / deviation[:, None]
+    std = np.sqrt(np.maximum(np.diag(xx), 1e-12))
+    xx = xx / np.outer(std, std) + RIDGE * np.eye(len(xx))
+    weights = np.linalg.solve(xx, xy / std[:, None]) / std[:, None]
     return weights, mean_y - mean_x @ weights
 
 

@@ -1,7 +1,7 @@
 """Dense probing: a light decoder on frozen features, one a task.
 
 Nothing depends on the backbone but the width of its features, which are brought
-to mean 0 and deviation 1 of each channel of the training set first.
+to mean 0 and std 1 of each channel of the training set first.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.common.progress import Progress, format_seconds
 from data_pipelines.corpus.records import Record
-from data_pipelines.loading.examples import Shapes
+from data_pipelines.loading.examples import ElementSpec
 from data_pipelines.loading.loader import (
   LoaderConfig,
   NoUsableImage,
@@ -100,9 +100,9 @@ class ProbeExamples:
   path: pathlib.Path
   seed: int = 0
 
-  def shapes(self) -> Shapes:
+  def element_spec(self) -> ElementSpec:
     values = features_lib.load(self.path).values
-    wanted = dict(self.task.shapes())
+    wanted = dict(self.task.element_spec())
     del wanted["image"]
     return {"features": (values.shape[1:], values.dtype), **wanted}
 
@@ -159,9 +159,9 @@ def task_view(task: ProbedTask, max_pixels: int) -> View:
     has_people = "people" in task.needs
     labels = read_labels(record, task) if has_people else None
     image = images.decode_image(record.image, max_pixels=max_pixels)
-    return [one.image for one in task.prepare(image, labels)]
+    return [one.image for one in task.preprocess(image, labels)]
 
-  return View(task.view, inputs, task.shapes()["image"][0][:2])
+  return View(task.view, inputs, task.element_spec()["image"][0][:2])
 
 
 def make_decoder(
@@ -169,7 +169,7 @@ def make_decoder(
 ) -> Decoder:
   """A decoder with the outputs of the task's own head."""
   head = task.head()
-  size = task.shapes()["image"][0][:2]
+  size = task.element_spec()["image"][0][:2]
   if task.name == "pose":  # Heatmaps, which are not enlarged any more.
     size = tuple(_ENLARGED * side for side in grid)
   return Decoder(
@@ -208,7 +208,7 @@ class Probe:
   def __init__(self, config: ConfigDict, task: ProbedTask, path: pathlib.Path):
     self.task, self._config, self._path = task, config, path
     found = features_lib.load(path)
-    self._mean, self._deviation = found.mean, found.deviation
+    self._mean, self._std = found.mean, found.std
     self._shape = found.values.shape[1:]
     self.decoder = make_decoder(
       task, config.decoder.hidden_dim, self._shape[:2]
@@ -217,7 +217,7 @@ class Probe:
 
   def predict(self, params: dict, features: Array) -> dict[str, Array]:
     """The decoder's outputs for features as they are on disk."""
-    x = (features.astype(jnp.float32) - self._mean) / self._deviation
+    x = (features.astype(jnp.float32) - self._mean) / self._std
     return self.decoder.apply({"params": params}, x)
 
   def train(self, source: sources.ImageSource) -> dict:

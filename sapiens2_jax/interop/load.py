@@ -65,10 +65,10 @@ def load_task(
   """Loads a fine-tuned model and its parameters, to predict with.
 
       model, params = sapiens2_jax.load_task("runs/normal")
-      (one,) = model.task.prepare(image, None)
+      (one,) = model.task.preprocess(image, None)
       outputs = model.predict(params, one.image[None])
       outputs = jax.tree.map(lambda x: np.asarray(x[0]), outputs)
-      normals = model.task.finish([outputs], [one])
+      normals = model.task.postprocess([outputs], [one])
 
   `image` is (h, w, 3) uint8 RGB of any size. `model.task.name` says what it
   predicts, `model.config` how it was trained, or its size and widths alone.

@@ -33,7 +33,7 @@ _NOTES = ("config.json", "export.json")
 
 # Where the two encoders of a pretraining run are in its state.
 WEIGHTS = {
-  "teacher": ("carried", "teacher", "encoder"),
+  "teacher": ("teacher_state", "teacher", "encoder"),
   "student": ("params", "encoder"),
 }
 

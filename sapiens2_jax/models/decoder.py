@@ -77,7 +77,7 @@ class Decoder(nn.Module):
       name="blocks",
     )
     last = slice(visible_ids.shape[1], None)
-    x = blocks.tail(blocks.body(x, rope), rope, last)
+    x = blocks.last_block(blocks.body(x, rope), rope, last)
     x = RMSNorm(name="norm", dtype=self.dtype)(x)
     return dense(
       self.patch_dim, ("embed", "mlp"), name="predict", dtype=self.dtype

@@ -133,14 +133,14 @@ class Encoder(nn.Module):
     self, x: Float[Array, "b t d"], rope: Rope
   ) -> Float[Array, "b t d"]:
     """All tokens through all blocks and the final norm."""
-    return self.norm(self.blocks.tail(self.blocks.body(x, rope), rope))
+    return self.norm(self.blocks.last_block(self.blocks.body(x, rope), rope))
 
   def encode_cls(
     self, x: Float[Array, "b t d"], rope: Rope
   ) -> Float[Array, "b d"]:
     """Only [cls]: the last block skips what nobody reads."""
     x = self.blocks.body(x, rope)
-    return self.norm(self.blocks.tail(x, rope, slice(0, 1)))[:, 0]
+    return self.norm(self.blocks.last_block(x, rope, slice(0, 1)))[:, 0]
 
   def encode_views(
     self, x: Float[Array, "b v t d"], rope: Rope, num_dense: int
@@ -165,7 +165,7 @@ class Encoder(nn.Module):
       rows = Rope(
         *(a[:, views].reshape(-1, t, a.shape[-1]) for a in (rope.cos, rope.sin))
       )
-      out = self.blocks.tail(part.reshape(-1, t, d), rows, queries)
+      out = self.blocks.last_block(part.reshape(-1, t, d), rows, queries)
       return self.norm(out).reshape(*part.shape[:2], -1, d)
 
     whole = last(slice(0, num_dense), slice(None))

@@ -134,7 +134,7 @@ def _memory(step: compiling.CompiledStep, activations: int) -> Memory:
   parts = {
     "params": size(state.params),
     "optimizer": size(state.opt_state),
-    "ema": size(state.carried),
+    "ema": size(state.teacher_state),
     "batch": size(step.batches),
   }
   rest = total - sum(parts.values())

@@ -24,7 +24,7 @@ def encode_values(task: str, prediction: Any, labels: Labels) -> Files:
   Args:
     task: its name; albedo, and any that is not of this project, has no file
       beside its picture.
-    prediction: of `Task.finish`.
+    prediction: of `Task.postprocess`.
     labels: the boxes it was made with.
   """
   encoder = _ENCODERS.get(task)

@@ -41,7 +41,7 @@ RANK_SAMPLES = 256  # images that RankMe is measured on
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PretrainObjective:
-  """What the trainer needs: init, teach, loss and carry.
+  """See `training.objective.Objective`.
 
   Attributes:
     config: the resolved experiment (see experiments/pretrain.py).
@@ -77,8 +77,8 @@ class PretrainObjective:
       "head": self.head.init(rngs[2], features)["params"],
     }
 
-  def init_carried(self, params: dict) -> dict:
-    """What is carried, not learned: the EMA teacher and the center."""
+  def init_teacher_state(self, params: dict) -> dict:
+    """The EMA teacher and the center, which are not learned."""
     center = jnp.zeros((self.head.num_prototypes,))
     teacher = {name: params[name] for name in ("encoder", "head")}
     return {"teacher": jax.tree.map(jnp.copy, teacher), "center": center}
@@ -103,13 +103,13 @@ class PretrainObjective:
     )
     return jax.vmap(jax.vmap(draw))(mask_keys)
 
-  def teach(
-    self, carried: dict, batches: Batch, step: Array, rng: PRNGKeyArray
+  def compute_targets(
+    self, teacher_state: dict, batches: Batch, step: Array, rng: PRNGKeyArray
   ) -> tuple[Array, Array, dict]:
     """Runs the teacher over the whole global batch.
 
     Args:
-      carried: teacher and center.
+      teacher_state: teacher and center.
       batches: all microbatches, leaves (a, b, ...).
       step: of training.
       rng: the run's key.
@@ -119,13 +119,15 @@ class PretrainObjective:
     """
     with jax.named_scope("teacher"):
       logits = map_microbatches(
-        lambda batch: self._teacher_logits(carried["teacher"], batch, rng),
+        lambda batch: self._teacher_logits(
+          teacher_state["teacher"], batch, rng
+        ),
         batches,
       )
     temperature = self._teacher_temperature(step)
     objective = self.config.objective
     targets = errors.lookup(TARGETS, objective.target, "objective.target")(
-      logits, carried["center"], temperature
+      logits, teacher_state["center"], temperature
     )
     metrics = {
       "teacher_entropy": distillation.entropy(targets),
@@ -198,7 +200,9 @@ class PretrainObjective:
     }
     return loss, metrics
 
-  def carry(self, carried: dict, params: dict, batch_mean: Array) -> dict:
+  def update_teacher_state(
+    self, teacher_state: dict, params: dict, batch_mean: Array
+  ) -> dict:
     """EMA of teacher and center after the student's update."""
     config = self.config.objective
     momentum = config.teacher_momentum
@@ -206,11 +210,11 @@ class PretrainObjective:
     def average(old: Array, new: Array) -> Array:
       return old * momentum + new * (1 - momentum)
 
-    student = {name: params[name] for name in carried["teacher"]}
+    student = {name: params[name] for name in teacher_state["teacher"]}
     center = distillation.update_center(
-      carried["center"], batch_mean, config.center_momentum
+      teacher_state["center"], batch_mean, config.center_momentum
     )
-    teacher = jax.tree.map(average, carried["teacher"], student)
+    teacher = jax.tree.map(average, teacher_state["teacher"], student)
     return {"teacher": teacher, "center": center}
 
   def encode_student(

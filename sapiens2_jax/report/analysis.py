@@ -152,7 +152,9 @@ def analyse(
   random_cls = encoding.encode(
     objective.encoder, random_weights(objective), crops
   )["cls"]
-  teacher = checkpoints.load_part(workdir, "carried", "teacher", "encoder")[1]
+  teacher = checkpoints.load_part(
+    workdir, "teacher_state", "teacher", "encoder"
+  )[1]
   cls = encoding.encode(objective.encoder, teacher, crops)["cls"]
   retrieval = retrieve(config, crops, groups, cls, random_cls)
   components = paint_photographs(objective, teacher, shown)

@@ -15,7 +15,7 @@ Image = UInt8[np.ndarray, "h w 3"]
 
 
 def to_truth(task: str, image: Image, labels: Labels) -> Any:
-  """What a perfect `Task.finish` would return; None for an unknown task."""
+  """What a perfect prediction would be; None for an unknown task."""
   maker = _TRUTHS.get(task)
   return maker(image, labels) if maker else None
 

@@ -150,12 +150,12 @@ def require_one_process(field: str, what: str) -> None:
     )
 
 
-def share(name: str, value: int) -> int:
+def broadcast(name: str, value: int) -> int:
   """The value that process 0 has; `name` is used once in a run.
 
   All processes must call this.
   """
-  return value if _peers is None else _peers.share(name, value)
+  return value if _peers is None else _peers.broadcast(name, value)
 
 
 def finish() -> None:

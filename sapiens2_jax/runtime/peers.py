@@ -79,7 +79,7 @@ class Peers:
     on_abort(self._explain_abort)
     self._thread.start()
 
-  def share(self, name: str, value: int) -> int:
+  def broadcast(self, name: str, value: int) -> int:
     key = f"{_SHARED}/{name}"
     if self._index == 0:
       self._client.key_value_set(key, str(value))

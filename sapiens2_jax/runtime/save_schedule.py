@@ -52,7 +52,7 @@ class SaveSchedule:
       every: steps between saves; 0 derives it from what a save costs.
       keep_every: multiples of this are saved in any case, and kept.
       mtbf: mean seconds between failures.
-      share: see `distributed.share`.
+      share: see `distributed.broadcast`.
     """
     self._every, self._keep_every = every, keep_every
     self._mtbf, self._share = mtbf, share

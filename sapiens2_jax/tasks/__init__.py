@@ -6,9 +6,9 @@ import pkgutil
 from ml_collections import ConfigDict
 
 from sapiens2_jax import errors
-from sapiens2_jax.tasks.base import Metric, Prepared, Task, UnusableExample
+from sapiens2_jax.tasks.base import Metric, ModelInput, Task, UnusableExample
 
-__all__ = ["Metric", "Prepared", "Task", "UnusableExample", "make_task"]
+__all__ = ["Metric", "ModelInput", "Task", "UnusableExample", "make_task"]
 
 
 def task_names() -> tuple[str, ...]:

@@ -10,16 +10,16 @@ from jaxtyping import Array, Float, UInt8
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
 
-__all__ = ["Metric", "Prepared", "ProbedTask", "Task", "UnusableExample"]
+__all__ = ["Metric", "ModelInput", "ProbedTask", "Task", "UnusableExample"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Prepared:
+class ModelInput:
   """One input of the network, and how its output gets back to the image.
 
   Attributes:
     image: (h, w, 3) uint8 RGB, of the size that the network sees.
-    context: what `Task.finish` needs: padding, box, size of the image.
+    context: what `Task.postprocess` needs: padding, box, size of the image.
   """
 
   image: UInt8[np.ndarray, "h w 3"]
@@ -30,7 +30,7 @@ class Metric(Protocol):
   """Adds up over a whole set; never a mean of means."""
 
   def add(self, prediction: Any, labels: Labels) -> None:
-    """Takes in one image: what `Task.finish` returned for it."""
+    """Takes in one image: what `Task.postprocess` returned for it."""
 
   def result(self) -> dict[str, float]:
     """Names and values, as the paper reports them."""
@@ -52,7 +52,7 @@ class Task(Protocol):
   name: str
   needs: tuple[str, ...]
 
-  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     """Shape and dtype of each array of an example; `image` is one of them."""
 
   def example(
@@ -78,13 +78,13 @@ class Task(Protocol):
   ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Scalar float32, and metrics whose parts are named `loss_...`."""
 
-  def prepare(
+  def preprocess(
     self, image: UInt8[np.ndarray, "h w 3"], labels: Labels | None
-  ) -> list[Prepared]:
+  ) -> list[ModelInput]:
     """Test-time inputs: one, or one a person; `labels` give boxes only."""
 
-  def finish(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  def postprocess(
+    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
   ) -> Any:
     """Test-time outputs of one image, brought back to its size."""
 
@@ -99,7 +99,7 @@ class Task(Protocol):
 
 @runtime_checkable
 class ProbedTask(Task, Protocol):
-  """A task that can be learned from features of what `prepare` makes.
+  """A task that can be learned from features of what `preprocess` makes.
 
   Attributes:
     view: tasks of the same view prepare the same inputs of an image, so that
@@ -118,7 +118,7 @@ class ProbedTask(Task, Protocol):
       size: (height, width) of the image.
 
     Returns:
-      One for each input of `prepare`; None: nothing to learn from.
+      One for each input of `preprocess`; None: nothing to learn from.
 
     Raises:
       UnusableExample: nothing to learn from in any.

@@ -13,7 +13,7 @@ from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
-from sapiens2_jax.tasks import Prepared, Task
+from sapiens2_jax.tasks import ModelInput, Task
 from sapiens2_jax.tasks.examples import read_labels
 
 # Parameters and (b, h, w, 3) uint8 RGB to arrays (b, ...).
@@ -85,7 +85,7 @@ class _Waiting:
   """An image some of whose inputs may not have been through the model."""
 
   labels: Labels | None
-  prepared: list[Prepared]
+  prepared: list[ModelInput]
   outputs: list[dict[str, np.ndarray]]
 
   @property
@@ -105,10 +105,10 @@ def predict(
   Args:
     task: gives inputs and outputs.
     apply_fn, params, batch_size: see `evaluate`.
-    items: images of any size, and labels where `Task.prepare` wants some.
+    items: images of any size, and labels where `Task.preprocess` wants some.
 
   Yields:
-    What `Task.finish` returns, and the item's labels.
+    What `Task.postprocess` returns, and the item's labels.
   """
   images_waiting: collections.deque[_Waiting] = collections.deque()
   inputs: list[tuple[_Waiting, np.ndarray]] = []
@@ -128,10 +128,10 @@ def predict(
   def finished() -> Iterator[tuple[Any, Labels | None]]:
     while images_waiting and images_waiting[0].is_done:
       one = images_waiting.popleft()
-      yield task.finish(one.outputs, one.prepared), one.labels
+      yield task.postprocess(one.outputs, one.prepared), one.labels
 
   for image, labels in items:
-    prepared = task.prepare(image, labels)
+    prepared = task.preprocess(image, labels)
     waiting = _Waiting(labels, prepared, [])
     images_waiting.append(waiting)
     inputs += [(waiting, one.image) for one in prepared]

@@ -10,7 +10,7 @@ from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels, decode_labels
 from data_pipelines.corpus.records import Record
-from data_pipelines.loading.examples import Shapes
+from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.tasks.base import Task
 
 # Grain gives each thread an image of its own; OpenCV's threads would compete.
@@ -21,7 +21,7 @@ _PURPOSE_TASK = 3  # Second word of the Philox key, as in crops.py.
 
 @dataclasses.dataclass(frozen=True)
 class TaskExamples:
-  """Makes what `Task.example` makes, in the arrays of `Task.shapes`.
+  """Makes what `Task.example` makes, in the arrays of `Task.element_spec`.
 
   Attributes:
     task: whose targets; without augmentation a `ProbedTask`.
@@ -36,8 +36,8 @@ class TaskExamples:
   seed: int = 0
   max_pixels: int = images.DEFAULT_MAX_PIXELS
 
-  def shapes(self) -> Shapes:
-    return self.task.shapes()
+  def element_spec(self) -> ElementSpec:
+    return self.task.element_spec()
 
   def make(
     self, record: Record, index: int, epoch: int, out: dict[str, np.ndarray]
@@ -51,7 +51,7 @@ class TaskExamples:
     )
     make = self.task.example if self.augment else self._unchanged
     example = make(image, labels, np.random.Generator(bits))
-    for name in self.shapes():
+    for name in self.element_spec():
       out[name][...] = example[name]
 
   def _unchanged(
@@ -61,7 +61,7 @@ class TaskExamples:
     rng: np.random.Generator,
   ) -> dict[str, np.ndarray]:
     """As `Task.example`."""
-    inputs = self.task.prepare(image, labels)
+    inputs = self.task.preprocess(image, labels)
     targets = self.task.targets(labels, image.shape[:2])
     chosen = choose_known(targets, rng)
     return {"image": inputs[chosen].image, **targets[chosen]}

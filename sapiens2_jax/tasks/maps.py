@@ -14,7 +14,7 @@ from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.models.heads import PixelShuffleHead
 from sapiens2_jax.tasks import geometric
-from sapiens2_jax.tasks.base import Prepared, UnusableExample
+from sapiens2_jax.tasks.base import ModelInput, UnusableExample
 
 MIN_PIXELS = 16
 MAX_SHARE = 0.96
@@ -38,16 +38,16 @@ class MapTask:
   def head(self) -> nn.Module:
     return self.network
 
-  def prepare(
+  def preprocess(
     self, image: UInt8[np.ndarray, "h w 3"], labels: Labels | None
-  ) -> list[Prepared]:
+  ) -> list[ModelInput]:
     """One input: the whole image, black around it."""
     del labels
     box = geometric.fit(image.shape[:2], self.image_size, math.floor)
     canvas, _ = geometric.letterbox(
       image, Labels(), self.image_size, math.floor
     )
-    return [Prepared(canvas, box)]
+    return [ModelInput(canvas, box)]
 
 
 def settings(
@@ -104,7 +104,7 @@ def check_people(mask: Bool[np.ndarray, "h w"]) -> None:
 
 
 def only(
-  outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
 ) -> tuple[dict[str, np.ndarray], geometric.Letterbox]:
   """The outputs of a `MapTask` for its one input, and where the image lies."""
   (output,), (one,) = outputs, prepared

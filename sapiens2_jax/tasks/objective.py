@@ -21,9 +21,9 @@ from sapiens2_jax.pretrain import image_ops
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TaskObjective:
-  """What the trainer needs: init, teach, loss and carry.
+  """See `training.objective.Objective`.
 
-  Nothing is taught and nothing carried.
+  It has no teacher.
 
   Attributes:
     config: the resolved experiment (see experiments/finetune.py).
@@ -53,15 +53,15 @@ class TaskObjective:
       "head": self.head.init(rngs[1], features)["params"],
     }
 
-  def init_carried(self, params: dict) -> dict:
+  def init_teacher_state(self, params: dict) -> dict:
     del params
     return {}
 
-  def teach(
-    self, carried: dict, batches: dict, step: Array, rng: PRNGKeyArray
+  def compute_targets(
+    self, teacher_state: dict, batches: dict, step: Array, rng: PRNGKeyArray
   ) -> tuple[tuple, tuple, dict]:
     """No targets, no statistics, no metrics."""
-    del carried, batches, step, rng
+    del teacher_state, batches, step, rng
     return (), (), {}
 
   def predict(
@@ -88,7 +88,7 @@ class TaskObjective:
 
     Args:
       params: of encoder and head.
-      batch: leaves (b, ...), as `Task.shapes` says, with index and epoch.
+      batch: leaves (b, ...), as `Task.element_spec` says, with index and epoch.
       targets, rng, measure: not used.
 
     Returns:
@@ -100,9 +100,11 @@ class TaskObjective:
       loss, metrics = self.task.loss(outputs, batch)
     return loss, {"loss": loss, **metrics}
 
-  def carry(self, carried: dict, params: dict, statistics: tuple) -> dict:
+  def update_teacher_state(
+    self, teacher_state: dict, params: dict, statistics: tuple
+  ) -> dict:
     del params, statistics
-    return carried
+    return teacher_state
 
 
 def build_task(config: ConfigDict) -> TaskObjective:

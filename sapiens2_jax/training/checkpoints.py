@@ -170,7 +170,7 @@ def load_part(workdir: str, *names: str) -> tuple[int, Any]:
 
   Args:
     workdir: of the run.
-    names: path in the state, e.g. "carried", "teacher", "encoder".
+    names: path in the state, e.g. "teacher_state", "teacher", "encoder".
 
   Returns:
     Step, and the subtree as float32 arrays.

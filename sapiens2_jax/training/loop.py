@@ -224,7 +224,7 @@ def train(
     every=config.checkpoint.every,
     keep_every=config.checkpoint.keep_every,
     mtbf=3600 * config.checkpoint.mtbf_hours,
-    share=distributed.share,
+    share=distributed.broadcast,
   )
 
   def save(is_local: bool = False) -> None:

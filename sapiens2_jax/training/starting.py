@@ -63,6 +63,6 @@ def _start_from_weights(
   )
   # Copies: the step donates the state, so no two leaves may share memory.
   state.params["encoder"] = jax.tree.map(jnp.copy, placed)
-  if "teacher" in state.carried:
-    state.carried["teacher"]["encoder"] = jax.tree.map(jnp.copy, placed)
+  if "teacher" in state.teacher_state:
+    state.teacher_state["teacher"]["encoder"] = jax.tree.map(jnp.copy, placed)
   return state

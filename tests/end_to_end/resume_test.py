@@ -153,8 +153,10 @@ def test_a_run_starts_from_the_encoder_of_another(setting):
   )
   done = commands.run(commands.train_command(workdir, data, *options), env)
   assert done.returncode == 0, done.stdout + done.stderr
-  _, given = checkpoints.load_part(str(whole), "carried", "teacher", "encoder")
-  for part in (("params", "encoder"), ("carried", "teacher", "encoder")):
+  _, given = checkpoints.load_part(
+    str(whole), "teacher_state", "teacher", "encoder"
+  )
+  for part in (("params", "encoder"), ("teacher_state", "teacher", "encoder")):
     _, found = checkpoints.load_part(str(workdir), *part)
     # The average of two equal numbers may round in the last bit.
     chex.assert_trees_all_close(found, given, rtol=1e-6, atol=0)

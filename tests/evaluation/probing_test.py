@@ -125,7 +125,7 @@ def test_three_tasks_see_the_same_inputs_and_targets_fit_them():
     labels = tasks.examples.read_labels(record, task)
     targets = task.targets(labels, (record.height, record.width))
     assert len(targets) == len(found) == (2 if name == "pose" else 1)
-    shapes = {key: shape for key, (shape, _) in task.shapes().items()}
+    shapes = {key: shape for key, (shape, _) in task.element_spec().items()}
     del shapes["image"]
     assert {k: np.shape(v) for k, v in targets[0].items()} == shapes
   shared = [x for (view, _), x in inputs.items() if view == "letterbox"]
@@ -138,11 +138,11 @@ def test_targets_of_pose_lie_on_the_keypoints_of_the_crop():
   labels = tasks.examples.read_labels(record, task)
   (target,) = task.targets(labels, (record.height, record.width))
   image = np.zeros((record.height, record.width, 3), np.uint8)
-  (prepared,) = task.prepare(image, labels)
+  (prepared,) = task.preprocess(image, labels)
   heatmaps = np.zeros((32, 24, 308), np.float32)
   points = np.rint(target["points"]).astype(int)
   heatmaps[points[:, 1], points[:, 0], np.arange(308)] = 1
-  (person,) = task.finish([{"heatmaps": heatmaps}], [prepared])
+  (person,) = task.postprocess([{"heatmaps": heatmaps}], [prepared])
   known = target["weights"] > 0
   error = person[known, :2] - labels.people[0].keypoints[known, :2]
   assert known.sum() > 300 and np.abs(error).max() < 2.5
@@ -177,7 +177,7 @@ def test_features_on_disk_are_those_of_the_encoder(places, tmp_path):
   )
   cells = found.values.astype(np.float64).reshape(-1, 48)
   np.testing.assert_allclose(found.mean, cells.mean(0), rtol=1e-4, atol=1e-6)
-  np.testing.assert_allclose(found.deviation, cells.std(0), rtol=1e-4)
+  np.testing.assert_allclose(found.std, cells.std(0), rtol=1e-4)
   np.testing.assert_array_equal(found.first, [0, 1, 2, 3])
 
 

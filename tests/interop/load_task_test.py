@@ -84,11 +84,11 @@ def test_a_file_is_enough_to_predict(task, tmp_path):
   (tmp_path / "config.json").write_text(json.dumps({"image_size": IMAGE_SIZE}))
   model, params = sapiens2_jax.load_task(file)
   image = np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8)
-  prepared = model.task.prepare(image, None)
+  prepared = model.task.preprocess(image, None)
   batch = np.stack([one.image for one in prepared])
   outputs = jax.device_get(jax.jit(model.predict)(params, batch))
   listed = [{k: x[i] for k, x in outputs.items()} for i in range(len(prepared))]
-  prediction = model.task.finish(listed, prepared)
+  prediction = model.task.postprocess(listed, prepared)
   drawn = model.task.draw(image, prediction)
   assert drawn.shape == image.shape and drawn.dtype == np.uint8
 

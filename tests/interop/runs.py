@@ -29,8 +29,8 @@ def write_run(workdir, *overrides: str, step: int = 3):
   """Saves a teacher of formula weights and a student of their negative."""
   config = tiny.load_config("model.size=toy", *overrides)
   params = {"encoder": toy_params(-1.0), "head": {"kernel": jnp.ones((2, 2))}}
-  carried = {"teacher": {"encoder": toy_params()}, "center": jnp.zeros(4)}
-  return _write(workdir, config, params, carried, step)
+  teacher_state = {"teacher": {"encoder": toy_params()}, "center": jnp.zeros(4)}
+  return _write(workdir, config, params, teacher_state, step)
 
 
 def task_params(task: str, size: str = "tiny"):
@@ -62,12 +62,12 @@ def write_task_run(
   return _write(workdir, config, params, {}, step)
 
 
-def _write(workdir, config, params, carried, step):
+def _write(workdir, config, params, teacher_state, step):
   zero = jnp.zeros((), jnp.int32)
   state = TrainState(
     step=jnp.asarray(step, jnp.int32),
     params=params,
-    carried=carried,
+    teacher_state=teacher_state,
     opt_state=(),
     rng=jax.random.key_data(jax.random.key(0)),
     nonfinite_streak=zero,

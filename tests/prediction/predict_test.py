@@ -98,11 +98,11 @@ def test_each_image_has_a_picture_and_numbers_of_its_size(
 
 def direct(model, params, image, labels):
   """One image alone."""
-  prepared = model.task.prepare(image, labels)
+  prepared = model.task.preprocess(image, labels)
   batch = np.stack([one.image for one in prepared])
   outputs = jax.device_get(jax.jit(model.predict)(params, batch))
   listed = [{k: x[i] for k, x in outputs.items()} for i in range(len(batch))]
-  return model.task.finish(listed, prepared)
+  return model.task.postprocess(listed, prepared)
 
 
 def test_numbers_are_those_of_the_model(tmp_path, folder):

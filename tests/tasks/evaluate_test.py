@@ -26,7 +26,7 @@ def direct(source) -> float:
   for record in source.found:
     labels = decode_labels(record.labels)
     image = images.decode_image(record.image)
-    prepared = TASK.prepare(image, labels)
+    prepared = TASK.preprocess(image, labels)
     maps = []
     for one in prepared:
       out = apply_fn({"calls": 0, "gain": 2.0}, one.image[None])["alpha"][0]
@@ -51,7 +51,8 @@ def test_numbers_are_those_of_a_direct_computation(batch_size):
   np.testing.assert_allclose(found["mae"], direct(source), rtol=1e-6)
   assert (found["images"], found["skipped"]) == (7, 0)
   inputs = sum(
-    len(TASK.prepare(images.decode_image(r.image), None)) for r in source.found
+    len(TASK.preprocess(images.decode_image(r.image), None))
+    for r in source.found
   )
   assert inputs > 7  # Some images have two.
   assert params["calls"] == -(-inputs // batch_size)

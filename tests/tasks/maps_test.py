@@ -42,7 +42,7 @@ def example(name, seed=0, size=(64, 48)):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(64, 48), (32, 64)])
 def test_examples_have_the_promised_arrays(name, size):
-  shapes = samples.make_task(name, size).shapes()
+  shapes = samples.make_task(name, size).element_spec()
   for seed in range(8):
     found = example(name, seed, size)
     assert set(found) == set(shapes)
@@ -95,10 +95,10 @@ def test_the_loss_of_what_the_head_makes_falls_along_its_gradient(name):
 def test_predictions_and_pictures_have_the_size_of_the_image(name, size):
   task = samples.make_task(name)
   image, labels = samples.ball(size)
-  prepared = task.prepare(image, None)
+  prepared = task.preprocess(image, None)
   assert [one.image.shape for one in prepared] == [(64, 48, 3)]
   outputs = {key: x[0] for key, x in random_outputs(task, 1).items()}
-  prediction = task.finish([outputs], prepared)
+  prediction = task.postprocess([outputs], prepared)
   picture = task.draw(image, prediction)
   assert picture.shape == image.shape and picture.dtype == np.uint8
   metric = task.metric()

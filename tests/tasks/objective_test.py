@@ -67,7 +67,7 @@ def test_every_parameter_is_learned():
     before,
   )
   assert min(jax.tree.leaves(moved)) > 0
-  assert run.state.carried == {}
+  assert run.state.teacher_state == {}
 
 
 def test_the_head_sees_normalised_features_of_the_patches():

@@ -27,5 +27,5 @@ def test_a_task_starts_from_an_encoder_and_a_random_head(tmp_path, capsys):
   checkpointer.close()
   chex.assert_trees_all_equal(state.params["encoder"], runs.toy_params())
   chex.assert_trees_all_equal(state.params["head"], drawn.params["head"])
-  assert state.carried == {}
+  assert state.teacher_state == {}
   assert f"encoder from {file}" in capsys.readouterr().out

@@ -20,11 +20,11 @@ from ml_collections import ConfigDict
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
 from sapiens2_jax.tasks.albedo.metric import ColorMetric
-from sapiens2_jax.tasks.base import Prepared, UnusableExample
+from sapiens2_jax.tasks.base import ModelInput, UnusableExample
 
 Colors = Float[np.ndarray, "h w 3"]
 
-MIN_DEVIATION = 0.02  # of [0, 1]
+MIN_STD = 0.02  # of [0, 1]
 
 
 def make_task(config: ConfigDict) -> "AlbedoTask":
@@ -39,7 +39,7 @@ class AlbedoTask(maps.MapTask):
 
   view: ClassVar[str] = "letterbox"
 
-  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "albedo": ((*self.image_size, 3), np.uint8),
@@ -85,8 +85,8 @@ class AlbedoTask(maps.MapTask):
     }
     return sum(parts.values()), parts
 
-  def finish(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  def postprocess(
+    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
   ) -> Colors:
     output, box = maps.only(outputs, prepared)
     return geometric.uncover(output["albedo"], box)
@@ -105,7 +105,7 @@ def _targets(labels: Labels) -> dict[str, np.ndarray]:
   """Of letterboxed labels."""
   mask = labels.mask
   maps.check_people(mask)
-  if labels.albedo[mask].std(axis=0).max() < 255 * MIN_DEVIATION:
+  if labels.albedo[mask].std(axis=0).max() < 255 * MIN_STD:
     raise UnusableExample("albedo is the same everywhere")
   return {"albedo": labels.albedo, "mask": mask}
 

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks import maps
-from sapiens2_jax.tasks.base import Prepared
+from sapiens2_jax.tasks.base import ModelInput
 from sapiens2_jax.tasks.matting import losses as matting
 from sapiens2_jax.tasks.matting import views as matte_views
 
@@ -46,7 +46,7 @@ def make_task(config: ConfigDict) -> "MattingTask":
 class MattingTask(maps.MapTask):
   """See `Task`."""
 
-  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "alpha": (self.image_size, np.uint8),
@@ -81,16 +81,16 @@ class MattingTask(maps.MapTask):
       parts[f"loss_alpha_{name}"] = of_channel[3]
     return sum(parts.values()), parts
 
-  def prepare(
+  def preprocess(
     self, image: UInt8[np.ndarray, "h w 3"], labels: Labels | None
-  ) -> list[Prepared]:
+  ) -> list[ModelInput]:
     """The whole image, stretched to the network's size."""
     del labels
     resized = matte_views.resize_to_input(image, self.image_size)
-    return [Prepared(resized, image.shape[:2])]
+    return [ModelInput(resized, image.shape[:2])]
 
-  def finish(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  def postprocess(
+    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
   ) -> Matte:
     (output,), (one,) = outputs, prepared
     height, width = one.context

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
 from sapiens2_jax.tasks.angles import AngleStatistics, angles_between
-from sapiens2_jax.tasks.base import Prepared
+from sapiens2_jax.tasks.base import ModelInput
 
 Normals = Float[np.ndarray, "h w 3"]
 
@@ -36,7 +36,7 @@ class NormalTask(maps.MapTask):
 
   view: ClassVar[str] = "letterbox"
 
-  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "normal": ((*self.image_size, 3), np.float32),
@@ -83,8 +83,8 @@ class NormalTask(maps.MapTask):
     }
     return sum(parts.values()), parts
 
-  def finish(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  def postprocess(
+    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
   ) -> Normals:
     output, box = maps.only(outputs, prepared)
     normal = output["normal"]

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
-from sapiens2_jax.tasks.base import Prepared, UnusableExample
+from sapiens2_jax.tasks.base import ModelInput, UnusableExample
 from sapiens2_jax.tasks.pointmap import losses as pointmap
 from sapiens2_jax.tasks.pointmap.metric import PointMetric
 
@@ -66,7 +66,7 @@ class PointmapTask(maps.MapTask):
 
   view: ClassVar[str] = "letterbox"
 
-  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "depth": (self.image_size, np.float32),
@@ -146,8 +146,8 @@ class PointmapTask(maps.MapTask):
     }
     return sum(parts.values()), parts
 
-  def finish(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  def postprocess(
+    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
   ) -> Points:
     """Smooths what has to be enlarged; a scale below 0.001 counts as that."""
     output, box = maps.only(outputs, prepared)

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels, Person
 from sapiens2_jax.models.heads import DeconvHead
-from sapiens2_jax.tasks.base import Prepared, UnusableExample
+from sapiens2_jax.tasks.base import ModelInput, UnusableExample
 from sapiens2_jax.tasks.drawing import draw_keypoints
 from sapiens2_jax.tasks.pose import augment as pose_augment
 from sapiens2_jax.tasks.pose import codec
@@ -76,7 +76,7 @@ class PoseTask:
   def num_keypoints(self) -> int:
     return vocabulary.keypoints()["num_keypoints"]
 
-  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "points": ((self.num_keypoints, 2), np.float32),
@@ -150,7 +150,7 @@ class PoseTask:
     accuracy = objective.peak_accuracy(heatmaps, points, weights)
     return loss, {"loss_heatmap": loss, "accuracy": accuracy}
 
-  def prepare(self, image: Image, labels: Labels | None) -> list[Prepared]:
+  def preprocess(self, image: Image, labels: Labels | None) -> list[ModelInput]:
     """A crop of each person, or of all of the image where nobody is known.
 
     With `flip_test`, each is followed by its mirror image.
@@ -164,15 +164,15 @@ class PoseTask:
       center, extent = self._region(box)
       affine = codec.crop_affine(center, extent, self.image_size)
       crop = codec.warp_image(image, affine, self.image_size)
-      prepared.append(Prepared(crop, (center, extent)))
+      prepared.append(ModelInput(crop, (center, extent)))
       if self.flip_test:
         prepared.append(
-          Prepared(np.ascontiguousarray(crop[:, ::-1]), (center, extent))
+          ModelInput(np.ascontiguousarray(crop[:, ::-1]), (center, extent))
         )
     return prepared
 
-  def finish(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  def postprocess(
+    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
   ) -> People:
     inputs = 2 if self.flip_test else 1
     flip_indices = np.array(vocabulary.keypoints()["flip_indices"])

@@ -26,7 +26,7 @@ from data_pipelines.corpus.labels import IGNORE, Labels
 from data_pipelines.open_source import open_source
 from data_pipelines.sources.base import ImageSource
 from sapiens2_jax.models.heads import DeconvHead
-from sapiens2_jax.tasks.base import Prepared, UnusableExample
+from sapiens2_jax.tasks.base import ModelInput, UnusableExample
 from sapiens2_jax.tasks.drawing import draw_parts
 from sapiens2_jax.tasks.segmentation import augment as segmentation_augment
 from sapiens2_jax.tasks.segmentation import losses as objective
@@ -65,7 +65,7 @@ class SegmentationTask:
   view: ClassVar[str] = "squeeze"
   needs: ClassVar[tuple[str, ...]] = ("parts",)
 
-  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "parts": (self.image_size, np.uint8),
@@ -128,13 +128,13 @@ class SegmentationTask:
       "accuracy": objective.pixel_accuracy(logits, parts),
     }
 
-  def prepare(self, image: Image, labels: Labels | None) -> list[Prepared]:
+  def preprocess(self, image: Image, labels: Labels | None) -> list[ModelInput]:
     """The whole image, whatever its aspect."""
     resized = segmentation_augment.resize_image(image, self.image_size)
-    return [Prepared(resized, image.shape[:2])]
+    return [ModelInput(resized, image.shape[:2])]
 
-  def finish(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
+  def postprocess(
+    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
   ) -> Parts:
     """The class of the highest logit, of logits resized to the image.
 

@@ -36,11 +36,11 @@ def test_the_target_itself_costs_nothing():
 def test_the_labels_themselves_are_predicted_almost_without_an_error():
   task = samples.make_task("albedo", (96, 64))
   image, labels = samples.ball((96, 64))
-  prepared = task.prepare(image, None)
+  prepared = task.preprocess(image, None)
   boxed = geometric.letterbox_labels(labels, (96, 64), math.floor)
   outputs = [{"albedo": boxed.albedo.astype(np.float32) / 255}]
   metric = task.metric()
-  metric.add(task.finish(outputs, prepared), labels)
+  metric.add(task.postprocess(outputs, prepared), labels)
   assert metric.result()["mae"] == 0
 
 
@@ -48,7 +48,7 @@ def test_predictions_are_cut_off_in_the_picture_only():
   task = samples.make_task("albedo")
   image, _ = samples.ball((64, 48))
   outputs = [{"albedo": np.full((64, 48, 3), 1.5, np.float32)}]
-  prediction = task.finish(outputs, task.prepare(image, None))
+  prediction = task.postprocess(outputs, task.preprocess(image, None))
   assert (prediction == 1.5).all()
   assert (task.draw(image, prediction) == 255).all()
 

@@ -51,11 +51,11 @@ def test_colours_count_where_they_are_known_and_alpha_everywhere():
 def test_finish_undoes_the_stretching():
   task = samples.make_task("matting")
   image, labels = samples.ball((50, 120))
-  (prepared,) = task.prepare(image, labels)
+  (prepared,) = task.preprocess(image, labels)
   assert prepared.image.shape == (64, 48, 3)
   ramp = np.linspace(-0.1, 1.1, 48, dtype=np.float32)
   matte = np.broadcast_to(ramp[:, None], (64, 48, 4))
-  found = task.finish([{"matte": matte}], [prepared])
+  found = task.postprocess([{"matte": matte}], [prepared])
   assert found.shape == (50, 120, 4)
   assert found.min() == 0 and found.max() == 1
   np.testing.assert_allclose(found[7, 60], 0.505, atol=0.02)

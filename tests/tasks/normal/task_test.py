@@ -32,11 +32,11 @@ def test_a_pixel_without_a_normal_leaves_the_mask():
 def test_the_labels_themselves_are_predicted_without_an_error():
   task = samples.make_task("normal")
   image, labels = samples.ball((130, 70))
-  prepared = task.prepare(image, None)
+  prepared = task.preprocess(image, None)
   boxed = geometric.letterbox_labels(
     labels, (64, 48), prepared[0].context and int
   )
-  prediction = task.finish([{"normal": 3 * boxed.normal}], prepared)
+  prediction = task.postprocess([{"normal": 3 * boxed.normal}], prepared)
   metric = task.metric()
   metric.add(prediction, labels)
   found = metric.result()

@@ -73,11 +73,11 @@ def test_far_points_cost_no_more_than_four():
 def test_finish_gives_metres_and_metric_sees_canonical_points():
   task = samples.make_task("pointmap")
   image, labels = samples.ball()
-  prepared = task.prepare(image, None)
+  prepared = task.preprocess(image, None)
   canonical, mask = task.letterbox(labels)
   scale = np.float32(48 / (1.2 * 90 * prepared[0].context.width / 60))
   outputs = [{"pointmap": canonical, "scale": scale}]
-  prediction = task.finish(outputs, prepared)
+  prediction = task.postprocess(outputs, prepared)
   middle = labels.mask & (labels.normal[..., 2] > 0.8)
   error = (prediction.points - labels.pointmap())[middle]
   assert np.abs(error).max() < 0.03
@@ -98,18 +98,18 @@ def test_points_are_smoothed_only_where_they_are_enlarged():
   points = np.zeros((64, 48, 3), np.float32)
   points[32, 24] = 1
   for size, is_smooth in (((32, 24), False), ((128, 96), True)):
-    prepared = task.prepare(np.zeros((*size, 3), np.uint8), None)
+    prepared = task.preprocess(np.zeros((*size, 3), np.uint8), None)
     outputs = [{"pointmap": points, "scale": np.float32(1)}]
-    found = task.finish(outputs, prepared).points
+    found = task.postprocess(outputs, prepared).points
     assert found.shape == (*size, 3)
     assert (found.max() < 0.2) == is_smooth
 
 
 def test_a_scale_of_nothing_divides_nothing_by_zero():
   task = samples.make_task("pointmap")
-  prepared = task.prepare(np.zeros((64, 48, 3), np.uint8), None)
+  prepared = task.preprocess(np.zeros((64, 48, 3), np.uint8), None)
   outputs = [{"pointmap": np.ones((64, 48, 3), np.float32), "scale": -1.0}]
-  np.testing.assert_allclose(task.finish(outputs, prepared).points, 1000)
+  np.testing.assert_allclose(task.postprocess(outputs, prepared).points, 1000)
 
 
 def test_people_too_near_are_unusable():

@@ -68,7 +68,7 @@ def test_examples_have_the_announced_shapes_and_are_reproducible():
   found = {name: (array.shape, array.dtype) for name, array in first.items()}
   expected = {
     name: (shape, np.dtype(dtype))
-    for name, (shape, dtype) in task.shapes().items()
+    for name, (shape, dtype) in task.element_spec().items()
   }
   assert found == expected
   for name, array in first.items():
@@ -140,12 +140,12 @@ def test_perfect_heatmaps_give_the_labels_back(flip_test):
   task = pickle.loads(pickle.dumps(task))
   object.__setattr__(task, "flip_test", flip_test)
   labels = draw_labels(np.random.default_rng(1))
-  prepared = task.prepare(IMAGE, labels)
+  prepared = task.preprocess(IMAGE, labels)
   assert len(prepared) == 2 * (1 + flip_test)
   if flip_test:
     np.testing.assert_array_equal(prepared[1].image, prepared[0].image[:, ::-1])
   outputs = answer_perfectly(task, labels, prepared)
-  people = task.finish(outputs, prepared)
+  people = task.postprocess(outputs, prepared)
   assert people.shape == (2, 308, 3) and people.dtype == np.float32
   expected = np.stack([p.keypoints[:, :2] for p in labels.people])
   # A pixel of the heatmap is up to 5 pixels of the image; a fifth of it.
@@ -159,13 +159,13 @@ def test_perfect_heatmaps_give_the_labels_back(flip_test):
 def test_without_labels_the_whole_image_is_one_person():
   task = make_toy(flip_test=False)
   for labels in (None, Labels()):
-    (prepared,) = task.prepare(IMAGE, labels)
+    (prepared,) = task.preprocess(IMAGE, labels)
     assert prepared.image.shape == (128, 96, 3)
     center, extent = prepared.context
     np.testing.assert_array_equal(center, [259 / 2, 199 / 2])
     np.testing.assert_allclose(extent, [259 * 1.25, 259 * 1.25 * 4 / 3])
-  assert task.prepare(IMAGE, Labels(people=())) == []
-  assert task.finish([], []).shape == (0, 308, 3)
+  assert task.preprocess(IMAGE, Labels(people=())) == []
+  assert task.postprocess([], []).shape == (0, 308, 3)
 
 
 def test_training_brings_the_loss_down():

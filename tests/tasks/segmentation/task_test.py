@@ -65,7 +65,7 @@ def test_examples_have_the_announced_shapes(has_backgrounds, tmp_path):
     found = {name: (a.shape, a.dtype) for name, a in example.items()}
     expected = {
       name: (shape, np.dtype(dtype))
-      for name, (shape, dtype) in task.shapes().items()
+      for name, (shape, dtype) in task.element_spec().items()
     }
     assert found == expected
     again = task.example(IMAGE, labels, np.random.default_rng(seed))
@@ -117,11 +117,11 @@ def test_right_logits_give_the_labels_back():
   task = make_toy()
   parts = make_parts()
   parts[parts == 255] = 0
-  (prepared,) = task.prepare(IMAGE, None)
+  (prepared,) = task.preprocess(IMAGE, None)
   assert prepared.image.shape == (128, 96, 3)
   small = cv2.resize(parts, (96, 128), interpolation=cv2.INTER_NEAREST_EXACT)
   outputs = [{"logits": np.eye(29, dtype=np.float32)[small]}]
-  found = task.finish(outputs, [prepared])
+  found = task.postprocess(outputs, [prepared])
   assert found.shape == IMAGE.shape[:2] and found.dtype == np.uint8
   assert (found == parts).mean() > 0.98  # all but borders
   metric = task.metric()
@@ -133,8 +133,8 @@ def test_class_after_class_gives_the_highest_of_all_logits():
   task = make_toy()
   logits = np.random.default_rng(0).standard_normal((16, 12, 29))
   logits = logits.astype(np.float32)
-  (prepared,) = task.prepare(IMAGE, None)
-  found = task.finish([{"logits": logits}], [prepared])
+  (prepared,) = task.preprocess(IMAGE, None)
+  found = task.postprocess([{"logits": logits}], [prepared])
   resized = jax.image.resize(logits, (*IMAGE.shape[:2], 29), "bilinear")
   expected = np.argmax(resized, axis=-1)
   assert (found == expected).mean() > 0.999  # float32 ties
