@@ -26,11 +26,11 @@ from data_pipelines.open_source import open_source
 from sapiens2_jax import command
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import probing
-from sapiens2_jax.interop.weights import WEIGHTS
+from sapiens2_jax.interop.weights import ENCODERS
 from sapiens2_jax.tasks.evaluate import evaluate
+from sapiens2_jax.tasks.examples import check_labels
 from sapiens2_jax.tasks.objective import build_task
 from sapiens2_jax.training import checkpoints
-from sapiens2_jax.training.data import check_labels
 from sapiens2_jax.validation import probe as validation
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
@@ -38,7 +38,7 @@ _CONFIG = flags.DEFINE_string("config", None, "Of probes: FILE.py:ARGUMENTS.")
 _DATA = flags.DEFINE_string("data", None, "Labelled images, for a task's run.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of results.json.")
 _WEIGHTS = flags.DEFINE_enum(
-  "weights", "teacher", list(WEIGHTS), "Which encoder of a training workdir."
+  "weights", "teacher", ENCODERS, "Which encoder of a training workdir."
 )
 _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", 8, "Inputs a call, with --data.", lower_bound=1
@@ -93,18 +93,19 @@ def measure_run() -> None:
   """
   workdir, place = _CHECKPOINT.value, _DATA.value
   step, config = checkpoints.load_run(workdir)
-  if "task" not in config:
-    raise ValueError(
-      f"{workdir}: a run of pretraining has no task; give --config "
-      "experiments/probe.py instead of --data."
-    )
   try:
     source = open_source(place)
   except ValueError as error:
     raise ValueError(f"--data={place}: {error}") from error
-  objective = build_task(config)
+  try:
+    objective = build_task(config)
+  except ValueError as error:
+    raise ValueError(
+      f"{workdir}: {error} Probe frozen features with --config "
+      "experiments/probe.py instead of --data."
+    ) from error
   check_labels(source, objective.task, f"--data={place}")
-  _, params = checkpoints.load_part(workdir, "params")
+  _, params = checkpoints.load_part(workdir, lambda state: state.params)
   with Progress("evaluated", len(source), "images") as progress:
     found = evaluate(
       objective.task,

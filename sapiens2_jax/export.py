@@ -26,7 +26,7 @@ from sapiens2_jax.interop.exports import (
   write_export,
 )
 from sapiens2_jax.interop.weights import (
-  WEIGHTS,
+  ENCODERS,
   Found,
   Weights,
   find_weights,
@@ -37,7 +37,7 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
 _FORMAT = flags.DEFINE_enum("format", None, FORMATS, "Who reads it.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
 _WEIGHTS = flags.DEFINE_enum(
-  "weights", "teacher", list(WEIGHTS), "Which encoder of a pretraining workdir."
+  "weights", "teacher", ENCODERS, "Which encoder of a pretraining workdir."
 )
 _DTYPE = flags.DEFINE_enum(
   "dtype", None, ["float32", "bfloat16"], "Of the tensors; default: as stored."

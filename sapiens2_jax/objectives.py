@@ -2,14 +2,24 @@
 
 from ml_collections import ConfigDict
 
-from sapiens2_jax.pretrain.objective import PretrainObjective, build_pretrain
-from sapiens2_jax.tasks.objective import TaskObjective, build_task
+from sapiens2_jax.pretrain import objective as pretrain
+from sapiens2_jax.tasks import objective as tasks
+from sapiens2_jax.training.objective import Objective
 
 
-def build_objective(config: ConfigDict) -> PretrainObjective | TaskObjective:
-  """Fine-tuning on a task if the config has a group `task`, else pretraining.
+def objective_class(config: ConfigDict) -> type[Objective]:
+  """What an experiment trains; nothing is built or opened."""
+  if pretrain.matches(config):
+    return pretrain.PretrainObjective
+  return tasks.TaskObjective
+
+
+def build_objective(config: ConfigDict) -> Objective:
+  """The objective of an experiment.
 
   Raises:
     ValueError: if a named choice is unknown.
   """
-  return build_task(config) if "task" in config else build_pretrain(config)
+  if pretrain.matches(config):
+    return pretrain.build_pretrain(config)
+  return tasks.build_task(config)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from sapiens2_jax.models import patches as patch_lib
+from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.models.encoder import Encoder
-from sapiens2_jax.pretrain import image_ops
+from sapiens2_jax.models.grid import token_grid
 
 MAX_TOKENS = 1536  # patches in one call; bounds memory  # ours
 MAX_IMAGES = 16  # images in one call  # ours
@@ -47,8 +47,7 @@ def chunk_size(num_patches: int) -> int:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(encoder: Encoder, params: dict, images: Array) -> dict:
-  pixels = image_ops.normalize(images.astype(jnp.float32) / 255)
-  out = encoder.apply({"params": params}, pixels)
+  out = encoder.apply({"params": params}, pixel_lib.from_uint8(images))
   return {"cls": out.cls, "patches": out.patches}
 
 
@@ -60,10 +59,9 @@ def encode(
   Returns:
     cls (b, d) and patches (b, rows, cols, d), float32.
   """
-  size = encoder.architecture.patch_size
-  rows, cols = patch_lib.grid_size(images.shape[1:3], size)
+  grid = token_grid(encoder.architecture, images.shape[1:3])
   return map_chunks(
     functools.partial(_encode, encoder, params),
     (images,),
-    chunk_size(rows * cols),
+    chunk_size(grid.num_tokens),
   )

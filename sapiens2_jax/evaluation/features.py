@@ -27,7 +27,7 @@ from data_pipelines.loading import crops
 from sapiens2_jax.evaluation import encoding
 from sapiens2_jax.interop import directories
 from sapiens2_jax.models.encoder import Encoder
-from sapiens2_jax.models.patches import grid_size
+from sapiens2_jax.models.grid import token_grid
 
 CROP_AREA = (0.2, 0.7)  # of the photograph's: ours, as local crops
 VERSION = 1  # of the files and of what is computed
@@ -258,9 +258,9 @@ def _write(
   dtype: str,
 ) -> None:
   arch = backbone.encoder.architecture
-  grid = grid_size(view.image_size, arch.patch_size)
-  cells = grid if view.output == "patches" else ()
-  chunk = encoding.chunk_size(grid[0] * grid[1])
+  grid = token_grid(arch, view.image_size)
+  cells = grid.shape if view.output == "patches" else ()
+  chunk = encoding.chunk_size(grid.num_tokens)
   counts: list[int] = []
   digests: list[bytes] = []
   waiting: list[Image] = []

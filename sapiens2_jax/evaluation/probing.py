@@ -13,7 +13,7 @@ from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import Backbone, View
 from sapiens2_jax.evaluation.probe import Probe, make_task, task_view
 from sapiens2_jax.interop.load import load_pretrained
-from sapiens2_jax.training.data import check_labels
+from sapiens2_jax.tasks.examples import check_labels
 
 RETRIEVAL = "retrieval"
 READING = {"attempts": 5, "timeout": 60.0}  # of a record, seconds

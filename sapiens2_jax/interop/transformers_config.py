@@ -11,8 +11,8 @@ from data_pipelines import vocabulary
 from sapiens2_jax.architectures import Architecture
 from sapiens2_jax.interop.head_keys import Head
 from sapiens2_jax.models.layers import NORM_EPS
+from sapiens2_jax.models.pixels import IMAGENET_MEAN, IMAGENET_STD
 from sapiens2_jax.models.rope import BASE
-from sapiens2_jax.pretrain.image_ops import IMAGENET_MEAN, IMAGENET_STD
 
 # None: the plain encoder. There is none for albedo.
 CLASSES = {

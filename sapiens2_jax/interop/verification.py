@@ -16,7 +16,7 @@ from data_pipelines.open_source import open_source
 from sapiens2_jax.interop import directories, exports, parity
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import find_weights
-from sapiens2_jax.pretrain.image_ops import IMAGENET_MEAN, IMAGENET_STD
+from sapiens2_jax.models.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 # Float32 summed in another order; a head's norms divide by small deviations.
 TOLERANCE = 2e-5

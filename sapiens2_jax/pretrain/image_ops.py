@@ -11,8 +11,6 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 GRAY = (0.2989, 0.587, 0.114)
 BLUR_RADIUS = 4  # kernel of 9 pixels; covers sigma up to 2
 SOLARIZE_THRESHOLD = 128 / 255
@@ -20,16 +18,6 @@ SOLARIZE_THRESHOLD = 128 / 255
 Image = Float[ArrayLike, "3 h w"]
 Plane = Float[ArrayLike, "h w"]
 Scalar = Float[ArrayLike, ""]
-
-
-def normalize(images: Float[ArrayLike, "*b 3"]) -> Float[Array, "*b 3"]:
-  """Pixels in [0, 1] to ImageNet-normalised. Source: paper."""
-  return (images - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_STD)
-
-
-def denormalize(images: Float[ArrayLike, "*b 3"]) -> Float[Array, "*b 3"]:
-  """Inverse of `normalize`."""
-  return images * jnp.array(IMAGENET_STD) + jnp.array(IMAGENET_MEAN)
 
 
 def flip(

@@ -1,9 +1,9 @@
-"""The joint pretraining objective, assembled.
+"""The joint pretraining objective: a weighted sum of terms over shared views.
 
-    L = w_mae * L_MAE + w_cl * L_CL + w_koleo * L_KoLeo
+    L = w_mae * L_MAE + w_cl * L_CL + w_koleo * L_KoLeo + ...
 
 The student sees masked global views and whole local ones in one encoder call;
-the teacher, an EMA of encoder and projection head, sees whole global views.
+the teacher, an EMA of encoder and heads, sees whole global views.
 
 Source: arXiv 2604.21681 section 3. Layouts are batch-major, (b, v, ...), so
 that joining and splitting views never moves data between devices.
@@ -11,32 +11,44 @@ that joining and splitting views never moves data between devices.
 
 import dataclasses
 import functools
+import zlib
+from collections.abc import Callable
+from typing import Any
 
 import einops
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jax.sharding import Mesh
+from jaxtyping import Array, PRNGKeyArray
 from ml_collections import ConfigDict
 
+from data_pipelines.loading.pretrain_examples import PretrainExamples
+from data_pipelines.sources import ImageSource
 from sapiens2_jax import errors
-from sapiens2_jax.models import patches as patch_lib
-from sapiens2_jax.models.decoder import Decoder
+from sapiens2_jax.evaluation import online
+from sapiens2_jax.models.decoder import Decoder, DecoderOutput
 from sapiens2_jax.models.encoder import Encoder
-from sapiens2_jax.models.from_config import block_settings, build_encoder
-from sapiens2_jax.models.projection_head import ProjectionHead
+from sapiens2_jax.models.from_config import build_encoder
+from sapiens2_jax.models.grid import TokenGrid
 from sapiens2_jax.models.rope import Rope
-from sapiens2_jax.pretrain import (
-  distillation,
-  keys,
-  masks,
-  reconstruction,
-  views,
-)
-from sapiens2_jax.pretrain.koleo import koleo_loss
-from sapiens2_jax.pretrain.views import Batch
+from sapiens2_jax.pretrain import collapse
+from sapiens2_jax.pretrain.crops import crop_config
+from sapiens2_jax.pretrain.masks import num_masked
+from sapiens2_jax.pretrain.modules import Sizes
+from sapiens2_jax.pretrain.terms import Term, build_terms
+from sapiens2_jax.pretrain.terms.base import StudentOutputs, TeacherOutputs
+from sapiens2_jax.pretrain.views import Batch, Views
+from sapiens2_jax.runtime import distributed
+from sapiens2_jax.training import flops
+from sapiens2_jax.training.objective import Measurement
+from sapiens2_jax.training.state import TrainState
+from sapiens2_jax.training.step import jit_encode
 
 RANK_SAMPLES = 256  # images that RankMe is measured on
+# Keys of the first version, so that a seed still gives the weights it gave.
+_FIRST_MODULES = ("encoder", "decoder", "head")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,260 +57,275 @@ class PretrainObjective:
 
   Attributes:
     config: the resolved experiment (see experiments/pretrain.py).
-    encoder, decoder, head: the modules that `params` belong to.
+    encoder: its parameters are `params["encoder"]`.
+    terms: of the loss, by name.
   """
 
   config: ConfigDict
   encoder: Encoder
-  decoder: Decoder
-  head: ProjectionHead
+  terms: dict[str, Term]
+  encoder_names = ("teacher", "student")
 
   @functools.cached_property
-  def grid(self) -> tuple[int, int]:
-    """(rows, cols) of patches in a global view."""
-    size = self.encoder.architecture.patch_size
-    return patch_lib.grid_size(tuple(self.config.data.image_size), size)
+  def grid(self) -> TokenGrid:
+    """Of a global view."""
+    return self.encoder.grid(tuple(self.config.data.image_size))
+
+  @functools.cached_property
+  def modules(self) -> dict[str, nn.Module]:
+    """Those that the terms share, by name."""
+    found = {}
+    for term in self.terms.values():
+      found.update(term.modules())
+    return found
 
   def init(self, rng: PRNGKeyArray) -> dict:
-    """Draws the learned parameters of encoder, decoder and head.
-
-    Leaves are boxed with their logical axes (`flax.linen.unbox` opens them).
-    """
-    arch = self.encoder.architecture
-    rngs = jax.random.split(rng, 3)
-    image = jnp.zeros((1, arch.patch_size, arch.patch_size, 3))
-    features = jnp.zeros((1, 1, arch.embed_dim))
+    first = dict(zip(_FIRST_MODULES, jax.random.split(rng, 3)))
+    side = self.grid.pixels_per_token
+    image = jnp.zeros((1, side, side, 3))
+    features = jnp.zeros((1, 1, self.encoder.architecture.embed_dim))
     ids = jnp.zeros((1, 1), jnp.int32)
-    return {
-      "encoder": self.encoder.init(rngs[0], image)["params"],
-      "decoder": self.decoder.init(rngs[1], features, ids, ids, (1, 1))[
-        "params"
-      ],
-      "head": self.head.init(rngs[2], features)["params"],
-    }
+    params = {"encoder": self.encoder.init(first["encoder"], image)["params"]}
+    for name, module in self.modules.items():
+      key = first.get(name)
+      if key is None:
+        key = jax.random.fold_in(rng, zlib.crc32(name.encode()))
+      inputs = (features,)
+      if isinstance(module, Decoder):
+        inputs = (features, ids, ids, TokenGrid(1, 1, side, side))
+      params[name] = module.init(key, *inputs)["params"]
+    return params
 
   def init_teacher_state(self, params: dict) -> dict:
-    """The EMA teacher and the center, which are not learned."""
-    center = jnp.zeros((self.head.num_prototypes,))
-    teacher = {name: params[name] for name in ("encoder", "head")}
-    return {"teacher": jax.tree.map(jnp.copy, teacher), "center": center}
+    names = ["encoder"]
+    for term in self.terms.values():
+      names += term.teacher_modules
+    state = {
+      "teacher": {
+        name: jax.tree.map(jnp.copy, params[name])
+        for name in dict.fromkeys(names)
+      }
+    }
+    for term in self.terms.values():
+      state |= term.init_statistics(params)
+    return state
 
-  def global_patches(self, batch: Batch, rng: PRNGKeyArray) -> Array:
-    """Flipped, normalised pixels of the global views, (b, v, n, p)."""
-    return self._patchify(views.global_views(batch, rng))
-
-  def local_patches(self, batch: Batch, rng: PRNGKeyArray) -> Array:
-    """Flipped, augmented, normalised local views, (b, v, n, p)."""
-    settings = self.config.augment.to_dict()
-    return self._patchify(views.local_views(batch, rng, settings))
-
-  def draw_masks(self, batch: Batch, rng: PRNGKeyArray) -> tuple[Array, Array]:
-    """Visible and masked patches of each global view, (b, v, n | m)."""
-    count = batch["global_crops"].shape[1]
-    draw = functools.partial(
-      masks.draw_mask, grid=self.grid, **self.config.masking.to_dict()
-    )
-    mask_keys = keys.example_keys(
-      rng, keys.MASK, batch["index"], batch["epoch"], count
-    )
-    return jax.vmap(jax.vmap(draw))(mask_keys)
+  def make_views(self, batch: Batch, rng: PRNGKeyArray) -> Views:
+    """What teacher and student see of a microbatch."""
+    return Views(batch, rng, self.config, self.encoder)
 
   def compute_targets(
     self, teacher_state: dict, batches: Batch, step: Array, rng: PRNGKeyArray
-  ) -> tuple[Array, Array, dict]:
-    """Runs the teacher over the whole global batch.
+  ) -> tuple[dict, dict, dict]:
+    def project(batch: Batch) -> dict:
+      outputs = self._teacher_outputs(teacher_state["teacher"], batch, rng)
+      return {
+        name: term.project(outputs, teacher_state, step)
+        for name, term in self.terms.items()
+      }
 
-    Args:
-      teacher_state: teacher and center.
-      batches: all microbatches, leaves (a, b, ...).
-      step: of training.
-      rng: the run's key.
-
-    Returns:
-      Targets (a, b, g, k), the batch mean of the teacher's logits, metrics.
-    """
     with jax.named_scope("teacher"):
-      logits = map_microbatches(
-        lambda batch: self._teacher_logits(
-          teacher_state["teacher"], batch, rng
-        ),
-        batches,
+      projected = map_microbatches(project, batches)
+    targets, statistics, metrics = {}, {}, {}
+    for name, term in self.terms.items():
+      targets[name], statistics[name], more = term.targets(
+        projected[name], teacher_state, step
       )
-    temperature = self._teacher_temperature(step)
-    objective = self.config.objective
-    targets = errors.lookup(TARGETS, objective.target, "objective.target")(
-      logits, teacher_state["center"], temperature
-    )
-    metrics = {
-      "teacher_entropy": distillation.entropy(targets),
-      "teacher_temp": temperature,
-    }
-    return targets, jnp.mean(logits, axis=(0, 1, 2)), metrics
+      metrics |= more
+    return targets, statistics, metrics
 
   def loss(
     self,
     params: dict,
     batch: Batch,
-    targets: Float[Array, "b g k"],
+    targets: dict,
     rng: PRNGKeyArray,
     measure: Array,
   ) -> tuple[Array, dict]:
-    """The student's loss on one microbatch.
-
-    Args:
-      params: of encoder, decoder and head.
-      batch: leaves (b, ...).
-      targets: the teacher's, for the same images.
-      rng: the run's key.
-      measure: scalar bool; whether the costly metrics are wanted.
-
-    Returns:
-      Scalar float32 and metrics, each a mean over the microbatch.
-    """
-    config = self.config.objective
-    with jax.named_scope("augment"):
-      patches = self.global_patches(batch, rng)
-      visible_ids, masked_ids = self.draw_masks(batch, rng)
-    dense, cls = self.encode_student(params, batch, patches, visible_ids, rng)
-
-    with jax.named_scope("decoder"):
-      predictions = self.reconstruct(params, dense, visible_ids, masked_ids)
-      hidden = jnp.take_along_axis(patches, masked_ids[..., None], axis=2)
-      loss_mae = jnp.mean(reconstruction.patch_errors(predictions, hidden))
-
-    with jax.named_scope("head"):
-      logits = self.head.apply({"params": params["head"]}, cls)
-      loss_cl = distillation.distillation_loss(
-        logits, targets, config.student_temp
-      )
-
-    num_global = patches.shape[1]
-    koleo = [
-      koleo_loss(cls[:, view], group_size=config.koleo_group_size)
-      for view in range(num_global)
-    ]
-    loss_koleo = sum(koleo) / num_global
-
-    loss = (
-      config.w_mae * loss_mae
-      + config.w_cl * loss_cl
-      + config.w_koleo * loss_koleo
+    student = self._student_outputs(params, self.make_views(batch, rng))
+    total, metrics = 0, {}
+    for name, term in self.terms.items():
+      loss, more = term.loss(student, targets[name])
+      total += term.weight * loss
+      metrics |= {f"loss_{name}": loss, **more}
+    features = lax.stop_gradient(student.cls[:, 0])
+    rank_me = lax.cond(
+      measure,
+      collapse.rank_me,
+      lambda _: jnp.float32(jnp.nan),
+      features[:RANK_SAMPLES],
     )
-    features = lax.stop_gradient(cls[:, 0])
-    metrics = {
-      "loss": loss,
-      "loss_mae": loss_mae,
-      "loss_cl": loss_cl,
-      "loss_koleo": loss_koleo,
-      "feature_std": distillation.feature_std(features),
-      "rank_me": lax.cond(
-        measure,
-        distillation.rank_me,
-        lambda _: jnp.float32(jnp.nan),
-        features[:RANK_SAMPLES],
-      ),
+    metrics |= {
+      "loss": total,
+      "feature_std": collapse.feature_std(features),
+      "rank_me": rank_me,
     }
-    return loss, metrics
+    return total, metrics
 
   def update_teacher_state(
-    self, teacher_state: dict, params: dict, batch_mean: Array
+    self, teacher_state: dict, params: dict, statistics: dict
   ) -> dict:
-    """EMA of teacher and center after the student's update."""
-    config = self.config.objective
-    momentum = config.teacher_momentum
+    momentum = self.config.objective.teacher_momentum
 
     def average(old: Array, new: Array) -> Array:
       return old * momentum + new * (1 - momentum)
 
     student = {name: params[name] for name in teacher_state["teacher"]}
-    center = distillation.update_center(
-      teacher_state["center"], batch_mean, config.center_momentum
-    )
     teacher = jax.tree.map(average, teacher_state["teacher"], student)
-    return {"teacher": teacher, "center": center}
+    state = {"teacher": teacher}
+    for name, term in self.terms.items():
+      state |= term.update_statistics(teacher_state, statistics[name], teacher)
+    return state
 
-  def encode_student(
-    self,
-    params: dict,
-    batch: Batch,
-    patches: Array,
-    visible_ids: Array,
-    rng: PRNGKeyArray,
-  ) -> tuple[Array, Array]:
-    """All views through the encoder, in one call.
+  @staticmethod
+  def encoder_params(state: Any, which: str | None = None) -> dict:
+    trees = {
+      "teacher": lambda: state.teacher_state["teacher"]["encoder"],
+      "student": lambda: state.params["encoder"],
+    }
+    return errors.lookup(trees, which or "teacher", "encoder")()
 
-    Returns:
-      Visible patch features of the global views (b, g, n, d), and [cls] of
-      all views (b, v, d).
-    """
-    variables = {"params": params["encoder"]}
-    tokenize = functools.partial(
-      self.encoder.apply, variables, method="tokenize"
+  def with_encoder(self, state: TrainState, make: Callable) -> TrainState:
+    state.params["encoder"] = make()
+    state.teacher_state["teacher"]["encoder"] = make()
+    return state
+
+  def example_maker(self) -> PretrainExamples:
+    return PretrainExamples(
+      crop_config(self.config),
+      seed=self.config.seed,
+      max_pixels=self.config.data.max_pixels,
     )
-    x, rope = tokenize(patches, self.grid, visible_ids)
-    with jax.named_scope("augment"):
-      local = self.local_patches(batch, rng)
-    size = self.encoder.architecture.patch_size
-    local_grid = patch_lib.grid_size(tuple(self.config.data.local_size), size)
-    local_x, local_rope = tokenize(local, local_grid)
-    shape = (*local_x.shape[:-1], rope.cos.shape[-1])
-    rope = Rope(
-      *(
-        jnp.concatenate([a, jnp.broadcast_to(b, shape)], axis=1)
-        for a, b in zip((rope.cos, rope.sin), (local_rope.cos, local_rope.sin))
+
+  def check_source(self, source: ImageSource, given: str) -> None:
+    """Any photograph can be learned from."""
+
+  def measurement(self, mesh: Mesh, abstract: TrainState) -> Measurement | None:
+    """Ridge regression and retrieval on features of the teacher."""
+    probes, data = self.config.probes, self.config.data
+    if not probes.every:
+      return None
+    distributed.require_one_process(f"probes.every={probes.every}", "probes")
+    dataset = online.load(self.config)
+    encode = jit_encode(self, self.config, mesh, abstract)
+
+    def run(state: TrainState, on_progress) -> dict[str, float]:
+      teacher = self.encoder_params(state)
+      return online.measure(
+        dataset,
+        lambda images: jax.device_get(encode(teacher, images)),
+        batch_size=data.global_batch_size // data.accumulation_steps,
+        on_progress=on_progress,
       )
+
+    return Measurement("probe", probes.every, run)
+
+  def flops(self) -> int:
+    arch, data = self.encoder.architecture, self.config.data
+    patches = self.grid.num_tokens
+    local = self.encoder.grid(tuple(data.local_size)).num_tokens
+    masked = num_masked(patches, self.config.masking.mask_ratio)
+    num_local = data.num_local if self._reads("local_views") else 0
+    sizes = Sizes(data.num_global, num_local, patches, patches - masked, masked)
+
+    prefix = arch.num_prefix_tokens
+    visible = sizes.visible
+    student = sizes.num_global * flops.encoder_flops(
+      arch, visible, visible + prefix
     )
-    x = jnp.concatenate([x, local_x], axis=1)
-    with jax.named_scope("student"):
-      tokens, cls = self.encoder.apply(
-        variables, x, rope, patches.shape[1], method="encode_views"
-      )
-    prefix = self.encoder.architecture.num_prefix_tokens
-    return tokens[:, :, prefix:], cls
+    student += num_local * flops.encoder_flops(arch, local, 1)
+    teacher = 0
+    if self._reads("teacher_patches"):
+      teacher = flops.encoder_flops(arch, patches, patches + prefix)
+    elif self._reads("teacher"):
+      teacher = flops.encoder_flops(arch, patches, 1)
+    teacher *= sizes.num_global
+    for term in self.terms.values():
+      learned, frozen = term.flops(sizes)
+      student, teacher = student + learned, teacher + frozen
+    pixels = sizes.num_global * visible + num_local * local
+    return 3 * student - flops.stem_flops(arch, pixels) + teacher
 
   def reconstruct(
     self, params: dict, features: Array, visible_ids: Array, masked_ids: Array
-  ) -> Float[Array, "b v m p"]:
-    """Predicted normalised pixels of the masked patches."""
+  ) -> DecoderOutput:
+    """What the decoder makes of visible patches (b, v, n, d), for (b, v, m)."""
     flat = [
       einops.rearrange(a, "b v ... -> (b v) ...")
       for a in (features, visible_ids, masked_ids)
     ]
-    out = self.decoder.apply({"params": params["decoder"]}, *flat, self.grid)
-    return out.reshape(*masked_ids.shape, -1)
+    out = self.modules["decoder"].apply(
+      {"params": params["decoder"]}, *flat, self.grid
+    )
+    shape = masked_ids.shape
+    return DecoderOutput(*(x.reshape(*shape, -1) for x in out))
 
-  def _teacher_logits(
+  def _reads(self, what: str) -> bool:
+    return any(getattr(t, f"reads_{what}") for t in self.terms.values())
+
+  def _teacher_outputs(
     self, teacher: dict, batch: Batch, rng: PRNGKeyArray
-  ) -> Float[Array, "b g k"]:
-    patches = self.global_patches(batch, rng)
-    b, g = patches.shape[:2]
-    variables = {"params": teacher["encoder"]}
-    x, rope = self.encoder.apply(
+  ) -> TeacherOutputs | None:
+    if not (self._reads("teacher") or self._reads("teacher_patches")):
+      return None
+    views = self.make_views(batch, rng)
+    with_patches = self._reads("teacher_patches")
+    cls, patches = self._encode_whole(teacher["encoder"], views, with_patches)
+    encode = functools.partial(self._encode_whole, views=views)
+    return TeacherOutputs(teacher, views, cls, patches, encode)
+
+  def _encode_whole(
+    self, params: dict, views: Views, with_patches: bool = True
+  ) -> tuple[Array, Array | None]:
+    """[cls] (b, g, d), and patches (b, g, n, d), of whole global views."""
+    b, g = views.patches.shape[:2]
+    variables = {"params": params}
+    tokens = self.encoder.apply(
       variables,
-      patches.reshape(b * g, *patches.shape[2:]),
+      views.patches.reshape(b * g, *views.patches.shape[2:]),
       self.grid,
       method="tokenize",
     )
-    cls = self.encoder.apply(variables, x, rope, method="encode_cls")
-    logits = self.head.apply({"params": teacher["head"]}, cls)
-    return logits.reshape(b, g, -1)
+    if not with_patches:
+      cls = self.encoder.apply(variables, *tokens, method="encode_cls")
+      return cls.reshape(b, g, -1), None
+    x = self.encoder.apply(variables, *tokens, method="encode")
+    x = x.reshape(b, g, *x.shape[1:])
+    return x[:, :, 0], x[:, :, self.encoder.architecture.num_prefix_tokens :]
 
-  def _teacher_temperature(self, step: Array) -> Array:
-    config = self.config.objective
-    progress = jnp.clip(step / max(1, config.teacher_temp_steps), 0.0, 1.0)
-    change = config.teacher_temp - config.teacher_temp_start
-    return config.teacher_temp_start + change * progress
-
-  def _patchify(self, seen: views.Views) -> Array:
-    return patch_lib.patchify(seen.images, self.encoder.architecture.patch_size)
-
-
-def _sinkhorn(logits: Array, center: Array, temperature: Array) -> Array:
-  del center
-  return distillation.sinkhorn_targets(logits, temperature)
-
-
-TARGETS = {"center": distillation.center_targets, "sinkhorn": _sinkhorn}
+  def _student_outputs(self, params: dict, views: Views) -> StudentOutputs:
+    """All views through the encoder, in one call."""
+    variables = {"params": params["encoder"]}
+    tokenize = functools.partial(
+      self.encoder.apply, variables, method="tokenize"
+    )
+    with jax.named_scope("augment"):
+      patches, visible_ids = views.patches, views.visible_ids
+    x, rope = tokenize(patches, self.grid, visible_ids)
+    if self._reads("local_views"):
+      with jax.named_scope("augment"):
+        local = views.local_patches
+      grid = self.encoder.grid(tuple(self.config.data.local_size))
+      local_x, local_rope = tokenize(local, grid)
+      shape = (*local_x.shape[:-1], rope.cos.shape[-1])
+      rope = Rope(
+        *(
+          jnp.concatenate([a, jnp.broadcast_to(b, shape)], axis=1)
+          for a, b in zip(
+            (rope.cos, rope.sin), (local_rope.cos, local_rope.sin)
+          )
+        )
+      )
+      x = jnp.concatenate([x, local_x], axis=1)
+    with jax.named_scope("student"):
+      tokens, cls = self.encoder.apply(
+        variables, x, rope, patches.shape[1], method="encode_views"
+      )
+    features = tokens[:, :, self.encoder.architecture.num_prefix_tokens :]
+    decode = functools.partial(
+      self.reconstruct, params, features, visible_ids, views.masked_ids
+    )
+    return StudentOutputs(params, views, cls, features, decode)
 
 
 def map_microbatches(function, batches: dict):
@@ -309,30 +336,21 @@ def map_microbatches(function, batches: dict):
   return lax.map(function, batches)
 
 
+def matches(config: ConfigDict) -> bool:
+  """Whether a config describes pretraining."""
+  return "task" not in config
+
+
 def build_pretrain(config: ConfigDict) -> PretrainObjective:
-  """Makes the modules that `config.model` and `config.objective` describe.
+  """Makes what `config.model` and `config.objective` describe.
 
   Raises:
     ValueError: if a named choice is unknown, or the config is of a task.
   """
-  if "task" in config:
+  if not matches(config):
     raise ValueError(
       f"task.name={config.task.name}: expected a config of pretraining."
     )
-  model = config.model
-  shared = block_settings(model)
-  encoder = build_encoder(model)
-  decoder = Decoder(
-    patch_dim=encoder.architecture.patch_size**2 * 3,
-    embed_dim=model.decoder_dim,
-    num_layers=model.decoder_layers,
-    num_heads=model.decoder_heads,
-    **shared,
+  return PretrainObjective(
+    config, build_encoder(config.model), build_terms(config)
   )
-  head = ProjectionHead(
-    num_prototypes=model.prototypes,
-    hidden_dim=model.head_hidden_dim,
-    bottleneck_dim=model.bottleneck_dim,
-    dtype=shared["dtype"],
-  )
-  return PretrainObjective(config, encoder, decoder, head)

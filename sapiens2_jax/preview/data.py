@@ -12,7 +12,9 @@ from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.loading import crops
 from data_pipelines.loading.loader import make_loader
-from sapiens2_jax.pretrain import image_ops, views
+from sapiens2_jax.models.pixels import denormalize
+from sapiens2_jax.pretrain import views
+from sapiens2_jax.pretrain.crops import crop_config
 from sapiens2_jax.pretrain.objective import PretrainObjective, build_pretrain
 from sapiens2_jax.preview.page import ORIGINAL_SIZE, Example
 from sapiens2_jax.training import data
@@ -20,14 +22,17 @@ from sapiens2_jax.training import state as state_lib
 
 
 def load_batch(
-  config: ConfigDict, source: sources.ImageSource, step: int, count: int
+  objective: PretrainObjective,
+  source: sources.ImageSource,
+  step: int,
+  count: int,
 ) -> views.Batch:
   """The first `count` examples of a step, leaves (count, ...).
 
   Raises:
     ValueError: if the first microbatch has fewer.
   """
-  settings = data.loader_config(config)
+  settings = data.loader_config(objective)
   micro = settings.global_batch_size // settings.accumulation_steps
   if count > micro:
     raise ValueError(
@@ -55,27 +60,28 @@ def _see(objective: PretrainObjective, batch: views.Batch, rng: jax.Array):
   return (
     views.global_views(batch, rng),
     views.local_views(batch, rng, augment),
-    objective.draw_masks(batch, rng)[1],
+    objective.make_views(batch, rng).masked_ids,
   )
 
 
 def read_examples(config: ConfigDict, step: int, count: int) -> list[Example]:
   """What the model is shown of the first `count` examples of a step."""
-  source, objective = data.open_source(config), build_pretrain(config)
-  batch = load_batch(config, source, step, count)
+  objective = build_pretrain(config)
+  source = data.open_source(objective)
+  batch = load_batch(objective, source, step, count)
   global_views, local_views, masked = jax.device_get(
     _see(objective, batch, state_lib.run_key(config.seed))
   )
-  hidden = np.zeros((*masked.shape[:2], np.prod(objective.grid)), bool)
+  hidden = np.zeros((*masked.shape[:2], objective.grid.num_tokens), bool)
   np.put_along_axis(hidden, masked, True, axis=2)
-  hidden = hidden.reshape(*masked.shape[:2], *objective.grid)
-  crop_config, examples = data.crop_config(config), []
+  hidden = hidden.reshape(*masked.shape[:2], *objective.grid.shape)
+  settings, examples = crop_config(config), []
   for i in range(count):
     index, epoch = int(batch["index"][i]), int(batch["epoch"][i])
     record = source[index]
     size = (record.height, record.width)
     boxes = crops.draw_boxes(
-      *size, crop_config, seed=config.seed, index=index, epoch=epoch
+      *size, settings, seed=config.seed, index=index, epoch=epoch
     )
     original = images.decode_image(
       record.image,
@@ -102,4 +108,4 @@ def read_examples(config: ConfigDict, step: int, count: int) -> list[Example]:
 
 
 def _to_pixels(normalized: np.ndarray) -> np.ndarray:
-  return np.clip(np.asarray(image_ops.denormalize(normalized)), 0, 1)
+  return np.clip(np.asarray(denormalize(normalized)), 0, 1)

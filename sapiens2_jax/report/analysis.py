@@ -11,13 +11,13 @@ from ml_collections import ConfigDict
 
 from data_pipelines.loading.crops import CropConfig
 from sapiens2_jax.evaluation import encoding, knn
-from sapiens2_jax.models.patches import grid_size
-from sapiens2_jax.pretrain import distillation
+from sapiens2_jax.models.grid import TokenGrid
+from sapiens2_jax.pretrain import collapse
+from sapiens2_jax.pretrain.crops import crop_config
 from sapiens2_jax.pretrain.objective import PretrainObjective, build_pretrain
 from sapiens2_jax.report import features, inference, photographs, reconstruct
 from sapiens2_jax.report.photographs import Photograph
 from sapiens2_jax.training import checkpoints
-from sapiens2_jax.training.data import crop_config
 
 NUM_SHOWN = 6  # photographs in pictures
 NUM_TRAINING_VIEWS = 16  # photographs whose training crops are measured
@@ -107,21 +107,15 @@ class Findings:
   retrieval: Retrieval
 
 
-def component_scale(grid: tuple[int, int]) -> int:
+def component_scale(grid: TokenGrid) -> int:
   """How many times the training size photographs are shown at: 1 to 3."""
-  fits = [s for s in (3, 2) if s * s * grid[0] * grid[1] <= MAX_GRID]
+  fits = [s for s in (3, 2) if s * s * grid.num_tokens <= MAX_GRID]
   return fits[0] if fits else 1
 
 
 def decode_size(config: ConfigDict) -> tuple[int, int]:
   """The (height, width) at which no view below is enlarged for nothing."""
   return tuple(3 * side for side in config.data.image_size)
-
-
-def patch_multiple(size: tuple[int, int], patch_size: int) -> tuple[int, int]:
-  """The largest (height, width) of whole patches within `size`."""
-  rows, cols = grid_size(tuple(size), patch_size)
-  return rows * patch_size, cols * patch_size
 
 
 def analyse(
@@ -138,11 +132,12 @@ def analyse(
   objective = build_pretrain(config)
   shown = found[:NUM_SHOWN]
   # One set of weights at a time: large sizes fill the memory.
-  params = {
-    name: checkpoints.load_part(workdir, "params", name)[1]
-    for name in ("encoder", "decoder")
-  }
-  rng = jax.random.wrap_key_data(checkpoints.load_part(workdir, "rng")[1])
+  _, params = checkpoints.load_part(
+    workdir,
+    lambda state: {n: state.params[n] for n in ("encoder", "decoder")},
+  )
+  _, key = checkpoints.load_part(workdir, lambda state: state.rng)
+  rng = jax.random.wrap_key_data(key)
   reconstruction = reconstruct_photographs(
     objective, params, rng, shown, found[:NUM_TRAINING_VIEWS], epoch
   )
@@ -152,9 +147,7 @@ def analyse(
   random_cls = encoding.encode(
     objective.encoder, random_weights(objective), crops
   )["cls"]
-  teacher = checkpoints.load_part(
-    workdir, "teacher_state", "teacher", "encoder"
-  )[1]
+  _, teacher = checkpoints.load_part(workdir, objective.encoder_params)
   cls = encoding.encode(objective.encoder, teacher, crops)["cls"]
   retrieval = retrieve(config, crops, groups, cls, random_cls)
   components = paint_photographs(objective, teacher, shown)
@@ -176,15 +169,14 @@ def reconstruct_photographs(
 ) -> Reconstruction:
   """Masks and reconstructs centre crops, and crops as training draws them."""
   config = objective.config
-  patch_size = objective.encoder.architecture.patch_size
-  size = patch_multiple(config.data.image_size, patch_size)
-  crops = np.stack([photographs.cut_center(p, size) for p in shown])
+  grid = objective.grid
+  crops = np.stack([photographs.cut_center(p, grid.image_size) for p in shown])
   # One in three is blockwise; training has 40 %.
   blockwise = np.arange(len(shown)) % 3 == 1
   visible_ids, masked_ids = reconstruct.draw_masks(
-    blockwise, objective.grid, config.masking.mask_ratio
+    blockwise, grid.shape, config.masking.mask_ratio
   )
-  patches = reconstruct.to_patches(crops, patch_size)
+  patches = reconstruct.to_patches(crops, grid.output_pixels_per_token)
   predictions = inference.predict_masked(
     objective, params, patches, visible_ids, masked_ids
   )
@@ -192,7 +184,7 @@ def reconstruct_photographs(
   losses, baselines = reconstruct.reconstruction_losses(predictions, hidden)
 
   def picture(values):
-    return reconstruct.paste(patches, masked_ids, values, size, patch_size)
+    return reconstruct.paste(patches, masked_ids, values, grid)
 
   gray = np.zeros_like(hidden)
   loss, baseline = training_losses(objective, params, rng, trained, epoch)
@@ -246,8 +238,8 @@ def training_losses(
 
 def random_weights(objective: PretrainObjective) -> dict:
   """Encoder weights as they are drawn before training, from another key."""
-  size = objective.encoder.architecture.patch_size
-  image = jnp.zeros((1, size, size, 3))
+  side = objective.grid.pixels_per_token
+  image = jnp.zeros((1, side, side, 3))
   init = jax.jit(lambda key: objective.encoder.init(key, image)["params"])
   # A generator that compiles in half the time of the default one.
   params = nn.unbox(init(jax.random.key(0, impl="unsafe_rbg")))
@@ -290,9 +282,9 @@ def retrieve(
     random_share=knn.same_group_share(random_ids, groups),
     chance=knn.chance_level(groups),
     area=tuple(config.data.local_area),
-    rank_me=float(distillation.rank_me(jnp.asarray(cls))),
+    rank_me=float(collapse.rank_me(jnp.asarray(cls))),
     rank_me_max=min(cls.shape),
-    feature_std=float(distillation.feature_std(jnp.asarray(cls))),
+    feature_std=float(collapse.feature_std(jnp.asarray(cls))),
   )
 
 
@@ -302,7 +294,7 @@ def paint_photographs(
   """Encodes photographs above training size, and paints their patches."""
   arch = objective.encoder.architecture
   scale = component_scale(objective.grid)
-  size = tuple(scale * side * arch.patch_size for side in objective.grid)
+  size = tuple(scale * side for side in objective.grid.image_size)
   # Two shapes, so that two programs serve all photographs.
   same_way = [(p.size[0] >= p.size[1]) == (size[0] >= size[1]) for p in shown]
   centers = [photographs.cut_center(p, size) for p in shown]

@@ -24,13 +24,8 @@ def _predict(
   )
   x = encoder.apply(variables, x, rope, method="encode")
   features = x[:, encoder.architecture.num_prefix_tokens :]
-  return objective.decoder.apply(
-    {"params": params["decoder"]},
-    features,
-    visible_ids,
-    masked_ids,
-    objective.grid,
-  )
+  one_view = (x[:, None] for x in (features, visible_ids, masked_ids))
+  return objective.reconstruct(params, *one_view).patches[:, 0]
 
 
 def predict_masked(

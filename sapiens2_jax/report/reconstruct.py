@@ -7,17 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from sapiens2_jax.models import patches as patch_lib
-from sapiens2_jax.pretrain import image_ops, masks, reconstruction
+from sapiens2_jax.models import pixels as pixel_lib
+from sapiens2_jax.models.grid import TokenGrid
+from sapiens2_jax.pretrain import masks
 from sapiens2_jax.pretrain.objective import Batch, PretrainObjective
+from sapiens2_jax.pretrain.terms import reconstruction
 
 
 def to_patches(
   images: UInt8[np.ndarray, "b h w 3"], patch_size: int
 ) -> Float[np.ndarray, "b n p"]:
   """uint8 RGB to patches of ImageNet-normalised pixels."""
-  pixels = image_ops.normalize(jnp.asarray(images, jnp.float32) / 255)
-  return np.asarray(patch_lib.patchify(pixels, patch_size))
+  pixels = pixel_lib.from_uint8(images)
+  return np.asarray(pixel_lib.patchify(pixels, patch_size))
 
 
 def draw_masks(
@@ -51,8 +53,8 @@ def training_views(
     Patches (b, v, n, p) of the global views, and the ids of the visible and
     of the masked ones.
   """
-  patches = objective.global_patches(batch, rng)
-  return patches, *objective.draw_masks(batch, rng)
+  views = objective.make_views(batch, rng)
+  return views.patches, views.visible_ids, views.masked_ids
 
 
 def take_patches(
@@ -90,12 +92,12 @@ def paste(
   patches: Float[np.ndarray, "b n p"],
   ids: Int[np.ndarray, "b m"],
   values: Float[np.ndarray, "b m p"],
-  image_size: tuple[int, int],
-  patch_size: int,
+  grid: TokenGrid,
 ) -> Float[np.ndarray, "b h w 3"]:
   """Images in [0, 1] in which the patches `ids` are replaced by `values`."""
   patches = np.array(patches)
   np.put_along_axis(patches, ids[..., None], values, axis=1)
-  grid = patch_lib.grid_size(image_size, patch_size)
-  pixels = patch_lib.unpatchify(jnp.asarray(patches), grid, patch_size)
-  return np.clip(np.asarray(image_ops.denormalize(pixels)), 0.0, 1.0)
+  pixels = pixel_lib.unpatchify(
+    jnp.asarray(patches), grid.shape, grid.output_pixels_per_token
+  )
+  return np.clip(np.asarray(pixel_lib.denormalize(pixels)), 0.0, 1.0)

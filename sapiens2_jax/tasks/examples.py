@@ -1,11 +1,13 @@
 """Examples of a human task: a labelled photograph, augmented or as it is."""
 
+import collections
 import dataclasses
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels, decode_labels
@@ -16,6 +18,7 @@ from sapiens2_jax.tasks.base import Task
 # Grain gives each thread an image of its own; OpenCV's threads would compete.
 cv2.setNumThreads(1)
 
+_NUM_LOOKED_AT = 32  # records
 _PURPOSE_TASK = 3  # Second word of the Philox key, as in crops.py.
 
 
@@ -91,3 +94,30 @@ def read_labels(record: Record, task: Task) -> Labels:
   if missing:
     raise UnusableExample(f"no {' and '.join(missing)} in the labels")
   return labels
+
+
+def check_labels(source: sources.ImageSource, task: Task, given: str) -> None:
+  """Looks at some records, so that a run without labels does not start.
+
+  Args:
+    source: of the records.
+    task: needs them.
+    given: what the source is called in the message.
+
+  Raises:
+    ValueError: none of those that were looked at can be used.
+  """
+  looked_at = range(0, len(source), -(-len(source) // _NUM_LOOKED_AT))
+  reasons = collections.Counter()
+  for number in looked_at:
+    try:
+      read_labels(source[number], task)
+      return
+    except UnusableExample as error:
+      reasons[error.reason] += 1
+  found = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+  raise ValueError(
+    f"{given}: task.name={task.name} needs labels ({', '.join(task.needs)}), "
+    f"but none of the {len(looked_at)} images that were looked at has them: "
+    f"{found}."
+  )

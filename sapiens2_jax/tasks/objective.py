@@ -4,19 +4,32 @@ The whole encoder is trained.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
+from data_pipelines import sources
+from data_pipelines.open_source import open_source
 from sapiens2_jax import tasks
 from sapiens2_jax.models import partition
-from sapiens2_jax.models import patches as patch_lib
+from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.from_config import build_encoder
-from sapiens2_jax.pretrain import image_ops
+from sapiens2_jax.models.grid import TokenGrid
+from sapiens2_jax.runtime import distributed
+from sapiens2_jax.tasks.evaluate import evaluate
+from sapiens2_jax.tasks.examples import TaskExamples, check_labels
+from sapiens2_jax.training import flops
+from sapiens2_jax.training.objective import Measurement
+from sapiens2_jax.training.state import TrainState
+from sapiens2_jax.training.step import jit_predict
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,19 +48,19 @@ class TaskObjective:
   encoder: Encoder
   head: nn.Module
   task: tasks.Task
+  encoder_names = ()
+
+  @functools.cached_property
+  def grid(self) -> TokenGrid:
+    """Of what the network sees."""
+    return self.encoder.grid(tuple(self.config.data.image_size))
 
   def init(self, rng: PRNGKeyArray) -> dict:
-    """Draws the learned parameters of encoder and head.
-
-    Leaves are boxed with their logical axes (`flax.linen.unbox` opens them).
-    """
-    arch = self.encoder.architecture
     rngs = jax.random.split(rng, 2)
-    image = jnp.zeros((1, arch.patch_size, arch.patch_size, 3))
-    grid = patch_lib.grid_size(
-      tuple(self.config.data.image_size), arch.patch_size
-    )
-    features = jnp.zeros((1, *grid, arch.embed_dim))
+    side = self.grid.pixels_per_token
+    image = jnp.zeros((1, side, side, 3))
+    embed_dim = self.encoder.architecture.embed_dim
+    features = jnp.zeros((1, *self.grid.shape, embed_dim))
     return {
       "encoder": self.encoder.init(rngs[0], image)["params"],
       "head": self.head.init(rngs[1], features)["params"],
@@ -69,8 +82,8 @@ class TaskObjective:
   ) -> dict[str, Array]:
     """The head's outputs for RGB images of `data.image_size`."""
     with jax.named_scope("encoder"):
-      pixels = image_ops.normalize(images.astype(jnp.float32) / 255)
       variables = {"params": params["encoder"]}
+      pixels = pixel_lib.from_uint8(images)
       features = self.encoder.apply(variables, pixels).patches
     with jax.named_scope("head"):
       features = partition.constrain(features, "batch", None, None, None)
@@ -106,12 +119,90 @@ class TaskObjective:
     del params, statistics
     return teacher_state
 
+  @staticmethod
+  def encoder_params(state: Any, which: str | None = None) -> dict:
+    if which is not None:
+      raise ValueError(f"encoder {which!r}: a task has one encoder alone.")
+    return state.params["encoder"]
+
+  def with_encoder(self, state: TrainState, make: Callable) -> TrainState:
+    state.params["encoder"] = make()
+    return state
+
+  def example_maker(self) -> TaskExamples:
+    data = self.config.data
+    return TaskExamples(
+      self.task,
+      augment=data.augment,
+      seed=self.config.seed,
+      max_pixels=data.max_pixels,
+    )
+
+  def check_source(self, source: sources.ImageSource, given: str) -> None:
+    check_labels(source, self.task, given)
+
+  def measurement(self, mesh: Mesh, abstract: TrainState) -> Measurement | None:
+    """The task's metric on `evaluation.path`."""
+    evaluation, data = self.config.evaluation, self.config.data
+    if not evaluation.every:
+      return None
+    distributed.require_one_process(
+      f"evaluation.every={evaluation.every}", "evaluations"
+    )
+    source = self._open_evaluation_source()
+    apply_fn = jit_predict(self, self.config, mesh, abstract)
+
+    def run(state: TrainState, on_progress) -> dict[str, float]:
+      return evaluate(
+        self.task,
+        apply_fn,
+        state.params,
+        source,
+        batch_size=data.global_batch_size // data.accumulation_steps,
+        num_images=evaluation.num_images,
+        max_pixels=data.max_pixels,
+        on_progress=on_progress,
+      )
+
+    return Measurement("eval", evaluation.every, run)
+
+  def _open_evaluation_source(self) -> sources.ImageSource:
+    path, data = self.config.evaluation.path, self.config.data
+    given = f"evaluation.path={path}"
+    try:
+      source = open_source(path)
+    except ValueError as error:
+      raise ValueError(f"{given}: {error}") from error
+    self.check_source(source, given)
+    return sources.RetryingSource(
+      source, attempts=data.read_attempts, timeout=data.read_timeout
+    )
+
+  def flops(self) -> int:
+    arch, patches = self.encoder.architecture, self.grid.num_tokens
+    tokens = patches + arch.num_prefix_tokens
+    encoder = flops.encoder_flops(arch, patches, tokens)
+    features = jax.ShapeDtypeStruct(
+      (1, *self.grid.shape, arch.embed_dim), jnp.float32
+    )
+    rng = jax.eval_shape(lambda: jax.random.key(0))
+    traced = jax.make_jaxpr(self.head.init_with_output)(rng, features)
+    learned = 3 * (encoder + flops.layer_flops(traced.jaxpr))
+    return learned - flops.stem_flops(arch, patches)
+
+
+def matches(config: ConfigDict) -> bool:
+  """Whether a config describes fine-tuning on a task."""
+  return "task" in config
+
 
 def build_task(config: ConfigDict) -> TaskObjective:
   """Makes what `config.model` and `config.task` describe.
 
   Raises:
-    ValueError: if a named choice is unknown.
+    ValueError: if a named choice is unknown, or the config is of no task.
   """
+  if not matches(config):
+    raise ValueError("the config is of pretraining; expected one of a task.")
   task = tasks.make_task(config)
   return TaskObjective(config, build_encoder(config.model), task.head(), task)

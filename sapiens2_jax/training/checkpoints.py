@@ -1,10 +1,12 @@
 """Orbax checkpoints of the whole state, and of parts of it."""
 
+import dataclasses
 import json
 import math
 import os
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +18,22 @@ from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.state import TrainState
 
 _STATE, _RUN = "state", "run"
+# Fields of the state by their names in the first version.
+_FIRST_NAMES = {"teacher_state": "carried"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leaf:
+  """An array in a checkpoint: its path, and Orbax's metadata of it."""
+
+  path: tuple
+  metadata: Any
+
+
+def _present_names(stored: dict) -> dict:
+  """The fields of a stored state under their present names."""
+  renamed = {old: new for new, old in _FIRST_NAMES.items()}
+  return {renamed.get(name, name): tree for name, tree in stored.items()}
 
 
 def directory(workdir: str) -> str:
@@ -114,17 +132,32 @@ class Checkpointer:
     if self.latest_step() != self._manager.latest_step():
       state, next_example = self._local.restore()
       return state, self._config, next_example
+    step = self._manager.latest_step()
+    # As a dict: a checkpoint may have been written under other names.
+    item = {
+      field.name: getattr(abstract, field.name)
+      for field in dataclasses.fields(abstract)
+    }
+    stored = self._manager.item_metadata(step)[_STATE]
+    if _FIRST_NAMES["teacher_state"] in stored:
+      item = {_FIRST_NAMES.get(name, name): x for name, x in item.items()}
     restored = self._manager.restore(
-      self._manager.latest_step(),
+      step,
       args=ocp.args.Composite(
         **{
-          _STATE: ocp.args.StandardRestore(abstract),
+          _STATE: ocp.args.PyTreeRestore(
+            item=item,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+            # Modules of terms that have no weight any more are left out.
+            partial_restore=True,
+          ),
           _RUN: ocp.args.JsonRestore(),
         }
       ),
     )
     run = restored[_RUN]
-    return restored[_STATE], _config(run), run["next_example"]
+    state = TrainState(**_present_names(restored[_STATE]))
+    return state, _config(run), run["next_example"]
 
   def close(self) -> None:
     """Waits until everything is on disk."""
@@ -165,36 +198,48 @@ def count_learned(workdir: str) -> int:
   return sum(math.prod(x.shape) for x in jax.tree.leaves(tree["params"]))
 
 
-def load_part(workdir: str, *names: str) -> tuple[int, Any]:
-  """Reads one subtree of the newest state onto one device, nothing else.
+def load_part(
+  workdir: str, select: Callable[[TrainState], Any]
+) -> tuple[int, Any]:
+  """Reads one part of the newest state onto one device, nothing else.
 
   Args:
     workdir: of the run.
-    names: path in the state, e.g. "teacher_state", "teacher", "encoder".
+    select: from a state to the part of it that is wanted.
 
   Returns:
-    Step, and the subtree as float32 arrays.
+    Step, and the part as float32 arrays.
   """
   step, path = latest(workdir)
   reader = ocp.PyTreeCheckpointer()
-  tree = reader.metadata(path / _STATE).item_metadata.tree
+  stored = reader.metadata(path / _STATE).item_metadata.tree
+  # A state whose leaves say where they are stored.
+  leaves = jax.tree_util.tree_map_with_path(_Leaf, stored)
+  wanted = select(TrainState(**_present_names(leaves)))
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  for name in names:
-    if name not in tree:
-      raise ValueError(f"{path}: state has no {'/'.join(names)}")
-    tree = tree[name]
-  item = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
-  )
-  restore_args = ocp.checkpoint_utils.construct_restore_args(item)
-  for name in reversed(names):
-    item, restore_args = {name: item}, {name: restore_args}
+  item: dict = {}
+  for leaf in jax.tree.leaves(wanted):
+    *groups, last = (key.key for key in leaf.path)
+    group = item
+    for name in groups:
+      group = group.setdefault(name, {})
+    found = leaf.metadata
+    group[last] = jax.ShapeDtypeStruct(
+      found.shape, found.dtype, sharding=device
+    )
   state = reader.restore(
     path / _STATE,
     args=ocp.args.PyTreeRestore(
-      item=item, restore_args=restore_args, partial_restore=True
+      item=item,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+      partial_restore=True,
     ),
   )
-  for name in names:
-    state = state[name]
-  return step, state
+
+  def take(leaf: _Leaf) -> jax.Array:
+    found = state
+    for key in leaf.path:
+      found = found[key.key]
+    return found
+
+  return step, jax.tree.map(take, wanted)

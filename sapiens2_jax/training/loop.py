@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from data_pipelines.common.progress import format_seconds
 from data_pipelines.loading.prefetch import Prefetcher
@@ -19,28 +18,13 @@ from sapiens2_jax.runtime.preemption import StopRequest
 from sapiens2_jax.runtime.save_schedule import SaveSchedule
 from sapiens2_jax.training import flops
 from sapiens2_jax.training.checkpoints import Checkpointer
+from sapiens2_jax.training.objective import Measurement, Objective
 from sapiens2_jax.training.state import TrainState
 from sapiens2_jax.training.writers import Writers
 
 NONFINITE_FILE = "nonfinite_batch.npz"
 _POLL_SECONDS = 1.0
 _PART = "loss_"  # Metrics of this name add up to the loss.
-
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-  """What is measured now and then, and at the end.
-
-  Attributes:
-    prefix: of the names of its numbers: "eval" or "probe".
-    every: steps.
-    run: from the state, and what is to be called with the number of images
-      done, to names and values.
-  """
-
-  prefix: str
-  every: int
-  run: Callable[[TrainState, Callable[[int], None]], dict[str, float]]
 
 
 class NonFiniteError(RuntimeError):
@@ -107,11 +91,12 @@ class _Report:
   """What is told about the steps: by process 0, but for skipped images."""
 
   def __init__(
-    self, config: ConfigDict, workdir: str, start: int, timeline: Timeline
+    self, objective: Objective, workdir: str, start: int, timeline: Timeline
   ):
+    config = objective.config
     self._config, self._workdir = config, workdir
     self._timeline = timeline
-    self._useful_flops = flops.useful_flops(config)
+    self._useful_flops = objective.flops()
     self._is_writer = distributed.is_writer()
     self._writers = Writers(workdir, start) if self._is_writer else None
     self._skips = SkipMonitor(
@@ -186,7 +171,7 @@ def train(
   step_fn: Callable,
   loader: Prefetcher,
   *,
-  config: ConfigDict,
+  objective: Objective,
   workdir: str,
   first_example: int,
   checkpointer: Checkpointer,
@@ -199,7 +184,7 @@ def train(
     state: where to start, on its devices; donated.
     step_fn: jitted (state, batches) -> (state, metrics).
     loader: yields `data.Loaded` from `first_example` on.
-    config: the experiment.
+    objective: of the run, with its config.
     workdir: for metrics, skipped images and a batch to replay.
     first_example: global index of the first example of the loader.
     checkpointer: saves at its interval; still writing when this returns.
@@ -214,11 +199,12 @@ def train(
       row; the last batch is saved for replay.
     TooManySkipped: if too many images could not be read.
   """
+  config = objective.config
   start = step = int(state.step)
   num_steps = config.optim.num_steps
   batch_size = config.data.global_batch_size
   stop = StopRequest(start)
-  report = _Report(config, workdir, start, timeline)
+  report = _Report(objective, workdir, start, timeline)
   schedule = SaveSchedule(
     start,
     every=config.checkpoint.every,

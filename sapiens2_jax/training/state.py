@@ -16,12 +16,12 @@ from sapiens2_jax.parallel import rules
 
 @struct.dataclass
 class TrainState:
-  """Complete state of a run; with the data position, which is `step`.
+  """Complete state of a run; the data position is kept beside it.
 
   Attributes:
     step: number of the next step, int32. Batches seen, applied or skipped.
     params: what is learned, float32.
-    teacher_state: what the objective carries (EMA teacher, center), float32.
+    teacher_state: EMA teacher, statistics of the terms (center), float32.
     opt_state: of optax.
     rng: the run's key (data of a typed key), never changed.
     nonfinite_streak: updates skipped in a row for a non-finite loss or

@@ -10,9 +10,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
+from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.parallel import rules
-from sapiens2_jax.pretrain import image_ops
 from sapiens2_jax.training import schedules
 from sapiens2_jax.training.state import TrainState
 
@@ -50,7 +50,7 @@ def train_step(
   optim: ConfigDict,
   measure_every: int,
 ) -> tuple[TrainState, Metrics]:
-  """One update of parameters, optimizer and what is teacher_state. Pure.
+  """One update of parameters, optimizer and teacher state. Pure.
 
   A non-finite loss or gradient leaves everything but the step and the
   counters as it was.
@@ -58,7 +58,7 @@ def train_step(
   Args:
     state: of the run.
     batches: leaves (microbatches, b, ...); gradients are averaged over them.
-    objective: see docs/architecture.md.
+    objective: see `training.objective`.
     tx: the optimizer; its updates are multiplied by minus the learning rate.
     optim: the config group with the schedule.
     measure_every: metrics that cost something are computed at multiples of
@@ -134,7 +134,7 @@ def jit_predict(
 
 
 def jit_encode(objective, config: ConfigDict, mesh: Mesh, abstract: TrainState):
-  """The teacher's encoder alone, compiled for the mesh.
+  """The encoder alone, compiled for the mesh.
 
   Returns:
     A function (encoder params, images (b, h, w, 3) uint8) -> cls and patches,
@@ -144,13 +144,14 @@ def jit_encode(objective, config: ConfigDict, mesh: Mesh, abstract: TrainState):
 
   def encode(params, images):
     with rules.logical_constraints(mesh, logical):
-      pixels = image_ops.normalize(images.astype(jnp.float32) / 255)
+      pixels = pixel_lib.from_uint8(images)
       out = objective.encoder.apply({"params": params}, pixels)
     return {"cls": out.cls, "patches": out.patches}
 
   images = NamedSharding(mesh, PartitionSpec(mesh_lib.BATCH_AXES))
-  teacher = abstract.teacher_state["teacher"]["encoder"]
-  params = jax.tree.map(lambda x: x.sharding, teacher)
+  params = jax.tree.map(
+    lambda x: x.sharding, objective.encoder_params(abstract)
+  )
   return jax.jit(
     encode,
     in_shardings=(params, images),

@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from sapiens2_jax.pretrain.objective import matches as is_pretraining
 from sapiens2_jax.validation import common, pretrain, task
 from sapiens2_jax.validation.bounds import Problems
 
@@ -18,6 +19,6 @@ def validate(config: ConfigDict, num_devices: int) -> Problems:
   Returns:
     (what was given, what is wrong and what would be right) pairs.
   """
-  checks = task if "task" in config else pretrain
+  checks = pretrain if is_pretraining(config) else task
   found = checks.validate(config) + common.validate(config, num_devices)
   return list(dict.fromkeys(found))

@@ -5,9 +5,9 @@ from ml_collections import ConfigDict
 from sapiens2_jax import errors
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.evaluation import online
-from sapiens2_jax.models import patches
+from sapiens2_jax.models.grid import token_grid
 from sapiens2_jax.pretrain import masks
-from sapiens2_jax.pretrain.objective import TARGETS
+from sapiens2_jax.pretrain.terms.distillation import TARGETS
 from sapiens2_jax.validation.bounds import Bounds, Problems, check_image_size
 from sapiens2_jax.validation.common import check_tensor_axis
 
@@ -61,8 +61,7 @@ def _check_tokens(config: ConfigDict) -> Problems:
     return problems
   counts = {}
   for name in ("image_size", "local_size"):
-    rows, cols = patches.grid_size(tuple(data[name]), arch.patch_size)
-    counts[name] = rows * cols
+    counts[name] = token_grid(arch, tuple(data[name])).num_tokens
   try:
     hidden = masks.num_masked(counts["image_size"], masking.mask_ratio)
   except ValueError as error:

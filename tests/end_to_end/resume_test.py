@@ -1,5 +1,6 @@
 """Killed at any point, the same command ends as if nothing had happened."""
 
+import functools
 import os
 import pathlib
 import signal
@@ -10,6 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from sapiens2_jax.pretrain.objective import PretrainObjective
 from sapiens2_jax.runtime import goodput
 from sapiens2_jax.training import checkpoints, writers
 from tests.end_to_end import commands
@@ -153,10 +155,10 @@ def test_a_run_starts_from_the_encoder_of_another(setting):
   )
   done = commands.run(commands.train_command(workdir, data, *options), env)
   assert done.returncode == 0, done.stdout + done.stderr
-  _, given = checkpoints.load_part(
-    str(whole), "teacher_state", "teacher", "encoder"
-  )
-  for part in (("params", "encoder"), ("teacher_state", "teacher", "encoder")):
-    _, found = checkpoints.load_part(str(workdir), *part)
+  choose = PretrainObjective.encoder_params
+  _, given = checkpoints.load_part(str(whole), choose)
+  for name in PretrainObjective.encoder_names:
+    select = functools.partial(choose, which=name)
+    _, found = checkpoints.load_part(str(workdir), select)
     # The average of two equal numbers may round in the last bit.
     chex.assert_trees_all_close(found, given, rtol=1e-6, atol=0)

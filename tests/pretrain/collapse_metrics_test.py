@@ -3,13 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sapiens2_jax.pretrain import distillation
-from sapiens2_jax.pretrain.koleo import koleo_loss
+from sapiens2_jax.pretrain import collapse
+from sapiens2_jax.pretrain.terms import distillation
+from sapiens2_jax.pretrain.terms.koleo import koleo_loss
 
 
 def test_rank_me_is_one_when_collapsed_and_full_when_orthogonal():
-  assert distillation.rank_me(jnp.ones((16, 8))) < 1.01
-  np.testing.assert_allclose(distillation.rank_me(jnp.eye(8)), 8, rtol=1e-3)
+  assert collapse.rank_me(jnp.ones((16, 8))) < 1.01
+  np.testing.assert_allclose(collapse.rank_me(jnp.eye(8)), 8, rtol=1e-3)
 
 
 def test_rank_me_agrees_with_singular_values():
@@ -18,15 +19,15 @@ def test_rank_me_agrees_with_singular_values():
   p = s / s.sum()
   expected = np.exp(-np.sum(p * np.log(p)))
   # The Gram matrix squares the condition number, float32.
-  np.testing.assert_allclose(distillation.rank_me(x), expected, rtol=1e-4)
-  np.testing.assert_allclose(distillation.rank_me(x.T), expected, rtol=1e-4)
+  np.testing.assert_allclose(collapse.rank_me(x), expected, rtol=1e-4)
+  np.testing.assert_allclose(collapse.rank_me(x.T), expected, rtol=1e-4)
 
 
 def test_feature_std_tells_spread_from_collapse():
   spread = jax.random.normal(jax.random.key(0), (512, 64))
-  np.testing.assert_allclose(distillation.feature_std(spread), 1, atol=0.02)
+  np.testing.assert_allclose(collapse.feature_std(spread), 1, atol=0.02)
   np.testing.assert_allclose(
-    distillation.feature_std(jnp.ones((8, 64))), 0, atol=1e-5
+    collapse.feature_std(jnp.ones((8, 64))), 0, atol=1e-5
   )
 
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sapiens2_jax.models.patches import patchify
+from sapiens2_jax.models.pixels import patchify
 from sapiens2_jax.models.projection_head import ProjectionHead
-from sapiens2_jax.pretrain import distillation, reconstruction
-from sapiens2_jax.pretrain.koleo import koleo_loss
+from sapiens2_jax.pretrain.terms import distillation, reconstruction
+from sapiens2_jax.pretrain.terms.koleo import koleo_loss
 from tests import golden
 
 GOLDEN = golden.load("golden_pretraining")

@@ -12,9 +12,9 @@ from PIL import Image
 from data_pipelines.loading import crops
 from data_pipelines.loading.loader import make_loader
 from sapiens2_jax import config as config_lib
-from sapiens2_jax.models.patches import unpatchify
+from sapiens2_jax.models.pixels import denormalize, unpatchify
 from sapiens2_jax.parallel import mesh as mesh_lib
-from sapiens2_jax.pretrain import image_ops
+from sapiens2_jax.pretrain.crops import crop_config
 from sapiens2_jax.pretrain.objective import build_pretrain
 from sapiens2_jax.pretrain.photometric import Photometric
 from sapiens2_jax.preview import data as preview_data
@@ -80,7 +80,7 @@ def pixels(patches, size):
   """Patches as the objective makes them, as pixels in [0, 1]."""
   grid = size[0] // PATCH, size[1] // PATCH
   images = unpatchify(patches, grid, PATCH)
-  return np.clip(image_ops.denormalize(images), 0, 1)
+  return np.clip(denormalize(images), 0, 1)
 
 
 def holds(page: np.ndarray, tile: np.ndarray) -> bool:
@@ -95,21 +95,21 @@ def holds(page: np.ndarray, tile: np.ndarray) -> bool:
 
 def test_page_shows_what_the_objective_computes(config):
   drawn = preview_data.read_examples(config, STEP, COUNT)
-  objective, source = build_pretrain(config), data.open_source(config)
+  objective = build_pretrain(config)
+  source = data.open_source(objective)
   loader = make_loader(
-    source, data.loader_config(config), start_step=STEP, num_steps=1
+    source, data.loader_config(objective), start_step=STEP, num_steps=1
   )
-  (batch, _), settings = next(loader), data.crop_config(config)
+  (batch, _), settings = next(loader), crop_config(config)
   batch = {name: leaf[0] for name, leaf in batch.items()}
   rng = run_state_key(config, objective)
-  local, whole, (_, masked) = (
-    jax.jit(function)(batch, rng)
-    for function in (
-      objective.local_patches,
-      objective.global_patches,
-      objective.draw_masks,
-    )
-  )
+
+  @jax.jit
+  def see(batch, rng):
+    views = objective.make_views(batch, rng)
+    return views.local_patches, views.patches, views.masked_ids
+
+  local, whole, masked = see(batch, rng)
   local = pixels(local, config.data.local_size)
   whole = pixels(whole, config.data.image_size)
   assert len(drawn) == COUNT

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from sapiens2_jax.evaluation import encoding
-from sapiens2_jax.models.patches import patchify
-from sapiens2_jax.pretrain import reconstruction
+from sapiens2_jax.models.grid import TokenGrid
+from sapiens2_jax.models.pixels import patchify
+from sapiens2_jax.pretrain.terms import reconstruction
 from sapiens2_jax.report import reconstruct
 
 SIZES = [(64, 48), (32, 64)]
@@ -21,6 +22,10 @@ def _ids(images, mask_ratio=0.75):
   return reconstruct.draw_masks(blockwise, grid, mask_ratio)
 
 
+def _grid(size):
+  return TokenGrid(size[0] // 16, size[1] // 16, 16, 16)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_true_normalised_patches_give_back_the_exact_image(size):
   images = _images(size)
@@ -29,7 +34,7 @@ def test_true_normalised_patches_give_back_the_exact_image(size):
   hidden = reconstruct.take_patches(patches, masked_ids)
   perfect = np.asarray(reconstruction.normalize_patches(hidden))
   values = reconstruct.unnormalize(perfect, hidden)
-  pasted = reconstruct.paste(patches, masked_ids, values, size, 16)
+  pasted = reconstruct.paste(patches, masked_ids, values, _grid(size))
   # Float32 rounding of normalising twice and back.
   np.testing.assert_allclose(pasted, images / 255, atol=2e-6)
   np.testing.assert_array_equal(np.round(pasted * 255), images)
@@ -41,7 +46,7 @@ def test_visible_patches_are_pasted_and_masked_ones_are_not(size):
   patches = reconstruct.to_patches(images, 16)
   visible_ids, masked_ids = _ids(images)
   gray = np.zeros((*masked_ids.shape, patches.shape[2]), np.float32)
-  pasted = reconstruct.paste(patches, masked_ids, gray, size, 16)
+  pasted = reconstruct.paste(patches, masked_ids, gray, _grid(size))
   seen = np.asarray(patchify(jnp.round(pasted * 255), 16))
   true = np.asarray(patchify(jnp.asarray(images, jnp.float32), 16))
   for i in range(len(images)):

@@ -9,6 +9,7 @@ from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels, decode_labels, encode_labels
 from data_pipelines.loading import loader
 from sapiens2_jax import tasks
+from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.tasks.base import ModelInput
 from sapiens2_jax.tasks.examples import TaskExamples, read_labels
 from sapiens2_jax.training import data
@@ -161,7 +162,7 @@ def test_a_run_on_a_corpus_without_labels_does_not_start(tmp_path):
     match=r"data.path=.*task.name=alpha needs labels \(alpha\), but none of "
     "the 3 images that were looked at has them: 3 no labels",
   ):
-    data.open_source(config)
+    data.open_source(build_objective(config))
 
 
 @pytest.mark.parametrize(

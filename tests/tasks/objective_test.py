@@ -4,14 +4,13 @@ import functools
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.objectives import build_objective
-from sapiens2_jax.pretrain import image_ops
 from sapiens2_jax.pretrain.objective import PretrainObjective, build_pretrain
-from sapiens2_jax.tasks.objective import TaskObjective
+from sapiens2_jax.tasks.objective import TaskObjective, build_task
 from sapiens2_jax.training import step
 from tests import tiny, tiny_task
 
@@ -76,7 +75,7 @@ def test_the_head_sees_normalised_features_of_the_patches():
   objective, params = run.objective, run.state.params
   assert isinstance(objective, TaskObjective)
   image = np.random.default_rng(0).integers(0, 256, (2, 64, 48, 3), np.uint8)
-  pixels = image_ops.normalize(jnp.asarray(image, jnp.float32) / 255)
+  pixels = pixel_lib.from_uint8(image)
   encode = jax.jit(objective.encoder.apply)
   features = encode({"params": params["encoder"]}, pixels)
   expected = objective.head.apply({"params": params["head"]}, features.patches)
@@ -90,3 +89,5 @@ def test_the_config_says_which_objective():
   assert isinstance(build_objective(tiny.load_config()), PretrainObjective)
   with pytest.raises(ValueError, match="expected a config of pretraining"):
     build_pretrain(tiny_task.load_config())
+  with pytest.raises(ValueError, match="expected one of a task"):
+    build_task(tiny.load_config())

@@ -1,6 +1,7 @@
 import chex
 import jax
 
+from sapiens2_jax.interop.load import load_pretrained
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.training import optimizer, starting
@@ -22,7 +23,7 @@ def test_a_task_starts_from_an_encoder_and_a_random_head(tmp_path, capsys):
   drawn = state_lib.init_state(config.seed, objective, tx, abstract)
   checkpointer = Checkpointer(str(tmp_path / "run"), config)
   state, _ = starting.restore_or_init(
-    config, checkpointer, objective, tx, abstract
+    objective, checkpointer, tx, abstract, load_pretrained
   )
   checkpointer.close()
   chex.assert_trees_all_equal(state.params["encoder"], runs.toy_params())

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from sapiens2_jax.planning import account, hlo
-from sapiens2_jax.training import flops
 from tests import tiny
 
 LOSSES = ("loss", "loss_mae", "loss_cl", "loss_koleo", "teacher_entropy")
@@ -91,7 +90,7 @@ def executed_flops(run) -> int:
 
 def test_executed_flops_are_the_useful_ones():
   run = compiled(CENTER)
-  useful = flops.pretrain_flops(run.config) * run.config.data.global_batch_size
+  useful = run.objective.flops() * run.config.data.global_batch_size
   assert executed_flops(run) == pytest.approx(useful, rel=1e-3)
 
 

@@ -5,6 +5,8 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
+
 
 def koleo_loss(
   features: Float[ArrayLike, "b d"], *, group_size: int, eps: float = 1e-8
@@ -42,3 +44,16 @@ def koleo_loss(
   neighbor = jnp.take_along_axis(x, nearest[..., None], axis=1)
   distance = jnp.sqrt(jnp.sum((x - neighbor + eps) ** 2, axis=-1))
   return -jnp.mean(jnp.log(distance + eps))
+
+
+class KoLeo(Term):
+  """L_KoLeo of [cls], the mean over the global views."""
+
+  def loss(self, student: StudentOutputs, targets: tuple) -> tuple[Array, dict]:
+    group_size = self.config.objective.koleo_group_size
+    num_global = student.patches.shape[1]
+    losses = [
+      koleo_loss(student.cls[:, view], group_size=group_size)
+      for view in range(num_global)
+    ]
+    return sum(losses) / num_global, {}

@@ -1,8 +1,13 @@
 """L_MAE: mean squared error of normalised masked patches."""
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
+
+from sapiens2_jax.pretrain.modules import Sizes, build_decoder, decoder_flops
+from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
 
 EPS = 1e-6
 
@@ -38,3 +43,21 @@ def patch_errors(
   """
   error = predictions.astype(jnp.float32) - normalize_patches(patches)
   return jnp.mean(error * error, axis=-1)
+
+
+class Reconstruction(Term):
+  """L_MAE of the masked patches, through the decoder."""
+
+  def modules(self) -> dict[str, nn.Module]:
+    return {"decoder": build_decoder(self.config)}
+
+  def loss(self, student: StudentOutputs, targets: tuple) -> tuple[Array, dict]:
+    with jax.named_scope("decoder"):
+      patches, masked_ids = student.views.patches, student.views.masked_ids
+      hidden = jnp.take_along_axis(patches, masked_ids[..., None], axis=2)
+      errors = patch_errors(student.decoded.patches, hidden)
+      return jnp.mean(errors), {}
+
+  def flops(self, sizes: Sizes) -> tuple[int, int]:
+    decoder = decoder_flops(self.config, sizes)
+    return sizes.num_global * decoder, 0
