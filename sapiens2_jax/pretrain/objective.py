@@ -12,11 +12,9 @@ that joining and splitting views never moves data between devices.
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 import einops
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -28,7 +26,7 @@ from data_pipelines.loading.pretrain_examples import PretrainExamples
 from data_pipelines.sources import ImageSource
 from sapiens2_jax import errors
 from sapiens2_jax.evaluation import online
-from sapiens2_jax.models.decoder import Decoder, DecoderOutput
+from sapiens2_jax.models.decoder import DecoderOutput
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.from_config import build_encoder
 from sapiens2_jax.models.grid import TokenGrid
@@ -36,7 +34,7 @@ from sapiens2_jax.models.rope import Rope
 from sapiens2_jax.pretrain import collapse
 from sapiens2_jax.pretrain.crops import crop_config
 from sapiens2_jax.pretrain.masks import num_masked
-from sapiens2_jax.pretrain.modules import Sizes
+from sapiens2_jax.pretrain.modules import Learned, Sizes
 from sapiens2_jax.pretrain.terms import Term, build_terms
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, TeacherOutputs
 from sapiens2_jax.pretrain.views import Batch, Views
@@ -72,7 +70,7 @@ class PretrainObjective:
     return self.encoder.grid(tuple(self.config.data.image_size))
 
   @functools.cached_property
-  def modules(self) -> dict[str, nn.Module]:
+  def modules(self) -> dict[str, Learned]:
     """Those that the terms share, by name."""
     found = {}
     for term in self.terms.values():
@@ -83,16 +81,11 @@ class PretrainObjective:
     first = dict(zip(_FIRST_MODULES, jax.random.split(rng, 3)))
     side = self.grid.pixels_per_token
     image = jnp.zeros((1, side, side, 3))
-    features = jnp.zeros((1, 1, self.encoder.architecture.embed_dim))
-    ids = jnp.zeros((1, 1), jnp.int32)
     params = {"encoder": self.encoder.init(first["encoder"], image)["params"]}
-    for name, module in self.modules.items():
+    for name, (module, inputs) in self.modules.items():
       key = first.get(name)
       if key is None:
         key = jax.random.fold_in(rng, zlib.crc32(name.encode()))
-      inputs = (features,)
-      if isinstance(module, Decoder):
-        inputs = (features, ids, ids, TokenGrid(1, 1, side, side))
       params[name] = module.init(key, *inputs)["params"]
     return params
 
@@ -185,11 +178,6 @@ class PretrainObjective:
     }
     return errors.lookup(trees, which or "teacher", "encoder")()
 
-  def with_encoder(self, state: TrainState, make: Callable) -> TrainState:
-    state.params["encoder"] = make()
-    state.teacher_state["teacher"]["encoder"] = make()
-    return state
-
   def example_maker(self) -> PretrainExamples:
     return PretrainExamples(
       crop_config(self.config),
@@ -254,7 +242,7 @@ class PretrainObjective:
       einops.rearrange(a, "b v ... -> (b v) ...")
       for a in (features, visible_ids, masked_ids)
     ]
-    out = self.modules["decoder"].apply(
+    out = self.modules["decoder"].module.apply(
       {"params": params["decoder"]}, *flat, self.grid
     )
     shape = masked_ids.shape

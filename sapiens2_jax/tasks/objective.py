@@ -5,7 +5,6 @@ The whole encoder is trained.
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -124,10 +123,6 @@ class TaskObjective:
     if which is not None:
       raise ValueError(f"encoder {which!r}: a task has one encoder alone.")
     return state.params["encoder"]
-
-  def with_encoder(self, state: TrainState, make: Callable) -> TrainState:
-    state.params["encoder"] = make()
-    return state
 
   def example_maker(self) -> TaskExamples:
     data = self.config.data

@@ -111,9 +111,6 @@ class Objective(Protocol):
       ValueError: there is no such encoder.
     """
 
-  def with_encoder(self, state: TrainState, make: Callable) -> TrainState:
-    """The state with all its encoders replaced by what `make()` returns."""
-
   def example_maker(self) -> ExampleMaker:
     """What makes an example of a record."""
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -85,5 +84,9 @@ def _start_from_weights(
     params,
     shardings,
   )
-  # Copies: the step donates the state, so no two leaves may share memory.
-  return objective.with_encoder(state, lambda: jax.tree.map(jnp.copy, placed))
+  params = {**state.params, "encoder": placed}
+  init = jax.jit(
+    objective.init_teacher_state,
+    out_shardings=jax.tree.map(lambda x: x.sharding, abstract.teacher_state),
+  )
+  return state.replace(params=params, teacher_state=init(params))

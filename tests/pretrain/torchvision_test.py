@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.pretrain import image_ops as ops
 from sapiens2_jax.pretrain.photometric import Photometric, apply_photometric
 
@@ -28,7 +29,7 @@ def last(planes):
 
 
 def normalize(planes):
-  return jnp.moveaxis(ops.normalize(last(planes)), -1, -3)
+  return jnp.moveaxis(pixel_lib.normalize(last(planes)), -1, -3)
 
 
 def flip(planes, flipped):

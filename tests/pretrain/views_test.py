@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sapiens2_jax.pretrain import image_ops as ops
+from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.pretrain import keys, views
 from sapiens2_jax.pretrain.photometric import (
   apply_photometric,
@@ -55,7 +55,9 @@ def test_global_views_are_flipped_and_normalised_only():
   found = jax.jit(views.global_views)(BATCH, RNG)
   assert found.photometric is None
   pixels = flipped("global_crops", FLIPPED[:, :2])
-  np.testing.assert_allclose(found.images, ops.normalize(pixels), atol=1e-6)
+  np.testing.assert_allclose(
+    found.images, pixel_lib.normalize(pixels), atol=1e-6
+  )
 
 
 def test_local_views_are_what_their_parameters_say():
@@ -74,7 +76,7 @@ def test_local_views_are_what_their_parameters_say():
     expected = apply(jnp.moveaxis(pixels[place], -1, 0), drawn)
     np.testing.assert_allclose(
       found.images[place],
-      ops.normalize(jnp.moveaxis(expected, 0, -1)),
+      pixel_lib.normalize(jnp.moveaxis(expected, 0, -1)),
       atol=5e-6,
     )
 

@@ -23,7 +23,7 @@ def test_forward_flops_agree_with_the_compilers_count():
 
   def teacher(params):
     outputs = objective._teacher_outputs(params, batch, jax.random.key(0))
-    return objective.terms["cl"].project(outputs, {}, 0)
+    return objective.terms["cl"].project(outputs, {}, jnp.int32(0))
 
   arch = objective.encoder.architecture
   head = 2 * (48 * 32 + 32 * 32 + 32 * 16 + 16 * 32)

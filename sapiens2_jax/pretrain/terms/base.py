@@ -4,12 +4,11 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from sapiens2_jax.models.decoder import DecoderOutput
-from sapiens2_jax.pretrain.modules import Sizes
+from sapiens2_jax.pretrain.modules import Learned, Sizes
 from sapiens2_jax.pretrain.views import Views
 
 
@@ -79,7 +78,7 @@ class Term:
   def __init__(self, config: ConfigDict, weight: float):
     self.config, self.weight = config, weight
 
-  def modules(self) -> Mapping[str, nn.Module]:
+  def modules(self) -> Mapping[str, Learned]:
     """Learned modules beside the encoder, by name; terms may share them."""
     return {}
 

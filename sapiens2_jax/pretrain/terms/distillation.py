@@ -4,7 +4,6 @@ Every statistic is one of the GLOBAL batch: under `jit` with sharded inputs
 the means and sums below run over all devices.
 """
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -13,7 +12,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from sapiens2_jax import errors
-from sapiens2_jax.pretrain.modules import Sizes, build_head, head_flops
+from sapiens2_jax.pretrain.modules import Learned, Sizes, build_head, head_flops
 from sapiens2_jax.pretrain.terms.base import (
   StudentOutputs,
   TeacherOutputs,
@@ -128,7 +127,7 @@ class Distillation(Term):
   reads_teacher = True
   teacher_modules = ("head",)
 
-  def modules(self) -> dict[str, nn.Module]:
+  def modules(self) -> dict[str, Learned]:
     return {"head": build_head(self.config)}
 
   def init_statistics(self, params: dict) -> dict:
@@ -137,9 +136,8 @@ class Distillation(Term):
   def project(self, teacher: TeacherOutputs, statistics: dict, step: Array):
     # Rows as the teacher's encoder has them: views stay on their device.
     b, g, d = teacher.cls.shape
-    head = build_head(self.config)
     cls = teacher.cls.reshape(b * g, d)
-    logits = head.apply({"params": teacher.params["head"]}, cls)
+    logits = self._logits(teacher.params, cls)
     return logits.reshape(b, g, -1)
 
   def targets(
@@ -159,10 +157,13 @@ class Distillation(Term):
     self, student: StudentOutputs, targets: Float[Array, "b g k"]
   ) -> tuple[Array, dict]:
     with jax.named_scope("head"):
-      head = build_head(self.config)
-      logits = head.apply({"params": student.params["head"]}, student.cls)
+      logits = self._logits(student.params, student.cls)
       temperature = self.config.objective.student_temp
       return distillation_loss(logits, targets, temperature), {}
+
+  def _logits(self, params: dict, cls: Array) -> Array:
+    head = build_head(self.config).module
+    return head.apply({"params": params["head"]}, cls)
 
   def update_statistics(
     self, statistics: dict, found: Array, teacher: dict

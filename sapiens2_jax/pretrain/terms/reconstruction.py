@@ -1,12 +1,16 @@
 """L_MAE: mean squared error of normalised masked patches."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from sapiens2_jax.pretrain.modules import Sizes, build_decoder, decoder_flops
+from sapiens2_jax.pretrain.modules import (
+  Learned,
+  Sizes,
+  build_decoder,
+  decoder_flops,
+)
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
 
 EPS = 1e-6
@@ -48,7 +52,7 @@ def patch_errors(
 class Reconstruction(Term):
   """L_MAE of the masked patches, through the decoder."""
 
-  def modules(self) -> dict[str, nn.Module]:
+  def modules(self) -> dict[str, Learned]:
     return {"decoder": build_decoder(self.config)}
 
   def loss(self, student: StudentOutputs, targets: tuple) -> tuple[Array, dict]:
