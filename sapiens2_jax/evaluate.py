@@ -23,7 +23,7 @@ from data_pipelines import sources
 from data_pipelines.common.files import write_file
 from data_pipelines.common.progress import Progress
 from data_pipelines.open_source import open_source
-from sapiens2_jax import command
+from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import probing
 from sapiens2_jax.interop.weights import ENCODERS
@@ -31,7 +31,6 @@ from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import check_labels
 from sapiens2_jax.tasks.objective import build_task
 from sapiens2_jax.training import checkpoints
-from sapiens2_jax.validation import probe as validation
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
 _CONFIG = flags.DEFINE_string("config", None, "Of probes: FILE.py:ARGUMENTS.")
@@ -62,7 +61,11 @@ def write_results(output: str, found: dict) -> str:
 
 def probe(overrides: list[str]) -> None:
   """Dense probes and retrieval of a frozen backbone."""
-  config = config_lib.load_config(_CONFIG.value, overrides, validation.validate)
+  config = config_lib.load_config(
+    _CONFIG.value,
+    overrides,
+    lambda config: validation.validate(config, 1, "probe"),
+  )
   backbone = probing.load_backbone(
     _CHECKPOINT.value, _WEIGHTS.value, config.features.compute_dtype
   )
@@ -92,7 +95,7 @@ def measure_run() -> None:
     ValueError: it is none, or the images have no labels.
   """
   workdir, place = _CHECKPOINT.value, _DATA.value
-  step, config = checkpoints.load_run(workdir)
+  step, config = checkpoints.load_run(workdir, validation.read_config)
   try:
     source = open_source(place)
   except ValueError as error:

@@ -49,6 +49,9 @@ def load_config(overrides: list[str]) -> ConfigDict:
   """The experiment with its overrides, checked; joins the other processes."""
 
   def check(config: ConfigDict) -> validation.Problems:
+    problems = validation.check_fields(config)
+    if any(given.startswith("distributed") for given, _ in problems):
+      return problems
     distributed.start(config.distributed)  # Before devices are counted.
     return validation.validate(config, jax.device_count())
 
@@ -90,10 +93,10 @@ def open_checkpoints(
       of an earlier one in the same workdir.
   """
   if not config.checkpoint.local_every:
-    return Checkpointer(workdir, config)
+    return Checkpointer(workdir, config, validation.read_config)
   run_id = distributed.broadcast("run_id", round(1000 * started))
   local = LocalCheckpoints(config.checkpoint, mesh, abstract, run_id)
-  return Checkpointer(workdir, config, local)
+  return Checkpointer(workdir, config, validation.read_config, local)
 
 
 def start_watchdog(

@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from sapiens2_jax import errors
+from sapiens2_jax import errors, validation
 from sapiens2_jax.architectures import Architecture, get_architecture
 from sapiens2_jax.interop import directories
 from sapiens2_jax.interop.convert import params_from_tensors
@@ -116,7 +116,9 @@ def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
   is_run = os.path.isdir(checkpoints.directory(name))
   names = ()
   if is_run:
-    names = objective_class(checkpoints.load_run(name)[1]).encoder_names
+    names = objective_class(
+      checkpoints.load_run(name, validation.read_config)[1]
+    ).encoder_names
   if weights == "student" and weights not in names:
     raise ValueError(f"{name}: only a pretraining workdir holds a student")
   if is_run:
@@ -179,7 +181,7 @@ def _image_size(directory: pathlib.Path) -> tuple[int, int]:
 
 
 def _read_run(found: Found) -> Weights:
-  _, config = checkpoints.load_run(found.path)
+  _, config = checkpoints.load_run(found.path, validation.read_config)
   is_task = found.weights is None
   encoder_params = objective_class(config).encoder_params
   step, params = checkpoints.load_part(

@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from sapiens2_jax import errors
+from sapiens2_jax import errors, fields
 from sapiens2_jax.models import partition
 from sapiens2_jax.models.layers import RMSNorm, partitioned
 
@@ -29,6 +29,21 @@ DECONV_INITS = {
   "kaiming": _scaling(2.0, "fan_in", "normal"),
   "uniform": _scaling(1 / 3, "fan_out", "uniform"),
 }
+_WIDTHS = {
+  "upsample_channels": "Channels after each doubling of rows and columns.",
+  "conv_channels": "Channels of each convolution at the last resolution.",
+  "scale_channels": "Channels of each convolution before the scale.",
+  "scale_hidden": "Widths of the layers between those and the scale.",
+}
+
+
+def config_fields(**defaults: tuple[int, ...]) -> fields.Schema:
+  """The group `head` of a task's config, with the reference's widths."""
+  widths = {
+    name: fields.Field(default, _WIDTHS[name], fields.WIDTHS, "reference")
+    for name, default in defaults.items()
+  }
+  return fields.group("head", **widths)
 
 
 def instance_norm(x: Map) -> Map:

@@ -13,7 +13,7 @@ from absl import flags, logging
 from data_pipelines import sources
 from data_pipelines.common.files import write_file
 from data_pipelines.open_source import open_source
-from sapiens2_jax import command
+from sapiens2_jax import command, validation
 from sapiens2_jax.report import (
   analysis,
   contents,
@@ -130,7 +130,7 @@ def write_report(run: Run, data_path: str, num_photographs: int) -> str:
 def main() -> None:
   # Orbax warns of a file that this kind of checkpoint never has.
   logging.set_verbosity(logging.ERROR)
-  run = read_run(_WORKDIR.value)
+  run = read_run(_WORKDIR.value, validation.read_config)
   if "task" in run.config:
     page = task_report.write_report(
       run, _DATA_PATH.value, _NUM_PHOTOGRAPHS.value

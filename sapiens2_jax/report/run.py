@@ -57,15 +57,19 @@ class Run:
     return self.step * self.config.data.global_batch_size
 
 
-def read_run(workdir: str) -> Run:
+def read_run(workdir: str, read_config: checkpoints.ReadConfig) -> Run:
   """Reads the newest checkpoint's facts, the metrics and the export check.
+
+  Args:
+    workdir: of the run.
+    read_config: reads the checkpoint's config.
 
   Raises:
     ValueError: if there is no such directory or no checkpoint in it.
   """
   if not os.path.isdir(workdir):
     raise ValueError(f"{workdir}: no such directory; give a training workdir.")
-  step, config = checkpoints.load_run(workdir)
+  step, config = checkpoints.load_run(workdir, read_config)
   _, path = checkpoints.latest(workdir)
 
   def before(rows: list[dict]) -> list[dict]:

@@ -2,24 +2,42 @@
 
 import importlib
 import pkgutil
+from types import ModuleType
 
 from ml_collections import ConfigDict
 
 from sapiens2_jax import errors
+from sapiens2_jax.fields import Schema
 from sapiens2_jax.tasks.base import Metric, ModelInput, Task, UnusableExample
 
 __all__ = ["Metric", "ModelInput", "Task", "UnusableExample", "make_task"]
 
 
 def task_names() -> tuple[str, ...]:
-  """Modules of this package that define a task."""
+  """Folders of this package, and modules that tests add to its path."""
   found = pkgutil.iter_modules(__path__)
+  here = __path__[0]
   return tuple(
-    sorted(module.name for module in found if module.name not in _SHARED)
+    sorted(
+      module.name
+      for module in found
+      if module.ispkg or module.module_finder.path != here
+    )
   )
 
 
-_SHARED = ("base", "examples", "maps")
+def _module(name: str) -> ModuleType:
+  module = importlib.import_module(f"{__name__}.{name}")
+  if hasattr(module, "__path__"):
+    return importlib.import_module(f"{__name__}.{name}.task")
+  return module
+
+
+def config_fields(name: str) -> Schema:
+  """Fields of the config that only this task has; none if it is unknown."""
+  if name not in task_names():
+    return {}
+  return vars(_module(name)).get("FIELDS", {})
 
 
 def make_task(config: ConfigDict) -> Task:
@@ -28,7 +46,6 @@ def make_task(config: ConfigDict) -> Task:
   Raises:
     ValueError: no such task; lists those that there are.
   """
-  names = {name: name for name in task_names()}
-  name = errors.lookup(names, config.task.name, "task.name")
-  module = importlib.import_module(f"{__name__}.{name}")
-  return module.make_task(config)
+  names = dict.fromkeys(task_names())
+  errors.lookup(names, config.task.name, "task.name")
+  return _module(config.task.name).make_task(config)

@@ -13,11 +13,12 @@ import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from sapiens2_jax import config as config_lib
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.state import TrainState
 
 _STATE, _RUN = "state", "run"
+# JSON of a config and where it is -> the config: `validation.read_config`.
+ReadConfig = Callable[[str, str], ConfigDict]
 # Fields of the state by their names in the first version.
 _FIRST_NAMES = {"teacher_state": "carried"}
 
@@ -52,6 +53,7 @@ class Checkpointer:
     self,
     workdir: str,
     config: ConfigDict,
+    read_config: ReadConfig,
     local: LocalCheckpoints | None = None,
   ):
     """Opens the checkpoints of a run.
@@ -59,8 +61,10 @@ class Checkpointer:
     Args:
       workdir: of the run.
       config: the experiment.
+      read_config: reads a saved one.
       local: more of them, on the disks of the hosts.
     """
+    self._workdir, self._read_config = workdir, read_config
     self._config, self._local = config, local
     policies = ocp.checkpoint_managers
     options = ocp.CheckpointManagerOptions(
@@ -157,7 +161,8 @@ class Checkpointer:
     )
     run = restored[_RUN]
     state = TrainState(**_present_names(restored[_STATE]))
-    return state, _config(run), run["next_example"]
+    saved = self._read_config(json.dumps(run["config"]), self._workdir)
+    return state, saved, run["next_example"]
 
   def close(self) -> None:
     """Waits until everything is on disk."""
@@ -180,15 +185,12 @@ def latest(workdir: str) -> tuple[int, pathlib.Path]:
   return max(steps), root / str(max(steps))
 
 
-def load_run(workdir: str) -> tuple[int, ConfigDict]:
+def load_run(workdir: str, read_config: ReadConfig) -> tuple[int, ConfigDict]:
   """Step and resolved config of the newest checkpoint of a run."""
   step, path = latest(workdir)
   with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-    return step, _config(reader.restore(path / _RUN))
-
-
-def _config(run: dict) -> ConfigDict:
-  return config_lib.from_json(json.dumps(run["config"]))
+    run = reader.restore(path / _RUN)
+  return step, read_config(json.dumps(run["config"]), workdir)
 
 
 def count_learned(workdir: str) -> int:

@@ -101,7 +101,7 @@ class _Report:
     self._writers = Writers(workdir, start) if self._is_writer else None
     self._skips = SkipMonitor(
       os.path.join(workdir, own_file("skipped.jsonl")),
-      max_skipped_share=config.data.max_skipped_share,
+      max_skipped_fraction=config.data.max_skipped_fraction,
       start_step=start,
     )
     # Host copies of the batches whose metrics have not been read yet.

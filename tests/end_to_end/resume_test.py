@@ -150,6 +150,7 @@ def test_a_run_starts_from_the_encoder_of_another(setting):
   options = (
     f"model.init_from={whole}",
     "optim.num_steps=1",
+    "optim.warmup_steps=0",
     "optim.peak_lr=0.0",
     "optim.final_lr=0.0",
   )

@@ -110,7 +110,7 @@ def test_without_tasks_retrieval_needs_no_labels(tmp_path):
 def test_mistakes_of_the_config_are_named():
   with pytest.raises(ConfigError, match=r"probes.every=2 +needs probes.path"):
     load_config("")
-  with pytest.raises(ConfigError, match="unknown task of probes 'pose'"):
+  with pytest.raises(ConfigError, match="unknown probes.tasks 'pose'"):
     load_config("corpus", ("pose",))
   with pytest.raises(ValueError, match="probes.path=/none: "):
     online.load(load_config("/none"))

@@ -19,6 +19,7 @@ from sapiens2_jax.report.run import read_run
 from sapiens2_jax.training import optimizer
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
+from sapiens2_jax.validation import read_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 SECTIONS = (
@@ -63,7 +64,7 @@ def saved(tmp_path_factory):
   mesh = mesh_lib.make_mesh(config.mesh)
   abstract = state_lib.abstract_state(config, objective, tx, mesh)
   state = state_lib.init_state(0, objective, tx, abstract)
-  checkpointer = Checkpointer(str(root / "work"), config)
+  checkpointer = Checkpointer(str(root / "work"), config, read_config)
   checkpointer.save(state, 6, 48)
   checkpointer.close()
   rows = [
@@ -98,7 +99,7 @@ def check_page(page):
 
 @pytest.mark.slow
 def test_report_of_a_run_has_every_part(workdir, capsys):
-  run = read_run(str(workdir))
+  run = read_run(str(workdir), read_config)
   report.write_report(run, run.config.data.path, 32)
   page, summary, folder = read_outputs(workdir)
   check_page(page)
@@ -121,7 +122,7 @@ def test_report_of_a_run_has_every_part(workdir, capsys):
 
 
 def test_report_without_photographs_says_what_is_missing(workdir, tmp_path):
-  run = read_run(str(workdir))
+  run = read_run(str(workdir), read_config)
   report.write_report(run, str(tmp_path / "gone"), 32)
   page, summary, _ = read_outputs(workdir)
   check_page(page)
@@ -135,14 +136,14 @@ def test_report_without_photographs_says_what_is_missing(workdir, tmp_path):
   "step, expected", [(0, 0), (2, 0), (4, 0), (5, 0), (6, 1), (60, 19)]
 )
 def test_last_whole_pass_was_made_whole(workdir, step, expected):
-  config = read_run(str(workdir)).config  # 8 images a step
+  config = read_run(str(workdir), read_config).config  # 8 images a step
   assert analysis.last_whole_pass(config, step, 24) == expected
 
 
 def test_learned_parameters_are_counted(saved):
   workdir, state = saved
   counted = sum(x.size for x in jax.tree.leaves(state.params))
-  assert read_run(str(workdir)).num_learned == counted
+  assert read_run(str(workdir), read_config).num_learned == counted
 
 
 @pytest.mark.parametrize("made", [True, False])

@@ -11,6 +11,7 @@ from data_pipelines.corpus import records
 from data_pipelines.corpus.labels import Labels, Person, encode_labels
 from sapiens2_jax.report import task_report, truths
 from sapiens2_jax.report.run import read_run
+from sapiens2_jax.validation import read_config
 from tests import tiny_task
 from tests.interop import runs
 from tests.report.page_test import links
@@ -68,7 +69,7 @@ def read_outputs(workdir):
 
 
 def test_report_of_a_task_run_has_every_part(workdir, capsys):
-  run = read_run(str(workdir))
+  run = read_run(str(workdir), read_config)
   task_report.write_report(run, None, 32)
   page, summary, folder = read_outputs(workdir)
   assert "bare.png: no labels" in page and "&lt;i&gt;tall.png" in page
@@ -86,7 +87,7 @@ def test_report_of_a_task_run_has_every_part(workdir, capsys):
 
 
 def test_report_without_photographs_says_what_is_missing(workdir, tmp_path):
-  run = read_run(str(workdir))
+  run = read_run(str(workdir), read_config)
   task_report.write_report(run, str(tmp_path / "gone"), 32)
   page, summary, _ = read_outputs(workdir)
   assert "no such directory" in page and "--data_path" in page

@@ -19,7 +19,9 @@ STATES = ["done", "stopped", "failed", "waiting"]
 
 @pytest.fixture
 def sweep(tmp_path):
-  points = workdirs.make_points(tmp_path, BODY, "optim.num_steps=20")
+  points = workdirs.make_points(
+    tmp_path, BODY, "optim.num_steps=20", "optim.warmup_steps=2"
+  )
   for point, count in zip(points, (20, 7, 3, 0)):
     workdirs.write_run(point, count, saved=count == 20)
   return points
@@ -91,7 +93,9 @@ def test_both_files_are_written_whole(sweep, tmp_path):
   ],
 )
 def test_a_picture_is_drawn_for_any_kind_of_field(tmp_path, body):
-  points = workdirs.make_points(tmp_path, body, "optim.num_steps=20")
+  points = workdirs.make_points(
+    tmp_path, body, "optim.num_steps=20", "optim.warmup_steps=2"
+  )
   empty = picture.draw(points, ["waiting"] * len(points))
   for point in points:
     workdirs.write_run(point, 20, saved=True)

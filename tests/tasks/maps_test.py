@@ -14,7 +14,7 @@ from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import base
 from tests.tasks import samples
-from tests.tasks.task_configs import SIZES, get_task
+from tests.tasks.task_configs import SIZES, load_task_config
 
 NAMES = ("albedo", "matting", "normal", "pointmap")
 
@@ -111,10 +111,7 @@ def test_predictions_and_pictures_have_the_size_of_the_image(name, size):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", SIZES)
 def test_every_size_has_a_config(name, size):
-  config = samples.load_config(name)
-  config.update(get_task(name, size))
-  config.model.size = size
-  config.data.image_size = (128, 96) if size == "toy" else (1024, 768)
+  config = load_task_config(name, size)
   task = tasks.make_task(config)
   assert task.name == name and task.needs[0] == "alpha"
   rows, cols = (side // 16 for side in config.data.image_size)
@@ -137,7 +134,7 @@ def test_unknown_names_are_refused():
   with pytest.raises(ValueError, match="did you mean normal"):
     tasks.make_task(config)
   with pytest.raises(ValueError, match="unknown size '2b'"):
-    get_task("normal", "2b")
+    load_task_config("normal", "2b")
 
 
 def test_a_head_that_ends_at_another_size_is_refused():

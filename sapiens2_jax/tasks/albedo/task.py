@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
 from sapiens2_jax.tasks.albedo.metric import ColorMetric
 from sapiens2_jax.tasks.base import ModelInput, UnusableExample
@@ -25,6 +26,10 @@ from sapiens2_jax.tasks.base import ModelInput, UnusableExample
 Colors = Float[np.ndarray, "h w 3"]
 
 MIN_STD = 0.02  # of [0, 1]
+
+FIELDS = heads.config_fields(
+  upsample_channels=(768, 512, 256, 128), conv_channels=(64, 32, 16)
+)
 
 
 def make_task(config: ConfigDict) -> "AlbedoTask":

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import maps
 from sapiens2_jax.tasks.base import ModelInput
 from sapiens2_jax.tasks.matting import losses as matting
@@ -34,6 +35,10 @@ _LOSSES = {
   "laplacian": matting.laplacian_loss,
 }
 _SQUARE = 16  # pixels; of the checkerboard
+
+FIELDS = heads.config_fields(
+  upsample_channels=(768, 512, 256, 128), conv_channels=(64, 32, 16)
+)
 
 
 def make_task(config: ConfigDict) -> "MattingTask":

@@ -17,11 +17,16 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
 from sapiens2_jax.tasks.angles import AngleStatistics, angles_between
 from sapiens2_jax.tasks.base import ModelInput
 
 Normals = Float[np.ndarray, "h w 3"]
+
+FIELDS = heads.config_fields(
+  upsample_channels=(768, 512, 256, 128), conv_channels=(64, 32, 16)
+)
 
 
 def make_task(config: ConfigDict) -> "NormalTask":

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
 from sapiens2_jax.tasks.base import ModelInput, UnusableExample
 from sapiens2_jax.tasks.pointmap import losses as pointmap
@@ -46,6 +47,14 @@ class Points:
   points: np.ndarray
   canonical: np.ndarray
   scale: float
+
+
+FIELDS = heads.config_fields(
+  upsample_channels=(1536, 768, 512, 256),
+  conv_channels=(64, 32, 16),
+  scale_channels=(1536, 512, 128),
+  scale_hidden=(512, 128),
+)
 
 
 def make_task(config: ConfigDict) -> "PointmapTask":

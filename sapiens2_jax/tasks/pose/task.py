@@ -23,6 +23,8 @@ from ml_collections import ConfigDict
 
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels, Person
+from sapiens2_jax.fields import Field, group
+from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
 from sapiens2_jax.tasks.base import ModelInput, UnusableExample
 from sapiens2_jax.tasks.drawing import draw_keypoints
@@ -40,6 +42,18 @@ MIN_VISIBLE = 8
 MIN_VISIBLE_BODY = 6
 _NUM_BODY = 21
 _UPSAMPLINGS = 2  # 16 pixels a patch, 4 a pixel of the heatmap
+
+FIELDS = {
+  **group(
+    "task",
+    flip_test=Field(
+      True, "Average with the mirror image: twice the work.", source="reference"
+    ),
+  ),
+  **heads.config_fields(
+    upsample_channels=(1024, 768), conv_channels=(512, 512, 256)
+  ),
+}
 
 
 def make_task(config: ConfigDict) -> PoseTask:

@@ -25,6 +25,8 @@ from data_pipelines.common.images import ImageDecodeError, decode_image
 from data_pipelines.corpus.labels import IGNORE, Labels
 from data_pipelines.open_source import open_source
 from data_pipelines.sources.base import ImageSource
+from sapiens2_jax.fields import Field, group
+from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
 from sapiens2_jax.tasks.base import ModelInput, UnusableExample
 from sapiens2_jax.tasks.drawing import draw_parts
@@ -38,6 +40,19 @@ Parts = UInt8[np.ndarray, "h w"]
 # Of people, before and after augmentation. Source: the public release.
 MIN_PIXELS = 8
 MIN_SHARE = 0.01
+
+FIELDS = {
+  **group(
+    "task",
+    # The reference's are not public.
+    backgrounds=Field(
+      "", "Images to put behind people, as data.path; empty: none."
+    ),
+  ),
+  **heads.config_fields(
+    upsample_channels=(512, 256, 128, 64), conv_channels=(64, 64)
+  ),
+}
 
 
 def make_task(config: ConfigDict) -> SegmentationTask:
