@@ -42,6 +42,11 @@ class TokenGrid:
     return 3 * self.output_pixels_per_token**2
 
 
+def pixels_per_token(architecture: Architecture) -> int:
+  """Side, in pixels, of the square that one token covers."""
+  return architecture.patch_size
+
+
 def token_grid(
   architecture: Architecture, image_size: tuple[int, int]
 ) -> TokenGrid:
@@ -52,7 +57,7 @@ def token_grid(
   Raises:
     ValueError: the image is smaller than one token.
   """
-  side = architecture.patch_size
+  side = pixels_per_token(architecture)
   rows, cols = (length // side for length in image_size)
   if not rows or not cols:
     raise ValueError(

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from sapiens2_jax import tasks
 from sapiens2_jax.architectures import get_architecture
-from sapiens2_jax.models.grid import token_grid
+from sapiens2_jax.models.grid import pixels_per_token, token_grid
 from sapiens2_jax.parallel import mesh, rules
 from sapiens2_jax.pretrain import masks
 from sapiens2_jax.tasks.base import ProbedTask
@@ -90,11 +90,11 @@ def _whole_patches(*names: str, size: str = "") -> Callable:
   """
 
   def rule(config: ConfigDict, _: int) -> Found:
-    patch_size = get_architecture(size or config.model.size).patch_size
+    step = pixels_per_token(get_architecture(size or config.model.size))
     for name in names:
-      if any(side % patch_size for side in config.data[name]):
+      if any(side % step for side in config.data[name]):
         given = f"data.{name}={config.data[name]}"
-        yield given, f"must be multiples of {patch_size}"
+        yield given, f"must be multiples of {step}"
 
   return rule
 
@@ -103,7 +103,8 @@ def _equal_lengths(config: ConfigDict, _: int) -> Found:
   """The six student sequences must have one length."""
   data, ratio = config.data, config.masking.mask_ratio
   arch = get_architecture(config.model.size)
-  if any(side % arch.patch_size for side in data.image_size + data.local_size):
+  step = pixels_per_token(arch)
+  if any(side % step for side in data.image_size + data.local_size):
     return
   num_global, num_local = (
     token_grid(arch, size).num_tokens
