@@ -26,6 +26,7 @@ from sapiens2_jax.models.attention import BACKENDS
 from sapiens2_jax.models.block import REMAT_POLICIES
 from sapiens2_jax.models.from_config import DTYPES
 from sapiens2_jax.models.rope import TABLES
+from sapiens2_jax.pretrain.masks import MODES
 from sapiens2_jax.pretrain.terms.distillation import TARGETS
 from sapiens2_jax.training.optimizer import OPTIMIZERS
 from sapiens2_jax.training.schedules import SCHEDULES
@@ -244,8 +245,13 @@ PRETRAIN = {
     mask_ratio=Field(
       0.75, "Fraction of patches that are hidden.", FRACTION, "paper"
     ),
+    mode=Field("blockwise", "blockwise or grid.", one_of(MODES), "paper"),
     block_probability=Field(
-      0.4, "Of hiding a block instead of single patches.", FRACTION, "paper"
+      0.4, "Of hiding blocks instead of patches; blockwise.", FRACTION, "paper"
+    ),
+    # Source: Pixio.
+    block_size=Field(
+      4, "Patches a side of a hidden square; grid.", at_least(1)
     ),
   ),
   **group(

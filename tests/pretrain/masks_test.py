@@ -63,3 +63,57 @@ def test_keys_depend_on_example_and_purpose_only():
   flips = keys.example_keys(rng, keys.FLIP, index, epoch, 2)
   everything = np.concatenate([data(all_keys), data(flips)]).reshape(-1, 2)
   assert len(np.unique(everything, axis=0)) == len(everything)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+  seed=st.integers(0, 2**31 - 1),
+  grid=st.sampled_from([(8, 6), (4, 12), (16, 3), (7, 5)]),
+  ratio=st.sampled_from([0.25, 0.5, 0.75]),
+  side=st.integers(1, 5),
+)
+def test_grid_masks_hide_whole_squares_but_one(seed, grid, ratio, side):
+  visible, hidden = masks.draw_mask(
+    jax.random.key(seed),
+    grid,
+    mask_ratio=ratio,
+    block_probability=0.4,
+    mode="grid",
+    block_size=side,
+  )
+  patches = grid[0] * grid[1]
+  assert len(hidden) == round(patches * ratio)
+  assert sorted([*visible.tolist(), *hidden.tolist()]) == list(range(patches))
+  mask = np.zeros(patches, bool)
+  mask[hidden] = True
+  mask = mask.reshape(grid)
+  squares = [
+    mask[row : row + side, col : col + side]
+    for row in range(0, grid[0], side)
+    for col in range(0, grid[1], side)
+  ]
+  # The square that is trimmed to the exact count is the only mixed one.
+  assert sum(square.any() and not square.all() for square in squares) <= 1
+
+
+def test_grid_masks_hide_every_patch_equally_often():
+  def one(key):
+    _, hidden = masks.draw_mask(
+      key, (8, 8), mask_ratio=0.5, block_probability=0.0, mode="grid"
+    )
+    return jax.numpy.zeros(64).at[hidden].set(1)
+
+  share = jax.vmap(one)(jax.random.split(jax.random.key(0), 4000)).mean(0)
+  # Five standard deviations of a binomial of 4000 at one half.
+  np.testing.assert_allclose(share, 0.5, atol=0.04)
+
+
+def test_an_unknown_mask_mode_is_refused():
+  with pytest.raises(ValueError, match="masking.mode 'grids'; did you mean"):
+    masks.draw_mask(
+      jax.random.key(0),
+      (4, 4),
+      mask_ratio=0.5,
+      block_probability=0.0,
+      mode="grids",
+    )
