@@ -12,6 +12,7 @@ from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.models.grid import pixels_per_token, token_grid
 from sapiens2_jax.parallel import mesh, rules
 from sapiens2_jax.pretrain import masks
+from sapiens2_jax.pretrain.terms import TERMS
 from sapiens2_jax.tasks.base import ProbedTask
 
 Found = Iterator[tuple[str, str]]
@@ -131,6 +132,11 @@ def _koleo_groups(config: ConfigDict, _: int) -> Found:
     yield f"objective.koleo_group_size={size}", wrong
 
 
+def _some_term(config: ConfigDict, _: int) -> Found:
+  if not any(config.objective[f"w_{name}"] for name in TERMS):
+    yield "objective", "all weights are 0; nothing would be learned"
+
+
 def _decoder_heads(config: ConfigDict, _: int) -> Found:
   width, heads = config.model.decoder_dim, config.model.decoder_heads
   if width % (4 * heads):
@@ -186,6 +192,7 @@ PRETRAIN: Rules = {
   _whole_patches("image_size", "local_size"): _SIZES,
   _equal_lengths: (*_SIZES, "masking.mask_ratio"),
   _koleo_groups: ("objective.koleo_group_size", *_BATCH),
+  _some_term: ("objective",),
   _decoder_heads: ("model.decoder_dim", "model.decoder_heads", "mesh.tensor"),
   _measured_path("probes"): ("probes.every", "probes.path"),
   **_COMMON,

@@ -28,6 +28,7 @@ from sapiens2_jax.models.from_config import DTYPES
 from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.pretrain.masks import MODES
 from sapiens2_jax.pretrain.terms.distillation import TARGETS
+from sapiens2_jax.pretrain.terms.patch_distillation import HEADS, TOKENS
 from sapiens2_jax.training.optimizer import OPTIMIZERS
 from sapiens2_jax.training.schedules import SCHEDULES
 
@@ -259,6 +260,20 @@ PRETRAIN = {
     w_mae=Field(1.0, "Weight of reconstruction.", at_least(0), "paper"),
     w_cl=Field(0.4, "Weight of self-distillation.", at_least(0), "paper"),
     w_koleo=Field(0.04, "Weight of KoLeo.", at_least(0), "paper"),
+    w_ibot=Field(0.0, "Weight of patch-level distillation.", at_least(0)),
+    # See terms/patch_distillation.py for what they mean.
+    ibot_tokens=Field("visible", "visible or masked patches.", one_of(TOKENS)),
+    ibot_head=Field("own", "Its own head, or that of [cls].", one_of(HEADS)),
+    ibot_num_patches=Field(
+      64, "Patches of a view that it compares; 0: all.", at_least(0)
+    ),
+    w_gram=Field(0.0, "Weight of Gram anchoring.", at_least(0)),
+    gram_start_step=Field(
+      0, "Step whose teacher is held on to; before it: 0.", at_least(0)
+    ),
+    gram_refresh_steps=Field(
+      0, "Steps after which a newer one is taken; 0: never.", at_least(0)
+    ),
     # sinkhorn: DINOv3's.
     target=Field(
       "center", "How targets are balanced.", one_of(TARGETS), "paper"

@@ -7,7 +7,9 @@ from ml_collections import ConfigDict
 
 from sapiens2_jax.pretrain.terms.base import Term
 from sapiens2_jax.pretrain.terms.distillation import Distillation
+from sapiens2_jax.pretrain.terms.gram import GramAnchoring
 from sapiens2_jax.pretrain.terms.koleo import KoLeo
+from sapiens2_jax.pretrain.terms.patch_distillation import PatchDistillation
 from sapiens2_jax.pretrain.terms.reconstruction import Reconstruction
 
 # By name: the weight of a term is `objective.w_NAME`, its metric `loss_NAME`.
@@ -15,6 +17,8 @@ TERMS: dict[str, type[Term]] = {
   "mae": Reconstruction,
   "cl": Distillation,
   "koleo": KoLeo,
+  "ibot": PatchDistillation,
+  "gram": GramAnchoring,
 }
 
 
