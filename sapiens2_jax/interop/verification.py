@@ -16,7 +16,7 @@ from data_pipelines.open_source import open_source
 from sapiens2_jax.interop import directories, exports, parity
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import find_weights
-from sapiens2_jax.models.pixels import IMAGENET_MEAN, IMAGENET_STD
+from sapiens2_jax.models import pixels as pixel_lib
 
 # Float32 summed in another order; a head's norms divide by small deviations.
 TOLERANCE = 2e-5
@@ -71,9 +71,8 @@ def photographs(path: str, size: tuple[int, int]) -> np.ndarray | None:
       raise ValueError(str(error)) from error
     whole = np.array([0, 0, *image.shape[:2]])
     view = crops.cut(image, whole, image.shape[:2], size)
-    pixels = view.astype(np.float32) / 255
-    found.append((pixels - IMAGENET_MEAN) / IMAGENET_STD)
-  return np.stack(found).astype(np.float32) if found else None
+    found.append(view)
+  return np.asarray(pixel_lib.from_uint8(np.stack(found))) if found else None
 
 
 def load_ours(marker: dict, checkpoint: str) -> parity.Forward:
