@@ -15,8 +15,9 @@ import os
 import jax
 from absl import flags
 
+from data_pipelines.common import directories
 from sapiens2_jax import command
-from sapiens2_jax.interop import directories, transformers_config
+from sapiens2_jax.interop import transformers_config
 from sapiens2_jax.interop.convert import num_params
 from sapiens2_jax.interop.exports import (
   FORMATS,

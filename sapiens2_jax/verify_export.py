@@ -13,8 +13,8 @@ import pathlib
 import jax
 from absl import flags
 
+from data_pipelines.common import directories
 from sapiens2_jax import command
-from sapiens2_jax.interop import directories
 from sapiens2_jax.interop.verification import verify
 
 _EXPORT = flags.DEFINE_string("export", None, "Directory for transformers.")

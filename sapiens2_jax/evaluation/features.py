@@ -19,13 +19,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_pipelines import sources
+from data_pipelines.common import directories
 from data_pipelines.common import images as image_lib
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.common.progress import Progress
 from data_pipelines.corpus.records import Record
 from data_pipelines.loading import crops
 from sapiens2_jax.evaluation import encoding
-from sapiens2_jax.interop import directories
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.grid import token_grid
 
@@ -191,12 +191,13 @@ def load(path: str | os.PathLike) -> Features:
   path = pathlib.Path(path)
   with np.load(path / _INDEX) as index:
     digests = [row.tobytes() for row in index["digests"]]
+    std = "std" if "std" in index else "deviation"  # Its name at first.
     return Features(
       values=np.load(path / _FEATURES, mmap_mode="r"),
       first=index["first"],
       rows={found: row for row, found in enumerate(digests)},
       mean=index["mean"],
-      std=index["std"],
+      std=index[std],
     )
 
 

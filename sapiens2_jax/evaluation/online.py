@@ -24,6 +24,7 @@ from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import crop_view
 from sapiens2_jax.evaluation.probe import make_task
+from sapiens2_jax.models import batching
 from sapiens2_jax.tasks.angles import angles_between
 from sapiens2_jax.tasks.base import ProbedTask
 from sapiens2_jax.tasks.examples import read_labels
@@ -251,14 +252,13 @@ def measure(
 
   def run(inputs: np.ndarray, output: str):
     nonlocal done
-    for start in range(0, len(inputs), batch_size):
-      part = inputs[start : start + batch_size]
-      batch = np.zeros((batch_size, *inputs.shape[1:]), np.uint8)
-      batch[: len(part)] = part
-      out = np.asarray(encode(batch)[output], np.float32)[: len(part)]
-      done += len(part)
+    start = 0
+    for found in batching.in_batches(encode, batch_size, inputs):
+      out = found[output].astype(np.float32)
+      done += len(out)
       on_progress(done)
       yield start, out
+      start += len(out)
 
   results = {}
   for view, inputs in dataset.views.items():

@@ -2,7 +2,8 @@
 
 import pathlib
 
-from sapiens2_jax.interop import directories, transformers_config
+from data_pipelines.common import directories
+from sapiens2_jax.interop import transformers_config
 from sapiens2_jax.interop.convert import tensors_from_params
 from sapiens2_jax.interop.tensors import SINGLE_NAME, write_safetensors
 from sapiens2_jax.interop.weights import Found, Weights

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.common import directories
 from sapiens2_jax import errors
-from sapiens2_jax.interop import directories
 from sapiens2_jax.models.encoder import Encoder
 
 # Images (b, h, w, 3) to named arrays, channels last.

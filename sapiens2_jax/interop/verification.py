@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines import sources
+from data_pipelines.common import directories
 from data_pipelines.common.images import ImageDecodeError, decode_image
 from data_pipelines.loading import crops
 from data_pipelines.open_source import open_source
-from sapiens2_jax.interop import directories, exports, parity
+from sapiens2_jax.interop import exports, parity
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import find_weights
 from sapiens2_jax.models import pixels as pixel_lib

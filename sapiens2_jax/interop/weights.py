@@ -14,9 +14,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
+from data_pipelines.common import directories
 from sapiens2_jax import errors, validation
 from sapiens2_jax.architectures import Architecture, get_architecture
-from sapiens2_jax.interop import directories
 from sapiens2_jax.interop.convert import params_from_tensors
 from sapiens2_jax.interop.head_keys import Head, head_of, scale_inputs
 from sapiens2_jax.interop.tensors import find_file, open_tensors

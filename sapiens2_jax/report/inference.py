@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from sapiens2_jax.evaluation import encoding
+from sapiens2_jax.models import batching
 from sapiens2_jax.pretrain.objective import PretrainObjective
 
 
@@ -44,8 +45,8 @@ def predict_masked(
     visible_ids: what the encoder may see.
     masked_ids: what the decoder has to predict.
   """
-  return encoding.map_chunks(
+  return batching.map_batches(
     functools.partial(_predict, objective, params),
-    (patches, visible_ids, masked_ids),
     encoding.chunk_size(patches.shape[1]),
+    *(patches, visible_ids, masked_ids),
   )

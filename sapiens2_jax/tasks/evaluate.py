@@ -2,10 +2,10 @@
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
@@ -13,6 +13,7 @@ from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.models import batching
 from sapiens2_jax.tasks import ModelInput, Task
 from sapiens2_jax.tasks.examples import read_labels
 
@@ -110,16 +111,15 @@ def predict(
   Yields:
     What `Task.postprocess` returns, and the item's labels.
   """
+  apply = functools.partial(apply_fn, params)
   images_waiting: collections.deque[_Waiting] = collections.deque()
   inputs: list[tuple[_Waiting, np.ndarray]] = []
 
   def run() -> None:
     part = inputs[:batch_size]
     del inputs[:batch_size]
-    batch = np.zeros((batch_size, *part[0][1].shape), np.uint8)
-    for row, (_, image) in zip(batch, part):
-      row[...] = image
-    outputs = jax.device_get(apply_fn(params, batch))
+    batch = np.stack([image for _, image in part])
+    (outputs,) = batching.in_batches(apply, batch_size, batch)
     for number, (waiting, _) in enumerate(part):
       waiting.outputs.append(
         {name: array[number] for name, array in outputs.items()}

@@ -180,6 +180,15 @@ def test_features_on_disk_are_those_of_the_encoder(places, tmp_path):
   np.testing.assert_allclose(found.std, cells.std(0), rtol=1e-4)
   np.testing.assert_array_equal(found.first, [0, 1, 2, 3])
 
+  # As it was written when the std was called deviation.
+  with np.load(path / "index.npz") as index:
+    old = {name.replace("std", "deviation"): x for name, x in index.items()}
+  np.savez(path / "index.npz", **old)
+  features_lib.load.cache_clear()
+  again = features_lib.cached(tmp_path, backbone, source, "", view, "float16")
+  assert again == path and "deviation" in old
+  np.testing.assert_array_equal(features_lib.load(again).std, found.std)
+
 
 def test_the_same_images_for_training_and_test_are_refused(places, tmp_path):
   same = {name: places["train"] for name in places}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import sapiens2_jax
-from sapiens2_jax.interop import directories, exports, weights
+from data_pipelines.common import directories
+from sapiens2_jax.interop import exports, weights
 from sapiens2_jax.interop.load import load_pretrained
 from tests.interop import runs, samples
 from tests.interop.samples import TOY

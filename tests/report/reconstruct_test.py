@@ -2,7 +2,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sapiens2_jax.evaluation import encoding
 from sapiens2_jax.models.grid import TokenGrid
 from sapiens2_jax.models.pixels import patchify
 from sapiens2_jax.pretrain.terms import reconstruction
@@ -77,18 +76,3 @@ def test_patch_mean_loss_is_that_of_predicting_zero():
   std = np.sqrt(hidden.var(-1, ddof=1, keepdims=True) + 1e-6)
   expected = ((predictions - (hidden - mean) / std) ** 2).mean((1, 2))
   np.testing.assert_allclose(losses, expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize("total", [1, 4, 7])
-def test_chunks_join_to_all_rows_and_keep_one_shape(total):
-  shapes = set()
-
-  def double(x, y):
-    shapes.add(x.shape)
-    return {"sum": x + y, "ids": y.astype(int)}
-
-  x = np.arange(total * 2.0).reshape(total, 2)
-  out = encoding.map_chunks(double, (x, x), 4)
-  np.testing.assert_array_equal(out["sum"], 2 * x)
-  np.testing.assert_array_equal(out["ids"], x.astype(int))
-  assert shapes == {(4, 2)}

@@ -1,6 +1,6 @@
 import pytest
 
-from sapiens2_jax.interop import directories
+from data_pipelines.common import directories
 
 
 def _names(path):
