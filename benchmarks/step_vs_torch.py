@@ -166,7 +166,7 @@ def peer_weights(params: dict, arch, peer) -> dict:
   from sapiens2_jax.interop import convert
 
   encoder = convert.tensors_from_params(
-    params["encoder"], arch, style="native", with_periods=False
+    params["encoder"], arch, style="transformers", with_periods=False
   )
   weights = {f"backbone.{name}": x.load() for name, x in encoder.items()}
   head, decoder = params["head"], params["decoder"]

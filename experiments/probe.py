@@ -4,7 +4,8 @@ Run:    python -m sapiens2_jax.evaluate --checkpoint runs/p04 \
           --config experiments/probe.py:task=all --output probes/p04 \
           --config.data.train=/data/labelled --config.data.test=/data/test
 Smoke:  --config experiments/probe.py:task=normal,size=toy (CPU, minutes)
-Tasks:  pose seg pointmap normal albedo retrieval; all: these six
+Tasks:  pose segmentation (or seg) pointmap normal albedo, those of other
+        packages, and retrieval; all: all of them
 Needs:  one device; on disk, 9 MB an image and view for 1b at 1024 x 768
         [estimate: 3072 x 1536 float16]
 
@@ -18,12 +19,10 @@ import ml_collections
 
 from sapiens2_jax import errors, validation
 from sapiens2_jax.config import parse_argument
+from sapiens2_jax.evaluation.probing import RETRIEVAL
+from sapiens2_jax.tasks import registry
 
-_TASKS = ("pose", "segmentation", "pointmap", "normal", "albedo", "retrieval")
-_CHOICES = {name: (name,) for name in _TASKS} | {
-  "seg": ("segmentation",),
-  "all": _TASKS,
-}
+_ALIASES = {"seg": "segmentation"}
 _SIZES = ("full", "toy")
 
 
@@ -32,7 +31,10 @@ def get_config(
 ) -> ml_collections.ConfigDict:
   given = parse_argument(argument, task="all", size="full")
   config = validation.default_config("probe")
-  config.tasks = errors.lookup(_CHOICES, given["task"], "task")
+  known = (*registry.probed_task_names(), RETRIEVAL)
+  choices = {name: (name,) for name in known} | {"all": known}
+  name = _ALIASES.get(given["task"], given["task"])
+  config.tasks = errors.lookup(choices, name, "task")
   errors.lookup(dict.fromkeys(_SIZES), given["size"], "size")
   if given["size"] == "toy":
     config.data.image_size = (128, 96)

@@ -17,6 +17,7 @@ import math
 import os
 
 import jax
+import jax.numpy as jnp
 from absl import flags
 
 from data_pipelines import sources
@@ -26,6 +27,8 @@ from data_pipelines.open_source import open_source
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import probing
+from sapiens2_jax.evaluation.features import Backbone, hash_params
+from sapiens2_jax.interop.load import load_pretrained
 from sapiens2_jax.interop.weights import ENCODERS
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import check_labels
@@ -66,9 +69,12 @@ def probe(overrides: list[str]) -> None:
     overrides,
     lambda config: validation.validate(config, 1, "probe"),
   )
-  backbone = probing.load_backbone(
-    _CHECKPOINT.value, _WEIGHTS.value, config.features.compute_dtype
+  encoder, params = load_pretrained(
+    _CHECKPOINT.value,
+    weights=_WEIGHTS.value,
+    dtype=jnp.dtype(config.features.compute_dtype),
   )
+  backbone = Backbone(encoder, params, hash_params(params))
   size = backbone.encoder.architecture.name
   print(f"backbone   {_CHECKPOINT.value}, {size}", flush=True)
   directory = config.features.directory

@@ -17,7 +17,6 @@ from absl import flags
 
 from data_pipelines.common import directories
 from sapiens2_jax import command
-from sapiens2_jax.interop import transformers_config
 from sapiens2_jax.interop.convert import num_params
 from sapiens2_jax.interop.exports import (
   FORMATS,
@@ -49,17 +48,9 @@ import torch, transformers
 model = transformers.{loader}.from_pretrained({directory!r}).eval()
 images = torch.zeros(1, 3, {height}, {width})  # RGB, ImageNet-normalised
 """
-TRANSFORMERS_OUTPUTS = {
-  None: "tokens = model(images).last_hidden_state  # [cls], registers, patches",
-  "pose": "heatmaps = model(images).heatmaps",
-  "segmentation": "logits = model(images).logits",
-  "normal": "normals = model(images).normals",
-  "pointmap": (
-    "out = model(images)\n"
-    "points = out.pointmaps / out.scales[..., None, None]  # metres"
-  ),
-  "matting": "alphas = model(images).alphas",
-}
+ENCODER_OUTPUTS = (
+  "tokens = model(images).last_hidden_state  # [cls], registers, patches"
+)
 REFERENCE_USE = """\
 import safetensors.torch
 state_dict = safetensors.torch.load_file({file!r})
@@ -81,15 +72,14 @@ def announce(output: str, name: str, found: Found, weights: Weights) -> None:
     use = REFERENCE_USE.format(file=os.path.abspath(path))
   else:
     height, width = weights.image_size
-    task = weights.task
-    loader = transformers_config.CLASSES[task] if task else "AutoModel"
+    theirs = weights.head and weights.head.kind.transformers
     use = TRANSFORMERS_USE.format(
-      loader=loader,
+      loader=theirs.class_name if theirs else "AutoModel",
       directory=os.path.abspath(output),
       height=height,
       width=width,
     )
-    use += TRANSFORMERS_OUTPUTS[task]
+    use += theirs.example if theirs else ENCODER_OUTPUTS
     print("PyTorch (pip install torch transformers)")
   print("".join(f"  {line}\n" for line in use.splitlines()), end="")
   if marker["format"] == "transformers":

@@ -11,7 +11,7 @@ from jax._src import xla_bridge
 
 from data_pipelines.common.errors import UnusableExample
 from sapiens2_jax.models.layers import partitioned
-from sapiens2_jax.tasks.base import ModelInput
+from sapiens2_jax.tasks import ModelInput, Score, TaskDefinition
 
 PATCH = 16
 
@@ -121,3 +121,10 @@ class MeanError:
 
 def make_task(config) -> Alpha:
   return Alpha(tuple(config.data.image_size))
+
+
+TASK = TaskDefinition(
+  name="alpha",
+  make=make_task,
+  score=Score("mae", "alpha MAE", higher_is_better=False),
+)

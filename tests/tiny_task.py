@@ -9,19 +9,16 @@ import cv2
 import numpy as np
 from array_record.python import array_record_module
 
-import sapiens2_jax.tasks
 from data_pipelines.corpus import manifest, records
 from data_pipelines.corpus.labels import Labels, encode_labels
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
-from tests import tiny
+from sapiens2_jax.tasks import register_task
+from tests import alpha_task, tiny
 
-FOLDER = pathlib.Path(__file__).with_name("tiny_tasks")
-SPEC = "tests/tiny_tasks/finetune.py:size=toy"
+SPEC = "tests/tiny_finetune.py:size=toy"
 
-# `make_task` finds it where all tasks are looked for.
-if str(FOLDER) not in sapiens2_jax.tasks.__path__:
-  sapiens2_jax.tasks.__path__.append(str(FOLDER))
+register_task(alpha_task.TASK)
 
 
 def load_config(*overrides: str, num_devices: int = 1):

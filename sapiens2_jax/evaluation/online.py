@@ -14,10 +14,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from ml_collections import ConfigDict
 
-from data_pipelines import sources, vocabulary
+from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
-from data_pipelines.corpus.labels import IGNORE
 from data_pipelines.corpus.records import Record
 from data_pipelines.open_source import open_source
 from sapiens2_jax.architectures import get_architecture
@@ -25,63 +24,16 @@ from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import crop_view
 from sapiens2_jax.evaluation.probe import make_task
 from sapiens2_jax.models import batching
-from sapiens2_jax.tasks.angles import angles_between
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.base import ProbedTask
 from sapiens2_jax.tasks.examples import read_labels
-from sapiens2_jax.tasks.pointmap.task import unproject
+from sapiens2_jax.tasks.probes import Dense
 
 RIDGE = 1e-3  # of the number of patches, on features of std 1: ours
 _MIN_SHARE = 0.5
 
 # Images of one size to cls (b, d) and patches (b, rows, cols, d).
 Encode = Callable[[UInt8[np.ndarray, "b h w 3"]], dict[str, np.ndarray]]
-Targets = dict[str, np.ndarray]
-Dense = tuple[Float[np.ndarray, "h w c"], Bool[np.ndarray, "h w"]]
-
-
-def _one_hot(targets: Targets) -> Dense:
-  parts = targets["parts"]
-  classes = np.arange(vocabulary.parts()["num_classes"])
-  return (parts[..., None] == classes).astype(np.float32), parts != IGNORE
-
-
-def _points(targets: Targets) -> Dense:
-  given = targets["depth"][None], targets["intrinsics"][None]
-  return np.asarray(unproject(*given))[0], targets["mask"]
-
-
-def _mean_iou(found: np.ndarray, wanted: np.ndarray) -> float:
-  """Percent, over the classes that are anywhere."""
-  found, wanted = found.argmax(axis=1), wanted.argmax(axis=1)
-  shares = [
-    np.sum((found == c) & (wanted == c)) / np.sum((found == c) | (wanted == c))
-    for c in np.union1d(found, wanted)
-  ]
-  return 100 * float(np.mean(shares))
-
-
-# Of a task: its targets as a map and a mask; the name of the number; and the
-# number, of (n, c) predictions and targets.
-TASKS = {
-  "normal": (
-    lambda targets: (targets["normal"], targets["mask"]),
-    "normal_deg",
-    lambda found, wanted: float(np.mean(angles_between(found, wanted))),
-  ),
-  "albedo": (
-    lambda targets: (targets["albedo"] / np.float32(255), targets["mask"]),
-    "albedo_mae",
-    lambda found, wanted: float(np.mean(np.abs(found - wanted))),
-  ),
-  "pointmap": (
-    _points,
-    "pointmap_l2",
-    lambda found, wanted: float(
-      np.mean(np.linalg.norm(found - wanted, axis=1))
-    ),
-  ),
-  "segmentation": (_one_hot, "segmentation_miou", _mean_iou),
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -180,7 +132,8 @@ def _pooled(record: Record, task: ProbedTask, patch_size: int) -> Dense | None:
     (targets,) = task.targets(labels, (record.height, record.width))
   except UnusableExample:
     return None
-  return pool(*TASKS[task.name][0](targets), patch_size)
+  online = registry.definition(task.name).probe.online
+  return pool(*online.dense(targets), patch_size)
 
 
 def _stack(found: list[Dense | None], what: str) -> Dense:
@@ -296,6 +249,7 @@ def _regress(wanted, inputs: np.ndarray, run) -> dict[str, float]:
     pairs[name].append((x @ weights + bias, y))
   results = {}
   for name, found in pairs.items():
-    _, title, score = TASKS[name]
-    results[title] = score(*(np.concatenate(side) for side in zip(*found)))
+    online = registry.definition(name).probe.online
+    sides = (np.concatenate(side) for side in zip(*found))
+    results[online.key] = online.score(*sides)
   return results

@@ -29,10 +29,11 @@ from data_pipelines.loading.loader import (
   NoUsableImage,
   make_loader,
 )
-from sapiens2_jax import tasks
+from sapiens2_jax import fields
 from sapiens2_jax.evaluation import features as features_lib
 from sapiens2_jax.evaluation.features import Features, View
 from sapiens2_jax.models.heads import pixel_shuffle
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.base import ProbedTask
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import choose_known, read_labels
@@ -41,17 +42,6 @@ from sapiens2_jax.training import schedules
 _PURPOSE_PROBE = 4  # Second word of the Philox key, as in crops.py.
 _ENLARGED = 4  # by the decoder, before it interpolates
 _LOG_SECONDS = 10.0
-# `make_task` wants widths of the task's own head, which is not built.
-_HEADS = {
-  "pose": {"upsample_channels": (1, 1), "conv_channels": ()},
-  "pointmap": {
-    "upsample_channels": (1,) * 4,
-    "conv_channels": (),
-    "scale_channels": (1,),
-    "scale_hidden": (),
-  },
-}
-_USUAL_HEAD = {"upsample_channels": (1,) * 4, "conv_channels": ()}
 
 
 class Decoder(nn.Module):
@@ -134,22 +124,22 @@ def make_task(
   Raises:
     ValueError: no such task, or one that cannot be probed.
   """
-  task = tasks.make_task(
-    ConfigDict(
-      {
-        "task": {"name": name, "flip_test": False, "backgrounds": ""},
-        "head": _HEADS.get(name, _USUAL_HEAD),
-        "data": {"image_size": tuple(image_size)},
-        "model": {"size": model_size, "dtype": "float32"},
-      }
-    )
-  )
-  if not isinstance(task, ProbedTask):
+  found = registry.definition(name)
+  if found.probe is None:
     raise ValueError(
-      f"task {name!r} cannot be probed: expected `view` and `targets` of "
-      "ProbedTask in its module."
+      f"task {name!r} cannot be probed: its definition has no `probe`."
     )
-  return task
+  config = fields.make_config(found.fields)
+  values = {
+    "task.name": name,
+    "data.image_size": tuple(image_size),
+    "model.size": model_size,
+    "model.dtype": "float32",
+    **found.probe.fields,
+  }
+  for field, value in values.items():
+    fields.set_value(config, field, value)
+  return registry.make_task(config)
 
 
 def task_view(task: ProbedTask, max_pixels: int) -> View:
@@ -164,20 +154,16 @@ def task_view(task: ProbedTask, max_pixels: int) -> View:
   return View(task.view, inputs, task.element_spec()["image"][0][:2])
 
 
-def make_decoder(
-  task: ProbedTask, hidden_dim: int, grid: tuple[int, int]
-) -> Decoder:
+def make_decoder(task: ProbedTask, hidden_dim: int) -> Decoder:
   """A decoder with the outputs of the task's own head."""
-  head = task.head()
+  settings = registry.definition(task.name).probe
   size = task.element_spec()["image"][0][:2]
-  if task.name == "pose":  # Heatmaps, which are not enlarged any more.
-    size = tuple(_ENLARGED * side for side in grid)
   return Decoder(
-    head.output_name,
-    head.num_outputs,
+    settings.output_name,
+    settings.num_outputs,
     hidden_dim,
-    size,
-    has_scale=bool(getattr(head, "scale_channels", ())),
+    tuple(side // settings.stride for side in size),
+    settings.has_scale,
   )
 
 
@@ -210,9 +196,7 @@ class Probe:
     found = features_lib.load(path)
     self._mean, self._std = found.mean, found.std
     self._shape = found.values.shape[1:]
-    self.decoder = make_decoder(
-      task, config.decoder.hidden_dim, self._shape[:2]
-    )
+    self.decoder = make_decoder(task, config.decoder.hidden_dim)
     self.tx = make_optimizer(config.optim)
 
   def predict(self, params: dict, features: Array) -> dict[str, Array]:

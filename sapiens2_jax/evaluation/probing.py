@@ -2,7 +2,6 @@
 
 import os
 
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -12,33 +11,13 @@ from sapiens2_jax.evaluation import features as features_lib
 from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import Backbone, View
 from sapiens2_jax.evaluation.probe import Probe, make_task, task_view
-from sapiens2_jax.interop.load import load_pretrained
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.examples import check_labels
 
 RETRIEVAL = "retrieval"
 READING = {"attempts": 5, "timeout": 60.0}  # of a record, seconds
-# Name in table 2 of the paper, name in the task's metric, factor.
-COLUMNS = {
-  "pose": ("pose mAP", "AP", 1),
-  "segmentation": ("seg mIoU", "mIoU", 1),
-  "pointmap": ("pointmap L2", "l2", 1),
-  "normal": ("normal MAE deg", "mean", 1),
-  "albedo": ("albedo MAE x 1e-2", "mae", 100),
-}
 
 Results = dict[str, dict[str, float]]
-
-
-def load_backbone(path: str, weights: str, compute_dtype: str) -> Backbone:
-  """Frozen weights of anything that `load_pretrained` reads.
-
-  Raises:
-    ValueError: there are none, or they are damaged.
-  """
-  encoder, params = load_pretrained(
-    path, weights=weights, dtype=jnp.dtype(compute_dtype)
-  )
-  return Backbone(encoder, params, features_lib.hash_params(params))
 
 
 def open_place(config: ConfigDict, name: str) -> sources.ImageSource:
@@ -119,11 +98,15 @@ def run(
 
 
 def format_table(results: Results) -> str:
-  """The columns of the paper's table 2 that were measured, and retrieval."""
+  """The score of each task, and retrieval."""
+  scores = {
+    name: registry.definition(name).score
+    for name in results
+    if name != RETRIEVAL
+  }
   cells = [
-    (title, f"{results[task][key] * factor:.3f}")
-    for task, (title, key, factor) in COLUMNS.items()
-    if task in results
+    (score.title, f"{results[name][score.key] * score.factor:.3f}")
+    for name, score in scores.items()
   ]
   if RETRIEVAL in results:
     found = results[RETRIEVAL]

@@ -6,15 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from sapiens2_jax import fields
 from sapiens2_jax.interop.weights import Weights, find_weights, read_weights
 from sapiens2_jax.models.encoder import Encoder
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.objective import TaskObjective, build_task
-
-# What `tasks.make_task` reads and no file of weights holds.
-_TASK_FIELDS = {
-  "pose": {"flip_test": True},  # reference
-  "segmentation": {"backgrounds": ""},
-}
 
 
 def load_pretrained(
@@ -97,15 +93,18 @@ def load_task(
     config.model.rope_dtype = rope_dtype
   # What training alone needs, and other machines may not have.
   config.model.update(attention_backend="auto", remat="none")
-  if "backgrounds" in config.task:
-    config.task.backgrounds = ""
+  task = registry.definition(loaded.task)
+  for name in task.training_fields:
+    fields.set_value(config, name, task.fields[name].default)
   return build_task(config), to_device(loaded.params)
 
 
 def _task_config(weights: Weights) -> ConfigDict:
   """The groups of a config that prediction reads, for weights without one."""
   head = weights.head
-  return ConfigDict(
+  config = fields.make_config(registry.definition(head.task).fields)
+  config.head = head.widths
+  config.update(
     {
       "model": {
         "size": weights.architecture.name,
@@ -117,10 +116,10 @@ def _task_config(weights: Weights) -> ConfigDict:
         "attention_backend": "auto",
       },
       "data": {"image_size": weights.image_size},
-      "task": {"name": head.task, **_TASK_FIELDS.get(head.task, {})},
-      "head": head.widths,
+      "task": {"name": head.task},
     }
   )
+  return config
 
 
 def to_device(params: dict[str, Any]) -> dict[str, Any]:

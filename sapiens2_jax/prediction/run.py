@@ -17,8 +17,10 @@ from data_pipelines.common.errors import UnusableExample
 from data_pipelines.common.files import write_file
 from data_pipelines.common.progress import Progress
 from data_pipelines.corpus.labels import Labels
-from sapiens2_jax.prediction import inputs, values
+from sapiens2_jax.prediction import inputs
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.evaluate import Item, predict
+from sapiens2_jax.tasks.files import to_png
 from sapiens2_jax.tasks.objective import TaskObjective
 
 THUMBNAIL = (320, 480)  # height and width in pixels, at most  # ours
@@ -119,11 +121,12 @@ def predict_folder(
 def _encode(task, image, prediction, labels, stem: str) -> dict[str, bytes]:
   """Contents by path: two thumbnails, the picture, the numbers."""
   picture = task.draw(image, prediction)
-  numbers = values.encode_values(task.name, prediction, labels)
+  encode = registry.definition(task.name).encode
+  numbers = encode(prediction, labels) if encode else {}
   return {
     f"thumbnails/input/{stem}.jpg": make_thumbnail(image),
     f"thumbnails/prediction/{stem}.jpg": make_thumbnail(picture),
-    f"predictions/{stem}.png": values.to_png(picture),
+    f"predictions/{stem}.png": to_png(picture),
     **{
       f"{folder}/{stem}.{ending}": data
       for (folder, ending), data in numbers.items()

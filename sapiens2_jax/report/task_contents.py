@@ -10,6 +10,7 @@ from sapiens2_jax.report.facts import UNKNOWN, show
 from sapiens2_jax.report.page import Figure, Section
 from sapiens2_jax.report.run import Run, ends, training_seconds
 from sapiens2_jax.report.task_findings import TaskFindings
+from sapiens2_jax.tasks import registry
 
 EVAL = "eval_"
 _NUM_TILES = 4
@@ -127,11 +128,11 @@ def _predictions(
   )
   if path == run.config.data.path:
     lead += " The model was trained on these photographs."
-  caption = (
-    f"The first {findings.num_shown}: photograph, prediction, and what the "
-    "labels say. Of normals, pointmaps and albedo only people are shown: the "
-    "loss looks at nothing else."
-  )
+  task = registry.definition(run.config.task.name)
+  caption = f"The first {findings.num_shown}: photograph, prediction"
+  caption += ", and what the labels say." if task.truth else "."
+  if task.mask:
+    caption += " Only people are shown: the loss looks at nothing else."
   text = "Photographs beside predictions and truth"
   body = (
     page.paragraph(lead)
@@ -164,7 +165,7 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
       f"--images PHOTOGRAPHS --output {output}",
     )
   )
-  if not run.is_exported:
+  if not run.is_exported and registry.definition(config.task.name).release:
     export = shlex.quote(os.path.join(workdir, "export"))
     commands.append(
       (

@@ -13,9 +13,9 @@ from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
 from sapiens2_jax.interop.load import load_task
-from sapiens2_jax.report import truths
 from sapiens2_jax.report.photographs import Photograph, choose
 from sapiens2_jax.report.pictures import Tile, grid, pack, to_image
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.evaluate import Item, predict
 from sapiens2_jax.tasks.examples import read_labels
 
@@ -109,9 +109,11 @@ def _describe(index: int, record) -> Photograph:
 
 def _draw(task, name: str, image, prediction, labels) -> list[Tile]:
   """Image, prediction and, if it can be drawn, truth."""
-  truth = truths.to_truth(task.name, image, labels)
-  shown = truths.only_people(task.name, prediction, labels)
-  columns = [(image, name), (task.draw(image, shown), "prediction")]
-  if truth is not None:
+  known = registry.definition(task.name)
+  if known.mask is not None:
+    prediction = known.mask(prediction, labels)
+  columns = [(image, name), (task.draw(image, prediction), "prediction")]
+  if known.truth is not None:
+    truth = known.truth(image, labels)
     columns.append((task.draw(image, truth), "truth"))
   return [Tile(to_image(pixels, HEIGHT), label) for pixels, label in columns]

@@ -1,16 +1,34 @@
-"""What the trainer, the evaluator and `predict` ask of a task."""
+"""What the trainer, the evaluator and all others ask of a task.
+
+A task has a definition, which is known without a config, and is made by it for
+one config.
+"""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float, UInt8
+from ml_collections import ConfigDict
 
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.fields import Schema
+from sapiens2_jax.tasks.files import Files
+from sapiens2_jax.tasks.probes import ProbeSettings
+from sapiens2_jax.tasks.release import ReleaseHead
 
-__all__ = ["Metric", "ModelInput", "ProbedTask", "Task", "UnusableExample"]
+__all__ = [
+  "Metric",
+  "ModelInput",
+  "ProbedTask",
+  "Score",
+  "Task",
+  "TaskDefinition",
+  "UnusableExample",
+]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +62,7 @@ class Task(Protocol):
   and the loss are JAX.
 
   Attributes:
-    name: of the module.
+    name: that of its definition.
     needs: fields of `Labels` that training and metric read; a record without
       one of them is left out.
   """
@@ -123,3 +141,56 @@ class ProbedTask(Task, Protocol):
     Raises:
       UnusableExample: nothing to learn from in any.
     """
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """The number of a metric that stands for a task in tables.
+
+  Attributes:
+    key: its name in `Metric.result`.
+    title: what a table calls it, with the unit.
+    higher_is_better: or lower.
+    factor: tables show the number times this.
+  """
+
+  key: str
+  title: str
+  higher_is_better: bool
+  factor: float = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskDefinition:
+  """A task before there is a config; None: it does not offer that.
+
+  Attributes:
+    name: in configs (`task.name`), checkpoints and commands.
+    make: the task of a config; raises ValueError for values that do not fit.
+    score: of its metric.
+    fields: of a config, which only this task has, in the groups `task` and
+      `head`; defaults of `task` serve for weights without a config.
+    training_fields: dotted names of those that training alone reads, and other
+      machines may not have.
+    note: what the picture shows and the files hold, for people; plain text.
+    legend: names and RGB colours in the picture.
+    encode: the numbers of a prediction as files; `labels` are the boxes that
+      it was made with.
+    truth: labels of an image as a prediction, so that `Task.draw` draws them.
+    mask: a prediction without what the loss does not look at.
+    probe: how features are measured; the task is a `ProbedTask` then.
+    release: its head in released weights.
+  """
+
+  name: str
+  make: Callable[[ConfigDict], Task]
+  score: Score
+  fields: Schema = dataclasses.field(default_factory=dict)
+  training_fields: tuple[str, ...] = ()
+  note: str = ""
+  legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+  encode: Callable[[Any, Labels], Files] | None = None
+  truth: Callable[[UInt8[np.ndarray, "h w 3"], Labels], Any] | None = None
+  mask: Callable[[Any, Labels], Any] | None = None
+  probe: ProbeSettings | None = None
+  release: ReleaseHead | None = None

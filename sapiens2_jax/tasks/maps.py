@@ -103,6 +103,13 @@ def check_people(mask: Bool[np.ndarray, "h w"]) -> None:
     raise UnusableExample(f"people cover more than {MAX_SHARE:.0%}")
 
 
+def only_people(
+  prediction: Float[np.ndarray, "h w c"], labels: Labels
+) -> Float[np.ndarray, "h w c"]:
+  """A map with zeros around people, where nothing is learned."""
+  return prediction * labels.mask[..., None]
+
+
 def only(
   outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
 ) -> tuple[dict[str, np.ndarray], geometric.Letterbox]:

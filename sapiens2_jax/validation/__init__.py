@@ -6,9 +6,10 @@ import sys
 from ml_collections import ConfigDict
 
 from sapiens2_jax import config as config_lib
-from sapiens2_jax import fields, tasks
+from sapiens2_jax import fields
 from sapiens2_jax.fields import Problems, Schema
 from sapiens2_jax.pretrain.objective import matches as is_pretraining
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.validation import rules, schema
 
 _KINDS = {
@@ -25,7 +26,7 @@ def kind_of(config: ConfigDict) -> str:
 
 def schema_of(kind: str, task: str = "") -> Schema:
   """All fields of a kind of config, with those of one task."""
-  return {**_KINDS[kind][0], **tasks.config_fields(task)}
+  return {**_KINDS[kind][0], **registry.config_fields(task)}
 
 
 def default_config(kind: str, task: str = "") -> ConfigDict:
@@ -50,7 +51,7 @@ def _task_of(config: ConfigDict) -> str:
 def _check(config: ConfigDict, kind: str) -> dict[str, tuple[str, str]]:
   task = _task_of(config)
   found = fields.check(config, schema_of(kind, task))
-  if task in tasks.task_names() or "task.name" in found:
+  if task in registry.task_names() or "task.name" in found:
     return found
   # Nobody knows the fields of this task; a rule says that there is none.
   own = ("task.", "head.")

@@ -7,7 +7,6 @@ VERSION.
 """
 
 from sapiens2_jax.architectures import ARCHITECTURES
-from sapiens2_jax.evaluation import online
 from sapiens2_jax.fields import (
   AREA,
   FRACTION,
@@ -29,6 +28,7 @@ from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.pretrain.masks import MODES
 from sapiens2_jax.pretrain.terms.distillation import TARGETS
 from sapiens2_jax.pretrain.terms.patch_distillation import HEADS, TOKENS
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.training.optimizer import OPTIMIZERS
 from sapiens2_jax.training.schedules import SCHEDULES
 
@@ -196,6 +196,13 @@ _COMMON = {
   **(_DISTRIBUTED | _WATCHDOG | _LOGGING),
 }
 
+
+def _online(name: str, value: tuple) -> str:
+  """Looks at the tasks only when some are given: it imports them all."""
+  known = registry.online_task_names() if value else ()
+  return one_of(dict.fromkeys(known))(name, value)
+
+
 PRETRAIN = {
   **(_COMMON | _DATA | _OPTIM | _CHECKPOINT),
   **group(
@@ -307,7 +314,7 @@ PRETRAIN = {
     "probes",
     every=Field(0, "Steps, and at the end; 0: never.", at_least(0)),
     path=Field("", "Images, with labels for the tasks, as data.path."),
-    tasks=Field((), "Tasks whose targets are predicted.", one_of(online.TASKS)),
+    tasks=Field((), "Tasks whose targets are predicted.", _online),
     num_images=Field(
       64, "Images from the first; half of them for measuring.", at_least(2)
     ),

@@ -41,7 +41,7 @@ def _export(source, output, kind, dtype=None):
   return output
 
 
-@pytest.mark.parametrize("style", ["reference", "native"])
+@pytest.mark.parametrize("style", ["reference", "transformers"])
 def test_loads_a_file_a_directory_and_shards(style, tmp_path):
   named = samples.arrays(TOY, style)
   sources = (

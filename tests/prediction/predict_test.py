@@ -17,8 +17,10 @@ from data_pipelines.common import images
 from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.prediction import inputs, run
 from sapiens2_jax.prediction.gallery import write_gallery
+from sapiens2_jax.tasks import registry
 from tests.interop.task_samples import HEADS
 from tests.prediction import models
+from tests.tasks import samples
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Task -> (folder, ending, shape of the array behind the image's own).
@@ -93,7 +95,8 @@ def test_each_image_has_a_picture_and_numbers_of_its_size(
         assert values.shape == (*size, *channels)
         assert values.dtype == (np.float16 if ending == "npy" else np.uint8)
   assert not list(output.rglob("*.partial"))
-  check_page(write_gallery(task, [("checkpoint", "x")], found), output)
+  page = write_gallery(registry.definition(task), [("checkpoint", "x")], found)
+  check_page(page, output)
 
 
 def direct(model, params, image, labels):
@@ -191,10 +194,10 @@ def test_mistakes_in_the_request_are_named(tmp_path, folder):
   (tmp_path / "file").write_text("")
   with pytest.raises(ValueError, match="is a file; give a directory"):
     inputs.open_images(folder, tmp_path / "file")
-  with pytest.raises(ValueError, match="task=normal: .* model of task pose"):
-    inputs.check_task("pose", "normal", None)
-  with pytest.raises(ValueError, match="only task pose reads boxes"):
-    inputs.check_task("normal", None, "b.json")
+  with pytest.raises(ValueError, match="task=pose: .* model of task normal"):
+    inputs.check_task(samples.make_task("normal"), "pose", None)
+  with pytest.raises(ValueError, match="task normal reads no boxes"):
+    inputs.check_task(samples.make_task("normal"), None, "b.json")
 
 
 COMMAND = """

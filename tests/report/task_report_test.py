@@ -3,13 +3,12 @@
 import json
 
 import cv2
-import numpy as np
 import pytest
 from PIL import Image
 
 from data_pipelines.corpus import records
-from data_pipelines.corpus.labels import Labels, Person, encode_labels
-from sapiens2_jax.report import task_report, truths
+from data_pipelines.corpus.labels import encode_labels
+from sapiens2_jax.report import task_report
 from sapiens2_jax.report.run import read_run
 from sapiens2_jax.validation import read_config
 from tests import tiny_task
@@ -102,45 +101,3 @@ def test_the_loss_comes_first_and_counts_are_no_curves():
   ]
   found = task_report.metric_names(rows)
   assert found == (["loss", "loss_a", "accuracy"], ["eval_x"])
-
-
-@pytest.mark.parametrize("name", ["normal", "pointmap", "albedo", "matting"])
-def test_truth_is_a_prediction_without_error(name):
-  image, labels = samples.ball()
-  task = samples.make_task(name)
-  truth = truths.to_truth(name, image, labels)
-  drawn = task.draw(image, truth)
-  assert drawn.shape == image.shape and drawn.dtype == np.uint8
-  metric = task.metric()
-  if name == "pointmap":
-    np.testing.assert_allclose(
-      truth.points[labels.mask], labels.pointmap()[labels.mask], rtol=1e-5
-    )
-    return
-  metric.add(truth, labels)
-  error = {"normal": "mean", "albedo": "mae", "matting": "mad"}[name]
-  assert metric.result()[error] == pytest.approx(0, abs=0.1)
-
-
-def test_truth_of_people_and_parts():
-  keypoints = np.zeros((17, 3), np.float32)
-  keypoints[0] = 3, 4, 2
-  parts = np.full((5, 6), 7, np.uint8)
-  labels = Labels(people=(Person((0, 0, 5, 6), keypoints),), parts=parts)
-  people = truths.to_truth("pose", None, labels)
-  assert people.shape == (1, 308, 3) and people[0, :, 2].sum() == 1
-  np.testing.assert_array_equal(people[0, 0], (3, 4, 1))
-  assert truths.to_truth("segmentation", None, labels) is parts
-  assert truths.to_truth("another", None, labels) is None
-
-
-def test_around_people_nothing_is_shown():
-  _, labels = samples.ball()
-  ones = np.ones((*labels.alpha.shape, 3), np.float32)
-  shown = truths.only_people("normal", ones, labels)
-  np.testing.assert_array_equal(shown.any(-1), labels.mask)
-  assert truths.only_people("segmentation", ones, Labels()) is ones
-  points = truths.Points(ones * 9, ones, 1.0)
-  points.points[labels.mask] = 2
-  shown = truths.only_people("pointmap", points, labels)
-  assert shown.points[..., 2].max() == 2

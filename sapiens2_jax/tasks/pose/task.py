@@ -27,10 +27,10 @@ from sapiens2_jax.fields import Field, group
 from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
 from sapiens2_jax.tasks.base import ModelInput, UnusableExample
-from sapiens2_jax.tasks.drawing import draw_keypoints
 from sapiens2_jax.tasks.pose import augment as pose_augment
 from sapiens2_jax.tasks.pose import codec
 from sapiens2_jax.tasks.pose import losses as objective
+from sapiens2_jax.tasks.pose.drawing import draw_keypoints
 from sapiens2_jax.tasks.pose.metric import KeypointMetric
 
 Image = UInt8[np.ndarray, "h w 3"]

@@ -29,9 +29,9 @@ from sapiens2_jax.fields import Field, group
 from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
 from sapiens2_jax.tasks.base import ModelInput, UnusableExample
-from sapiens2_jax.tasks.drawing import draw_parts
 from sapiens2_jax.tasks.segmentation import augment as segmentation_augment
 from sapiens2_jax.tasks.segmentation import losses as objective
+from sapiens2_jax.tasks.segmentation.drawing import draw_parts
 from sapiens2_jax.tasks.segmentation.metric import SegmentationMetric
 
 Image = UInt8[np.ndarray, "h w 3"]

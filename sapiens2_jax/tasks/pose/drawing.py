@@ -1,4 +1,4 @@
-"""Pictures of keypoints and body parts."""
+"""Pictures of keypoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 from data_pipelines import vocabulary
 
 MIN_SCORE = 0.3  # of a keypoint that is shown. Source: the public release
-_OPACITY = 0.5  # of parts
 _SHIFT = 4  # fractional bits of OpenCV's coordinates
 _UNIT = 500  # pixels of the image's shorter side for a pixel of a line
 
@@ -47,19 +46,3 @@ def draw_keypoints(image: np.ndarray, people: np.ndarray) -> np.ndarray:
         picture, place.tolist(), radius, color, -1, cv2.LINE_AA, _SHIFT
       )
   return picture
-
-
-def draw_parts(image: np.ndarray, parts: np.ndarray) -> np.ndarray:
-  """Each part's colour over the image; background is left as it is.
-
-  Args:
-    image: (h, w, 3) uint8 RGB.
-    parts: (h, w) uint8; 255 is black.
-  """
-  palette = np.zeros((256, 3), np.uint8)
-  colors = vocabulary.parts()["palette_rgb"]
-  palette[: len(colors)] = colors
-  mixed = cv2.addWeighted(
-    np.ascontiguousarray(image), 1 - _OPACITY, palette[parts], _OPACITY, 0
-  )
-  return np.where((parts > 0)[..., None], mixed, image)

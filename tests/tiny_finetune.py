@@ -4,7 +4,7 @@ import pathlib
 
 from sapiens2_jax.config import load_module, parse_argument
 
-_ROOT = pathlib.Path(__file__).parents[2]
+_ROOT = pathlib.Path(__file__).parents[1]
 
 
 def get_config(argument: str = "size=toy"):

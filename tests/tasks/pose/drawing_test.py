@@ -1,7 +1,7 @@
 import numpy as np
 
 from data_pipelines import vocabulary
-from sapiens2_jax.tasks import drawing
+from sapiens2_jax.tasks.pose.drawing import draw_keypoints
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (200, 260, 3), np.uint8)
 
@@ -10,7 +10,7 @@ def test_only_keypoints_with_a_score_are_shown():
   people = np.zeros((1, 308, 3), np.float32)
   people[..., :2] = 50
   people[..., 2] = 0.29
-  np.testing.assert_array_equal(drawing.draw_keypoints(IMAGE, people), IMAGE)
+  np.testing.assert_array_equal(draw_keypoints(IMAGE, people), IMAGE)
 
 
 def test_points_have_their_colours_and_are_linked():
@@ -19,7 +19,7 @@ def test_points_have_their_colours_and_are_linked():
   people = np.zeros((1, 308, 3), np.float32)
   people[0, 5] = (20, 30, 0.9)
   people[0, 6] = (120, 90, 0.9)  # linked to the one above
-  picture = drawing.draw_keypoints(image, people)
+  picture = draw_keypoints(image, people)
   assert picture[30, 20].tolist() == known["colors_rgb"][5]
   link = known["skeleton_links"].index([5, 6])
   color = known["skeleton_link_colors_rgb"][link]
@@ -27,19 +27,7 @@ def test_points_have_their_colours_and_are_linked():
   np.testing.assert_array_equal(image, IMAGE)  # left as it was
 
 
-def test_parts_mix_the_palette_with_the_image():
-  parts = np.zeros(IMAGE.shape[:2], np.uint8)
-  parts[20:80, 60:200] = 3
-  picture = drawing.draw_parts(IMAGE, parts)
-  np.testing.assert_array_equal(picture[parts == 0], IMAGE[parts == 0])
-  color = np.array(vocabulary.parts()["palette_rgb"][3])
-  expected = (IMAGE[40, 110].astype(int) + color) / 2
-  np.testing.assert_allclose(picture[40, 110], expected, atol=1)
-
-
 def test_a_mirrored_image_can_be_drawn_on():
   mirrored = IMAGE[:, ::-1]  # not contiguous
   people = np.ones((1, 308, 3), np.float32)
-  assert drawing.draw_keypoints(mirrored, people).shape == IMAGE.shape
-  parts = np.ones(IMAGE.shape[:2], np.uint8)
-  assert drawing.draw_parts(mirrored, parts).shape == IMAGE.shape
+  assert draw_keypoints(mirrored, people).shape == IMAGE.shape
