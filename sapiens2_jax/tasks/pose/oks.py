@@ -1,24 +1,18 @@
-"""COCO's average precision and recall of keypoints, for any set of them.
-
-Source: the rules of cocoeval.py, with which it agrees; written anew because
-that code knows 17 keypoints only.
-"""
+"""COCO's average precision and recall of any set of keypoints."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
-MAX_DETECTIONS = 20  # of an image
-_RECALLS = np.linspace(0, 1, 101)
-_AREAS = {
-  "all": (0.0, 1e10),
-  "medium": (32.0**2, 96.0**2),  # pixels
-  "large": (96.0**2, 1e10),
-}
+# COCO's ten numbers, in its order.
+NAMES = "AP AP50 AP75 AP_M AP_L AR AR50 AR75 AR_M AR_L".split()
 _EPS = np.spacing(1)
 
 
@@ -35,33 +29,6 @@ class Truth:
   keypoints: Float[np.ndarray, "g k 3"]
   areas: Float[np.ndarray, "g"]
   boxes: Float[np.ndarray, "g 4"]
-
-
-def similarity(
-  points: Float[np.ndarray, "d k 2"],
-  truth: Truth,
-  sigmas: Float[np.ndarray, "k"],
-) -> Float[np.ndarray, "d g"]:
-  """Object keypoint similarity, 0 to 1, of each detection and person.
-
-  The mean over labelled keypoints of exp(-distance^2 / (2 area (2 sigma)^2)).
-  For a person without any, distances are those to a box three times the size
-  of theirs.
-  """
-  labelled = truth.keypoints[..., 2] > 0
-  has_labels = labelled.any(axis=1)
-  start = truth.boxes[:, 1::-1] - truth.boxes[:, :1:-1]
-  end = truth.boxes[:, 1::-1] + 2 * truth.boxes[:, :1:-1]
-  places = points[:, None]
-  outside = np.maximum(start[:, None] - places, 0)
-  outside += np.maximum(places - end[:, None], 0)
-  offsets = np.where(
-    has_labels[:, None, None], places - truth.keypoints[..., :2], outside
-  )
-  exponent = (offsets**2).sum(-1) / (2 * sigmas) ** 2 / 2
-  exponent /= truth.areas[:, None] + _EPS
-  counted = np.where(has_labels[:, None], labelled, True)
-  return (np.exp(-exponent) * counted).sum(-1) / counted.sum(-1)
 
 
 def extent_areas(points: Float[np.ndarray, "d k 2"]) -> Float[np.ndarray, "d"]:
@@ -113,7 +80,9 @@ class KeypointAP:
 
   def __init__(self, sigmas: Float[np.ndarray, "k"]):
     self.sigmas = np.asarray(sigmas, np.float64)
-    self._matches = {name: [] for name in _AREAS}
+    self._num_images = 0
+    self._people: list[dict] = []
+    self._found: list[dict] = []
 
   def add(
     self,
@@ -134,81 +103,51 @@ class KeypointAP:
         raise ValueError(
           f"oks: {found} {what} a person, expected {len(self.sigmas)}."
         )
-    if not len(points) and not len(truth.areas):
-      return
-    order = np.argsort(-scores, kind="stable")[:MAX_DETECTIONS]
-    points, scores = points[order], scores[order]
-    overlap = similarity(points, truth, self.sigmas)
-    found_areas = extent_areas(points)
-    unlabelled = ~(truth.keypoints[..., 2] > 0).any(axis=1)
-    for name, (low, high) in _AREAS.items():
-      ignored = unlabelled | (truth.areas < low) | (truth.areas > high)
-      hit, skip = _match(overlap, ignored)
-      skip |= ~hit & ((found_areas < low) | (found_areas > high))
-      self._matches[name].append((scores, hit, skip, (~ignored).sum()))
+    self._num_images += 1
+    for keypoints, area, box in zip(truth.keypoints, truth.areas, truth.boxes):
+      top, left, height, width = box
+      self._note(
+        self._people,
+        keypoints,
+        area=area,
+        bbox=[left, top, width, height],
+        num_keypoints=np.count_nonzero(keypoints[:, 2] > 0),
+        iscrowd=0,
+      )
+    # A detection has no box: its size is that of its points.
+    for one, score, area in zip(points, scores, extent_areas(points)):
+      keypoints = np.column_stack([one, np.ones(len(one))])
+      self._note(self._found, keypoints, area=area, score=score)
+
+  def _note(self, listed: list[dict], keypoints: np.ndarray, **more) -> None:
+    place = {"image_id": self._num_images, "category_id": 1}
+    number = len(listed) + 1  # COCO takes 0 for nothing.
+    listed.append(
+      {"id": number, "keypoints": keypoints.reshape(-1), **place, **more}
+    )
 
   def result(self) -> dict[str, float]:
     """COCO's ten numbers, 0 to 1; NaN where no person is in the range."""
-    curves = {
-      name: _accumulate(images) for name, images in self._matches.items()
+    with contextlib.redirect_stdout(io.StringIO()):  # It talks.
+      evaluation = COCOeval(
+        self._open(self._people), self._open(self._found), "keypoints"
+      )
+      evaluation.params.kpt_oks_sigmas = self.sigmas
+      evaluation.evaluate()
+      evaluation.accumulate()
+      evaluation.summarize()
+    return {
+      name: float(value) if value >= 0 else float("nan")
+      for name, value in zip(NAMES, evaluation.stats)
     }
-    out = {}
-    for kind, name in enumerate(("AP", "AR")):
-      every = curves["all"][kind]
-      out[name] = every.mean()
-      out[f"{name}50"], out[f"{name}75"] = every[0], every[5]
-      out[f"{name}_M"] = curves["medium"][kind].mean()
-      out[f"{name}_L"] = curves["large"][kind].mean()
-    return {name: float(value) for name, value in out.items()}
 
-
-def _match(
-  overlap: Float[np.ndarray, "d g"], ignored: Bool[np.ndarray, "g"]
-) -> tuple[Bool[np.ndarray, "t d"], Bool[np.ndarray, "t d"]]:
-  """Gives each detection, the best first, the most similar person left.
-
-  Ignored people are taken only where no other will do.
-
-  Returns:
-    Whether a detection has a person at each threshold; whether that one is
-    ignored.
-  """
-  num_found, num_people = overlap.shape
-  hit = np.zeros((len(THRESHOLDS), num_found), bool)
-  skip = np.zeros_like(hit)
-  for t, threshold in enumerate(THRESHOLDS):
-    free = np.ones(num_people, bool)
-    for d in range(num_found):
-      near = free & (overlap[d] >= threshold)
-      candidates = near & ~ignored if (near & ~ignored).any() else near
-      if not candidates.any():
-        continue
-      values = np.where(candidates, overlap[d], -1)
-      best = num_people - 1 - values[::-1].argmax()  # the last of equals
-      free[best] = False
-      hit[t, d], skip[t, d] = True, ignored[best]
-  return hit, skip
-
-
-def _accumulate(images: list) -> tuple[np.ndarray, np.ndarray]:
-  """Precision averaged over recalls, and the last recall, by threshold."""
-  total = sum(count for *_, count in images)
-  if not total:
-    return (np.full(len(THRESHOLDS), np.nan),) * 2
-  scores = np.concatenate([scores for scores, *_ in images])
-  order = np.argsort(-scores, kind="stable")
-  hit = np.concatenate([hit for _, hit, *_ in images], axis=1)[:, order]
-  skip = np.concatenate([skip for *_, skip, _ in images], axis=1)[:, order]
-  right = np.cumsum(hit & ~skip, axis=1, dtype=float)
-  wrong = np.cumsum(~hit & ~skip, axis=1, dtype=float)
-  recall = right / total
-  precision = right / (right + wrong + _EPS)
-  # The best precision at this recall or a higher one; 0 beyond the last.
-  precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-  precision = np.pad(precision, ((0, 0), (0, 1)))
-  averages = [
-    row[np.searchsorted(found, _RECALLS)].mean()
-    for row, found in zip(precision, recall)
-  ]
-  last = recall[:, -1] if len(order) else np.zeros(len(THRESHOLDS))
-  return np.array(averages), last
+  def _open(self, annotations: list[dict]) -> COCO:
+    numbers = range(1, self._num_images + 1)
+    coco = COCO()
+    coco.dataset = {
+      "images": [{"id": number} for number in numbers],
+      "categories": [{"id": 1}],
+      "annotations": annotations,
+    }
+    coco.createIndex()
+    return coco
