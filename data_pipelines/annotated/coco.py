@@ -65,13 +65,13 @@ class CocoSource(labelled.LabelledSource):
         f"with keypoints ({' '.join(_COUNTS)})."
       )
     licences = _read_licences(found.get("licenses"))
-    self._people, self._sizes, self._notes, names = [], [], [], []
+    self._people, self._sizes, self._metadata, names = [], [], [], []
     for number, entry in entries.items():
       if number in people:
         names.append(entry["file_name"])
         self._people.append(people[number])
         self._sizes.append((entry["height"], entry["width"]))
-        self._notes.append(_make_notes(entry, licences))
+        self._metadata.append(_make_metadata(entry, licences))
     super().__init__([storage.join(images, name) for name in names], names)
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
@@ -86,9 +86,9 @@ class CocoSource(labelled.LabelledSource):
     people.sort(key=lambda person: -person.box[2] * person.box[3])
     return Labels(people=tuple(people))
 
-  def notes(self, index: int) -> Mapping[str, object]:
+  def metadata(self, index: int) -> Mapping[str, object]:
     """Source and licence as the file has them."""
-    return self._notes[index]
+    return self._metadata[index]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -245,7 +245,7 @@ def _read_licences(entries: object) -> dict:
   return licences
 
 
-def _make_notes(entry: dict, licences: dict) -> dict[str, str]:
+def _make_metadata(entry: dict, licences: dict) -> dict[str, str]:
   source = entry.get("flickr_url") or entry.get("coco_url") or ""
   licence = entry.get("license")
   known = isinstance(licence, _NUMBER)

@@ -64,7 +64,7 @@ class PartsSource(labelled.LabelledSource):
       raise images.ImageDecodeError("nobody in it", path)
     return Labels(parts=mapped)
 
-  def notes(self, index: int) -> Mapping[str, object]:
+  def metadata(self, index: int) -> Mapping[str, object]:
     """Whether it was taken in the wild."""
     return {"scores": {"in_the_wild": float(self._is_wild)}}
 

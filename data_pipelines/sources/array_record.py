@@ -20,14 +20,6 @@ MAX_OPEN_SHARDS = 64  # Each data process keeps at most so many open.
 _FOOTER = "128K"
 
 
-def check_scheme(path: str) -> None:
-  """Raises ValueError for a URL that array_record cannot read."""
-  if storage.is_remote(path) and not path.startswith("gs://"):
-    raise ValueError(
-      f"{path}: ArrayRecord shards can be read from a disk or gs:// only."
-    )
-
-
 def check_shards(
   directory: str | os.PathLike, shards: Mapping[str, int | None]
 ) -> None:
@@ -70,7 +62,7 @@ class ShardReader:
       ValueError: a URL of another scheme.
     """
     for path in paths:
-      check_scheme(path)
+      manifests.check_scheme(path)
     self._paths = list(paths)
     self._ends = list(itertools.accumulate(counts))
     self._start()

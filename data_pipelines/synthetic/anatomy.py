@@ -7,13 +7,12 @@ from then on a process has it in a fraction of a second.
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
-import tempfile
 
 import cv2
 import numpy as np
 
+from data_pipelines.common.files import whole_file
 from data_pipelines.synthetic import assets, makehuman, skeleton
 
 _CACHE = "anatomy-1.npz"  # Count on when what is in it changes.
@@ -71,20 +70,14 @@ def load_anatomy(files: assets.Assets) -> Anatomy:
   """Reads the anatomy, compiled on the first call."""
   cache = files.directory / _CACHE
   if not cache.exists():
-    _write(cache, _compile(files))
+    with whole_file(cache) as file:
+      np.savez(file, **_compile(files))
   with np.load(cache) as stored:
     arrays = {name: stored[name] for name in stored.files}
   triangles = {name: arrays.pop(f"triangles/{name}") for name in _GROUPS}
   names = arrays.pop("target_names")
   targets = {str(name): place for place, name in enumerate(names)}
   return Anatomy(triangles=triangles, targets=targets, **arrays)
-
-
-def _write(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-  with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-    unfinished = pathlib.Path(scratch) / path.name
-    np.savez(unfinished, **arrays)
-    os.replace(unfinished, path)
 
 
 def _compile(files: assets.Assets) -> dict[str, np.ndarray]:

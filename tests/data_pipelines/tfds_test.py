@@ -26,7 +26,7 @@ from data_pipelines.humans_tfds import __main__ as main  # noqa: E402
 from data_pipelines.humans_tfds import features  # noqa: E402
 from data_pipelines.humans_tfds import source as tfds_source  # noqa: E402
 
-NOTES = {
+METADATA = {
   "source": "https://example.org/é",
   "licence": "CC BY 4.0",
   "attribution": "A. Person",
@@ -37,7 +37,7 @@ NOTES = {
 
 @pytest.fixture
 def kinds(tmp_path, encode, smooth_photo):
-  """A folder of one image of every kind, one of them with notes."""
+  """A folder of one image of every kind, one of them with metadata."""
   folder = tmp_path / "kinds"
   folder.mkdir()
   photo = smooth_photo(60, 40)
@@ -58,7 +58,7 @@ def kinds(tmp_path, encode, smooth_photo):
   }
   for name, data in files.items():
     (folder / name).write_bytes(data)
-  (folder / "jpeg.json").write_text(json.dumps(NOTES))
+  (folder / "jpeg.json").write_text(json.dumps(METADATA))
   return folder
 
 

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from data_pipelines import sources, verify_corpus
+from data_pipelines import sources
 from data_pipelines.annotated import __main__ as command
 from data_pipelines.annotated import opening, packing
 from data_pipelines.building import workspace
 from data_pipelines.common import images
+from data_pipelines.corpus import verify
 from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora
 from tests.data_pipelines.annotated import made
@@ -50,7 +51,7 @@ def test_records_come_back_as_the_source_has_them(place, tmp_path, capsys):
   source = opening.open_annotated(place)
   wanted = [source[index] for index in (2, 3, 5, 6)]
   assert corpora.read_all(open_source(output)) == wanted
-  assert list(verify_corpus.verify_corpus(output)) == []
+  assert list(verify.verify_corpus(output)) == []
   rejected = lines(output / "rejected.jsonl")
   assert [row["name"] for row in rejected] == ["0.png", "1.png"]
   assert rejected[0]["reason"] == "bad labels"
@@ -59,7 +60,7 @@ def test_records_come_back_as_the_source_has_them(place, tmp_path, capsys):
   assert lines(output / "duplicates.jsonl") == [
     {"name": "4.png", "same_as": "3.png"}
   ]
-  assert not workspace.place(output).exists()
+  assert not workspace.locate(output).exists()
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(place, tmp_path):
@@ -142,7 +143,7 @@ def test_bad_arguments_end_with_an_explanation(
   assert command.main(given) == 2
   assert message in capsys.readouterr().err
   assert not (tmp_path / "c").exists()
-  assert not workspace.place(tmp_path / "c").exists()
+  assert not workspace.locate(tmp_path / "c").exists()
 
 
 def test_nothing_is_written_over(place, tmp_path, capsys):
@@ -168,7 +169,7 @@ def test_labels_that_are_all_bad_leave_nothing_behind(place, tmp_path):
     (tmp_path / f"in/m{number}.png").write_bytes(b"nothing")
   with pytest.raises(ValueError, match="none of 7 .*0.png: bad labels"):
     packing.pack([place], tmp_path / "c", shard_size=2)
-  assert not workspace.place(tmp_path / "c").exists()
+  assert not workspace.locate(tmp_path / "c").exists()
 
 
 def test_a_disk_that_fails_is_told_with_what_is_kept(
