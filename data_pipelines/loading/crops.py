@@ -8,10 +8,11 @@ import math
 import cv2
 import numpy as np
 
+from data_pipelines.common.random import Purpose, make_generator
+
 # Grain gives each thread an image of its own; OpenCV's threads would compete.
 cv2.setNumThreads(1)
 
-_PURPOSE_CROPS = 1  # Second word of the Philox key; never reuse a number.
 _NUM_TRIES = 10
 
 
@@ -24,8 +25,8 @@ class CropConfig:
     local_size: (height, width) in pixels of a local crop.
     num_global: global crops an image.
     num_local: local crops an image.
-    global_area: range of a global crop's area, as a share of the image's.
-    local_area: range of a local crop's area, as a share of the image's.
+    global_area: range of a global crop's area, as a fraction of the image's.
+    local_area: range of a local crop's area, as a fraction of the image's.
     aspect_jitter: range of the factor on the output's width / height.
 
   Raises:
@@ -90,11 +91,7 @@ def draw_boxes(
   Source: random resized crop as in arXiv 1409.4842 sec. 6; keying and the
   place of the last resort: ours.
   """
-  bits = np.random.Philox(
-    key=np.array([seed, _PURPOSE_CROPS], np.uint64),
-    counter=np.array([0, 0, index, epoch], np.uint64),
-  )
-  generator = np.random.Generator(bits)
+  generator = make_generator(Purpose.CROPS, seed=seed, index=index, epoch=epoch)
   return tuple(
     _resized_crops(generator, height, width, count, area, size, config)
     for count, area, size in (

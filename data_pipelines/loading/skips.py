@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from data_pipelines.common import jsonl
 
-MIN_EXAMPLES = 50  # A share of fewer reads than this says nothing.
+MIN_EXAMPLES = 50  # A fraction of fewer reads than this says nothing.
 _NUM_NAMED = 3
 
 
@@ -30,11 +30,11 @@ class Skipped:
 
 
 class TooManySkipped(RuntimeError):
-  """More than the allowed share of reads failed."""
+  """More than the allowed fraction of reads failed."""
 
 
 class SkipMonitor:
-  """Writes each skipped image to a file and watches their share.
+  """Writes each skipped image to a file and watches their fraction.
 
   The counts are those of this process since its start; the file is that of
   the whole run.
@@ -44,25 +44,25 @@ class SkipMonitor:
     self,
     path: str | os.PathLike,
     *,
-    max_skipped_share: float,
+    max_skipped_fraction: float,
     start_step: int = 0,
   ):
     """Continues the file; lines of steps that will be run again are dropped.
 
     Args:
       path: of `skipped.jsonl`; its directory must exist.
-      max_skipped_share: stop above this share of failed reads, 0 to 1.
+      max_skipped_fraction: stop above this fraction of failed reads, 0 to 1.
       start_step: first step this process will run.
 
     Raises:
-      ValueError: the share is not in [0, 1].
+      ValueError: the fraction is not in [0, 1].
     """
-    if not 0 <= max_skipped_share <= 1:
+    if not 0 <= max_skipped_fraction <= 1:
       raise ValueError(
-        f"max_skipped_share={max_skipped_share} must be in [0, 1]."
+        f"max_skipped_fraction={max_skipped_fraction} must be in [0, 1]."
       )
     self._path = pathlib.Path(path)
-    self._max_share = max_skipped_share
+    self._max_fraction = max_skipped_fraction
     self._num_examples = 0
     self._counts = collections.Counter()
     self._names = []
@@ -86,7 +86,7 @@ class SkipMonitor:
 
     Raises:
       TooManySkipped: of at least `MIN_EXAMPLES` reads so far, more than the
-        allowed share failed.
+        allowed fraction failed.
     """
     self._num_examples += num_examples
     if not skipped:
@@ -100,13 +100,15 @@ class SkipMonitor:
           self._names.append(item.name)
     num_skipped = self._counts.total()
     num_reads = self._num_examples + num_skipped
-    if num_reads >= MIN_EXAMPLES and num_skipped > self._max_share * num_reads:
+    if (
+      num_reads >= MIN_EXAMPLES and num_skipped > self._max_fraction * num_reads
+    ):
       reasons = ", ".join(
         f"{count} {reason}" for reason, count in self.counts.items()
       )
       raise TooManySkipped(
         f"step {step}: {num_skipped} of {num_reads} images could not be used "
-        f"({num_skipped / num_reads:.1%}, max_skipped_share="
-        f"{self._max_share:.1%}): {reasons}; for example "
+        f"({num_skipped / num_reads:.1%}, max_skipped_fraction="
+        f"{self._max_fraction:.1%}): {reasons}; for example "
         f"{', '.join(self._names)}. All are listed in {self._path}."
       )

@@ -14,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
+from data_pipelines.common import files
 from sapiens2_jax import errors
 from sapiens2_jax.architectures import Architecture, get_architecture
 from sapiens2_jax.interop import directories
@@ -261,4 +262,4 @@ def write_import(output: str, weights: Weights, source: Found) -> None:
       "source": source.path,
       "fingerprint": source.fingerprint,
     }
-    directories.write_json(path / IMPORT_MARKER, marker)
+    files.write_json(path / IMPORT_MARKER, marker)

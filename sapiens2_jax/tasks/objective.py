@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
-from data_pipelines.open_source import open_source
 from sapiens2_jax import tasks
 from sapiens2_jax.models import partition
 from sapiens2_jax.models import pixels as pixel_lib

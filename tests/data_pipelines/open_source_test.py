@@ -4,7 +4,7 @@ import pytest
 
 from data_pipelines import sources
 from data_pipelines.common import tars
-from data_pipelines.open_source import open_source
+from data_pipelines.open_source import open_field, open_source
 from tests.data_pipelines import corpora
 
 
@@ -65,8 +65,8 @@ def test_signs_in_the_name_of_a_place_that_exists_are_no_grammar(
 @pytest.mark.parametrize(
   "text, message",
   [
-    ("", "names no place"),
-    (" ; ", "names no place"),
+    ("", "names no dataset"),
+    (" ; ", "names no dataset"),
     ("nowhere", "nowhere: no such directory; expected a corpus"),
     ("corpus;nowhere", "nowhere: no such directory"),
     ("corpus,nowhere", "corpus,nowhere: no such directory"),
@@ -74,7 +74,7 @@ def test_signs_in_the_name_of_a_place_that_exists_are_no_grammar(
     ("corp*", "matches no file that ends in .tar"),
     ("empty", "empty: holds no images .*and is no corpus"),
     ("empty.tar", "empty.tar: holds no images"),
-    ("corpus,2;photos", "photos: other places have weights, this has none"),
+    ("corpus,2;photos", "photos: other datasets have weights, this has none"),
     ("corpus,2;photos,0", "source 1: weight 0 must be above 0"),
     ("corpus,-1", "source 0: weight -1 must be above 0"),
     ("nonsense://bucket", "nonsense"),
@@ -95,3 +95,10 @@ def test_a_place_that_is_damaged_is_named(places):
     open_source("corpus;photos.tar")
   with pytest.raises(sources.ShardReadError, match="none.tar: .*No such file"):
     open_source("none.tar")
+
+
+def test_a_field_of_a_config_is_named_in_its_error(places):
+  assert len(open_field("data.path", "photos")) == 7
+  with pytest.raises(ValueError) as caught:
+    open_field("data.path", "corpus;nowhere")
+  assert str(caught.value).startswith("data.path=corpus;nowhere: nowhere: no")

@@ -104,7 +104,7 @@ def test_too_many_bad_files_stop_the_run(setting):
     commands.train_command(root / "too_many", data, *options), env
   )
   assert done.returncode == 1
-  assert "max_skipped_share" in done.stderr
+  assert "max_skipped_fraction" in done.stderr
   assert "Traceback" not in done.stderr
 
 
