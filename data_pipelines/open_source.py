@@ -79,7 +79,7 @@ def _open_existing(spec: str) -> base.ImageSource:
   if manifest.is_corpus(spec):
     return array_record.ArrayRecordSource(spec)
   if storage.exists(storage.join(spec, _TFDS_FILE)):
-    # Imports for seconds.
+    # Imports for seconds, and needs an extra.
     from data_pipelines.humans_tfds.source import TfdsSource
 
     return TfdsSource(spec)
