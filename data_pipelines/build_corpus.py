@@ -47,7 +47,8 @@ def build_corpus(
   """Builds a corpus directory, continues one, or finds it complete.
 
   The result does not depend on the number of workers, nor on how often the
-  build was interrupted. Memory does not grow with the number of images.
+  build was interrupted. Memory grows only with the number of files
+  in one directory.
 
   Args:
     inputs: folders of images, uncompressed tars, globs of tars; paths or

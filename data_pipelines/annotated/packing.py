@@ -1,7 +1,7 @@
 """From labelled images to a corpus: one pass, a shard at a time.
 
-Each finished shard has a JSON file of what is needed to go on behind it, so
-an interrupted build continues there.
+Each finished shard has a JSON file of what is needed to continue after it, so
+an interrupted build goes on there.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ def pack(
 
 
 class _Done:
-  """What is read so far, and what became of it.
+  """How far a build has come, and what it has found.
 
   Attributes:
-    shards: their entries, with file names for the time being.
+    shards: their entries, with temporary file names.
     num_read: images.
     names: content hash -> name of each record.
     left_out: file -> its lines.
@@ -107,17 +107,17 @@ class _Done:
     self._start_state()
 
   def keep(self, record: records.Record) -> None:
-    """Notes a record of the shard that is written."""
+    """Remembers a record of the shard that is being written."""
     self.names[record.content_hash] = record.name
     self._state["names"][record.content_hash] = record.name
 
   def leave_out(self, file: str, line: dict) -> None:
-    """Notes a line of one of the lists."""
+    """Remembers a line of one of the lists."""
     self.left_out[file].append(line)
     self._state[file].append(line)
 
   def finish_shard(self, shard: ShardEntry) -> None:
-    """Writes all that a later run must know to go on behind a shard."""
+    """Writes what a later run must know to continue after a shard."""
     entry = dataclasses.asdict(shard)
     state = {**self._state, "shard": entry, "num_read": self.num_read}
     files.write_json(self._state_path(), state)
@@ -136,7 +136,7 @@ def _keep(
   done: _Done,
   shown: progress.Progress,
 ) -> Iterator[records.Record]:
-  """The usable records, each image once; keeps account of the others."""
+  """Gives the usable records, each image once; `done` learns of the others."""
   for found in read:
     done.num_read += 1
     shown.advance()
@@ -162,7 +162,7 @@ def _write_shard(
 def _finish(
   building: workspace.Building, done: _Done, num_images: int, inputs_hash: str
 ) -> dict:
-  """Gives all files their last names; returns the manifest."""
+  """Gives the files their final names; returns the manifest."""
   rejected = done.left_out[writer.REJECTED]
   if not done.shards:
     shown = "; ".join(
@@ -192,12 +192,12 @@ def _finish(
 
 @functools.lru_cache(1)
 def _open_specs(specs: tuple[str, ...]) -> mixture.Mixture:
-  """Once in each process."""
+  """Opens the datasets, once in each process."""
   return mixture.Mixture([opening.open_annotated(spec) for spec in specs])
 
 
 def _read_record(specs: tuple[str, ...], index: int) -> records.Record | dict:
-  """One record; or a line of rejected.jsonl."""
+  """Reads a record; of an unusable image, a line of rejected.jsonl."""
   source = _open_specs(specs)
   try:
     record = source[index]

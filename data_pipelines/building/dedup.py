@@ -1,4 +1,4 @@
-"""Third pass of a build, first half: which of equal images is kept.
+"""Third pass of a build, first half: of equal images, one is kept.
 
 A position is piece * sizes.piece + row, so positions are in input order. The
 rows are cut into partitions by hash, of which one fits into memory; what is
@@ -143,7 +143,7 @@ def _read_rows(building: workspace.Building, number: int) -> np.ndarray:
 
 
 def _find_in_partition(building: workspace.Building, part: int) -> int:
-  """Marks all but the first of equal rows; again does no harm. Returns 1."""
+  """Marks all but the first of equal rows; may be repeated. Returns 1."""
   _mark_equal(
     building, np.fromfile(building.root / "parts" / f"{part:06}", _ROW)
   )
@@ -152,7 +152,7 @@ def _find_in_partition(building: workspace.Building, part: int) -> int:
 
 
 def _mark_equal(building: workspace.Building, rows: np.ndarray) -> np.ndarray:
-  """Makes entries for all but the first of equal rows.
+  """Writes where the first one is, for all but the first of equal rows.
 
   Returns:
     The others, sorted by hash.
@@ -176,7 +176,7 @@ def _mark_equal(building: workspace.Building, rows: np.ndarray) -> np.ndarray:
 def _read_first(
   building: workspace.Building, position: int, count: int
 ) -> np.ndarray:
-  """For some positions, an equal one before each, or -1."""
+  """For `count` positions, that of an equal image before each, or -1."""
   with _first_path(building).open("rb") as file:
     data = os.pread(
       file.fileno(), count * _ENTRY.itemsize, position * _ENTRY.itemsize
@@ -185,8 +185,9 @@ def _read_first(
 
 
 def _find_first(building: workspace.Building, position: int) -> int:
-  """The kept one of an equal one before a duplicate."""
-  # That may itself be one: the first among few thousand, not among all.
+  """The position of the image that is kept of some equal ones."""
+  # `position` may itself be a copy: it is the first of one partition step,
+  # not of all.
   before = int(_read_first(building, position, 1)[0])
   return position if before < 0 else before
 
@@ -231,7 +232,7 @@ def _first_path(building: workspace.Building) -> pathlib.Path:
 
 
 def _blocks(building: workspace.Building, num_pieces: int) -> list[range]:
-  """The numbers of all pieces, some at a time."""
+  """The numbers of all pieces, cut into blocks."""
   numbers = range(num_pieces)
   return [
     numbers[start : start + building.sizes.block]

@@ -1,4 +1,4 @@
-"""First pass of a build: which images there are, in pieces on disk."""
+"""First pass of a build: lists all images, in files of a few hundred."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from data_pipelines.sources import folder
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-  """A folder, or one tar.
+  """A folder or a tar that images are taken from.
 
   Attributes:
     path: of it, or its URL.
@@ -35,7 +35,7 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-  """Some images that follow one another in a unit.
+  """The images of one listing file: some that follow one another in a unit.
 
   Attributes:
     number: among all pieces.
@@ -177,7 +177,7 @@ def read_pieces(
 
 
 class _Folder:
-  """The images of a folder, and what is seen while going through them."""
+  """Iterates over the images of a folder, and hashes sizes and times."""
 
   def __init__(self, directory: str):
     self._directory = directory

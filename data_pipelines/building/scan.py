@@ -22,7 +22,7 @@ BAD_METADATA = "bad notes"  # A reason of rejected.jsonl.
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-  """Where bytes lie.
+  """Where the bytes of a file are: alone, or inside of a tar.
 
   Attributes:
     path: file or URL.
@@ -36,7 +36,7 @@ class Location:
 
 
 class ChangedError(ValueError):
-  """An image that is not what it was before."""
+  """An image that changed between two passes of the build."""
 
 
 class Rejected(images.ImageDecodeError):
@@ -108,7 +108,7 @@ def scan_piece(
 
 
 class ScannedPiece:
-  """What is known of the images of one piece.
+  """The result of scanning one piece.
 
   Attributes:
     usable: numbers of the rows that are not rejected, int64.
@@ -209,7 +209,7 @@ def _read(location: Location) -> bytes:
 
 
 def _check_metadata(metadata: dict) -> None:
-  """Raises unless a record with them can be written."""
+  """Raises ValueError unless a record with the metadata can be written."""
   record = records.make_record(
     **dict(image=b"", height=1, width=1, content_hash="", name=""), **metadata
   )
@@ -224,7 +224,7 @@ def _scan_image(
   size: int | None = None,
   metadata_range: tuple[int, int] | None = None,
 ) -> dict:
-  """Makes a row of one that `corpus_listing` wrote."""
+  """Scans one image of a listing; returns its row."""
   unit = piece.unit
   name = unit.prefix + folder.show_path(path)
   whole = unit.path if unit.is_tar else storage.join(unit.path, path)
@@ -254,7 +254,7 @@ def _scan_image(
 
 
 def _last_names(building: workspace.Building) -> str:
-  """Says how far each process was that did not come to the end."""
+  """Names the last image that each process read that did not finish."""
   names = []
   for path in building.unfinished(".jsonl"):
     lines = path.read_bytes().split(b"\n")[:-1]

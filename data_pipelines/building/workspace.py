@@ -25,7 +25,7 @@ _DIRECTORIES = (_UNFINISHED, _CORPUS, "list", "scan", "keep", "shards")
 
 
 class InputError(ValueError):
-  """What was given cannot be built from; nothing is left behind."""
+  """Nothing can be built from the inputs; no unfinished build is kept."""
 
 
 @dataclasses.dataclass(frozen=True)

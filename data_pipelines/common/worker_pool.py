@@ -1,4 +1,4 @@
-"""Work spread over processes: few jobs in memory, and no hang."""
+"""Spreads jobs over processes, with few jobs in memory at a time."""
 
 from __future__ import annotations
 

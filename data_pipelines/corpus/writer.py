@@ -67,8 +67,8 @@ def write_shard(
 
   Args:
     directory: of the corpus, a path or a URL that fsspec writes; is made.
-    shard_id: names the shard; its place among the others is by this, see
-      `commit`.
+    shard_id: names the shard, and decides where it comes among the others,
+      see `commit`.
     found: the records, at least one; taken one at a time.
     compress: worth its time for records with labels, not for images alone.
 

@@ -73,7 +73,7 @@ def draw_boxes(
 
   The area is uniform in its range and the aspect ratio log-uniform around the
   output's. After ten draws that do not fit into the image, the box is the
-  largest one of the output's aspect, at a uniform place (not centred: two
+  largest one of the output's aspect, at a uniform position (not centred: two
   views of a wide image should differ).
 
   Args:
@@ -89,7 +89,7 @@ def draw_boxes(
     width) in pixels of the original upright image.
 
   Source: random resized crop as in arXiv 1409.4842 sec. 6; keying and the
-  place of the last resort: ours.
+  position of the last resort: ours.
   """
   generator = make_generator(Purpose.CROPS, seed=seed, index=index, epoch=epoch)
   return tuple(
@@ -104,7 +104,7 @@ def draw_boxes(
 def _resized_crops(generator, height, width, count, area, size, config):
   """Draws `count` boxes; always takes the same number of random values."""
   draws = generator.random((count, _NUM_TRIES, 2))
-  place = generator.random((count, 2))
+  corner = generator.random((count, 2))
   ratio = size[1] / size[0]
   areas = height * width * (area[0] + (area[1] - area[0]) * draws[..., 0])
   low, high = np.log(config.aspect_jitter)
@@ -116,8 +116,8 @@ def _resized_crops(generator, height, width, count, area, size, config):
   some = fits.any(axis=1)
   crop_height = np.where(some, heights[rows, first], min(height, width / ratio))
   crop_width = np.where(some, widths[rows, first], min(width, height * ratio))
-  top = place[:, 0] * (height - crop_height)
-  left = place[:, 1] * (width - crop_width)
+  top = corner[:, 0] * (height - crop_height)
+  left = corner[:, 1] * (width - crop_width)
   return np.stack([top, left, crop_height, crop_width], axis=1)
 
 

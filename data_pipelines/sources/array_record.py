@@ -15,7 +15,7 @@ from data_pipelines.corpus import records
 from data_pipelines.sources import base
 
 MAX_OPEN_SHARDS = 64  # Each data process keeps at most so many open.
-# Read from a shard's end when it is opened; holds the places of about 1000
+# Read from a shard's end when it is opened; holds the positions of about 1000
 # records, the default of build_corpus. Of more, it reads the rest as well.
 _FOOTER = "128K"
 
@@ -113,9 +113,9 @@ class ShardReader:
     """An open reader of a shard that is now ours, or None."""
     with self._lock:
       self._num_busy += 1
-      places = (i for i, (held, _) in enumerate(self._idle) if held == shard)
-      place = next(places, None)
-      reader = None if place is None else self._idle.pop(place)[1]
+      found = (i for i, (held, _) in enumerate(self._idle) if held == shard)
+      number = next(found, None)
+      reader = None if number is None else self._idle.pop(number)[1]
       excess = self._pop_excess()
     del excess  # Closes them, outside the lock.
     return reader

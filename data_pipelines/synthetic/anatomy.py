@@ -1,4 +1,4 @@
-"""The body before it is anyone's: mesh, changes of shape, bones and weights.
+"""MakeHuman's body: mesh, changes of shape, bones and skinning weights.
 
 Compiled once from MakeHuman's files into one .npz beside them (about 10 s);
 from then on a process has it in a fraction of a second.
@@ -39,14 +39,14 @@ class Anatomy:
     vertices: (v, 3) float32 metres; x to the body's left, y up, z forward.
     uv: (v, 2) float32.
     triangles: group -> (f, 3) int32: body, tights, skirt, hair, left_eye, ...
-    targets: name -> place in the next three.
+    targets: name -> index into the next three.
     target_starts: (t + 1,) int64, where a target's moves begin.
     target_vertices: (n,) uint16.
     target_moves: (n, 3) int16, in `MOVE_UNIT`.
     head_starts: (bones + 1,) int64, where a bone's vertices begin.
     head_vertices: (m,) int64; their mean is the joint the bone turns about.
     weight_starts: (v + 1,) int64, where a vertex's weights begin.
-    weight_bones: (w,) uint8, places in `skeleton.BONES`.
+    weight_bones: (w,) uint8, indices into `skeleton.BONES`.
     weights: (w,) float32, of a vertex adding up to 1.
     lips: (v,) float32, 1 on the lips, 0 elsewhere.
   """

@@ -38,7 +38,7 @@ class Panel:
     name: of the file.
     ids: the keypoints on it.
     views: degrees (yaw to the body's left, pitch up) it is seen from.
-    margin: room around the points, as a share of their extent.
+    margin: empty space around the points, as a fraction of their extent.
   """
 
   name: str

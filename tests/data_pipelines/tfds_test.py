@@ -117,8 +117,8 @@ def test_skipping_the_decoding_gives_the_files_bytes(corpus, data_dir):
     assert example["image"] == record.image
 
 
-def opened(place):
-  return open_source(place)
+def opened(spec):
+  return open_source(spec)
 
 
 def test_every_field_of_a_record_is_kept(corpus, data_dir):
@@ -303,7 +303,7 @@ def test_the_tfds_command_finds_the_builder_by_its_path(corpus, tmp_path):
   assert len(opened(tmp_path / "data" / "humans" / "1.0.0")) == 10
 
 
-def test_a_prepared_dataset_opens_as_a_place_to_train_from(corpus, data_dir):
+def test_a_prepared_dataset_opens_as_data_to_train_from(corpus, data_dir):
   source = opened(data_dir / "humans" / "1.0.0")
   assert source[3].image == opened(corpus)[3].image
   assert source.location(5) == str(

@@ -108,12 +108,12 @@ def test_sidecars_in_a_tar_belong_to_their_sample(photo_folder, tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "tar", "glob"])
 def test_urls_give_the_shards_of_paths(photo_folder, tmp_path, kind):
   (photo_folder / "1.json").write_text('{"licence": "MIT"}')
-  place = photo_folder
+  spec = photo_folder
   if kind != "folder":
-    place = corpora.tar_folder(photo_folder, tmp_path / "packed.tar")
-  url = f"file://{tmp_path}/pack*.tar" if kind == "glob" else f"file://{place}"
+    spec = corpora.tar_folder(photo_folder, tmp_path / "packed.tar")
+  url = f"file://{tmp_path}/pack*.tar" if kind == "glob" else f"file://{spec}"
   contents = []
-  for output, given in (("a", place), ("b", url)):
+  for output, given in (("a", spec), ("b", url)):
     build_corpus.build_corpus([given], tmp_path / output, shard_size=3)
     contents.append(
       {

@@ -103,7 +103,7 @@ def open_bucket(root, monkeypatch):
 
 
 @pytest.fixture(params=["disk", "file", "memory", "gs"])
-def place(request, tmp_path, monkeypatch):
+def directory(request, tmp_path, monkeypatch):
   """An empty directory on a disk or in a bucket, as path or URL."""
   with contextlib.ExitStack() as stack:
     if request.param == "memory":
@@ -118,31 +118,35 @@ def place(request, tmp_path, monkeypatch):
     }[request.param]
 
 
-def test_any_place_gets_the_same_files_and_no_others(place, expected):
-  entries = [write_one(place, number) for number in range(NUM_SHARDS)]
-  assert not manifests.is_corpus(place)
-  manifest = commit(place, entries)
-  assert contents(place) == expected
-  assert manifests.read_manifest(place) == manifest
-  if not place.startswith(("memory", "file")):  # array_record reads no others.
-    found = corpora.read_all(open_source(place))
+def test_any_file_system_gets_the_same_files_and_no_others(directory, expected):
+  entries = [write_one(directory, number) for number in range(NUM_SHARDS)]
+  assert not manifests.is_corpus(directory)
+  manifest = commit(directory, entries)
+  assert contents(directory) == expected
+  assert manifests.read_manifest(directory) == manifest
+  if not directory.startswith(
+    ("memory", "file")
+  ):  # array_record reads no others.
+    found = corpora.read_all(open_source(directory))
     assert found == [r for n in range(NUM_SHARDS) for r in shard_records(n)]
-    assert list(verify.verify_corpus(place)) == []
+    assert list(verify.verify_corpus(directory)) == []
 
 
-def test_a_shard_written_twice_and_by_two_at_once_is_the_same(place, expected):
+def test_a_shard_written_twice_and_by_two_at_once_is_the_same(
+  directory, expected
+):
   barrier = threading.Barrier(2)
 
   def write(number):
     barrier.wait()
-    return write_one(place, number)
+    return write_one(directory, number)
 
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     entries = list(pool.map(write, [0, 0]))
-  entries += [write_one(place, n) for n in (4, 0, 3, 2, 1)]
+  entries += [write_one(directory, n) for n in (4, 0, 3, 2, 1)]
   assert entries[0] == entries[1] == entries[3]
-  commit(place, entries)
-  assert contents(place) == expected
+  commit(directory, entries)
+  assert contents(directory) == expected
 
 
 def test_an_engine_writes_in_any_order_and_some_twice(tmp_path, expected):
@@ -195,18 +199,20 @@ def test_an_upload_that_fails_leaves_nothing(tmp_path, monkeypatch):
   assert len(list((tmp_path / "bucket" / "c").iterdir())) == 2
 
 
-@pytest.mark.parametrize("place", ["disk", "memory"], indirect=True)
-def test_records_that_fail_half_way_leave_nothing(place, expected):
+@pytest.mark.parametrize("directory", ["disk", "memory"], indirect=True)
+def test_records_that_fail_half_way_leave_nothing(directory, expected):
   def failing():
     yield make_record(0, "a")
     raise OSError("disk is gone")
 
   with pytest.raises(OSError, match="disk is gone"):
-    writer.write_shard(place, writer.number_shard(0, 5), failing())
-  if not place.startswith("memory"):
-    assert os.listdir(place) == []
-  commit(place, [write_one(place, number) for number in range(NUM_SHARDS)])
-  assert contents(place) == expected
+    writer.write_shard(directory, writer.number_shard(0, 5), failing())
+  if not directory.startswith("memory"):
+    assert os.listdir(directory) == []
+  commit(
+    directory, [write_one(directory, number) for number in range(NUM_SHARDS)]
+  )
+  assert contents(directory) == expected
 
 
 def test_a_killed_writer_leaves_no_shard_and_hinders_nobody(tmp_path, expected):
@@ -254,17 +260,17 @@ def test_the_manifest_is_last(tmp_path, monkeypatch):
   assert seen == ["rejected.jsonl", "duplicates.jsonl", "manifest.json"]
 
 
-def test_a_shard_that_is_not_as_it_was_written_is_refused_by_name(place):
-  entries = [write_one(place, number) for number in range(NUM_SHARDS)]
+def test_a_shard_that_is_not_as_it_was_written_is_refused_by_name(directory):
+  entries = [write_one(directory, number) for number in range(NUM_SHARDS)]
   other = dataclasses.replace(entries[2], index="index-other.npz")
-  with pytest.raises(FileNotFoundError, match=f"{place}/{other.index}: No"):
-    commit(place, [*entries[:2], other])
-  shard = storage.join(place, entries[3].file)
+  with pytest.raises(FileNotFoundError, match=f"{directory}/{other.index}: No"):
+    commit(directory, [*entries[:2], other])
+  shard = storage.join(directory, entries[3].file)
   files, inner = fsspec.core.url_to_fs(shard)
   files.pipe_file(inner, b"short")
   with pytest.raises(OSError, match=f"{shard}: 5 bytes, written were"):
-    commit(place, entries)
-  assert not manifests.is_corpus(place)
+    commit(directory, entries)
+  assert not manifests.is_corpus(directory)
 
 
 def test_two_shards_of_one_name_and_none_at_all_are_refused(tmp_path):
@@ -328,3 +334,17 @@ def test_lists_hold_what_they_were_given(tmp_path, expected):
     3,
     1,
   )
+
+
+def test_a_corpus_is_written_as_the_docs_say(
+  photo_folder, tmp_path, monkeypatch
+):
+  docs = pathlib.Path(__file__).parents[3] / "docs" / "corpus.md"
+  _, marker, rest = docs.read_text("utf-8").partition("## Writing one yourself")
+  code = rest.partition("```python\n")[2].partition("```")[0]
+  assert marker and code
+  (tmp_path / "photo.jpg").write_bytes((photo_folder / "0.JPG").read_bytes())
+  monkeypatch.chdir(tmp_path)
+  exec(compile(code, str(docs), "exec"), {})
+  assert list(verify.verify_corpus("made")) == []
+  assert manifests.read_manifest("made")["engine"] == "mine"
