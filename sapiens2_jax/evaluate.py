@@ -23,7 +23,7 @@ from absl import flags
 from data_pipelines import sources
 from data_pipelines.common.files import write_file
 from data_pipelines.common.progress import Progress
-from data_pipelines.open_source import open_source
+from data_pipelines.open_source import open_field
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import probing
@@ -102,10 +102,7 @@ def measure_run() -> None:
   """
   workdir, place = _CHECKPOINT.value, _DATA.value
   step, config = checkpoints.load_run(workdir, validation.read_config)
-  try:
-    source = open_source(place)
-  except ValueError as error:
-    raise ValueError(f"--data={place}: {error}") from error
+  source = open_field("--data", place)
   try:
     objective = build_task(config)
   except ValueError as error:

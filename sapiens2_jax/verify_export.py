@@ -13,7 +13,7 @@ import pathlib
 import jax
 from absl import flags
 
-from data_pipelines.common import directories
+from data_pipelines.common import files
 from sapiens2_jax import command
 from sapiens2_jax.interop.verification import verify
 
@@ -37,7 +37,7 @@ def main() -> int:
     )
   output = pathlib.Path(_OUTPUT.value)
   output.parent.mkdir(parents=True, exist_ok=True)
-  directories.write_json(output, result)
+  files.write_json(output, result)
   print(json.dumps(result, indent=2))
   return 0 if result["passed"] else 1
 

@@ -17,10 +17,12 @@ from data_pipelines.common import images, progress, storage, worker_pool
 from data_pipelines.corpus import records
 from data_pipelines.sources import folder
 
+BAD_METADATA = "bad notes"  # A reason of rejected.jsonl.
+
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-  """Where bytes lie.
+  """Where the bytes of a file are: alone, or inside of a tar.
 
   Attributes:
     path: file or URL.
@@ -34,7 +36,7 @@ class Location:
 
 
 class ChangedError(ValueError):
-  """An image that is not what it was before."""
+  """An image that changed between two passes of the build."""
 
 
 class Rejected(images.ImageDecodeError):
@@ -42,7 +44,7 @@ class Rejected(images.ImageDecodeError):
 
 
 def scan_pieces(
-  root: pathlib.Path,
+  building: workspace.Building,
   units: list[corpus_listing.Unit],
   workers: worker_pool.WorkerPool,
 ) -> int:
@@ -56,35 +58,39 @@ def scan_pieces(
     OSError: something cannot be read.
   """
   pieces = total = 0
-  for piece in corpus_listing.read_pieces(root, units):
+  for piece in corpus_listing.read_pieces(building, units):
     pieces, total = pieces + 1, total + piece.num_images
   with progress.Progress("scanning", total, "img") as shown:
     missing = workspace.find_missing(
-      corpus_listing.read_pieces(root, units),
+      corpus_listing.read_pieces(building, units),
       shown,
-      path=lambda piece: _arrays_path(root, piece.number),
+      path=lambda piece: _arrays_path(building, piece.number),
       size=lambda piece: piece.num_images,
     )
     try:
-      for count in workers.map(functools.partial(scan_piece, root), missing):
+      for count in workers.map(
+        functools.partial(scan_piece, building), missing
+      ):
         shown.advance(count)
     except ChildProcessError as error:
-      raise ChildProcessError(f"{error}{_last_names(root)}") from error
+      raise ChildProcessError(f"{error}{_last_names(building)}") from error
   return pieces
 
 
-def scan_piece(root: pathlib.Path, piece: corpus_listing.Piece) -> int:
+def scan_piece(
+  building: workspace.Building, piece: corpus_listing.Piece
+) -> int:
   """Scans one piece; returns the number of its images."""
   offsets, usable, hashes = [0], [], []
-  listing = root / "list" / piece.file
+  listing = building.root / "list" / piece.file
   with (
-    workspace.whole_file(root, _rows_path(root, piece.number)) as file,
+    building.whole_file(_rows_path(building, piece.number)) as file,
     listing.open("rb") as lines,
     warnings.catch_warnings(),
   ):
     warnings.simplefilter("ignore")  # PIL's, of files that are odd.
     for number, line in enumerate(lines):
-      row = _scan_image(root, piece, *json.loads(line))
+      row = _scan_image(building, piece, *json.loads(line))
       if "content_hash" in row:
         usable.append(number)
         hashes.append(bytes.fromhex(row["content_hash"]))
@@ -96,22 +102,22 @@ def scan_piece(root: pathlib.Path, piece: corpus_listing.Piece) -> int:
     "row": np.array(usable, np.int64),
     "hash": np.array(hashes, "S32"),
   }
-  with workspace.whole_file(root, _arrays_path(root, piece.number)) as file:
+  with building.whole_file(_arrays_path(building, piece.number)) as file:
     np.savez(file, **arrays)
   return piece.num_images
 
 
 class ScannedPiece:
-  """What is known of the images of one piece.
+  """The result of scanning one piece.
 
   Attributes:
     usable: numbers of the rows that are not rejected, int64.
     hashes: their SHA-256, "S32", so equal only if all 32 bytes are.
   """
 
-  def __init__(self, root: pathlib.Path, number: int):
-    self._path = _rows_path(root, number)
-    with np.load(_arrays_path(root, number)) as arrays:
+  def __init__(self, building: workspace.Building, number: int):
+    self._path = _rows_path(building, number)
+    with np.load(_arrays_path(building, number)) as arrays:
       self._offsets = arrays["offset"]
       self.usable = arrays["row"]
       self.hashes = arrays["hash"]
@@ -150,20 +156,21 @@ def read_image(location: Location) -> bytes:
 
 
 def explain_change(
-  root: pathlib.Path, location: Location, name: str, problem: object
+  building: workspace.Building, location: Location, name: str, problem: object
 ) -> ChangedError:
   """Makes the error that says which image changed, and what to do."""
   return ChangedError(
     f"{folder.show_path(location.path)}: {name}: changed in the middle of the "
-    f"build: {problem}; put the old file back, or remove {root} to begin anew."
+    f"build: {problem}; put the old file back, or remove {building.root} to "
+    "begin anew."
   )
 
 
-def read_notes(location: Location) -> dict:
+def read_metadata(location: Location) -> dict:
   """Reads a sidecar; one that does not exist says nothing.
 
   Returns:
-    Those of `records.NOTES` that it has.
+    Those of `records.METADATA` that it has.
 
   Raises:
     Rejected: it is no JSON object, or a field has a wrong form.
@@ -174,19 +181,19 @@ def read_notes(location: Location) -> dict:
   except FileNotFoundError:
     return {}
   except (IsADirectoryError, PermissionError) as error:
-    raise Rejected("bad notes", type(error).__name__) from error
+    raise Rejected(BAD_METADATA, type(error).__name__) from error
   try:
     found = json.loads(data)
   except (ValueError, RecursionError) as error:
-    raise Rejected("bad notes", f"no JSON: {error}") from error
+    raise Rejected(BAD_METADATA, f"no JSON: {error}") from error
   if not isinstance(found, dict):
-    raise Rejected("bad notes", "no JSON object")
-  notes = {name: found[name] for name in records.NOTES if name in found}
+    raise Rejected(BAD_METADATA, "no JSON object")
+  metadata = {name: found[name] for name in records.METADATA if name in found}
   try:
-    _check_notes(notes)
+    _check_metadata(metadata)
   except (ValueError, OverflowError) as error:
-    raise Rejected("bad notes", str(error)) from error
-  return notes
+    raise Rejected(BAD_METADATA, str(error)) from error
+  return metadata
 
 
 def _read(location: Location) -> bytes:
@@ -201,39 +208,39 @@ def _read(location: Location) -> bytes:
     raise OSError(f"{folder.show_path(location.path)}: {problem}") from error
 
 
-def _check_notes(notes: dict) -> None:
-  """Raises unless a record with them can be written."""
+def _check_metadata(metadata: dict) -> None:
+  """Raises ValueError unless a record with the metadata can be written."""
   record = records.make_record(
-    **dict(image=b"", height=1, width=1, content_hash="", name=""), **notes
+    **dict(image=b"", height=1, width=1, content_hash="", name=""), **metadata
   )
   records.encode_record(record)
 
 
 def _scan_image(
-  root: pathlib.Path,
+  building: workspace.Building,
   piece: corpus_listing.Piece,
   path: str,
   start: int = 0,
   size: int | None = None,
-  notes_place: tuple[int, int] | None = None,
+  metadata_range: tuple[int, int] | None = None,
 ) -> dict:
-  """Makes a row of one that `corpus_listing` wrote."""
+  """Scans one image of a listing; returns its row."""
   unit = piece.unit
   name = unit.prefix + folder.show_path(path)
-  whole = unit.place if unit.is_tar else storage.join(unit.place, path)
-  location, notes_location = Location(whole, start, size), None
-  if unit.is_tar and notes_place is not None:
-    notes_location = Location(whole, *notes_place)
-  elif not unit.is_tar and piece.has_notes:
-    notes_location = Location(corpus_listing.notes_path(whole))
+  whole = unit.path if unit.is_tar else storage.join(unit.path, path)
+  location, metadata_location = Location(whole, start, size), None
+  if unit.is_tar and metadata_range is not None:
+    metadata_location = Location(whole, *metadata_range)
+  elif not unit.is_tar and piece.has_metadata:
+    metadata_location = Location(corpus_listing.metadata_path(whole))
   try:
     data = read_image(location)
-    notes = read_notes(notes_location) if notes_location else {}
+    metadata = read_metadata(metadata_location) if metadata_location else {}
     height, width, _ = images.decode_image(data).shape
   except images.ImageDecodeError as error:
     return {"name": name, "reason": error.reason, "detail": error.detail}
   except ChangedError as error:
-    raise explain_change(root, location, name, error) from error
+    raise explain_change(building, location, name, error) from error
   except MemoryError as error:
     raise OSError(f"{whole}: {name}: not enough memory") from error
   return {
@@ -242,22 +249,22 @@ def _scan_image(
     "content_hash": records.hash_content(data),
     "height": height,
     "width": width,
-    "notes": notes,
+    "metadata": metadata,
   }
 
 
-def _last_names(root: pathlib.Path) -> str:
-  """Says how far each process was that did not come to the end."""
+def _last_names(building: workspace.Building) -> str:
+  """Names the last image that each process read that did not finish."""
   names = []
-  for path in workspace.unfinished(root, ".jsonl"):
+  for path in building.unfinished(".jsonl"):
     lines = path.read_bytes().split(b"\n")[:-1]
     names.append(json.loads(lines[-1])["name"] if lines else "none")
   return f"; last images read: {', '.join(names)}" if names else ""
 
 
-def _rows_path(root: pathlib.Path, number: int) -> pathlib.Path:
-  return root / "scan" / f"{number:08}.jsonl"
+def _rows_path(building: workspace.Building, number: int) -> pathlib.Path:
+  return building.root / "scan" / f"{number:08}.jsonl"
 
 
-def _arrays_path(root: pathlib.Path, number: int) -> pathlib.Path:
-  return root / "scan" / f"{number:08}.npz"
+def _arrays_path(building: workspace.Building, number: int) -> pathlib.Path:
+  return building.root / "scan" / f"{number:08}.npz"

@@ -7,29 +7,83 @@ power fails; a step whose file is there is not done again.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
-import json
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, TypeVar
 
-from data_pipelines.common import progress
+from data_pipelines.common import files, progress, storage
 
 Job = TypeVar("Job")
 
-CORPUS = "corpus"  # What the output directory is going to be.
-_ROOMS = (CORPUS, "list", "scan", "keep", "shards")
+_CORPUS = "corpus"
 _UNFINISHED = "unfinished"
+_DIRECTORIES = (_UNFINISHED, _CORPUS, "list", "scan", "keep", "shards")
 
 
 class InputError(ValueError):
-  """What was given cannot be built from; nothing is left behind."""
+  """Nothing can be built from the inputs; no unfinished build is kept."""
 
 
-def place(output: str | os.PathLike) -> pathlib.Path:
-  """Where an output directory is built: hidden, beside it."""
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+  """How much a build does at a time; the corpus does not depend on it.
+
+  Attributes:
+    piece: images a piece, the unit of work: a kill loses as much in each
+      process.
+    partition: rows of 40 bytes that are sorted in memory, which takes about
+      five times as much.
+    block: pieces that are summed up together.
+  """
+
+  piece: int = 200
+  partition: int = 2**18
+  block: int = 128
+
+
+DEFAULT_SIZES = Sizes()
+
+
+@dataclasses.dataclass(frozen=True)
+class Building:
+  """A build that goes on in a directory.
+
+  Attributes:
+    root: the directory.
+    sizes: how much is done at a time.
+  """
+
+  root: pathlib.Path
+  sizes: Sizes = DEFAULT_SIZES
+
+  @property
+  def corpus(self) -> pathlib.Path:
+    """What the output directory is going to be."""
+    return self.root / _CORPUS
+
+  def whole_path(
+    self, path: pathlib.Path
+  ) -> contextlib.AbstractContextManager[str]:
+    """Gives the name of a file to write, which at the end becomes `path`."""
+    return files.whole_path(path, scratch=self.root / _UNFINISHED)
+
+  def whole_file(
+    self, path: pathlib.Path
+  ) -> contextlib.AbstractContextManager[BinaryIO]:
+    """Opens a file to write, which at the end becomes `path`."""
+    return files.whole_file(path, scratch=self.root / _UNFINISHED)
+
+  def unfinished(self, suffix: str) -> list[pathlib.Path]:
+    """The files of that suffix that are not whole, sorted."""
+    return sorted((self.root / _UNFINISHED).glob(f"*{suffix}*"))
+
+
+def locate(output: str | os.PathLike) -> pathlib.Path:
+  """The directory in which an output is built: hidden, beside it."""
   path = pathlib.Path(os.path.abspath(output))
   return path.parent / f".{path.name}.building"
 
@@ -40,19 +94,28 @@ def check_free(output: pathlib.Path) -> None:
     raise ValueError(f"{output}: exists and is not empty; nothing was written.")
 
 
+def check_local(output: str | os.PathLike) -> None:
+  """Raises ValueError for an output that is not on a disk."""
+  if storage.is_remote(output):
+    raise ValueError(
+      f"{output}: the output must be on a disk; build it there, then copy it."
+    )
+
+
 @contextlib.contextmanager
 def open_building(
-  output: str | os.PathLike, arguments: dict
-) -> Iterator[pathlib.Path]:
-  """Makes or continues a build; at the end the output takes its place.
+  output: str | os.PathLike, arguments: dict, sizes: Sizes = DEFAULT_SIZES
+) -> Iterator[Building]:
+  """Makes or continues a build; at the end it becomes the output.
 
   Args:
     output: the final directory; not there, or empty.
     arguments: what is asked for, JSON; must be equal to continue.
+    sizes: how much is done at a time; must be equal to continue.
 
   Yields:
-    The directory to work in. After an exception other than `InputError` it
-    stays as it is.
+    The build. After an exception other than `InputError` its directory stays
+    as it is.
 
   Raises:
     ValueError: there is something at `output`, another process builds it, or
@@ -60,19 +123,20 @@ def open_building(
   """
   output = pathlib.Path(os.path.abspath(output))
   check_free(output)
-  root = place(output)
+  root = locate(output)
+  arguments = {**arguments, "sizes": dataclasses.asdict(sizes)}
   root.mkdir(parents=True, exist_ok=True)
   with _lock(root):
     _check_arguments(root, arguments)
     shutil.rmtree(root / _UNFINISHED, ignore_errors=True)
-    for room in (_UNFINISHED, *_ROOMS):
-      (root / room).mkdir(exist_ok=True)
+    for name in _DIRECTORIES:
+      (root / name).mkdir(exist_ok=True)
     try:
-      yield root
+      yield Building(root, sizes)
     except InputError:
       shutil.rmtree(root)
       raise
-    os.replace(root / CORPUS, output)
+    os.replace(root / _CORPUS, output)
     shutil.rmtree(root)
 
 
@@ -101,55 +165,12 @@ def find_missing(
       yield job
 
 
-def unfinished(root: pathlib.Path, suffix: str) -> list[pathlib.Path]:
-  """The files of that suffix that are not whole, sorted."""
-  return sorted((root / _UNFINISHED).glob(f"*{suffix}"))
-
-
-@contextlib.contextmanager
-def whole_path(root: pathlib.Path, path: pathlib.Path) -> Iterator[str]:
-  """Gives the name of a file to write, which at the end becomes `path`."""
-  partial = root / _UNFINISHED / f"{os.getpid()}-{path.name}"
-  yield str(partial)
-  sync(partial)
-  os.replace(partial, path)
-
-
-def sync(path: str | os.PathLike) -> None:
-  """Waits until what was written to a file is on the disk."""
-  opened = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(opened)
-  finally:
-    os.close(opened)
-
-
-@contextlib.contextmanager
-def whole_file(root: pathlib.Path, path: pathlib.Path) -> Iterator[BinaryIO]:
-  """Opens a file to write, which at the end becomes `path`."""
-  with whole_path(root, path) as partial, open(partial, "wb") as file:
-    yield file
-
-
-def write_json(root: pathlib.Path, path: pathlib.Path, value: object) -> None:
-  """Writes readable JSON, whole or not at all."""
-  text = json.dumps(value, indent=2)  # ASCII: paths may be no UTF-8.
-  with whole_file(root, path) as file:
-    file.write(text.encode() + b"\n")
-
-
-def read_json(path: pathlib.Path) -> object:
-  """Reads what `write_json` wrote."""
-  return json.loads(path.read_bytes())
-
-
 def _check_arguments(root: pathlib.Path, arguments: dict) -> None:
   path = root / "arguments.json"
   if not path.exists():
-    (root / _UNFINISHED).mkdir(exist_ok=True)
-    write_json(root, path, arguments)
+    files.write_json(path, arguments)
     return
-  found = read_json(path)
+  found = files.read_json(path)
   for name, value in arguments.items():
     if found.get(name) != value:
       raise ValueError(

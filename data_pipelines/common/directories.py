@@ -64,8 +64,3 @@ def replaced(output: str | os.PathLike) -> Iterator[pathlib.Path]:
   finally:
     shutil.rmtree(partial, ignore_errors=True)
   shutil.rmtree(previous, ignore_errors=True)
-
-
-def write_json(path: pathlib.Path, value: dict) -> None:
-  """Indented, with a final newline."""
-  path.write_text(json.dumps(value, indent=2) + "\n")

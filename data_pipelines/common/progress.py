@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
+import threading
+
+import tqdm
 
 _TERMINAL_INTERVAL = 0.2  # Seconds between lines that overwrite each other.
 _LOG_INTERVAL = 10.0  # Seconds between lines of a log file.
 
 
-class Progress:
+class Progress(tqdm.tqdm):
   """Counts done items; `with` prints the last line at the end."""
+
+  monitor_interval = 0  # No thread that prints when nothing is done.
 
   def __init__(self, label: str, total: int | None, unit: str):
     """Starts the clock.
@@ -20,45 +24,45 @@ class Progress:
       total: items to do; None if nobody knows.
       unit: of the items.
     """
-    self._label = label
-    self._total = total
-    self._unit = unit
-    self._done = 0
     self._overwrites = sys.stderr.isatty()
-    self._interval = _TERMINAL_INTERVAL if self._overwrites else _LOG_INTERVAL
-    self._start = time.monotonic()
-    self._printed = self._start
-
-  def __enter__(self) -> Progress:
-    return self
-
-  def __exit__(self, *unused) -> None:
-    self._print("\n")
+    count = "{n_fmt}" if total is None else "{n_fmt}/{total_fmt}"
+    eta = "" if total is None else "  eta {remaining}"
+    super().__init__(
+      desc=label,
+      total=total,
+      unit=f" {unit}",
+      file=sys.stderr,
+      leave=self._overwrites,
+      mininterval=_TERMINAL_INTERVAL if self._overwrites else _LOG_INTERVAL,
+      miniters=1,
+      smoothing=0,
+      bar_format="{desc} " + count + "  {rate_noinv_fmt}" + eta,
+    )
 
   def advance(self, count: int = 1) -> None:
     """So many more items are done."""
-    self._done += count
-    if time.monotonic() - self._printed >= self._interval:
-      self._print("" if self._overwrites else "\n")
+    self.update(count)
 
   def reach(self, done: int) -> None:
     """So many items are done in all."""
-    self.advance(done - self._done)
+    self.update(done - self.n)
 
-  def _print(self, end: str) -> None:
-    self._printed = time.monotonic()
-    seconds = self._printed - self._start
-    rate = self._done / seconds if seconds > 0 else 0.0
-    eta = "-"
-    if rate and self._total is not None:
-      eta = format_seconds((self._total - self._done) / rate)
-    total = "" if self._total is None else f"/{self._total}"
-    start = "\r\x1b[K" if self._overwrites else ""
-    sys.stderr.write(
-      f"{start}{self._label} {self._done}{total}  "
-      f"{rate:.1f} {self._unit}/s  eta {eta}{end}"
-    )
-    sys.stderr.flush()
+  def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+    """Shows the line; a log file gets whole lines, and none at the start."""
+    if self._overwrites:
+      return super().display(msg, pos)
+    if msg is None and hasattr(self, "start_t"):
+      print(self, file=sys.stderr, flush=True)
+    return False
+
+  def close(self) -> None:
+    """Shows the last line."""
+    if not self._overwrites and not self.disable:
+      self.display()
+    super().close()
+
+
+Progress.set_lock(threading.RLock())  # Only one process shows it.
 
 
 def format_seconds(seconds: float) -> str:

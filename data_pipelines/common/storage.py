@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import fsspec
-
-from data_pipelines.common import sorting
+from fsspec.implementations import local
 
 _PIECE = 8 * 2**20  # Bytes of one request when a file is read in order.
 
@@ -24,6 +23,14 @@ _PIECE = 8 * 2**20  # Bytes of one request when a file is read in order.
 def is_remote(path: str | os.PathLike) -> bool:
   """Whether the path is a URL."""
   return "://" in os.fspath(path)
+
+
+def local_path(path: str | os.PathLike) -> str | None:
+  """The path on a disk that a path or a file:// URL means; None if neither."""
+  if not is_remote(path):
+    return os.fspath(path)
+  files, inner = _resolve(path)
+  return inner if isinstance(files, local.LocalFileSystem) else None
 
 
 def join(directory: str | os.PathLike, *parts: str) -> str:
@@ -83,6 +90,17 @@ def read_range(path: str | os.PathLike, start: int, size: int) -> bytes:
     return files.cat_file(inner, start=start, end=start + size)
 
 
+def upload(source: str | os.PathLike, url: str | os.PathLike) -> None:
+  """Copies a file of this machine into a bucket, where it appears whole.
+
+  Raises:
+    OSError: it cannot be read or written.
+  """
+  files, inner = _resolve(url)
+  with _as_os_error():
+    files.put_file(os.fspath(source), inner)
+
+
 @contextlib.contextmanager
 def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """Opens a file for `read`, `seek` and `tell`, from its start to its end.
@@ -115,6 +133,7 @@ def list_sizes(directory: str | os.PathLike) -> dict[str, int]:
       }
   files, inner = _resolve(directory)
   with _as_os_error():
+    files.invalidate_cache()  # Other processes write there, too.
     return {
       entry["name"].rpartition("/")[2]: entry["size"]
       for entry in files.ls(inner, detail=True)
@@ -126,8 +145,8 @@ def list_files(directory: str | os.PathLike) -> Iterator[str]:
   """All files below a directory, relative to it, sorted.
 
   Names that start with a dot are left out, and all below such directories;
-  symbolic links to directories are not followed. On a disk, memory is that of
-  `sorting.RUN_SIZE` names; in a bucket, of all.
+  symbolic links to directories are not followed. Memory grows with the number
+  of files in one directory; in a bucket, with all.
 
   Raises:
     OSError: no such directory, or one below it cannot be listed.
@@ -186,7 +205,7 @@ def _walk(directory: str, prefix: str) -> Iterator[str]:
       if not entry.name.startswith(".")
       and (entry.is_dir(follow_symlinks=False) or not entry.is_dir())
     )
-    for name in sorting.sort_names(names):
+    for name in sorted(names):
       if name.endswith("/"):
         yield from _walk(f"{directory}/{name[:-1]}", prefix + name)
       else:

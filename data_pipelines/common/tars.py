@@ -20,7 +20,7 @@ IMAGE_EXTENSIONS = (
   ".tif",
   ".tiff",
 )
-NOTES_EXTENSION = ".json"
+METADATA_EXTENSION = ".json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,32 +81,32 @@ def list_images(
   Raises:
     TarError, OSError: as `list_members`.
   """
-  key, images, notes = None, [], None
+  key, images, metadata = None, [], None
   for member in list_members(path):
     stem, extension = _split(member.name)
     if stem != key:
-      yield from ((image, notes) for image in images)
-      key, images, notes = stem, [], None
+      yield from ((image, metadata) for image in images)
+      key, images, metadata = stem, [], None
     if extension.lower() in IMAGE_EXTENSIONS:  # Not .mask.png, say.
       images.append(member)
-    elif extension.lower() == NOTES_EXTENSION:
-      notes = member
-  yield from ((image, notes) for image in images)
+    elif extension.lower() == METADATA_EXTENSION:
+      metadata = member
+  yield from ((image, metadata) for image in images)
 
 
-def expand(place: str) -> list[str]:
+def expand(path: str) -> list[str]:
   """The tars that a path or a glob means; none if it means neither.
 
   Raises:
     ValueError: a glob that matches no tar.
     OSError: the bucket does not say.
   """
-  if any(sign in place for sign in "*?[") and not storage.exists(place):
-    paths = [path for path in storage.expand(place) if path.endswith(".tar")]
+  if any(sign in path for sign in "*?[") and not storage.exists(path):
+    paths = [found for found in storage.expand(path) if found.endswith(".tar")]
     if not paths:
-      raise ValueError(f"{place}: matches no file that ends in .tar.")
+      raise ValueError(f"{path}: matches no file that ends in .tar.")
     return paths
-  return [place] if place.endswith(".tar") else []
+  return [path] if path.endswith(".tar") else []
 
 
 def is_image_name(name: str) -> bool:

@@ -1,8 +1,7 @@
-"""Work spread over processes: few jobs in memory, and no hang."""
+"""Spreads jobs over processes, with few jobs in memory at a time."""
 
 from __future__ import annotations
 
-import argparse
 import collections
 import concurrent.futures
 import multiprocessing
@@ -88,16 +87,6 @@ class WorkerPool:
       raise ChildProcessError(
         "a worker process ended in the middle of its work"
       ) from error
-
-
-def add_flag(parser: argparse.ArgumentParser) -> None:
-  """Gives a command the flag --workers."""
-  parser.add_argument(
-    "--workers",
-    type=int,
-    default=os.cpu_count(),
-    help="processes; 0 works in this one",
-  )
 
 
 def end_with_parent() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import typing
+from collections.abc import Mapping, Sequence
 
 from data_pipelines.common import storage
 from data_pipelines.corpus import records
@@ -22,15 +24,40 @@ _ENTRIES = {
   "duplicates": dict,
   "manifest_hash": str,
 }
+ENTRIES = frozenset({"format", "version", *_ENTRIES})  # Always there.
 _LISTED_ENTRIES = {"count": int, "file": str, "sha256": str}
-_SHARD_ENTRIES = {
-  "file": str,
-  "num_records": int,
-  "num_bytes": int,
-  "sha256": str,
-  "index": str,
-  "index_sha256": str,
-}
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardEntry:
+  """What the manifest says of one shard.
+
+  Attributes:
+    file: name of the shard's file.
+    num_records: in the shard.
+    num_bytes: of the shard's file.
+    sha256: of the shard's file, lower-case hex.
+    index: name of the index's file.
+    index_sha256: of the index's file, lower-case hex.
+  """
+
+  file: str
+  num_records: int
+  num_bytes: int
+  sha256: str
+  index: str
+  index_sha256: str
+
+
+_SHARD_ENTRIES = typing.get_type_hints(ShardEntry)
+
+
+def check_scheme(path: str | os.PathLike) -> None:
+  """Raises ValueError for a URL that array_record cannot read."""
+  if storage.is_remote(path) and not os.fspath(path).startswith("gs://"):
+    raise ValueError(
+      f"{path}: ArrayRecord shards can be read from a disk or gs:// only."
+    )
 
 
 def is_corpus(directory: str | os.PathLike) -> bool:
@@ -81,6 +108,16 @@ def hash_manifest(manifest: dict) -> str:
   entries = {k: v for k, v in manifest.items() if k != "manifest_hash"}
   text = json.dumps(entries, sort_keys=True, separators=(",", ":"))
   return hashlib.sha256(text.encode()).hexdigest()
+
+
+def summarize(manifest: Mapping) -> str:
+  """Says in one line what a corpus holds."""
+  return (
+    f"{manifest['num_records']} images in {len(manifest['shards'])} shards, "
+    f"{manifest['num_bytes'] / 1e6:.1f} MB, "
+    f"{manifest['rejected']['count']} rejected, "
+    f"{manifest['duplicates']['count']} duplicates"
+  )
 
 
 def _check(found: dict, expected: dict, what: str) -> None:

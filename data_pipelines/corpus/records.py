@@ -74,7 +74,7 @@ _OPTIONAL = {
   "labels": bytes,
 }
 # What may be said of an image in a JSON file beside it.
-NOTES = tuple(name for name in _OPTIONAL if name != "labels")
+METADATA = tuple(name for name in _OPTIONAL if name != "labels")
 
 
 def hash_content(image: bytes) -> str:

@@ -66,7 +66,7 @@ class TfdsSource:
     )
 
   def name(self, index: int) -> str:
-    """The record's label; without one, its place in the split."""
+    """The record's label; without one, its number in the split."""
     base.check_index(index, len(self))
     return self._name_of(index, self._read(index) if self._label else {})
 

@@ -8,10 +8,11 @@ import math
 import cv2
 import numpy as np
 
+from data_pipelines.common.random import Purpose, make_generator
+
 # Grain gives each thread an image of its own; OpenCV's threads would compete.
 cv2.setNumThreads(1)
 
-_PURPOSE_CROPS = 1  # Second word of the Philox key; never reuse a number.
 _NUM_TRIES = 10
 
 
@@ -24,8 +25,8 @@ class CropConfig:
     local_size: (height, width) in pixels of a local crop.
     num_global: global crops an image.
     num_local: local crops an image.
-    global_area: range of a global crop's area, as a share of the image's.
-    local_area: range of a local crop's area, as a share of the image's.
+    global_area: range of a global crop's area, as a fraction of the image's.
+    local_area: range of a local crop's area, as a fraction of the image's.
     aspect_jitter: range of the factor on the output's width / height.
 
   Raises:
@@ -72,7 +73,7 @@ def draw_boxes(
 
   The area is uniform in its range and the aspect ratio log-uniform around the
   output's. After ten draws that do not fit into the image, the box is the
-  largest one of the output's aspect, at a uniform place (not centred: two
+  largest one of the output's aspect, at a uniform position (not centred: two
   views of a wide image should differ).
 
   Args:
@@ -88,13 +89,9 @@ def draw_boxes(
     width) in pixels of the original upright image.
 
   Source: random resized crop as in arXiv 1409.4842 sec. 6; keying and the
-  place of the last resort: ours.
+  position of the last resort: ours.
   """
-  bits = np.random.Philox(
-    key=np.array([seed, _PURPOSE_CROPS], np.uint64),
-    counter=np.array([0, 0, index, epoch], np.uint64),
-  )
-  generator = np.random.Generator(bits)
+  generator = make_generator(Purpose.CROPS, seed=seed, index=index, epoch=epoch)
   return tuple(
     _resized_crops(generator, height, width, count, area, size, config)
     for count, area, size in (
@@ -107,7 +104,7 @@ def draw_boxes(
 def _resized_crops(generator, height, width, count, area, size, config):
   """Draws `count` boxes; always takes the same number of random values."""
   draws = generator.random((count, _NUM_TRIES, 2))
-  place = generator.random((count, 2))
+  corner = generator.random((count, 2))
   ratio = size[1] / size[0]
   areas = height * width * (area[0] + (area[1] - area[0]) * draws[..., 0])
   low, high = np.log(config.aspect_jitter)
@@ -119,8 +116,8 @@ def _resized_crops(generator, height, width, count, area, size, config):
   some = fits.any(axis=1)
   crop_height = np.where(some, heights[rows, first], min(height, width / ratio))
   crop_width = np.where(some, widths[rows, first], min(width, height * ratio))
-  top = place[:, 0] * (height - crop_height)
-  left = place[:, 1] * (width - crop_width)
+  top = corner[:, 0] * (height - crop_height)
+  left = corner[:, 1] * (width - crop_width)
   return np.stack([top, left, crop_height, crop_width], axis=1)
 
 

@@ -25,7 +25,7 @@ _MAX_RECORDS = 2**31 - 1  # A batch holds record numbers as int32.
 
 @dataclasses.dataclass(frozen=True)
 class LoaderConfig:
-  """What is loaded, and with how many hands.
+  """What is loaded, and by how many processes and threads.
 
   Attributes:
     examples: what a record is made into.
@@ -120,7 +120,7 @@ class NoUsableImage(RuntimeError):
 
 
 class WorkerDied(RuntimeError):
-  """A data process ended without a word: killed, or out of memory."""
+  """A data process ended without an error: killed, or out of memory."""
 
 
 class Loader:
@@ -220,18 +220,18 @@ class _StepLoader:
   def __call__(self, step: int) -> tuple[Batch, list[skips.Skipped]]:
     config = self._config
     micro = config.global_batch_size // config.accumulation_steps
-    share = micro // self._process_count
-    shape = (config.accumulation_steps, share)
+    own = micro // self._process_count
+    shape = (config.accumulation_steps, own)
     batch = {
       name: np.empty((*shape, *size), dtype)
       for name, (size, dtype) in batch_shapes(config.examples).items()
     }
     skipped = []
-    first = step * config.global_batch_size + self._process_index * share
-    for place in np.ndindex(shape):
-      wanted, epoch = self._order[first + place[0] * micro + place[1]]
+    first = step * config.global_batch_size + self._process_index * own
+    for slot in np.ndindex(shape):
+      wanted, epoch = self._order[first + slot[0] * micro + slot[1]]
       # Views also of the arrays that have one number an example.
-      out = {name: array[(*place, ...)] for name, array in batch.items()}
+      out = {name: array[(*slot, ...)] for name, array in batch.items()}
       out["epoch"][...] = epoch
       out["index"][...], failed = self._make_usable(wanted, epoch, out)
       skipped += failed

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import grain.python as grain
 import numpy as np
 
-_PURPOSE_ORDER = 2  # As in crops.py; never reuse a number.
+from data_pipelines.common.random import Purpose, make_generator
+
 _SMALL = 1024  # Records; below, Grain's shuffle takes up to 10 ms a record.
 
 
@@ -64,18 +65,18 @@ class Order:
 
 @functools.lru_cache(maxsize=64)
 def _permutation(size: int, seed: int, number: int, epoch: int) -> np.ndarray:
-  bits = np.random.Philox(
-    key=np.array([seed, _PURPOSE_ORDER], np.uint64),
-    counter=np.array([0, 0, number, epoch], np.uint64),
+  generator = make_generator(
+    Purpose.ORDER, seed=seed, index=number, epoch=epoch
   )
-  return np.argsort(bits.random_raw(size), kind="stable")
+  raw = generator.bit_generator.random_raw(size)
+  return np.argsort(raw, kind="stable")
 
 
 @functools.lru_cache(maxsize=64)
 def _shuffle_large(size: int, seed: int, number: int) -> grain.MapDataset:
   # Grain adds the epoch to the seed; hashing keeps seed 1, epoch 0 apart from
   # seed 0, epoch 1.
-  hashed = np.random.SeedSequence([seed, _PURPOSE_ORDER, number])
+  hashed = np.random.SeedSequence([seed, Purpose.ORDER, number])
   dataset = grain.MapDataset.range(size)
   return dataset.shuffle(seed=int(hashed.generate_state(1)[0])).repeat()
 

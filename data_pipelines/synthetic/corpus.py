@@ -7,16 +7,15 @@ import functools
 import hashlib
 import json
 import os
-import pathlib
 import shutil
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from data_pipelines.building import dedup, packing, workspace
-from data_pipelines.common import memory, storage, worker_pool
+from data_pipelines.building import packing, workspace
+from data_pipelines.common import memory, worker_pool
 from data_pipelines.corpus import manifest as manifests
-from data_pipelines.corpus import records
+from data_pipelines.corpus import records, writer
 from data_pipelines.synthetic import backgrounds, body, samples
 
 DEFAULT_SHARD_SIZE = 200
@@ -107,10 +106,7 @@ def build_synthetic(
     OSError: something cannot be read or written, or a worker was ended; what
       is done so far is kept, the same call continues.
   """
-  if storage.is_remote(output):
-    raise ValueError(
-      f"{output}: the output must be on a disk; build it there, then copy it."
-    )
+  workspace.check_local(output)
   workers = worker_pool.WorkerPool(num_workers)
   arguments = json.loads(json.dumps(dataclasses.asdict(plan)))
   arguments |= {"synthetic": samples.VERSION, "version": records.VERSION}
@@ -118,22 +114,22 @@ def build_synthetic(
   inputs_hash = hashlib.sha256(text.encode()).hexdigest()
   if manifests.is_corpus(output):
     return _find_complete(output, inputs_hash), False
-  with workspace.open_building(output, arguments) as root, workers:
+  with workspace.open_building(output, arguments) as building, workers:
     shards = packing.run_shards(
-      root,
+      building,
       packing.plan_shards([plan.count], plan.count, plan.shard_size),
       plan.count,
-      functools.partial(_write_shard, root, plan, load),
+      functools.partial(_write_shard, building, plan, load),
       workers,
       label="rendering",
     )
-    summary = dedup.keep_all(root, plan.count)
-    manifest = packing.write_manifest(root, shards, summary, inputs_hash)
+    provenance = {"inputs_hash": inputs_hash}
+    manifest = writer.commit(building.corpus, shards, provenance=provenance)
   return manifest, True
 
 
 def _write_shard(
-  root: pathlib.Path, plan: Plan, load: Load, shard: packing.Shard
+  building: workspace.Building, plan: Plan, load: Load, shard: packing.Shard
 ) -> int:
   people, photographs = load()
   first = shard.number * plan.shard_size
@@ -143,7 +139,7 @@ def _write_shard(
     )
     for index in range(first, first + shard.num_records)
   )
-  return packing.pack_shard(root, shard, contents, packing.LABELLED_OPTIONS)
+  return packing.pack_shard(building, shard, contents, compress=True)
 
 
 def _find_complete(output: str | os.PathLike, inputs_hash: str) -> dict:
@@ -154,5 +150,5 @@ def _find_complete(output: str | os.PathLike, inputs_hash: str) -> dict:
       "version; give another output, or remove this one first."
     )
   # A kill between the last two steps leaves it.
-  shutil.rmtree(workspace.place(output), ignore_errors=True)
+  shutil.rmtree(workspace.locate(output), ignore_errors=True)
   return manifest

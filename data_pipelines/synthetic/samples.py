@@ -75,7 +75,7 @@ def make_record(
   seed: int,
   index: int,
 ) -> records.Record:
-  """The same as a record of a corpus."""
+  """Draws and renders one image, and makes a record of it."""
   pixels, labels = draw_sample(
     people, photographs, size, seed=seed, index=index
   )

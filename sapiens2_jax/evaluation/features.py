@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_pipelines import sources
-from data_pipelines.common import directories
+from data_pipelines.common import directories, files
 from data_pipelines.common import images as image_lib
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.common.progress import Progress
@@ -181,7 +181,7 @@ def cached(
     return path
   with directories.replaced(path) as partial:
     _write(partial, backbone, source, view, dtype)
-    directories.write_json(partial / _FACTS, facts)
+    files.write_json(partial / _FACTS, facts)
   return path
 
 

@@ -18,7 +18,7 @@ from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.records import Record
-from data_pipelines.open_source import open_source
+from data_pipelines.open_source import open_field
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import crop_view
@@ -81,10 +81,7 @@ def load(config: ConfigDict) -> Dataset:
   """
   probes, size = config.probes, tuple(config.data.image_size)
   given = f"probes.path={probes.path}"
-  try:
-    source = open_source(probes.path)
-  except ValueError as error:
-    raise ValueError(f"{given}: {error}") from error
+  source = open_field("probes.path", probes.path)
   source = sources.RetryingSource(
     source,
     attempts=config.data.read_attempts,

@@ -22,6 +22,7 @@ from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.common.progress import Progress, format_seconds
+from data_pipelines.common.random import Purpose, make_generator
 from data_pipelines.corpus.records import Record
 from data_pipelines.loading.examples import ElementSpec
 from data_pipelines.loading.loader import (
@@ -39,7 +40,6 @@ from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import choose_known, read_labels
 from sapiens2_jax.training import schedules
 
-_PURPOSE_PROBE = 4  # Second word of the Philox key, as in crops.py.
 _ENLARGED = 4  # by the decoder, before it interpolates
 _LOG_SECONDS = 10.0
 
@@ -106,11 +106,10 @@ class ProbeExamples:
       raise UnusableExample("no features")
     labels = read_labels(record, self.task)
     targets = self.task.targets(labels, (record.height, record.width))
-    bits = np.random.Philox(
-      key=np.array([self.seed, _PURPOSE_PROBE], np.uint64),
-      counter=np.array([0, 0, index, epoch], np.uint64),
+    rng = make_generator(
+      Purpose.PROBE, seed=self.seed, index=index, epoch=epoch
     )
-    row = choose_known(targets, np.random.Generator(bits))
+    row = choose_known(targets, rng)
     out["features"][...] = found.values[start + row]
     for name, value in targets[row].items():
       out[name][...] = value

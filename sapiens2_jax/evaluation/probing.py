@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
-from data_pipelines.open_source import open_source
+from data_pipelines.open_source import open_field
 from sapiens2_jax.evaluation import features as features_lib
 from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import Backbone, View
@@ -22,11 +22,7 @@ Results = dict[str, dict[str, float]]
 
 def open_place(config: ConfigDict, name: str) -> sources.ImageSource:
   """Opens `data.NAME`; errors name the field."""
-  place = config.data[name]
-  try:
-    return open_source(place)
-  except ValueError as error:
-    raise ValueError(f"data.{name}={place}: {error}") from error
+  return open_field(f"data.{name}", config.data[name])
 
 
 def run(

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from data_pipelines.common import directories
+from data_pipelines.common import directories, files
 from sapiens2_jax.interop import transformers_config
 from sapiens2_jax.interop.convert import tensors_from_params
 from sapiens2_jax.interop.tensors import SINGLE_NAME, write_safetensors
@@ -63,8 +63,8 @@ def write_export(
       preprocessor = transformers_config.preprocessor_config(
         weights.image_size, head and head.kind.transformers
       )
-      directories.write_json(path / "config.json", config)
-      directories.write_json(path / "preprocessor_config.json", preprocessor)
+      files.write_json(path / "config.json", config)
+      files.write_json(path / "preprocessor_config.json", preprocessor)
     marker = {
       "kind": KIND,
       "format": request["format"],
@@ -78,7 +78,7 @@ def write_export(
       "files": {p.name: p.stat().st_size for p in sorted(path.iterdir())},
       "request": request,
     }
-    directories.write_json(path / MARKER, marker)
+    files.write_json(path / MARKER, marker)
   return name
 
 

@@ -15,6 +15,8 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
+from data_pipelines.common.files import whole_file
+
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
 PICKLED = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle")
@@ -156,7 +158,6 @@ def write_safetensors(
   Returns:
     SHA-256 of the file, hexadecimal.
   """
-  path = pathlib.Path(path)
   # Wide types first, as the safetensors library does: all stay aligned.
   names = sorted(tensors, key=lambda k: (-tensors[k].dtype.itemsize, k))
   header, offset = {"__metadata__": dict(metadata)}, 0
@@ -172,29 +173,22 @@ def write_safetensors(
   text = json.dumps(header, separators=(",", ":")).encode()
   text += b" " * (-len(text) % 8)
   digest = hashlib.sha256()
-  partial = path.with_name(path.name + ".partial")
-  try:
-    with open(partial, "wb") as file:
+  with whole_file(path) as file:
 
-      def write(data) -> None:
-        digest.update(data)
-        file.write(data)
+    def write(data) -> None:
+      digest.update(data)
+      file.write(data)
 
-      write(len(text).to_bytes(8, "little"))
-      write(text)
-      for name in names:
-        spec, array = tensors[name], tensors[name].load()
-        if array.shape != spec.shape or array.dtype != spec.dtype:
-          raise ValueError(
-            f"{name}: is {array.dtype}{array.shape}, "
-            f"announced as {spec.dtype}{spec.shape}"
-          )
-        write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(partial, path)
-  finally:
-    partial.unlink(missing_ok=True)
+    write(len(text).to_bytes(8, "little"))
+    write(text)
+    for name in names:
+      spec, array = tensors[name], tensors[name].load()
+      if array.shape != spec.shape or array.dtype != spec.dtype:
+        raise ValueError(
+          f"{name}: is {array.dtype}{array.shape}, "
+          f"announced as {spec.dtype}{spec.shape}"
+        )
+      write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
   return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from data_pipelines.common import directories
+from data_pipelines.common import directories, files
 from sapiens2_jax import errors, validation
 from sapiens2_jax.architectures import Architecture, get_architecture
 from sapiens2_jax.interop.convert import params_from_tensors
@@ -263,4 +263,4 @@ def write_import(output: str, weights: Weights, source: Found) -> None:
       "source": source.path,
       "fingerprint": source.fingerprint,
     }
-    directories.write_json(path / IMPORT_MARKER, marker)
+    files.write_json(path / IMPORT_MARKER, marker)

@@ -69,7 +69,7 @@ class PretrainObjective:
     """Of a global view."""
     return self.encoder.grid(tuple(self.config.data.image_size))
 
-  @functools.cached_property
+  @property
   def modules(self) -> dict[str, Learned]:
     """Those that the terms share, by name."""
     found = {}

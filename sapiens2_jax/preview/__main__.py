@@ -12,9 +12,9 @@ width) in pixels of the original. Needs sapiens2_jax beside this package.
 import os
 
 from absl import flags
-from PIL import Image
 
 from data_pipelines import sources
+from data_pipelines.common.files import write_file
 from data_pipelines.loading.loader import NoUsableImage
 from sapiens2_jax import command, train
 from sapiens2_jax.preview.data import read_examples
@@ -37,13 +37,6 @@ def check_output(path: str) -> None:
     raise ValueError(f"output={path}: is a directory; name a PNG file.")
 
 
-def write_page(path: str, page: Image.Image) -> None:
-  """Writes the file whole or not at all."""
-  with open(f"{path}.partial", "wb") as file:
-    file.write(pictures.to_png(page))
-  os.replace(f"{path}.partial", path)
-
-
 def main(overrides: list[str]) -> int:
   config, output = train.load_config(overrides), _OUTPUT.value
   check_output(output)
@@ -52,7 +45,7 @@ def main(overrides: list[str]) -> int:
   except (NoUsableImage, sources.ShardReadError) as error:
     command.fail(str(error), code=1)
   title = f"What the model sees at step {_STEP.value}, seed {config.seed}"
-  write_page(output, draw_page(examples, title))
+  write_file(output, pictures.to_png(draw_page(examples, title)))
   print(f"{output}: {len(examples)} examples of step {_STEP.value}")
   return 0
 

@@ -4,10 +4,11 @@ import dataclasses
 import io
 import math
 
-import matplotlib
+from data_pipelines.common import packages
 
-matplotlib.use("Agg")
+packages.require("matplotlib", "report").use("Agg")
 
+import matplotlib  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402

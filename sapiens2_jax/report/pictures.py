@@ -9,9 +9,10 @@ import functools
 import io
 import os
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from data_pipelines.common import packages
 
 GRAY = (128, 128, 128, 255)
 GAP = 10  # pixels between tiles
@@ -38,6 +39,7 @@ class Tile:
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
+  matplotlib = packages.require("matplotlib", "report")
   folder = os.path.join(matplotlib.get_data_path(), "fonts", "ttf")
   return ImageFont.truetype(os.path.join(folder, "DejaVuSans.ttf"), size)
 

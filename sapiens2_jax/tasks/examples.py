@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
+from data_pipelines.common.random import Purpose, make_generator
 from data_pipelines.corpus.labels import Labels, decode_labels
 from data_pipelines.corpus.records import Record
 from data_pipelines.loading.examples import ElementSpec
@@ -19,7 +20,6 @@ from sapiens2_jax.tasks.base import Task
 cv2.setNumThreads(1)
 
 _NUM_LOOKED_AT = 32  # records
-_PURPOSE_TASK = 3  # Second word of the Philox key, as in crops.py.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +48,9 @@ class TaskExamples:
     """Decodes image and labels in full, and makes an example of them."""
     labels = read_labels(record, self.task)
     image = images.decode_image(record.image, max_pixels=self.max_pixels)
-    bits = np.random.Philox(
-      key=np.array([self.seed, _PURPOSE_TASK], np.uint64),
-      counter=np.array([0, 0, index, epoch], np.uint64),
-    )
+    rng = make_generator(Purpose.TASK, seed=self.seed, index=index, epoch=epoch)
     make = self.task.example if self.augment else self._unchanged
-    example = make(image, labels, np.random.Generator(bits))
+    example = make(image, labels, rng)
     for name in self.element_spec():
       out[name][...] = example[name]
 

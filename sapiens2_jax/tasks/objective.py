@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
-from data_pipelines.open_source import open_source
+from data_pipelines.open_source import open_field
 from sapiens2_jax import tasks
 from sapiens2_jax.models import partition
 from sapiens2_jax.models import pixels as pixel_lib
@@ -163,12 +163,8 @@ class TaskObjective:
 
   def _open_evaluation_source(self) -> sources.ImageSource:
     path, data = self.config.evaluation.path, self.config.data
-    given = f"evaluation.path={path}"
-    try:
-      source = open_source(path)
-    except ValueError as error:
-      raise ValueError(f"{given}: {error}") from error
-    self.check_source(source, given)
+    source = open_field("evaluation.path", path)
+    self.check_source(source, f"evaluation.path={path}")
     return sources.RetryingSource(
       source, attempts=data.read_attempts, timeout=data.read_timeout
     )

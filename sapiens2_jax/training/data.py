@@ -5,11 +5,11 @@ from typing import NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from data_pipelines import open_source as opening
 from data_pipelines import sources
 from data_pipelines.loading.loader import Batch, LoaderConfig, make_loader
 from data_pipelines.loading.prefetch import Prefetcher
 from data_pipelines.loading.skips import Skipped
+from data_pipelines.open_source import open_field
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.training.objective import Objective
 
@@ -29,12 +29,8 @@ def open_source(objective: Objective) -> sources.ImageSource:
     ValueError: there is nothing to open, or nothing to learn from.
   """
   path = objective.config.data.path
-  given = f"data.path={path}"
-  try:
-    source = opening.open_source(path)
-  except ValueError as error:
-    raise ValueError(f"{given}: {error}") from error
-  objective.check_source(source, given)
+  source = open_field("data.path", path)
+  objective.check_source(source, f"data.path={path}")
   return source
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from data_pipelines.common.files import whole_file
 from data_pipelines.common.progress import format_seconds
 from data_pipelines.loading.prefetch import Prefetcher
 from data_pipelines.loading.skips import SkipMonitor
@@ -81,9 +82,8 @@ def own_file(name: str) -> str:
 def _save_replay(workdir: str, batches: dict) -> str:
   """Writes the batch of a non-finite step, whole or not at all."""
   path = os.path.join(workdir, own_file(NONFINITE_FILE))
-  with open(f"{path}.partial", "wb") as file:
+  with whole_file(path) as file:
     np.savez(file, **batches)
-  os.replace(f"{path}.partial", path)
   return path
 
 

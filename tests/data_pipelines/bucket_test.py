@@ -47,9 +47,9 @@ def bucket(root, monkeypatch):
     yield bucket
 
 
-def retrying(place, attempts=2, timeout=0.4):
+def retrying(spec, attempts=2, timeout=0.4):
   return sources.RetryingSource(
-    open_source(f"gs://pictures/{place}"),
+    open_source(f"gs://pictures/{spec}"),
     attempts=attempts,
     timeout=timeout,
     backoff=0.01,
@@ -60,13 +60,13 @@ def retrying(place, attempts=2, timeout=0.4):
 def test_a_bucket_gives_the_same_records_as_a_disk(
   bucket, root, kind, tmp_path
 ):
-  place = kind
+  spec = kind
   if kind == "humans":
     humans_main.build("gs://pictures/corpus", tmp_path / "tfds")
-    place = "humans/1.0.0"
+    spec = "humans/1.0.0"
     shutil.copytree(tmp_path / "tfds" / "humans", root / "humans")
-  on_disk = open_source(root / place)
-  source = open_source(f"gs://pictures/{place}")
+  on_disk = open_source(root / spec)
+  source = open_source(f"gs://pictures/{spec}")
   assert corpora.read_all(source) == corpora.read_all(on_disk)
   for index in range(7):
     assert source.name(index) == on_disk.name(index)
@@ -116,9 +116,9 @@ def test_an_image_in_a_tar_is_one_request_of_its_bytes(bucket):
   assert int(end) - int(start) + 1 == size
 
 
-@pytest.mark.parametrize("place", ["photos", "corpus", "photos.tar"])
-def test_a_busy_bucket_is_asked_again(bucket, place):
-  source = open_source(f"gs://pictures/{place}")
+@pytest.mark.parametrize("spec", ["photos", "corpus", "photos.tar"])
+def test_a_busy_bucket_is_asked_again(bucket, spec):
+  source = open_source(f"gs://pictures/{spec}")
   wanted = source[0]
   bucket.fail_next(1)
   assert source[0] == wanted  # The clients' own second attempt.
@@ -137,16 +137,16 @@ def test_a_bucket_that_stays_busy_is_given_up(bucket):
   assert time.monotonic() - start < 3
 
 
-@pytest.mark.parametrize("place", ["photos", "corpus", "photos.tar"])
-def test_a_bucket_that_hangs_is_given_up_and_may_come_back(bucket, place):
-  source = retrying(place)
+@pytest.mark.parametrize("spec", ["photos", "corpus", "photos.tar"])
+def test_a_bucket_that_hangs_is_given_up_and_may_come_back(bucket, spec):
+  source = retrying(spec)
   wanted = retried(source, 0)
   bucket.stall_next(10**6)
   for index in (0, 4):  # Of a shard that is open, and of one that is not.
     start = time.monotonic()
     with pytest.raises(
       sources.ShardReadError,
-      match=f"gs://pictures/{place}.*: no answer .*given up after 2 attempts",
+      match=f"gs://pictures/{spec}.*: no answer .*given up after 2 attempts",
     ):
       source[index]
     assert 0.8 <= time.monotonic() - start < 3
@@ -217,12 +217,12 @@ def test_a_missing_shard_is_named_at_once(bucket, root):
     open_source("gs://pictures/corpus")
 
 
-@pytest.mark.parametrize("place", ["corpus", "photos.tar"])
-def test_a_process_ends_although_its_bucket_hangs(bucket, place):
+@pytest.mark.parametrize("spec", ["corpus", "photos.tar"])
+def test_a_process_ends_although_its_bucket_hangs(bucket, spec):
   script = textwrap.dedent(f"""
     import sys
     from data_pipelines import sources
-    source = open_source("gs://pictures/{place}")
+    source = open_source("gs://pictures/{spec}")
     print(source[0].name, flush=True)
     source = sources.RetryingSource(
       source, attempts=2, timeout=0.3, backoff=0
@@ -246,7 +246,7 @@ def test_a_process_ends_although_its_bucket_hangs(bucket, place):
   start = time.monotonic()
   out, problems = process.communicate("go\n", timeout=30)
   assert process.returncode == 0, problems
-  assert f"gs://pictures/{place}" in out and "no answer within 0.3 s" in out
+  assert f"gs://pictures/{spec}" in out and "no answer within 0.3 s" in out
   assert time.monotonic() - start < 5
 
 
@@ -256,8 +256,8 @@ def test_another_bucket_than_googles_holds_tars_and_folders(photo_folder, root):
   files.put(str(root / "photos"), "/pictures/photos", recursive=True)
   files.put_file(str(root / "photos.tar"), "/pictures/photos.tar")
   wanted = corpora.read_all(sources.FolderSource(photo_folder))
-  for place in ("photos", "photos.tar", "*.tar"):
-    source = open_source(f"memory://pictures/{place}")
+  for spec in ("photos", "photos.tar", "*.tar"):
+    source = open_source(f"memory://pictures/{spec}")
     assert corpora.read_all(source) == wanted
   files.put(str(root / "corpus"), "/pictures/corpus", recursive=True)
   assert storage.exists("memory://pictures/corpus/manifest.json")

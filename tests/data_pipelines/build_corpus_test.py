@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import build_corpus
-from data_pipelines.building import listing
+from data_pipelines.building import workspace
 from data_pipelines.corpus import records
 from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora
@@ -251,7 +251,7 @@ def test_the_same_inputs_again_are_already_complete(photo_folder, tmp_path):
   assert os.stat(tmp_path / "corpus" / "manifest.json") == before
 
 
-@pytest.mark.parametrize("change", ["file", "new", "notes", "shard_size"])
+@pytest.mark.parametrize("change", ["file", "new", "metadata", "shard_size"])
 def test_other_inputs_never_overwrite_a_corpus(photo_folder, tmp_path, change):
   _build([photo_folder], tmp_path / "corpus")
   options = {"shard_size": 5} if change == "shard_size" else {}
@@ -259,7 +259,7 @@ def test_other_inputs_never_overwrite_a_corpus(photo_folder, tmp_path, change):
     (photo_folder / "1.JPG").write_bytes((photo_folder / "2.JPG").read_bytes())
   if change == "new":
     (photo_folder / "7.jpg").write_bytes((photo_folder / "2.JPG").read_bytes())
-  if change == "notes":
+  if change == "metadata":
     (photo_folder / "2.json").write_text("{}")
   with pytest.raises(ValueError, match="built from other inputs"):
     _build([photo_folder], tmp_path / "corpus", **options)
@@ -304,13 +304,13 @@ def test_when_no_file_is_usable_it_says_why(tmp_path):
 
 @pytest.mark.parametrize("piece_size", [1, 2, 500])
 def test_the_cut_into_pieces_changes_nothing(
-  photo_folder, tmp_path, monkeypatch, piece_size
+  photo_folder, tmp_path, piece_size
 ):
   (photo_folder / "3b.jpg").write_bytes((photo_folder / "2.JPG").read_bytes())
   (photo_folder / "3c.jpg").write_bytes(b"")
   _build([photo_folder], tmp_path / "a", shard_size=2)
-  monkeypatch.setattr(listing, "PIECE_SIZE", piece_size)
-  _build([photo_folder], tmp_path / "b", shard_size=2)
+  sizes = workspace.Sizes(piece=piece_size)
+  _build([photo_folder], tmp_path / "b", shard_size=2, sizes=sizes)
   assert _contents(tmp_path / "a") == _contents(tmp_path / "b")
 
 

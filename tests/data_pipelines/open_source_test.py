@@ -4,12 +4,12 @@ import pytest
 
 from data_pipelines import sources
 from data_pipelines.common import tars
-from data_pipelines.open_source import open_source
+from data_pipelines.open_source import open_field, open_source
 from tests.data_pipelines import corpora
 
 
 @pytest.fixture
-def places(photo_folder, tmp_path, monkeypatch):
+def specs(photo_folder, tmp_path, monkeypatch):
   """photos, corpus, photos.tar and other.tar in the working directory."""
   corpora.pack_folder(photo_folder, tmp_path / "corpus", shard_size=3)
   corpora.tar_folder(photo_folder, tmp_path / "photos.tar")
@@ -18,16 +18,16 @@ def places(photo_folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-  "place", ["photos", "corpus", "corpus/", "photos.tar", "p*.tar", "./photos"]
+  "spec", ["photos", "corpus", "corpus/", "photos.tar", "p*.tar", "./photos"]
 )
-def test_a_place_of_any_kind_is_found_out(places, photo_folder, place):
+def test_a_dataset_of_any_kind_is_found_out(specs, photo_folder, spec):
   wanted = corpora.read_all(sources.FolderSource(photo_folder))
-  assert corpora.read_all(open_source(place)) == wanted
-  opened = open_source(pathlib.Path(place))
+  assert corpora.read_all(open_source(spec)) == wanted
+  opened = open_source(pathlib.Path(spec))
   assert corpora.read_all(opened) == wanted
 
 
-def test_a_glob_takes_its_tars_sorted(places):
+def test_a_glob_takes_its_tars_sorted(specs):
   source = open_source("*.tar")
   assert [source.location(index) for index in (0, 1)] == [
     *("other.tar", "photos.tar")
@@ -47,15 +47,15 @@ def test_a_glob_takes_its_tars_sorted(places):
     ("corpus, 1e-3 ;*.tar,1e-2;photos,1", (7, 8, 7), (1, 10, 1000)),
   ],
 )
-def test_places_are_mixed_by_exactly_their_weights(
-  places, text, sizes, weights
+def test_datasets_are_mixed_by_exactly_their_weights(
+  specs, text, sizes, weights
 ):
   mixture = open_source(text)
   assert (mixture.sizes, mixture.weights) == (sizes, weights)
 
 
-def test_signs_in_the_name_of_a_place_that_exists_are_no_grammar(
-  places, photo_folder
+def test_signs_in_the_name_of_a_dataset_that_exists_are_no_grammar(
+  specs, photo_folder
 ):
   photo_folder.rename("photos [2], old*")
   assert len(open_source("photos [2], old*")) == 7
@@ -65,8 +65,8 @@ def test_signs_in_the_name_of_a_place_that_exists_are_no_grammar(
 @pytest.mark.parametrize(
   "text, message",
   [
-    ("", "names no place"),
-    (" ; ", "names no place"),
+    ("", "names no dataset"),
+    (" ; ", "names no dataset"),
     ("nowhere", "nowhere: no such directory; expected a corpus"),
     ("corpus;nowhere", "nowhere: no such directory"),
     ("corpus,nowhere", "corpus,nowhere: no such directory"),
@@ -74,14 +74,14 @@ def test_signs_in_the_name_of_a_place_that_exists_are_no_grammar(
     ("corp*", "matches no file that ends in .tar"),
     ("empty", "empty: holds no images .*and is no corpus"),
     ("empty.tar", "empty.tar: holds no images"),
-    ("corpus,2;photos", "photos: other places have weights, this has none"),
+    ("corpus,2;photos", "photos: other datasets have weights, this has none"),
     ("corpus,2;photos,0", "source 1: weight 0 must be above 0"),
     ("corpus,-1", "source 0: weight -1 must be above 0"),
     ("nonsense://bucket", "nonsense"),
   ],
 )
 def test_what_cannot_be_opened_is_named_with_what_was_expected(
-  places, text, message
+  specs, text, message
 ):
   pathlib.Path("empty").mkdir()
   pathlib.Path("empty.tar").write_bytes(corpora.make_tar({}))
@@ -89,9 +89,16 @@ def test_what_cannot_be_opened_is_named_with_what_was_expected(
     open_source(text)
 
 
-def test_a_place_that_is_damaged_is_named(places):
+def test_a_dataset_that_is_damaged_is_named(specs):
   pathlib.Path("photos.tar").write_bytes(b"\x1f\x8b compressed" * 100)
   with pytest.raises(tars.TarError, match="photos.tar: .*uncompressed tar"):
     open_source("corpus;photos.tar")
   with pytest.raises(sources.ShardReadError, match="none.tar: .*No such file"):
     open_source("none.tar")
+
+
+def test_a_field_of_a_config_is_named_in_its_error(specs):
+  assert len(open_field("data.path", "photos")) == 7
+  with pytest.raises(ValueError) as caught:
+    open_field("data.path", "corpus;nowhere")
+  assert str(caught.value).startswith("data.path=corpus;nowhere: nowhere: no")

@@ -6,7 +6,8 @@ import zipfile
 
 import pytest
 
-from data_pipelines import sample_corpus, verify_corpus
+from data_pipelines import sample_corpus
+from data_pipelines.corpus import verify
 from data_pipelines.open_source import open_source
 
 WHEEL = sample_corpus.Package(
@@ -77,7 +78,7 @@ def test_photographs_are_packed_with_their_credits(
   for text in ("Ann https://example.org/1", "CC0", "Bob", "source==2.0"):
     assert text in credits
   assert [path.name for path in tmp_path.iterdir()] == [name]
-  assert not list(verify_corpus.verify_corpus(output))
+  assert not list(verify.verify_corpus(output))
 
 
 def test_again_it_is_complete_and_fetches_nothing(tmp_path, fetch):

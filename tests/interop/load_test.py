@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sapiens2_jax
-from data_pipelines.common import directories
+from data_pipelines.common import files
 from sapiens2_jax.interop import exports, weights
 from sapiens2_jax.interop.load import load_pretrained
 from tests.interop import runs, samples
@@ -123,13 +123,13 @@ def test_mistakes_are_named(tmp_path, workdir):
 
 def test_a_failing_import_leaves_nothing(tmp_path, monkeypatch):
   file = samples.write(tmp_path / "toy.safetensors", samples.arrays(TOY))
-  real = directories.write_json
+  real = files.write_json
 
   def fail(path, value):
     real(path, value)
     raise OSError("disk is full")
 
-  monkeypatch.setattr(directories, "write_json", fail)
+  monkeypatch.setattr(files, "write_json", fail)
   with pytest.raises(OSError, match="disk is full"):
     _import(file, tmp_path / "imported")
   with pytest.raises(OSError, match="disk is full"):

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from data_pipelines import vocabulary
 from data_pipelines.common.images import ImageDecodeError, decode_image
 from data_pipelines.corpus.labels import IGNORE, Labels
-from data_pipelines.open_source import open_source
+from data_pipelines.open_source import open_field
 from data_pipelines.sources.base import ImageSource
 from sapiens2_jax.fields import Field, group
 from sapiens2_jax.models import heads
@@ -62,7 +62,7 @@ def make_task(config: ConfigDict) -> SegmentationTask:
     image_size=tuple(config.data.image_size),
     upsample_channels=tuple(config.head.upsample_channels),
     conv_channels=tuple(config.head.conv_channels),
-    backgrounds=open_source(places) if places else None,
+    backgrounds=open_field("task.backgrounds", places) if places else None,
     dtype=config.model.dtype,
   )
 

@@ -1,6 +1,7 @@
 """Builds that are killed, interrupted or told other things when continued."""
 
 import fcntl
+import functools
 import os
 import pathlib
 import signal
@@ -13,8 +14,8 @@ import zlib
 import pytest
 
 from data_pipelines import build_corpus
-from data_pipelines.building import listing, scan
-from data_pipelines.common import images
+from data_pipelines.building import listing, scan, workspace
+from data_pipelines.common import files, images
 from data_pipelines.corpus import records
 from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora
@@ -155,12 +156,17 @@ def test_a_killed_worker_ends_the_build_which_can_be_continued(
 def test_the_images_before_those_that_ended_a_worker_are_named(tmp_path):
   (tmp_path / "unfinished").mkdir()
   for name, text in (
-    ("7-00000000.jsonl", '{"name": "a.jpg"}\n{"name": "b.jpg"}\n{"na'),
-    ("8-00000001.jsonl", ""),
-    ("8-00000002.npz", ""),
+    (
+      ".00000000.jsonl.7-x.partial",
+      '{"name": "a.jpg"}\n{"name": "b.jpg"}\n{"na',
+    ),
+    (".00000001.jsonl.8-x.partial", ""),
+    (".00000002.npz.8-x.partial", ""),
   ):
     (tmp_path / "unfinished" / name).write_text(text)
-  assert scan._last_names(tmp_path) == ("; last images read: b.jpg, none")
+  assert scan._last_names(workspace.Building(tmp_path)) == (
+    "; last images read: b.jpg, none"
+  )
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
@@ -203,7 +209,7 @@ def _stop_at(monkeypatch, module, name, number):
     (listing.tars, "is_image_name", 4),
     (images, "decode_image", 2),
     (images, "decode_image", 7),
-    (listing.workspace, "read_json", 9),
+    (files, "read_json", 9),
     (records, "encode_record", 1),
     (records, "encode_record", 5),
     (listing.workspace.shutil, "rmtree", 2),
@@ -212,15 +218,20 @@ def _stop_at(monkeypatch, module, name, number):
 def test_a_build_stopped_anywhere_is_continued_to_the_same_bytes(
   photo_folder, tmp_path, monkeypatch, module, name, number
 ):
-  monkeypatch.setattr(listing, "PIECE_SIZE", 2)
+  build = functools.partial(
+    build_corpus.build_corpus,
+    [photo_folder],
+    shard_size=2,
+    sizes=workspace.Sizes(piece=2),
+  )
   (photo_folder / "copy.jpg").write_bytes((photo_folder / "2.JPG").read_bytes())
-  build_corpus.build_corpus([photo_folder], tmp_path / "whole", shard_size=2)
+  build(tmp_path / "whole")
   with monkeypatch.context() as patched:
     _stop_at(patched, module, name, number)
     with pytest.raises(_Stopped):
-      build_corpus.build_corpus([photo_folder], tmp_path / "out", shard_size=2)
+      build(tmp_path / "out")
   assert (tmp_path / ".out.building").exists()
-  build_corpus.build_corpus([photo_folder], tmp_path / "out", shard_size=2)
+  build(tmp_path / "out")
   assert _contents(tmp_path / "out") == _contents(tmp_path / "whole")
   assert not (tmp_path / ".out.building").exists()
 
@@ -228,19 +239,25 @@ def test_a_build_stopped_anywhere_is_continued_to_the_same_bytes(
 def test_nothing_that_is_done_is_done_again(
   photo_folder, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(listing, "PIECE_SIZE", 1)
+  build = functools.partial(
+    build_corpus.build_corpus,
+    [photo_folder],
+    tmp_path / "out",
+    shard_size=2,
+    sizes=workspace.Sizes(piece=1),
+  )
   with monkeypatch.context() as patched:
     _stop_at(patched, images, "decode_image", 5)
     with pytest.raises(_Stopped):
-      build_corpus.build_corpus([photo_folder], tmp_path / "out", shard_size=2)
+      build()
   with monkeypatch.context() as patched:
     decoded = _stop_at(patched, images, "decode_image", None)
     _stop_at(patched, records, "encode_record", 6)
     with pytest.raises(_Stopped):
-      build_corpus.build_corpus([photo_folder], tmp_path / "out", shard_size=2)
+      build()
   assert len(decoded) == 3  # Of seven, four were done.
   encoded = _stop_at(monkeypatch, records, "encode_record", None)
-  build_corpus.build_corpus([photo_folder], tmp_path / "out", shard_size=2)
+  build()
   assert len(encoded) == 3  # Of four shards, two were done.
 
 
@@ -293,14 +310,19 @@ def test_an_image_that_changed_since_the_scan_is_named(
 def test_an_image_that_went_before_the_scan_is_named(
   photo_folder, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(listing, "PIECE_SIZE", 1)
+  build = functools.partial(
+    build_corpus.build_corpus,
+    [photo_folder],
+    tmp_path / "out",
+    sizes=workspace.Sizes(piece=1),
+  )
   with monkeypatch.context() as patched:
     _stop_at(patched, images, "decode_image", 3)
     with pytest.raises(_Stopped):
-      build_corpus.build_corpus([photo_folder], tmp_path / "out")
+      build()
   (photo_folder / "4.JPG").unlink()
   with pytest.raises(ValueError, match="4.JPG: 4.JPG: changed .* no such file"):
-    build_corpus.build_corpus([photo_folder], tmp_path / "out")
+    build()
 
 
 def test_a_disk_that_does_not_read_is_named(

@@ -1,4 +1,3 @@
-import collections
 import json
 
 import hypothesis
@@ -8,7 +7,6 @@ from hypothesis import strategies
 
 from data_pipelines.building import (
   dedup,
-  listing,
   packing,
   scan,
   workspace,
@@ -18,7 +16,7 @@ from data_pipelines.common import worker_pool
 PIECE_SIZE = 4
 
 
-def _write_pieces(root, keys):
+def _write_pieces(building, keys):
   """Scanned pieces of images by key; None is rejected. Names are numbers."""
   for piece in range(0, len(keys), PIECE_SIZE):
     number = piece // PIECE_SIZE
@@ -32,9 +30,9 @@ def _write_pieces(root, keys):
         hashes.append(key)
       text += json.dumps(line).encode() + b"\n"
       offsets.append(len(text))
-    scan._rows_path(root, number).write_bytes(text)
+    scan._rows_path(building, number).write_bytes(text)
     np.savez(
-      scan._arrays_path(root, number),
+      scan._arrays_path(building, number),
       offset=np.array(offsets),
       row=np.array(usable, np.int64),
       hash=np.array(hashes, "S32"),
@@ -61,50 +59,45 @@ def _keys():
 def test_the_first_of_equal_images_is_kept(
   tmp_path_factory, partition_size, keys
 ):
-  with pytest.MonkeyPatch.context() as patched:
-    patched.setattr(listing, "PIECE_SIZE", PIECE_SIZE)
-    patched.setattr(dedup, "PARTITION_SIZE", partition_size)
-    patched.setattr(dedup, "BLOCK_SIZE", 2)
-    _check_kept(tmp_path_factory.mktemp("a") / "out", keys)
-
-
-def _check_kept(output, keys):
+  sizes = workspace.Sizes(PIECE_SIZE, partition_size, block=2)
   first, same_as, rejected = {}, {}, []
   for number, key in enumerate(keys):
     if key is None:
       rejected.append(str(number))
     elif first.setdefault(key, number) != number:
       same_as[str(number)] = str(first[key])
+  output = tmp_path_factory.mktemp("a") / "out"
   with (
-    workspace.open_building(output, {}) as root,
+    workspace.open_building(output, {}, sizes) as building,
     worker_pool.WorkerPool(0) as workers,
   ):
-    num_pieces = _write_pieces(root, keys)
+    num_pieces = _write_pieces(building, keys)
     if not first:
       with pytest.raises(workspace.InputError, match=f"none of {len(keys)} fi"):
-        dedup.find_duplicates(root, num_pieces, workers)
+        dedup.find_duplicates(building, num_pieces, workers)
       return
-    summary = dedup.find_duplicates(root, num_pieces, workers)
+    num_kept = dedup.find_duplicates(building, num_pieces, workers)
     kept = [
       number * PIECE_SIZE + row
       for number in range(num_pieces)
-      for row in dedup.kept_rows(root, number, scan.ScannedPiece(root, number))
+      for row in dedup.kept_rows(
+        building, number, scan.ScannedPiece(building, number)
+      )
     ]
-    counts = list(dedup.read_kept_counts(root, num_pieces))
+    counts = list(dedup.read_kept_counts(building, num_pieces))
+    left_out = list(dedup.read_rejected(building, num_pieces))
+    copies = list(dedup.read_duplicates(building, num_pieces))
   assert kept == sorted(first.values())
-  assert summary.num_kept == sum(counts) == len(kept)
+  assert num_kept == sum(counts) == len(kept)
   assert counts == [
     sum(row // PIECE_SIZE == number for row in kept)
     for number in range(num_pieces)
   ]
-  lines = [json.loads(line) for line in (output / "duplicates.jsonl").open()]
-  assert {line["name"]: line["same_as"] for line in lines} == same_as
-  assert summary.duplicates["count"] == len(lines) == len(same_as)
-  lines = [json.loads(line) for line in (output / "rejected.jsonl").open()]
-  assert [line["name"] for line in lines] == rejected
-  assert summary.rejected["by_reason"] == dict(
-    collections.Counter("broken" for _ in rejected)
-  )
+  assert {row["name"]: row["same_as"] for row in copies} == same_as
+  assert len(copies) == len(same_as)
+  assert left_out == [
+    {"name": name, "reason": "broken", "detail": ""} for name in rejected
+  ]
 
 
 @hypothesis.given(

@@ -9,19 +9,19 @@ from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora
 
 
-def _list(root, units):
+def _list(output, units, sizes=workspace.DEFAULT_SIZES):
   """All listed rows of each piece."""
   with (
-    workspace.open_building(root, {}) as directory,
+    workspace.open_building(output, {}, sizes) as building,
     worker_pool.WorkerPool(0) as workers,
   ):
-    units = listing.list_units(directory, units, workers)
+    units = listing.list_units(building, units, workers)
     return [
       [
         json.loads(line)
-        for line in (directory / "list" / piece.file).open("rb")
+        for line in (building.root / "list" / piece.file).open("rb")
       ]
-      for piece in listing.read_pieces(directory, units)
+      for piece in listing.read_pieces(building, units)
     ]
 
 
@@ -59,11 +59,10 @@ def test_a_folder_with_signs_of_a_glob_is_a_folder(photo_folder, tmp_path):
   assert not unit.is_tar
 
 
-def test_pieces_hold_all_images_in_order(photo_folder, tmp_path, monkeypatch):
+def test_pieces_hold_all_images_in_order(photo_folder, tmp_path):
   tar = corpora.tar_folder(photo_folder, tmp_path / "packed.tar")
-  monkeypatch.setattr(listing, "PIECE_SIZE", 3)
   units = listing.find_units([tar, photo_folder])
-  pieces = _list(tmp_path / "out", units)
+  pieces = _list(tmp_path / "out", units, workspace.Sizes(piece=3))
   assert [len(piece) for piece in pieces] == [3, 3, 1, 3, 3, 1]
   names = [f"{n}.JPG" for n in range(6)] + ["more/last.webp"]
   assert [row[0] for piece in pieces for row in piece] == names * 2
@@ -109,12 +108,12 @@ def test_sidecars_in_a_tar_belong_to_their_sample(photo_folder, tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "tar", "glob"])
 def test_urls_give_the_shards_of_paths(photo_folder, tmp_path, kind):
   (photo_folder / "1.json").write_text('{"licence": "MIT"}')
-  place = photo_folder
+  spec = photo_folder
   if kind != "folder":
-    place = corpora.tar_folder(photo_folder, tmp_path / "packed.tar")
-  url = f"file://{tmp_path}/pack*.tar" if kind == "glob" else f"file://{place}"
+    spec = corpora.tar_folder(photo_folder, tmp_path / "packed.tar")
+  url = f"file://{tmp_path}/pack*.tar" if kind == "glob" else f"file://{spec}"
   contents = []
-  for output, given in (("a", place), ("b", url)):
+  for output, given in (("a", spec), ("b", url)):
     build_corpus.build_corpus([given], tmp_path / output, shard_size=3)
     contents.append(
       {

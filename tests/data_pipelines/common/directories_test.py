@@ -1,6 +1,7 @@
 import pytest
 
 from data_pipelines.common import directories
+from data_pipelines.common.files import write_json
 
 
 def _names(path):
@@ -49,7 +50,7 @@ def test_foreign_directories_are_refused(tmp_path):
   check = directories.check_output
   check(tmp_path, "m.json", kind="x")
   check(tmp_path / "none", "m.json", kind="x")
-  directories.write_json(tmp_path / "m.json", {"kind": "x"})
+  write_json(tmp_path / "m.json", {"kind": "x"})
   check(tmp_path, "m.json", kind="x")
   with pytest.raises(ValueError, match="is not empty"):
     check(tmp_path, "m.json", kind="y")

@@ -99,19 +99,19 @@ def test_a_listing_holds_one_directory_at_a_time(tmp_path, monkeypatch):
 
 
 @pytest.fixture(params=["disk", "bucket"])
-def place(request, tmp_path, bucket):
+def directory(request, tmp_path, bucket):
   """A directory with one/file (b"0123456789") and one/two/file."""
   for name in ("one/file", "one/two/file"):
     if request.param == "disk":
       write_tree(tmp_path, [name])
       (tmp_path / name).write_bytes(b"0123456789")
     else:
-      bucket.pipe_file(f"/place/{name}", b"0123456789")
-  return str(tmp_path) if request.param == "disk" else "memory://place"
+      bucket.pipe_file(f"/directory/{name}", b"0123456789")
+  return str(tmp_path) if request.param == "disk" else "memory://directory"
 
 
-def test_a_file_is_read_whole_in_part_and_in_steps(place):
-  path = storage.join(place, "one", "file")
+def test_a_file_is_read_whole_in_part_and_in_steps(directory):
+  path = storage.join(directory, "one", "file")
   assert storage.read_bytes(path) == b"0123456789"
   assert storage.read_range(path, 3, 4) == b"3456"
   assert storage.read_range(path, 8, 4) == b"89"
@@ -121,16 +121,16 @@ def test_a_file_is_read_whole_in_part_and_in_steps(place):
     assert (file.read(2), file.tell(), file.read()) == (b"45", 6, b"6789")
 
 
-def test_files_directories_and_nothing_are_told_apart(place):
+def test_files_directories_and_nothing_are_told_apart(directory):
   wanted = {"one": (True, True), "one/file": (True, False), "x": (False, False)}
   for name, answers in wanted.items():
-    path = storage.join(place, name)
+    path = storage.join(directory, name)
     assert (storage.exists(path), storage.is_directory(path)) == answers
-  assert storage.list_sizes(storage.join(place, "one")) == {"file": 10}
+  assert storage.list_sizes(storage.join(directory, "one")) == {"file": 10}
 
 
-def test_what_is_missing_is_an_os_error(place):
-  path = storage.join(place, "nowhere")
+def test_what_is_missing_is_an_os_error(directory):
+  path = storage.join(directory, "nowhere")
   for read in (
     storage.read_bytes,
     storage.list_sizes,
@@ -142,13 +142,13 @@ def test_what_is_missing_is_an_os_error(place):
       read(path)
 
 
-def test_a_pattern_gives_the_files_it_matches_sorted(place):
-  found = storage.expand(f"{place}/**/file")
+def test_a_pattern_gives_the_files_it_matches_sorted(directory):
+  found = storage.expand(f"{directory}/**/file")
   assert [path.rpartition("/one/")[2] for path in found] == ["file", "two/file"]
   for path in found:
-    assert storage.is_remote(path) == storage.is_remote(place)
+    assert storage.is_remote(path) == storage.is_remote(directory)
     assert storage.read_bytes(path) == b"0123456789"
-  assert storage.expand(f"{place}/nothing*") == []
+  assert storage.expand(f"{directory}/nothing*") == []
 
 
 def test_an_unknown_or_uninstalled_scheme_is_named():

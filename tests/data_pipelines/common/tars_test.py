@@ -13,8 +13,8 @@ from tests.data_pipelines import corpora
 def pairs(path):
   """[(image's name, name of its .json or None)]"""
   return [
-    (image.name, notes and notes.name)
-    for image, notes in tars.list_images(path)
+    (image.name, metadata and metadata.name)
+    for image, metadata in tars.list_images(path)
   ]
 
 

@@ -88,7 +88,7 @@ def test_a_missing_field_is_named(name):
     records.decode_record(msgpack.packb(fields))
 
 
-@pytest.mark.parametrize("name", records.NOTES)
+@pytest.mark.parametrize("name", records.METADATA)
 def test_a_field_that_may_be_missing_is_empty_then(name):
   fields = msgpack.unpackb(records.encode_record(RECORD))
   del fields[name]

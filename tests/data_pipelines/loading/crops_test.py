@@ -41,8 +41,10 @@ def test_areas_and_aspects_are_in_range(index):
   ) in zip(
     _draw(height, width, index=index), (CONFIG.global_area, CONFIG.local_area)
   ):
-    shares = group[:, 2] * group[:, 3] / (height * width)
-    assert (shares >= area[0] - 1e-9).all() and (shares <= area[1] + 1e-9).all()
+    fractions = group[:, 2] * group[:, 3] / (height * width)
+    assert (fractions >= area[0] - 1e-9).all() and (
+      fractions <= area[1] + 1e-9
+    ).all()
     factors = group[:, 3] / group[:, 2] / (3 / 4)
     assert (factors >= 3 / 4 - 1e-9).all() and (factors <= 4 / 3 + 1e-9).all()
 
@@ -52,12 +54,12 @@ def test_areas_are_uniform_and_aspects_log_uniform():
   boxes = np.concatenate(
     [_draw(400, 300, config, index=index)[1] for index in range(1000)]
   )
-  shares = boxes[:, 2] * boxes[:, 3] / 120_000
+  fractions = boxes[:, 2] * boxes[:, 3] / 120_000
   factors = np.log(boxes[:, 3] / boxes[:, 2] / 0.75) / math.log(4 / 3)
   # Of 4000 uniform draws the deciles are off by 0.01 of the range at most.
   deciles = np.linspace(0, 1, 11)
   np.testing.assert_allclose(
-    np.quantile((shares - 0.1) / 0.2, deciles), deciles, atol=0.03
+    np.quantile((fractions - 0.1) / 0.2, deciles), deciles, atol=0.03
   )
   np.testing.assert_allclose(
     np.quantile((factors + 1) / 2, deciles), deciles, atol=0.03

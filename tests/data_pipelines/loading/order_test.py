@@ -76,7 +76,7 @@ def test_order_takes_a_billion_records_and_late_epochs():
 
 @settings(deadline=None, max_examples=50)
 @given(MIXTURES, st.integers(1, 400))
-def test_shares_follow_the_weights_at_every_position(mixture, count):
+def test_fractions_follow_the_weights_at_every_position(mixture, count):
   sizes, weights = zip(*mixture)
   ends = list(itertools.accumulate(sizes))
   counts = [0] * len(sizes)
@@ -87,7 +87,7 @@ def test_shares_follow_the_weights_at_every_position(mixture, count):
       assert abs(counts[number] - exact) < number + 1
 
 
-def test_shares_are_exact_after_each_round_of_weights():
+def test_fractions_are_exact_after_each_round_of_weights():
   # Weights that per cents cannot express.
   weights = (7, 3, 1)
   taken = _take([10**9, 10, 10**6], weights, 11_000)

@@ -72,6 +72,6 @@ def test_a_resumed_run_does_not_list_a_step_twice(tmp_path):
   assert path.read_text() == once
 
 
-def test_a_share_out_of_range_is_refused(tmp_path):
+def test_a_fraction_out_of_range_is_refused(tmp_path):
   with pytest.raises(ValueError, match="max_skipped_fraction=1.5"):
     skips.SkipMonitor(tmp_path / "s.jsonl", max_skipped_fraction=1.5)

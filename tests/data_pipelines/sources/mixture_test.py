@@ -68,7 +68,7 @@ def test_without_weights_each_image_counts_the_same():
     max_size=6,
   )
 )
-def test_weights_become_whole_numbers_of_exactly_the_same_shares(weights):
+def test_weights_become_whole_numbers_of_exactly_the_same_fractions(weights):
   mixture = mix(*[5] * len(weights), weights=weights)
   total = sum(mixture.weights)
   for whole, weight in zip(mixture.weights, weights):

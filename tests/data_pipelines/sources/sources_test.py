@@ -24,7 +24,7 @@ def tar(photo_folder, tmp_path):
 
 
 @pytest.fixture(params=KINDS)
-def place(request):
+def spec(request):
   """Seven photographs: as a folder, a corpus and a tar."""
   return request.getfixturevalue(request.param)
 
@@ -85,16 +85,16 @@ def test_location_is_the_file_that_holds_a_record(photo_folder, corpus, tar):
   assert tarred.location(4) == str(tar)
 
 
-def test_sources_survive_pickling_before_and_after_use(place):
-  source = open_source(place)
+def test_sources_survive_pickling_before_and_after_use(spec):
+  source = open_source(spec)
   fresh = pickle.loads(pickle.dumps(source))
   assert fresh[5] == source[5]
   assert pickle.loads(pickle.dumps(source))[6] == source[6]
 
 
 @pytest.mark.parametrize("index", [-1, 7])
-def test_an_index_out_of_range_is_an_error(place, index):
-  source = open_source(place)
+def test_an_index_out_of_range_is_an_error(spec, index):
+  source = open_source(spec)
   for read in (source.__getitem__, source.name, source.location):
     with pytest.raises(IndexError, match=f"index={index}"):
       read(index)

@@ -5,10 +5,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from data_pipelines import verify_corpus
 from data_pipelines.building import workspace
 from data_pipelines.common import images
 from data_pipelines.corpus import labels as labels_lib
+from data_pipelines.corpus import verify
 from data_pipelines.open_source import open_source
 from data_pipelines.synthetic import __main__ as command
 from data_pipelines.synthetic import contact_sheet, corpus, samples
@@ -52,7 +52,7 @@ def test_it_opens_as_any_corpus_and_holds_all_labels(built):
 
 
 def test_it_is_whole(built):
-  assert list(verify_corpus.verify_corpus(built)) == []
+  assert list(verify.verify_corpus(built)) == []
 
 
 def test_workers_change_no_byte(built, tmp_path):
@@ -88,7 +88,7 @@ def test_a_stopped_build_continues(built, tmp_path, monkeypatch):
   build(tmp_path / "c")
   assert calls == [2, 3, 4]
   assert read_all(tmp_path / "c") == read_all(built)
-  assert not workspace.place(tmp_path / "c").exists()
+  assert not workspace.locate(tmp_path / "c").exists()
 
 
 def test_a_complete_corpus_is_left_as_it_is(built):

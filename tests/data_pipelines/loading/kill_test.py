@@ -31,8 +31,9 @@ NUM_STEPS = 12
 # line, which is all that a checkpoint remembers of the data.
 CHILD = """
 import json, sys
-from tests.data_pipelines import kill_test
-from data_pipelines import loader, sources
+from data_pipelines.loading import loader
+from data_pipelines.open_source import open_source
+from tests.data_pipelines.loading import kill_test
 
 if __name__ == "__main__":
   folder, path, start = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -111,7 +112,7 @@ def test_a_killed_loader_continues_where_it_was(
 ):
   child, path = tmp_path / "child.py", tmp_path / "steps.jsonl"
   child.write_text(CHILD)
-  root = str(pathlib.Path(__file__).parents[2])
+  root = str(pathlib.Path(__file__).parents[3])
   env = {**os.environ, "PYTHONPATH": root}
 
   def lines():
