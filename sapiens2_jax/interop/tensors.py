@@ -10,6 +10,7 @@ import math
 import os
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -44,39 +45,24 @@ class LazyTensor:
   load: Callable[[], np.ndarray]
 
 
-def _read_header(path: pathlib.Path) -> tuple[dict, int]:
-  """Header of one file and where its data starts; checks that it is whole."""
+def _open_file(path: pathlib.Path) -> dict[str, LazyTensor]:
+  def lazy(key: str, found: Any) -> LazyTensor:
+    def load() -> np.ndarray:
+      with safetensors.safe_open(path, framework="numpy") as file:
+        return file.get_tensor(key)
+
+    code = found.get_dtype()
+    return LazyTensor(tuple(found.get_shape()), DTYPES.get(code, code), load)
+
   try:
-    with safetensors.safe_open(path, framework="numpy"):
-      pass
+    with safetensors.safe_open(path, framework="numpy") as file:
+      return {key: lazy(key, file.get_slice(key)) for key in file.keys()}
   except FileNotFoundError:
     raise ValueError(f"{path}: no such file") from None
   except (safetensors.SafetensorError, OSError) as error:
     raise ValueError(
       f"{path}: truncated, or not a safetensors file ({error})"
     ) from error
-  with open(path, "rb") as file:
-    length = int.from_bytes(file.read(8), "little")
-    header = json.loads(file.read(length))
-  header.pop("__metadata__", None)
-  return header, 8 + length
-
-
-def _open_file(path: pathlib.Path) -> dict[str, LazyTensor]:
-  header, start = _read_header(path)
-
-  def lazy(entry: dict) -> LazyTensor:
-    shape = tuple(entry["shape"])
-    dtype = DTYPES.get(entry["dtype"], entry["dtype"])
-
-    def load() -> np.ndarray:
-      offset, count = start + entry["data_offsets"][0], math.prod(shape)
-      array = np.fromfile(path, np.uint8, count * dtype.itemsize, offset=offset)
-      return array.view(dtype).reshape(shape)
-
-    return LazyTensor(shape, dtype, load)
-
-  return {key: lazy(entry) for key, entry in header.items()}
 
 
 def _open_sharded(index: pathlib.Path) -> dict[str, LazyTensor]:
