@@ -203,7 +203,7 @@ def peer_weights(params: dict, arch, peer) -> dict:
     for name in ("norm1", "norm2"):
       weights[f"{prefix}.{name}.weight"] = stacked[name]["scale"][i]
     for j, name in enumerate(("gate_proj", "up_proj")):
-      weights[f"{prefix}.mlp.{name}.weight"] = ffn["w12"][i][:, j].T
+      weights[f"{prefix}.mlp.{name}.weight"] = ffn["w12"][i][j].T
       weights[f"{prefix}.mlp.{name}.bias"] = ffn["b12"][i][j]
     linear(f"{prefix}.mlp.down_proj", {k: v[i] for k, v in ffn["w3"].items()})
     weights[f"{prefix}.layer_scale1.lambda1"] = np.ones(
