@@ -105,7 +105,7 @@ class Checkpointer:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        **{_STATE: ocp.args.StandardSave(state), _RUN: ocp.args.JsonSave(run)}
+        **{_STATE: ocp.args.PyTreeSave(state), _RUN: ocp.args.JsonSave(run)}
       ),
       force=True,  # The caller decides.
     )
@@ -142,7 +142,7 @@ class Checkpointer:
       field.name: getattr(abstract, field.name)
       for field in dataclasses.fields(abstract)
     }
-    stored = self._manager.item_metadata(step)[_STATE]
+    stored = _stored_tree(pathlib.Path(directory(self._workdir)) / str(step))
     if _FIRST_NAMES["teacher_state"] in stored:
       item = {_FIRST_NAMES.get(name, name): x for name, x in item.items()}
     restored = self._manager.restore(
@@ -185,6 +185,11 @@ def latest(workdir: str) -> tuple[int, pathlib.Path]:
   return max(steps), root / str(max(steps))
 
 
+def _stored_tree(path: pathlib.Path) -> dict:
+  """Orbax's metadata of each array of the state in a checkpoint."""
+  return ocp.PyTreeCheckpointer().metadata(path / _STATE).item_metadata.tree
+
+
 def load_run(workdir: str, read_config: ReadConfig) -> tuple[int, ConfigDict]:
   """Step and resolved config of the newest checkpoint of a run."""
   step, path = latest(workdir)
@@ -196,7 +201,7 @@ def load_run(workdir: str, read_config: ReadConfig) -> tuple[int, ConfigDict]:
 def count_learned(workdir: str) -> int:
   """Learned parameters in the newest checkpoint of a run; reads no values."""
   _, path = latest(workdir)
-  tree = ocp.PyTreeCheckpointer().metadata(path / _STATE).item_metadata.tree
+  tree = _stored_tree(path)
   return sum(math.prod(x.shape) for x in jax.tree.leaves(tree["params"]))
 
 
@@ -213,10 +218,8 @@ def load_part(
     Step, and the part as float32 arrays.
   """
   step, path = latest(workdir)
-  reader = ocp.PyTreeCheckpointer()
-  stored = reader.metadata(path / _STATE).item_metadata.tree
   # A state whose leaves say where they are stored.
-  leaves = jax.tree_util.tree_map_with_path(_Leaf, stored)
+  leaves = jax.tree_util.tree_map_with_path(_Leaf, _stored_tree(path))
   wanted = select(TrainState(**_present_names(leaves)))
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   item: dict = {}
@@ -229,7 +232,7 @@ def load_part(
     group[last] = jax.ShapeDtypeStruct(
       found.shape, found.dtype, sharding=device
     )
-  state = reader.restore(
+  state = ocp.PyTreeCheckpointer().restore(
     path / _STATE,
     args=ocp.args.PyTreeRestore(
       item=item,

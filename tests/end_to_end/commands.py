@@ -120,9 +120,11 @@ def start_two(
   return processes
 
 
-def run(command: list[str], env: dict) -> subprocess.CompletedProcess:
+def run(
+  command: list[str], env: dict, cwd: os.PathLike = ROOT
+) -> subprocess.CompletedProcess:
   return subprocess.run(
-    command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600
+    command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600
   )
 
 
