@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 
 from data_pipelines.building import (
@@ -76,8 +75,13 @@ def build_corpus(
   workers = worker_pool.WorkerPool(num_workers)
   workspace.check_local(output)
   units = listing.find_units(inputs)
-  if manifests.is_corpus(output):
-    return _find_complete(output, units, shard_size), False
+  manifest = workspace.find_complete(
+    output,
+    lambda: _hash_inputs(units, map(listing.hash_unit, units), shard_size),
+    "built from other inputs or another shard_size",
+  )
+  if manifest is not None:
+    return manifest, False
   arguments = {
     "inputs": [listing.absolute(given) for given in inputs],
     "shard_size": shard_size,
@@ -104,23 +108,6 @@ def build_corpus(
   return manifest, True
 
 
-def _find_complete(
-  output: str | os.PathLike,
-  units: Sequence[listing.Unit],
-  shard_size: int,
-) -> dict:
-  manifest = manifests.read_manifest(output)
-  hashes = map(listing.hash_unit, units)
-  if manifest["inputs_hash"] != _hash_inputs(units, hashes, shard_size):
-    raise ValueError(
-      f"{output}: holds a corpus built from other inputs or another "
-      "shard_size; give another output, or remove this one first."
-    )
-  # A kill between the last two steps leaves it.
-  shutil.rmtree(workspace.locate(output), ignore_errors=True)
-  return manifest
-
-
 def _hash_inputs(
   units: Sequence[listing.Unit], hashes: Iterable[str], shard_size: int
 ) -> str:
@@ -141,9 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     required=True,
     help="a folder, a tar or a glob of tars; repeatable",
   )
-  parser.add_argument("--output", required=True, help="directory to make")
-  parser.add_argument("--shard_size", type=int, default=DEFAULT_SHARD_SIZE)
-  command.add_workers(parser)
+  command.add_output(parser, DEFAULT_SHARD_SIZE)
   given = parser.parse_args(arguments)
 
   def work() -> None:

@@ -21,6 +21,12 @@ os.environ["XLA_FLAGS"] = " ".join(
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
+from tests.photographs import (  # noqa: E402, F401
+  encode,
+  photo_folder,
+  smooth_photo,
+)
+
 CHECKED = (
   "models",
   "pretrain",

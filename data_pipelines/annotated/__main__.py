@@ -34,11 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     required=True,
     help=" or ".join(known.usage for known in opening.FORMATS.values()),
   )
-  parser.add_argument("--output", required=True, help="directory to make")
-  parser.add_argument(
-    "--shard_size", type=int, default=build_corpus.DEFAULT_SHARD_SIZE
-  )
-  command.add_workers(parser)
+  command.add_output(parser, build_corpus.DEFAULT_SHARD_SIZE)
   given = parser.parse_args(arguments)
 
   def work() -> None:

@@ -109,9 +109,9 @@ def _write_partitions(
   Yields:
     After each step, the number of pieces that it has sorted.
   """
-  with building.whole_file(_first_path(building)) as file:
+  with files.whole_file(_first_path(building)) as file:
     file.truncate(num_pieces * building.sizes.piece * _ENTRY.itemsize)
-  with building.whole_path(building.root / "parts") as partial:
+  with files.whole_path(building.root / "parts") as partial:
     parts = pathlib.Path(partial)
     parts.mkdir()
     step = max(1, building.sizes.partition // building.sizes.piece)
@@ -147,7 +147,7 @@ def _find_in_partition(building: workspace.Building, part: int) -> int:
   _mark_equal(
     building, np.fromfile(building.root / "parts" / f"{part:06}", _ROW)
   )
-  with building.whole_file(_done_path(building, part)):
+  with files.whole_file(_done_path(building, part)):
     return 1
 
 
@@ -200,8 +200,8 @@ def _sum_up(building: workspace.Building, numbers: range) -> int:
   kept = []
   path = _block_path(building, numbers)
   with (
-    building.whole_file(path.with_suffix(".rejected")) as rejected,
-    building.whole_file(path.with_suffix(".duplicates")) as duplicates,
+    files.whole_file(path.with_suffix(".rejected")) as rejected,
+    files.whole_file(path.with_suffix(".duplicates")) as duplicates,
   ):
     for number in numbers:
       piece = read_piece(number)

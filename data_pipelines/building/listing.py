@@ -246,7 +246,7 @@ def _write_pieces(
     if not lines:
       return
     path = building.root / "list" / _file_name(number, part)
-    with building.whole_file(path) as file:
+    with files.whole_file(path) as file:
       file.writelines(lines)
     yield len(lines)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_pipelines.building import listing as corpus_listing
 from data_pipelines.building import workspace
-from data_pipelines.common import images, progress, storage, worker_pool
+from data_pipelines.common import files, images, progress, storage, worker_pool
 from data_pipelines.corpus import records
 from data_pipelines.sources import folder
 
@@ -84,7 +84,7 @@ def scan_piece(
   offsets, usable, hashes = [0], [], []
   listing = building.root / "list" / piece.file
   with (
-    building.whole_file(_rows_path(building, piece.number)) as file,
+    files.whole_file(_rows_path(building, piece.number)) as file,
     listing.open("rb") as lines,
     warnings.catch_warnings(),
   ):
@@ -102,7 +102,7 @@ def scan_piece(
     "row": np.array(usable, np.int64),
     "hash": np.array(hashes, "S32"),
   }
-  with building.whole_file(_arrays_path(building, piece.number)) as file:
+  with files.whole_file(_arrays_path(building, piece.number)) as file:
     np.savez(file, **arrays)
   return piece.num_images
 
@@ -256,7 +256,7 @@ def _scan_image(
 def _last_names(building: workspace.Building) -> str:
   """Names the last image that each process read that did not finish."""
   names = []
-  for path in building.unfinished(".jsonl"):
+  for path in building.unfinished("scan", ".jsonl"):
     lines = path.read_bytes().split(b"\n")[:-1]
     names.append(json.loads(lines[-1])["name"] if lines else "none")
   return f"; last images read: {', '.join(names)}" if names else ""

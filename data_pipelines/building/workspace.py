@@ -13,15 +13,15 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from data_pipelines.common import files, progress, storage
+from data_pipelines.corpus import manifest as manifests
 
 Job = TypeVar("Job")
 
 _CORPUS = "corpus"
-_UNFINISHED = "unfinished"
-_DIRECTORIES = (_UNFINISHED, _CORPUS, "list", "scan", "keep", "shards")
+_DIRECTORIES = (_CORPUS, "list", "scan", "keep", "shards")
 
 
 class InputError(ValueError):
@@ -65,21 +65,9 @@ class Building:
     """What the output directory is going to be."""
     return self.root / _CORPUS
 
-  def whole_path(
-    self, path: pathlib.Path
-  ) -> contextlib.AbstractContextManager[str]:
-    """Gives the name of a file to write, which at the end becomes `path`."""
-    return files.whole_path(path, scratch=self.root / _UNFINISHED)
-
-  def whole_file(
-    self, path: pathlib.Path
-  ) -> contextlib.AbstractContextManager[BinaryIO]:
-    """Opens a file to write, which at the end becomes `path`."""
-    return files.whole_file(path, scratch=self.root / _UNFINISHED)
-
-  def unfinished(self, suffix: str) -> list[pathlib.Path]:
-    """The files of that suffix that are not whole, sorted."""
-    return sorted((self.root / _UNFINISHED).glob(f"*{suffix}*"))
+  def unfinished(self, name: str, suffix: str) -> list[pathlib.Path]:
+    """The files of a suffix in a directory of the build that are not whole."""
+    return sorted((self.root / name).glob(f".*{suffix}.*"))
 
 
 def locate(output: str | os.PathLike) -> pathlib.Path:
@@ -92,6 +80,35 @@ def check_free(output: pathlib.Path) -> None:
   """Raises ValueError if there is more than an empty directory."""
   if output.exists() and not (output.is_dir() and not any(output.iterdir())):
     raise ValueError(f"{output}: exists and is not empty; nothing was written.")
+
+
+def find_complete(
+  output: str | os.PathLike, inputs_hash: Callable[[], str], other: str
+) -> dict | None:
+  """Looks for a corpus that a build before this one has completed.
+
+  Args:
+    output: the final directory.
+    inputs_hash: says what the manifest must say that it is built from.
+    other: what has changed if it says something else, for the message.
+
+  Returns:
+    Its manifest, None if there is no corpus.
+
+  Raises:
+    ValueError: it is built from something else.
+  """
+  if not manifests.is_corpus(output):
+    return None
+  manifest = manifests.read_manifest(output)
+  if manifest["inputs_hash"] != inputs_hash():
+    raise ValueError(
+      f"{output}: holds a corpus {other}; give another output, or remove this "
+      "one first."
+    )
+  # A kill between the last two steps leaves it.
+  shutil.rmtree(locate(output), ignore_errors=True)
+  return manifest
 
 
 def check_local(output: str | os.PathLike) -> None:
@@ -128,9 +145,10 @@ def open_building(
   root.mkdir(parents=True, exist_ok=True)
   with _lock(root):
     _check_arguments(root, arguments)
-    shutil.rmtree(root / _UNFINISHED, ignore_errors=True)
     for name in _DIRECTORIES:
       (root / name).mkdir(exist_ok=True)
+    for directory in (root, *map(root.joinpath, _DIRECTORIES)):
+      files.remove_partial(directory)
     try:
       yield Building(root, sizes)
     except InputError:

@@ -17,6 +17,13 @@ def make_parser(module: str, description: str) -> argparse.ArgumentParser:
   )
 
 
+def add_output(parser: argparse.ArgumentParser, shard_size: int) -> None:
+  """Gives a command that makes a corpus its flags: where to, how, by whom."""
+  parser.add_argument("--output", required=True, help="directory to make")
+  parser.add_argument("--shard_size", type=int, default=shard_size)
+  add_workers(parser)
+
+
 def add_workers(parser: argparse.ArgumentParser) -> None:
   """Gives a command the flag --workers."""
   parser.add_argument(

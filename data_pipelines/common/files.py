@@ -18,9 +18,7 @@ _PARTIAL = ".partial"
 
 
 @contextlib.contextmanager
-def whole_path(
-  path: str | os.PathLike, *, scratch: str | os.PathLike | None = None
-) -> Iterator[str]:
+def whole_path(path: str | os.PathLike) -> Iterator[str]:
   """Gives the path of a file to write, which at the end becomes `path`.
 
   What was there before is replaced. On a disk the file is written beside its
@@ -31,7 +29,6 @@ def whole_path(
   Args:
     path: path or URL; the directories that it is in are made. A new directory
       may be written instead of a file, on a disk.
-    scratch: directory to write in instead, on the same disk as `path`.
 
   Yields:
     A path on this machine, where there is nothing yet.
@@ -49,9 +46,8 @@ def whole_path(
     return
   parent, name = os.path.split(local)
   os.makedirs(parent or ".", exist_ok=True)
-  partial = os.path.join(
-    scratch or parent, f".{name}.{os.getpid()}-{secrets.token_hex(4)}{_PARTIAL}"
-  )
+  token = f"{os.getpid()}-{secrets.token_hex(4)}"
+  partial = os.path.join(parent, f".{name}.{token}{_PARTIAL}")
   try:
     yield partial
     sync(partial)
@@ -62,13 +58,10 @@ def whole_path(
 
 
 @contextlib.contextmanager
-def whole_file(
-  path: str | os.PathLike, *, scratch: str | os.PathLike | None = None
-) -> Iterator[BinaryIO]:
+def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """Opens a file to write, which at the end becomes `path`; see above."""
-  with whole_path(path, scratch=scratch) as partial:
-    with open(partial, "wb") as file:
-      yield file
+  with whole_path(path) as partial, open(partial, "wb") as file:
+    yield file
 
 
 def write_file(path: str | os.PathLike, data: bytes) -> None:

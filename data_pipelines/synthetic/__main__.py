@@ -44,15 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser = command.make_parser(
     "synthetic", "Renders a corpus of synthetic people with all labels."
   )
-  parser.add_argument("--output", required=True, help="directory to make")
+  command.add_output(parser, corpus.DEFAULT_SHARD_SIZE)
   parser.add_argument("--count", type=int, default=10_000, help="images")
   parser.add_argument("--size", default="1024x768", help="height x width")
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument(
-    "--shard_size", type=int, default=corpus.DEFAULT_SHARD_SIZE
-  )
   parser.add_argument("--assets", help="where bodies and photographs are kept")
-  command.add_workers(parser)
   given = parser.parse_args(arguments)
 
   def work() -> None:

@@ -7,14 +7,12 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from data_pipelines.building import packing, workspace
 from data_pipelines.common import memory, worker_pool
-from data_pipelines.corpus import manifest as manifests
 from data_pipelines.corpus import records, writer
 from data_pipelines.synthetic import backgrounds, body, samples
 
@@ -112,8 +110,13 @@ def build_synthetic(
   arguments |= {"synthetic": samples.VERSION, "version": records.VERSION}
   text = json.dumps(arguments, sort_keys=True)
   inputs_hash = hashlib.sha256(text.encode()).hexdigest()
-  if manifests.is_corpus(output):
-    return _find_complete(output, inputs_hash), False
+  manifest = workspace.find_complete(
+    output,
+    lambda: inputs_hash,
+    "of another count, seed, size, shard_size or version",
+  )
+  if manifest is not None:
+    return manifest, False
   with workspace.open_building(output, arguments) as building, workers:
     shards = packing.run_shards(
       building,
@@ -140,15 +143,3 @@ def _write_shard(
     for index in range(first, first + shard.num_records)
   )
   return packing.pack_shard(building, shard, contents, compress=True)
-
-
-def _find_complete(output: str | os.PathLike, inputs_hash: str) -> dict:
-  manifest = manifests.read_manifest(output)
-  if manifest["inputs_hash"] != inputs_hash:
-    raise ValueError(
-      f"{output}: holds a corpus of another count, seed, size, shard_size or "
-      "version; give another output, or remove this one first."
-    )
-  # A kill between the last two steps leaves it.
-  shutil.rmtree(workspace.locate(output), ignore_errors=True)
-  return manifest

@@ -222,6 +222,7 @@ def test_a_process_ends_although_its_bucket_hangs(bucket, spec):
   script = textwrap.dedent(f"""
     import sys
     from data_pipelines import sources
+    from data_pipelines.open_source import open_source
     source = open_source("gs://pictures/{spec}")
     print(source[0].name, flush=True)
     source = sources.RetryingSource(

@@ -346,7 +346,7 @@ def test_the_command_prints_progress_result_and_already_complete(
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"corpus: {state}: 7 images in 1 shards" in done.stdout
     assert "0 rejected, 0 duplicates" in done.stdout
-    for text in ("listing 7  ", "scanning 7/7  ", "packing 7/7  ", "eta 0s"):
+    for text in ("listing 7 ", "scanning 7/7 ", "packing 7/7 ", "eta 00:00"):
       assert (text in done.stderr) == (state == "done")
 
 

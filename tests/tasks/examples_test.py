@@ -8,6 +8,7 @@ import pytest
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels, decode_labels, encode_labels
 from data_pipelines.loading import loader
+from data_pipelines.open_source import open_source
 from sapiens2_jax import tasks
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.tasks.base import ModelInput
@@ -133,7 +134,7 @@ def test_without_augmentation_it_is_one_of_the_known_people():
 
 def test_workers_make_the_same_and_touch_no_device(tmp_path):
   path = tiny_task.write_corpus(tmp_path / "corpus", records(5).found)
-  source = data.open_source(path)
+  source = open_source(path)
   alone = read(source)
   for (batch, _), (expected, _) in zip(read(source, num_workers=1), alone):
     for name in expected:

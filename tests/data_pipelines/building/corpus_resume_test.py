@@ -154,7 +154,7 @@ def test_a_killed_worker_ends_the_build_which_can_be_continued(
 
 
 def test_the_images_before_those_that_ended_a_worker_are_named(tmp_path):
-  (tmp_path / "unfinished").mkdir()
+  (tmp_path / "scan").mkdir()
   for name, text in (
     (
       ".00000000.jsonl.7-x.partial",
@@ -163,7 +163,7 @@ def test_the_images_before_those_that_ended_a_worker_are_named(tmp_path):
     (".00000001.jsonl.8-x.partial", ""),
     (".00000002.npz.8-x.partial", ""),
   ):
-    (tmp_path / "unfinished" / name).write_text(text)
+    (tmp_path / "scan" / name).write_text(text)
   assert scan._last_names(workspace.Building(tmp_path)) == (
     "; last images read: b.jpg, none"
   )
@@ -212,7 +212,7 @@ def _stop_at(monkeypatch, module, name, number):
     (files, "read_json", 9),
     (records, "encode_record", 1),
     (records, "encode_record", 5),
-    (listing.workspace.shutil, "rmtree", 2),
+    (listing.workspace.shutil, "rmtree", 1),
   ],
 )
 def test_a_build_stopped_anywhere_is_continued_to_the_same_bytes(

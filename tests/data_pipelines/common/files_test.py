@@ -59,17 +59,6 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
   assert (tmp_path / "a").read_bytes() == b"first"
 
 
-def test_scratch_holds_what_is_not_whole(tmp_path):
-  (tmp_path / "scratch").mkdir()
-  given = {"scratch": tmp_path / "scratch"}
-  with files.whole_path(tmp_path / "a", **given) as partial:
-    assert os.path.dirname(partial) == str(tmp_path / "scratch")
-    with open(partial, "wb") as file:
-      file.write(b"a")
-  assert (tmp_path / "a").read_bytes() == b"a"
-  assert os.listdir(tmp_path / "scratch") == []
-
-
 def test_only_what_killed_processes_left_is_removed(tmp_path):
   for name in (".a.7-0f.partial", "a.partial", ".a", "a"):
     (tmp_path / name).write_bytes(b"x")
