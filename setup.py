@@ -22,7 +22,10 @@ setup(
   license="Apache-2.0",
   python_requires=">=3.11",
   packages=find_packages(include=["sapiens2_jax*", "data_pipelines*"]),
-  package_data={"data_pipelines": ["vocabulary/*.json", "synthetic/*.json"]},
+  package_data={
+    "data_pipelines": ["vocabulary/*.json", "synthetic/*.json"],
+    "sapiens2_jax": ["report/*.html"],
+  },
   install_requires=[
     "absl-py",
     "array-record>=0.8.6; sys_platform == 'linux'",
@@ -34,6 +37,7 @@ setup(
     "grain>=0.2.18",
     "jax>=0.10",
     "jaxtyping>=0.3",
+    "jinja2>=3.1",
     "ml-collections>=1.1",
     "msgpack",
     "numpy>=2.0",

@@ -9,8 +9,9 @@ from ml_collections import ConfigDict
 from sapiens2_jax import fields
 from sapiens2_jax.interop.weights import Weights, find_weights, read_weights
 from sapiens2_jax.models.encoder import Encoder
+from sapiens2_jax.objectives import build_for_inference
 from sapiens2_jax.tasks import registry
-from sapiens2_jax.tasks.objective import TaskObjective, build_task
+from sapiens2_jax.tasks.objective import TaskObjective
 
 
 def load_pretrained(
@@ -91,12 +92,7 @@ def load_task(
   config = ConfigDict(loaded.config or _task_config(loaded))
   if rope_dtype is not None:
     config.model.rope_dtype = rope_dtype
-  # What training alone needs, and other machines may not have.
-  config.model.update(attention_backend="auto", remat="none")
-  task = registry.definition(loaded.task)
-  for name in task.training_fields:
-    fields.set_value(config, name, task.fields[name].default)
-  return build_task(config), to_device(loaded.params)
+  return build_for_inference(config), to_device(loaded.params)
 
 
 def _task_config(weights: Weights) -> ConfigDict:

@@ -1,11 +1,9 @@
 """The page beside predictions: each image and what was found in it."""
 
-import urllib.parse
-
 from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.prediction.run import Predicted, Predictions
 from sapiens2_jax.report import page
-from sapiens2_jax.report.page import Section, escape
+from sapiens2_jax.report.page import Card, Section, Table
 from sapiens2_jax.tasks import TaskDefinition
 
 
@@ -27,47 +25,32 @@ def write_gallery(
     ("left out", f"{len(found.skipped):,}"),
     ("time", f"{format_seconds(found.seconds)}, {rate:.2g} images/s"),
   ]
-  body = page.paragraph(task.note)
-  if task.legend:
-    body += _legend(task.legend)
-  body += f'<div class="gallery">{"".join(map(_card, found.done))}</div>'
   sections = [
-    Section("facts", "Facts", page.pairs(facts)),
-    Section("predictions", "Predictions", body),
+    Section("facts", "Facts", facts=facts),
+    Section(
+      "predictions",
+      "Predictions",
+      text=[task.note] if task.note else [],
+      legend=task.legend,
+      cards=[_card(item) for item in found.done],
+    ),
   ]
   if found.skipped:
-    rows = [("image", "reason"), *found.skipped]
-    sections.append(Section("skipped", "Left out", page.table(rows)))
-  return page.page(f"sapiens2_jax, {task.name}", f"{count:,} images", sections)
+    table = Table(found.skipped, ("image", "reason"))
+    sections.append(Section("skipped", "Left out", tables=[table]))
+  return page.render(
+    f"sapiens2_jax, {task.name}", f"{count:,} images", sections
+  )
 
 
-def _card(item: Predicted) -> str:
+def _card(item: Predicted) -> Card:
   """Input beside prediction, and links to the files."""
   height, width = item.size
-  pictures = "".join(
-    f'<a href="{_link(item.files[0])}"><img loading="lazy" '
-    f'alt="{escape(f"{what} {item.name}")}" src="{_link(path)}"></a>'
-    for what, path in (("input", item.input), ("prediction", item.picture))
+  return Card(
+    (
+      (f"input {item.name}", item.input),
+      (f"prediction {item.name}", item.picture),
+    ),
+    f"{item.name}, {width} × {height} pixels",
+    [(path.partition("/")[0], path) for path in item.files],
   )
-  links = ", ".join(
-    f'<a href="{_link(path)}">{escape(path.partition("/")[0])}</a>'
-    for path in item.files
-  )
-  return (
-    f'<figure><div class="pair">{pictures}</div><figcaption>'
-    f"{escape(item.name)}, {width} × {height} pixels: {links}"
-    "</figcaption></figure>"
-  )
-
-
-def _legend(colors: tuple[tuple[str, tuple[int, int, int]], ...]) -> str:
-  """Names beside their colours."""
-  items = "".join(
-    f'<li><span style="background: rgb{color}"></span>{escape(name)}</li>'
-    for name, color in colors
-  )
-  return f'<ul class="legend">{items}</ul>'
-
-
-def _link(path: str) -> str:
-  return urllib.parse.quote(path)

@@ -12,6 +12,7 @@ that joining and splitting views never moves data between devices.
 import dataclasses
 import functools
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import einops
@@ -233,6 +234,12 @@ class PretrainObjective:
       student, teacher = student + learned, teacher + frozen
     pixels = sizes.num_global * visible + num_local * local
     return 3 * student - flops.stem_flops(arch, pixels) + teacher
+
+  def report(self) -> Callable:
+    # Not at the top: it draws, and asks for this module.
+    from sapiens2_jax.pretrain.report import contents
+
+    return functools.partial(contents.make_contents, self)
 
   def reconstruct(
     self, params: dict, features: Array, visible_ids: Array, masked_ids: Array

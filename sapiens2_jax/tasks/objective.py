@@ -5,6 +5,7 @@ The whole encoder is trained.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -180,6 +181,12 @@ class TaskObjective:
     traced = jax.make_jaxpr(self.head.init_with_output)(rng, features)
     learned = 3 * (encoder + flops.layer_flops(traced.jaxpr))
     return learned - flops.stem_flops(arch, patches)
+
+  def report(self) -> Callable:
+    # Not at the top: it draws, and asks for this module.
+    from sapiens2_jax.tasks.report import contents
+
+    return functools.partial(contents.make_contents, self)
 
 
 def matches(config: ConfigDict) -> bool:

@@ -134,3 +134,6 @@ class Objective(Protocol):
 
   def flops(self) -> int:
     """Useful FLOPs of one training step on one image; see `training.flops`."""
+
+  def report(self) -> Callable:
+    """What adds to the report of a run; see `report.contents.MakeContents`."""

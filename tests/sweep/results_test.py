@@ -1,6 +1,8 @@
 import csv
 import io
+import json
 import math
+import pathlib
 
 import numpy as np
 import pytest
@@ -62,6 +64,20 @@ def test_what_is_unknown_is_empty_in_the_csv_file(sweep):
   for name in ("final_loss", "best_loss", "images_per_second"):
     assert rows[3][name] == ""
   assert rows[0]["final_rank_me"] == ""
+
+
+def test_metrics_that_nobody_knows_have_columns(sweep):
+  path = pathlib.Path(sweep[1].workdir) / "metrics.jsonl"
+  row = {"step": 7, "loss_foo": 2.5, "probe_bar": 0.25, "nonfinite_total": 3}
+  with path.open("a") as file:
+    file.write(json.dumps(row) + "\n")
+  first, second, *_ = read_csv(results.format_csv(sweep, STATES))
+  assert second["final_loss_foo"] == second["best_loss_foo"] == "2.5"
+  assert second["final_probe_bar"] == "0.25"
+  assert second["final_nonfinite_total"] == "3"
+  assert "best_probe_bar" not in second
+  assert first["final_loss_foo"] == first["final_probe_bar"] == ""
+  assert list(first)[:2] == ["point", "state"]
 
 
 def test_fields_that_a_point_leaves_alone_are_empty(tmp_path):

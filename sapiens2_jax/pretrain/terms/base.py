@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from sapiens2_jax.models.decoder import DecoderOutput
 from sapiens2_jax.pretrain.modules import Learned, Sizes
 from sapiens2_jax.pretrain.views import Views
+from sapiens2_jax.report.metrics import Note
 
 
 class TeacherOutputs(NamedTuple):
@@ -131,3 +132,7 @@ class Term:
     """Forward pass beside the encoder's: learned, and the teacher's."""
     del sizes
     return 0, 0
+
+  def notes(self) -> dict[str, Note]:
+    """What is known of its metrics, for people; its loss is called `loss`."""
+    return {}

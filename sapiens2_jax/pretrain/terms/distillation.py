@@ -4,6 +4,8 @@ Every statistic is one of the GLOBAL batch: under `jit` with sharded inputs
 the means and sums below run over all devices.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -18,6 +20,7 @@ from sapiens2_jax.pretrain.terms.base import (
   TeacherOutputs,
   Term,
 )
+from sapiens2_jax.report.metrics import Note
 
 
 def center_targets(
@@ -120,6 +123,24 @@ def teacher_temperature(objective: ConfigDict, step: Array) -> Array:
   return objective.teacher_temp_start + change * progress
 
 
+def prototype_notes(config: ConfigDict, entropy_name: str) -> dict[str, Note]:
+  """What is known of a loss over prototypes, and of its targets' entropy."""
+  count = config.model.prototypes
+  reference = math.log(count), f"log K = {math.log(count):.3f}"
+  return {
+    "loss": Note(
+      f"cross-entropy in nats over K = {count} prototypes; log K is what a "
+      "student that tells nothing apart would have.",
+      *reference,
+    ),
+    entropy_name: Note(
+      "in nats; at 0 (always one prototype) or at log K (all prototypes alike) "
+      "the teacher teaches nothing.",
+      *reference,
+    ),
+  }
+
+
 class Distillation(Term):
   """L_CL: all views of an image predict the teacher's prototypes of it."""
 
@@ -175,3 +196,7 @@ class Distillation(Term):
     head = head_flops(self.config)
     views = sizes.num_global + sizes.num_local
     return views * head, sizes.num_global * head
+
+  def notes(self) -> dict[str, Note]:
+    notes = prototype_notes(self.config, "teacher_entropy")
+    return {**notes, "teacher_temp": Note(form="{:.4f}")}

@@ -18,6 +18,7 @@ from sapiens2_jax.pretrain.terms.base import (
   TeacherOutputs,
   Term,
 )
+from sapiens2_jax.report.metrics import Note
 from sapiens2_jax.training import flops
 
 _TEACHER = "gram_teacher"
@@ -109,3 +110,10 @@ class GramAnchoring(Term):
     frozen = flops.encoder_flops(arch, sizes.patches, tokens)
     gram = 2 * sizes.visible**2 * arch.embed_dim
     return sizes.num_global * gram, sizes.num_global * (frozen + gram)
+
+  def notes(self) -> dict[str, Note]:
+    text = (
+      "mean squared difference of patch similarities from those of an earlier "
+      "teacher; 0 before objective.gram_start_step."
+    )
+    return {"loss": Note(text)}

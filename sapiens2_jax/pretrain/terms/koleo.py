@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
+from sapiens2_jax.report.metrics import Note
 
 
 def koleo_loss(
@@ -57,3 +58,10 @@ class KoLeo(Term):
       for view in range(num_global)
     ]
     return sum(losses) / num_global, {}
+
+  def notes(self) -> dict[str, Note]:
+    text = (
+      "minus the mean log distance to the nearest other image, in nats: lower "
+      "is further apart."
+    )
+    return {"loss": Note(text)}

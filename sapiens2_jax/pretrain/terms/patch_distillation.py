@@ -36,9 +36,11 @@ from sapiens2_jax.pretrain.terms.base import (
 from sapiens2_jax.pretrain.terms.distillation import (
   TARGETS,
   entropy,
+  prototype_notes,
   teacher_temperature,
   update_center,
 )
+from sapiens2_jax.report.metrics import Note
 
 TOKENS = dict.fromkeys(("visible", "masked"))  # by `objective.ibot_tokens`
 # By `objective.ibot_head`: the head of [cls], or another one.
@@ -154,6 +156,9 @@ class PatchDistillation(Term):
     if self._is_masked and not self.config.objective.w_mae:
       learned += sizes.num_global * decoder_flops(self.config, sizes)
     return learned, heads
+
+  def notes(self) -> dict[str, Note]:
+    return prototype_notes(self.config, "patch_entropy")
 
   def _projection(self) -> nn.Module:
     """From the decoder's features to those that a head takes."""

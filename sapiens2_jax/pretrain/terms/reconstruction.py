@@ -12,6 +12,7 @@ from sapiens2_jax.pretrain.modules import (
   decoder_flops,
 )
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
+from sapiens2_jax.report.metrics import Note
 
 EPS = 1e-6
 
@@ -65,3 +66,7 @@ class Reconstruction(Term):
   def flops(self, sizes: Sizes) -> tuple[int, int]:
     decoder = decoder_flops(self.config, sizes)
     return sizes.num_global * decoder, 0
+
+  def notes(self) -> dict[str, Note]:
+    text = "mean squared error of masked patches in normalised pixels."
+    return {"loss": Note(text)}

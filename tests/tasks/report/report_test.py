@@ -1,5 +1,6 @@
 """The report of a tiny fine-tuning run with formula weights."""
 
+import dataclasses
 import json
 
 import cv2
@@ -8,15 +9,17 @@ from PIL import Image
 
 from data_pipelines.corpus import records
 from data_pipelines.corpus.labels import encode_labels
-from sapiens2_jax.report import task_report
 from sapiens2_jax.report.run import read_run
+from sapiens2_jax.report.writing import write_report
+from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks.objective import build_task
 from sapiens2_jax.validation import read_config
 from tests import tiny_task
 from tests.interop import runs
 from tests.report.page_test import links
 from tests.tasks import samples
 
-SECTIONS = "run curves predictions next photographs".split()
+SECTIONS = "run curves predictions export next photographs".split()
 
 
 def make_record(name, size, is_labelled=True):
@@ -56,6 +59,12 @@ def workdir(tmp_path_factory):
   return root / "work"
 
 
+def make_report(workdir, data_path=None):
+  run = read_run(str(workdir), read_config)
+  write_report(run, build_task(run.config).report()(run, data_path, 32))
+  return read_outputs(workdir)
+
+
 def read_outputs(workdir):
   folder = workdir / "report"
   page = (folder / "index.html").read_text()
@@ -68,9 +77,7 @@ def read_outputs(workdir):
 
 
 def test_report_of_a_task_run_has_every_part(workdir, capsys):
-  run = read_run(str(workdir), read_config)
-  task_report.write_report(run, None, 32)
-  page, summary, folder = read_outputs(workdir)
+  page, summary, folder = make_report(workdir)
   assert "bare.png: no labels" in page and "&lt;i&gt;tall.png" in page
   assert "was trained on these" in page
   assert page.count("<img") == 4  # losses, evaluation, speed, predictions
@@ -78,26 +85,27 @@ def test_report_of_a_task_run_has_every_part(workdir, capsys):
   assert not list(folder.glob("*.partial"))
   assert summary["metrics"]["loss"] == {"first": 2.0, "last": 1.5}
   assert summary["metrics"]["eval_mean"]["last"] == 20.5
-  assert summary["learned_params"] == run.num_learned > 0
+  assert summary["metrics"]["loss_l1"]["last"] == 0.5
+  assert summary["learned_params"] > 0
   found = summary["predictions"]
   assert found["num_photographs"] == 2 and 0 < found["mean"] < 180
+  assert "20.500" in page  # mean, the last while training
   out = capsys.readouterr().out
-  assert "loss 2.000 to 1.500" in out and "mean" in out
+  assert "last step  loss 1.500" in out and "metric     mean " in out
 
 
 def test_report_without_photographs_says_what_is_missing(workdir, tmp_path):
-  run = read_run(str(workdir), read_config)
-  task_report.write_report(run, str(tmp_path / "gone"), 32)
-  page, summary, _ = read_outputs(workdir)
+  page, summary, _ = make_report(workdir, str(tmp_path / "gone"))
   assert "no such directory" in page and "--data_path" in page
   assert summary["predictions"] is None
 
 
-def test_the_loss_comes_first_and_counts_are_no_curves():
-  rows = [
-    {"step": 0, "accuracy": 1, "loss": 2, "loss_a": 1, "lr": 1, "grad_norm": 1},
-    {"step": 0, "eval_images": 1, "eval_skipped": 1, "eval_x": 1},
-    {"step": 1, "nonfinite_streak": 0},
-  ]
-  found = task_report.metric_names(rows)
-  assert found == (["loss", "loss_a", "accuracy"], ["eval_x"])
+def test_what_cannot_be_exported_is_not_offered(workdir, monkeypatch):
+  known = registry.definition("normal")
+  bare = dataclasses.replace(known, release=None, truth=None, mask=None)
+  monkeypatch.setattr(registry, "definition", lambda name: bare)
+  run = read_run(str(workdir), read_config)
+  write_report(run, build_task(run.config).report()(run, None, 1))
+  page = (workdir / "report" / "index.html").read_text()
+  assert "export" not in page.lower()
+  assert "what the labels say" not in page and "Only people" not in page

@@ -1,6 +1,8 @@
 """The whole report of a tiny run with random weights."""
 
+import dataclasses
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -13,17 +15,18 @@ from PIL import Image
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.pretrain.objective import build_pretrain
-from sapiens2_jax.report import __main__ as report
-from sapiens2_jax.report import analysis
+from sapiens2_jax.pretrain.report import contents, notes
+from sapiens2_jax.report import page as page_lib
 from sapiens2_jax.report.run import read_run
+from sapiens2_jax.report.writing import write_report
 from sapiens2_jax.training import optimizer
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.validation import read_config
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 SECTIONS = (
-  "run curves reconstruction features neighbors export next photographs"
+  "run curves reconstruction components neighbors export next photographs"
 ).split()
 
 
@@ -68,7 +71,14 @@ def saved(tmp_path_factory):
   checkpointer.save(state, 6, 48)
   checkpointer.close()
   rows = [
-    {"step": step, "loss_mae": 1.0 - step / 10, "rank_me": None}
+    {
+      "step": step,
+      "loss": 2.0,
+      "loss_mae": 1.0 - step / 10,
+      "rank_me": None,
+      "loss_foo": 3.25 - step / 10,
+      "probe_bar<b>": 4.0,
+    }
     for step in (0, 5, 10)
   ]
   (root / "work" / "metrics.jsonl").write_text(
@@ -80,6 +90,13 @@ def saved(tmp_path_factory):
 @pytest.fixture
 def workdir(saved):
   return saved[0]
+
+
+def make_report(workdir, data_path=None):
+  run = read_run(str(workdir), read_config)
+  objective = build_pretrain(run.config)
+  write_report(run, objective.report()(run, data_path, 32))
+  return read_outputs(workdir)
 
 
 def read_outputs(workdir):
@@ -99,11 +116,10 @@ def check_page(page):
 
 @pytest.mark.slow
 def test_report_of_a_run_has_every_part(workdir, capsys):
-  run = read_run(str(workdir), read_config)
-  report.write_report(run, run.config.data.path, 32)
-  page, summary, folder = read_outputs(workdir)
+  page, summary, folder = make_report(workdir)
   check_page(page)
-  assert page.count("<img") == 6
+  # Losses, probes, statistics, speed, and three pictures.
+  assert page.count("<img") == 7
   assert "broken.jpg" in page and "&lt;i&gt;tall.png" in page
   for name in ("overview", "reconstruction", "components", "neighbors"):
     assert Image.open(folder / f"{name}.png").mode == "RGB"
@@ -113,21 +129,21 @@ def test_report_of_a_run_has_every_part(workdir, capsys):
   found = summary["reconstruction"]
   assert 0.9 < found["shown_patch_mean_loss"] < 1
   assert found["num_shown"] == 2 and found["shown_loss"] > 0.5
-  assert summary["retrieval"]["num_crops"] == 8
-  assert summary["retrieval"]["chance"] == pytest.approx(3 / 7)
-  assert 1 <= summary["retrieval"]["rank_me"] <= 8
+  assert summary["neighbors"]["num_crops"] == 8
+  assert summary["neighbors"]["chance"] == pytest.approx(3 / 7)
+  assert 1 <= summary["neighbors"]["rank_me"] <= 8
   assert sum(summary["components"]["explained_variance"]) <= 1 + 1e-9
-  assert summary["num_photographs"] == 3
-  assert "learning" in capsys.readouterr().out
+  assert ">3 (" in page  # photographs, one of them broken
+  out = capsys.readouterr().out
+  assert "learning" in out and "features" in out
+  assert "last step  loss 2.000, loss_mae 0.500 (patch means" in out
 
 
 def test_report_without_photographs_says_what_is_missing(workdir, tmp_path):
-  run = read_run(str(workdir), read_config)
-  report.write_report(run, str(tmp_path / "gone"), 32)
-  page, summary, _ = read_outputs(workdir)
+  page, summary, _ = make_report(workdir, str(tmp_path / "gone"))
   check_page(page)
   assert "no such directory" in page and "--data_path" in page
-  assert page.count("<img") == 3
+  assert page.count("<img") == 4
   assert summary["reconstruction"] is None
   assert summary["metrics"]["loss_mae"]["last"] == 0.5
 
@@ -136,8 +152,41 @@ def test_report_without_photographs_says_what_is_missing(workdir, tmp_path):
   "step, expected", [(0, 0), (2, 0), (4, 0), (5, 0), (6, 1), (60, 19)]
 )
 def test_last_whole_pass_was_made_whole(workdir, step, expected):
-  config = read_run(str(workdir), read_config).config  # 8 images a step
-  assert analysis.last_whole_pass(config, step, 24) == expected
+  run = read_run(str(workdir), read_config)  # 8 images a step
+  run = dataclasses.replace(run, step=step)
+  assert contents.last_whole_pass(run, 24) == expected
+
+
+def test_a_run_without_reconstruction_shows_the_rest(workdir):
+  run = read_run(str(workdir), read_config)
+  run.config.objective.w_mae = 0.0
+  made = build_pretrain(run.config).report()(run, None, 32)
+  names = [section.name for section in made.sections]
+  assert names == ["components", "neighbors"]
+  assert not made.pictures and "loss_mae" not in made.notes
+
+
+def test_notes_of_terms_are_those_of_the_run(workdir):
+  objective = build_pretrain(read_run(str(workdir), read_config).config)
+  found = notes.make_notes(objective, [])
+  assert found["loss_cl"].reference == math.log(16)
+  assert found["teacher_entropy"].reference == math.log(16)
+  assert found["rank_me"].reference == 8  # of a microbatch
+  assert found["loss_mae"].reference is None
+  numbers = {"training_crops_patch_mean_loss": 0.9}
+  section = page_lib.Section("reconstruction", "", numbers=numbers)
+  found = notes.make_notes(objective, [section])
+  assert found["loss_mae"].reference == 0.9
+
+
+def test_metrics_that_nobody_knows_are_shown(workdir, tmp_path):
+  page, summary, folder = make_report(workdir, str(tmp_path / "gone"))
+  assert summary["metrics"]["loss_foo"] == {"first": 3.25, "last": 2.75}
+  assert summary["metrics"]["probe_bar<b>"] == {"first": 4.0, "last": 4.0}
+  assert "bar<b>" not in page
+  for name in ("losses", "probes", "statistics", "speed"):
+    assert f"Curves over steps: {name}" in page
+    assert Image.open(folder / f"curves_{name}.png").width > 1000
 
 
 def test_learned_parameters_are_counted(saved):

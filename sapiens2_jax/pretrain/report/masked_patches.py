@@ -1,12 +1,14 @@
-"""Which patches are hidden, what that costs, and how it looks."""
+"""Which patches are hidden, what the student makes of them, and its loss."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
+from sapiens2_jax.evaluation import encoding
+from sapiens2_jax.models import batching
 from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.models.grid import TokenGrid
 from sapiens2_jax.pretrain import masks
@@ -23,24 +25,16 @@ def to_patches(
 
 
 def draw_masks(
-  is_blockwise: Bool[np.ndarray, "b"],
-  grid: tuple[int, int],
-  mask_ratio: float,
+  count: int, grid: tuple[int, int], settings: dict
 ) -> tuple[Int[np.ndarray, "b n"], Int[np.ndarray, "b m"]]:
-  """One mask for each entry, of rectangles or uniform; always the same."""
+  """`count` masks as `settings` of training say; always the same.
 
-  @functools.partial(jax.jit, static_argnums=1)
-  def draw(number, block_probability):
-    return masks.draw_mask(
-      jax.random.key(number),
-      grid,
-      mask_ratio=mask_ratio,
-      block_probability=block_probability,
-    )
-
-  ids = [draw(i, float(block)) for i, block in enumerate(is_blockwise)]
-  visible_ids, masked_ids = (np.stack(group) for group in zip(*ids))
-  return visible_ids, masked_ids
+  Returns:
+    Ids of the visible and of the masked patches.
+  """
+  draw = functools.partial(masks.draw_mask, grid=grid, **settings)
+  ids = jax.vmap(draw)(jax.random.split(jax.random.key(0), count))
+  return tuple(map(np.asarray, ids))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -55,6 +49,47 @@ def training_views(
   """
   views = objective.make_views(batch, rng)
   return views.patches, views.visible_ids, views.masked_ids
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predict(
+  objective: PretrainObjective,
+  params: dict,
+  patches: Array,
+  visible_ids: Array,
+  masked_ids: Array,
+) -> Array:
+  encoder, variables = objective.encoder, {"params": params["encoder"]}
+  x, rope = encoder.apply(
+    variables, patches, objective.grid, visible_ids, method="tokenize"
+  )
+  x = encoder.apply(variables, x, rope, method="encode")
+  features = x[:, encoder.architecture.num_prefix_tokens :]
+  one_view = (x[:, None] for x in (features, visible_ids, masked_ids))
+  return objective.reconstruct(params, *one_view).patches[:, 0]
+
+
+def predict_masked(
+  objective: PretrainObjective,
+  params: dict,
+  patches: Float[np.ndarray, "b n p"],
+  visible_ids: Int[np.ndarray, "b k"],
+  masked_ids: Int[np.ndarray, "b m"],
+) -> Float[np.ndarray, "b m p"]:
+  """The student's normalised pixels of the masked patches.
+
+  Args:
+    objective: the modules, and the grid of the images.
+    params: of `encoder` and `decoder`.
+    patches: ImageNet-normalised, of whole images.
+    visible_ids: what the encoder may see.
+    masked_ids: what the decoder has to predict.
+  """
+  return batching.map_batches(
+    functools.partial(_predict, objective, params),
+    encoding.chunk_size(patches.shape[1]),
+    *(patches, visible_ids, masked_ids),
+  )
 
 
 def take_patches(
@@ -83,7 +118,7 @@ def reconstruction_losses(
 def unnormalize(
   predictions: Float[np.ndarray, "b m p"], hidden: Float[np.ndarray, "b m p"]
 ) -> Float[np.ndarray, "b m p"]:
-  """Predicted normalised pixels with mean and deviation of the true patch."""
+  """Predicted normalised pixels with mean and std of the true patch."""
   mean, std = reconstruction.patch_moments(jnp.asarray(hidden))
   return predictions * np.asarray(std) + np.asarray(mean)
 

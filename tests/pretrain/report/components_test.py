@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sapiens2_jax.report import features
+from sapiens2_jax.pretrain.report import components as components_lib
 
 
 def test_components_of_a_plane_are_found_with_their_shares():
@@ -10,7 +10,7 @@ def test_components_of_a_plane_are_found_with_their_shares():
   weights = rng.normal(size=(500, 2))
   weights -= weights.mean(axis=0)
   weights = np.linalg.svd(weights, full_matrices=False)[0] * [2.0, 1.0]
-  found = features.fit_components(weights @ axes + 5.0, count=3)
+  found = components_lib.fit_components(weights @ axes + 5.0, count=3)
   np.testing.assert_allclose(found.explained, [0.8, 0.2, 0.0], atol=1e-10)
   np.testing.assert_allclose(
     np.abs(found.axes[:2] @ axes.T), np.eye(2), atol=1e-8
@@ -20,14 +20,14 @@ def test_components_of_a_plane_are_found_with_their_shares():
 
 def test_component_signs_do_not_depend_on_the_solver():
   x = np.random.default_rng(1).normal(size=(50, 4))
-  axes = features.fit_components(x).axes
+  axes = components_lib.fit_components(x).axes
   assert np.all(axes[np.arange(3), np.abs(axes).argmax(axis=1)] > 0)
 
 
 def test_painted_features_fill_zero_to_one():
   x = np.random.default_rng(2).normal(size=(3, 10, 20, 8)).astype(np.float32)
-  components = features.fit_components(x.reshape(-1, 8))
-  painted = features.paint(x, components)
+  components = components_lib.fit_components(x.reshape(-1, 8))
+  painted = components_lib.paint(x, components)
   assert painted.shape == (3, 10, 20, 3)
   assert painted.min() == 0 and painted.max() == 1
   inside = np.mean((painted > 0) & (painted < 1))
@@ -36,6 +36,6 @@ def test_painted_features_fill_zero_to_one():
 
 def test_equal_features_paint_without_dividing_by_zero():
   x = np.ones((5, 4))
-  components = features.fit_components(x)
-  assert np.isfinite(features.paint(x, components)).all()
+  components = components_lib.fit_components(x)
+  assert np.isfinite(components_lib.paint(x, components)).all()
   assert np.isfinite(components.explained).all()
