@@ -106,9 +106,9 @@ def make_peer(config, compiled: bool):
   import numpy as np
   import torch
   import torch_step
+  from sapiens2_jax.models.patches import unpatchify
 
   from sapiens2_jax.architectures import get_architecture
-  from sapiens2_jax.models.patches import unpatchify
 
   _, objective, state, batches = make_ours(config)
   arch = get_architecture(config.model.size)
