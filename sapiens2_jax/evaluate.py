@@ -100,9 +100,9 @@ def measure_run() -> None:
   Raises:
     ValueError: it is none, or the images have no labels.
   """
-  workdir, place = _CHECKPOINT.value, _DATA.value
+  workdir, data = _CHECKPOINT.value, _DATA.value
   step, config = checkpoints.load_run(workdir, validation.read_config)
-  source = open_field("--data", place)
+  source = open_field("--data", data)
   try:
     objective = build_task(config)
   except ValueError as error:
@@ -110,7 +110,7 @@ def measure_run() -> None:
       f"{workdir}: {error} Probe frozen features with --config "
       "experiments/probe.py instead of --data."
     ) from error
-  check_labels(source, objective.task, f"--data={place}")
+  check_labels(source, objective.task, f"--data={data}")
   _, params = checkpoints.load_part(workdir, lambda state: state.params)
   with Progress("evaluated", len(source), "images") as progress:
     found = evaluate(
@@ -123,7 +123,7 @@ def measure_run() -> None:
       on_progress=progress.reach,
     )
   name = config.task.name
-  print(f"{name} of {workdir}, step {step}, on {place}")
+  print(f"{name} of {workdir}, step {step}, on {data}")
   for key, value in found.items():
     print(f"  {key:<16} {value:.6g}")
   path = write_results(
@@ -131,7 +131,7 @@ def measure_run() -> None:
     {
       "checkpoint": workdir,
       "step": step,
-      "data": place,
+      "data": data,
       "results": {name: found},
     },
   )

@@ -30,7 +30,7 @@ from sapiens2_jax.tasks.examples import read_labels
 from sapiens2_jax.tasks.probes import Dense
 
 RIDGE = 1e-3  # of the number of patches, on features of std 1: ours
-_MIN_SHARE = 0.5
+_MIN_FRACTION = 0.5
 
 # Images of one size to cls (b, d) and patches (b, rows, cols, d).
 Encode = Callable[[UInt8[np.ndarray, "b h w 3"]], dict[str, np.ndarray]]
@@ -67,7 +67,7 @@ def pool(
   weights = mask[..., None].astype(np.float32)
   count = add(weights)
   means = add(np.where(mask[..., None], values, 0)) / np.maximum(count, 1)
-  return means, count[..., 0] >= _MIN_SHARE * patch_size**2
+  return means, count[..., 0] >= _MIN_FRACTION * patch_size**2
 
 
 def load(config: ConfigDict) -> Dataset:

@@ -20,11 +20,6 @@ READING = {"attempts": 5, "timeout": 60.0}  # of a record, seconds
 Results = dict[str, dict[str, float]]
 
 
-def open_place(config: ConfigDict, name: str) -> sources.ImageSource:
-  """Opens `data.NAME`; errors name the field."""
-  return open_field(f"data.{name}", config.data[name])
-
-
 def run(
   config: ConfigDict, backbone: Backbone, directory: str | os.PathLike
 ) -> Results:
@@ -50,8 +45,10 @@ def run(
     for name in config.tasks
     if name != RETRIEVAL
   }
-  places = ("train", "test") if dense else ("test",)
-  opened = {name: open_place(config, name) for name in places}
+  names = ("train", "test") if dense else ("test",)
+  opened = {
+    name: open_field(f"data.{name}", config.data[name]) for name in names
+  }
   for task in dense.values():
     for name, source in opened.items():
       check_labels(source, task, f"data.{name}={config.data[name]}")
@@ -67,12 +64,12 @@ def run(
       "the same images; expected others to measure on."
     )
 
-  def cached(place: str, view: View):
+  def cached(name: str, view: View):
     return features_lib.cached(
       directory,
       backbone,
-      readers[place],
-      hashes[place],
+      readers[name],
+      hashes[name],
       view,
       config.features.dtype,
     )

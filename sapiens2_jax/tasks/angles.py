@@ -63,7 +63,7 @@ class AngleStatistics:
     return float((middle + 0.5) * _BIN)
 
   def within(self) -> dict[str, float]:
-    """Share of angles strictly below each limit; NaN of nothing."""
+    """Fraction of angles strictly below each limit; NaN of nothing."""
     return {
       f"within_{limit:g}": (
         float(found / self.count) if self.count else float("nan")

@@ -123,9 +123,9 @@ def resize(image: np.ndarray, labels: Labels, size: tuple[int, int]) -> Pair:
     if name != "albedo":
       return resized
     # Without the black beside people, where albedo is not known.
-    share = change("share", labels.mask.astype(np.float32))[..., None]
+    fraction = change("fraction", labels.mask.astype(np.float32))[..., None]
     is_inside = (change("alpha", labels.alpha) >= 128)[..., None]
-    resized = np.rint(resized / np.maximum(share, 1 / 255))
+    resized = np.rint(resized / np.maximum(fraction, 1 / 255))
     return np.where(is_inside, np.minimum(resized, 255), 0).astype(np.uint8)
 
   return change("image", image), _change(labels, change, grow)

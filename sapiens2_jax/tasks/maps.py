@@ -17,7 +17,7 @@ from sapiens2_jax.tasks import geometric
 from sapiens2_jax.tasks.base import ModelInput, UnusableExample
 
 MIN_PIXELS = 16
-MAX_SHARE = 0.96
+MAX_FRACTION = 0.96
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,8 +99,8 @@ def check_people(mask: Bool[np.ndarray, "h w"]) -> None:
   count = np.count_nonzero(mask)
   if count < MIN_PIXELS:
     raise UnusableExample(f"fewer than {MIN_PIXELS} pixels of people")
-  if count > MAX_SHARE * mask.size:
-    raise UnusableExample(f"people cover more than {MAX_SHARE:.0%}")
+  if count > MAX_FRACTION * mask.size:
+    raise UnusableExample(f"people cover more than {MAX_FRACTION:.0%}")
 
 
 def only_people(

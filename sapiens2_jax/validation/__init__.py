@@ -35,10 +35,13 @@ def default_config(kind: str, task: str = "") -> ConfigDict:
   Args:
     kind: "pretrain", "finetune" or "probe".
     task: of fine-tuning; adds its own fields.
+
+  Raises:
+    ValueError: no such task.
   """
   config = fields.make_config(schema_of(kind, task))
   if task:
-    config.task.name = task
+    config.task.name = registry.definition(task).name
   return config
 
 

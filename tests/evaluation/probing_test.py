@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from data_pipelines.open_source import open_field
 from sapiens2_jax import tasks
 from sapiens2_jax.config import ConfigError
 from sapiens2_jax.evaluation import encoding, probing
@@ -169,7 +170,7 @@ def test_an_interrupted_computation_leaves_nothing(
 def test_features_on_disk_are_those_of_the_encoder(places, tmp_path):
   backbone = labelled.make_backbone(0)
   config = load_config(places, "task=normal")
-  source = probing.open_place(config, "test")
+  source = open_field("data.test", config.data.test)
   view = task_view(make_task("normal", labelled.SIZE, "tiny"), 10**6)
   path = features_lib.cached(tmp_path, backbone, source, "", view, "float16")
   found = features_lib.load(path)

@@ -1,5 +1,7 @@
 """Heads: names, widths and layouts of the release."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from sapiens2_jax.architectures import ARCHITECTURES, Architecture
 from sapiens2_jax.interop import convert, head_keys, identify
 from sapiens2_jax.interop.head_keys import Head
 from sapiens2_jax.models.heads import DeconvHead, PixelShuffleHead
+from sapiens2_jax.tasks import registry
 from tests import golden
 from tests.interop import samples, task_samples
 from tests.interop.task_samples import ARCH, HEADS
@@ -223,6 +226,14 @@ def test_heads_of_other_models_are_refused():
   assert "a head without an encoder" in _problems(head)
   named["backbone.tokenizer.w_cls"] = np.zeros((1, 1, 48), np.float32)
   assert "4K variant" in _problems(named)
+
+
+def test_a_head_that_fits_two_tasks_is_of_neither(monkeypatch):
+  normal = registry.definition("normal")
+  other = dataclasses.replace(normal, name="other")
+  monkeypatch.setitem(registry._registered, "other", other)
+  named = task_samples.arrays(HEADS["normal"], "transformers")
+  assert "a head of normal or other; all fit" in _problems(named)
 
 
 def test_a_whole_file_is_identified_from_its_header_alone():

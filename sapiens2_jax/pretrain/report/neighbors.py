@@ -67,8 +67,8 @@ def find(
   ids, similarities = knn.find_neighbors(cls, NUM_NEIGHBORS)
   random_ids, _ = knn.find_neighbors(random_cls, 1)
   numbers = {
-    "share": knn.same_group_share(ids, groups),
-    "random_weights_share": knn.same_group_share(random_ids, groups),
+    "share": knn.same_group_fraction(ids, groups),
+    "random_weights_share": knn.same_group_fraction(random_ids, groups),
     "chance": knn.chance_level(groups),
     "num_crops": len(crops),
     "rank_me": float(collapse.rank_me(jnp.asarray(cls))),

@@ -64,7 +64,7 @@ def ssim_map(
   """Structural similarity around each pixel, of what the mask shows.
 
   Gaussian windows of 11 x 11, sigma 1.5, zero beyond the image; moments are
-  divided by the mask's share of the window.
+  divided by the mask's fraction of the window.
 
   Returns:
     The mean over channels, and where the mask has over half of the window.
@@ -76,10 +76,12 @@ def ssim_map(
       x, (_WINDOW, _WINDOW), _SIGMA, borderType=cv2.BORDER_CONSTANT
     )
 
-  share = average(weights)
+  fraction = average(weights)
 
   def moment(x: np.ndarray) -> np.ndarray:
-    return average(x * weights[..., None]) / np.maximum(share, 1e-8)[..., None]
+    return (
+      average(x * weights[..., None]) / np.maximum(fraction, 1e-8)[..., None]
+    )
 
   p, t = prediction.astype(np.float64), target.astype(np.float64)
   mean_p, mean_t = moment(p), moment(t)
@@ -87,4 +89,4 @@ def ssim_map(
   covariance = moment(p * t) - mean_p * mean_t
   top = (2 * mean_p * mean_t + _C1) * (2 * covariance + _C2)
   bottom = (mean_p**2 + mean_t**2 + _C1) * (var_p + var_t + _C2)
-  return (top / (bottom + 1e-8)).mean(axis=-1), share > 0.5
+  return (top / (bottom + 1e-8)).mean(axis=-1), fraction > 0.5

@@ -56,7 +56,7 @@ def crop_to_people(
   Args:
     image: (h, w, 3) uint8.
     alpha: (h, w) uint8; all 0 leaves both as they are.
-    padding: around it, as a share of its width and height.
+    padding: around it, as a fraction of its width and height.
   """
   left, top, width, height = cv2.boundingRect(alpha)
   if not width:

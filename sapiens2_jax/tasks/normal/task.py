@@ -107,7 +107,7 @@ class NormalTask(maps.MapTask):
 
 
 class NormalMetric:
-  """Angles in degrees over the pixels of people; shares in percent.
+  """Angles in degrees over the pixels of people; fractions in percent.
 
   On the image itself, without the padding that the reference leaves in.
   """

@@ -13,7 +13,7 @@ class PointMetric:
   """Errors of points and of the normals they imply, over a mask.
 
   Without any alignment. Distances have the points' unit, angles are degrees,
-  shares lie in [0, 1].
+  fractions lie in [0, 1].
 
   Source: the public Sapiens2 release.
   """
@@ -43,7 +43,7 @@ class PointMetric:
     self._angles.add(angles_between(found[mask], wanted[mask]))
 
   def result(self) -> dict[str, float]:
-    """l2, rmse, mae of each axis, shares within; then normals. NaN: none."""
+    """l2, rmse, mae of each axis, fractions within; then normals. NaN: none."""
     count = self._count or float("nan")
     return {
       "l2": float(self._sum / count),
@@ -59,7 +59,8 @@ class PointMetric:
       "normal_mean": self._angles.mean(),
       "normal_rmse": self._angles.rmse(),
       **{
-        f"normal_{name}": share for name, share in self._angles.within().items()
+        f"normal_{name}": fraction
+        for name, fraction in self._angles.within().items()
       },
     }
 

@@ -41,7 +41,7 @@ def peak_accuracy(
   weights: Float[Array, "b k"],
   threshold: float = 0.05,
 ) -> Float[Array, ""]:
-  """Share of keypoints whose highest pixel is near; 0 without keypoints.
+  """Fraction of keypoints whose highest pixel is near; 0 without keypoints.
 
   Near: within `threshold`, where x is divided by the height and y by the
   width, as the public release does.

@@ -12,7 +12,7 @@ from sapiens2_jax.tasks.pose.codec import full_keypoints
 
 # Of a person's mask in their box, which COCO's tools take where there are no
 # masks.
-_MASK_SHARE = 0.53
+_MASK_FRACTION = 0.53
 _NEAR = 0.1  # of the longer side of the box
 SETS = {
   "body": "body17",
@@ -26,7 +26,7 @@ SETS = {
 class KeypointMetric:
   """AP and AR of all 308 keypoints, AP and AR of each set, and PCK.
 
-  Percent. PCK is the share of labelled keypoints nearer than a tenth of the
+  Percent. PCK is the fraction of labelled keypoints nearer than a tenth of the
   longer side of the person's box; it takes prediction i for person i.
 
   Source: sets, scores and suppression the public Sapiens2 release; areas from
@@ -67,7 +67,7 @@ class KeypointMetric:
       return
     keypoints = np.stack([full_keypoints(p.keypoints) for p in labels.people])
     boxes = np.array([person.box for person in labels.people], np.float64)
-    areas = _MASK_SHARE * boxes[:, 2] * boxes[:, 3]
+    areas = _MASK_FRACTION * boxes[:, 2] * boxes[:, 3]
     points = prediction[..., :2].astype(np.float64)
     self._count_near(points, keypoints, boxes)
 
@@ -90,7 +90,9 @@ class KeypointMetric:
     for name in SETS:
       found = self._sets[name].result()
       out |= {f"{name}_{key}": found[key] for key in ("AP", "AR")}
-    share = (
+    fraction = (
       self._num_near / self._num_labelled if self._num_labelled else np.nan
     )
-    return {key: 100 * value for key, value in (out | {"PCK": share}).items()}
+    return {
+      key: 100 * value for key, value in (out | {"PCK": fraction}).items()
+    }

@@ -13,7 +13,7 @@ BACKGROUND_PROBABILITY = 0.8
 _SCALES = (0.4, 2.0)
 _CROP_PROBABILITY = 0.3
 _CROP_TRIES = 10
-_MAX_SHARE = 0.75  # of one class in a crop
+_MAX_FRACTION = 0.75  # of one class in a crop
 _BLUR_PROBABILITY = 0.3
 _NOISE_PROBABILITY = 0.3
 _TURN_PROBABILITY = 0.5
@@ -164,5 +164,5 @@ def is_varied(parts: Parts) -> bool:
   """Two classes or more, and none is three quarters of what is known."""
   counts = np.bincount(parts[parts != IGNORE])
   return bool(
-    (counts > 0).sum() > 1 and counts.max() < _MAX_SHARE * counts.sum()
+    (counts > 0).sum() > 1 and counts.max() < _MAX_FRACTION * counts.sum()
   )

@@ -24,11 +24,11 @@ def _mean_iou(
 ) -> float:
   """Percent, over the classes that are anywhere."""
   found, wanted = found.argmax(axis=1), wanted.argmax(axis=1)
-  shares = [
+  fractions = [
     np.sum((found == c) & (wanted == c)) / np.sum((found == c) | (wanted == c))
     for c in np.union1d(found, wanted)
   ]
-  return 100 * float(np.mean(shares))
+  return 100 * float(np.mean(fractions))
 
 
 TASK = TaskDefinition(

@@ -65,7 +65,7 @@ def dice_losses(
 def pixel_accuracy(
   logits: Float[Array, "b h w c"], parts: UInt8[Array, "b h w"]
 ) -> Float[Array, ""]:
-  """Share of known pixels whose highest logit is the right one."""
+  """Fraction of known pixels whose highest logit is the right one."""
   known = parts != IGNORE
   right = (jnp.argmax(logits, axis=-1) == parts) & known
   return jnp.sum(right) / jnp.maximum(jnp.sum(known), 1)

@@ -39,7 +39,7 @@ Parts = UInt8[np.ndarray, "h w"]
 
 # Of people, before and after augmentation. Source: the public release.
 MIN_PIXELS = 8
-MIN_SHARE = 0.01
+MIN_FRACTION = 0.01
 
 FIELDS = {
   **group(
@@ -96,7 +96,7 @@ class SegmentationTask:
     image, parts = segmentation_augment.augment_parts(
       image, labels.parts, self.image_size, rng, self._background(image, rng)
     )
-    if _people(parts).mean() < MIN_SHARE:
+    if _people(parts).mean() < MIN_FRACTION:
       raise UnusableExample("people cover less than 1 % of the crop")
     return {"image": image, "parts": parts}
 
@@ -105,7 +105,7 @@ class SegmentationTask:
   ) -> list[dict[str, np.ndarray]]:
     del size
     parts = segmentation_augment.resize_parts(labels.parts, self.image_size)
-    if _people(parts).mean() < MIN_SHARE:
+    if _people(parts).mean() < MIN_FRACTION:
       raise UnusableExample("people cover less than 1 % of the image")
     return [{"parts": parts}]
 
