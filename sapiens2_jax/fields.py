@@ -85,21 +85,24 @@ class Field:
     text: a sentence that says what it is, with its unit.
     check: what values of this type must fulfil.
     source: where the default comes from: "paper", "reference" (the public
-      Sapiens2 release), "DINOv3" or "ours".
+      Sapiens2 release), "DINOv3" or "ours"; "": as its group says.
   """
 
   default: Any
   text: str
   check: Check = ANY
-  source: str = "ours"
+  source: str = ""
 
 
 Schema = Mapping[str, Field]
 
 
-def group(name: str, /, **fields: Field) -> dict[str, Field]:
-  """A schema of the fields of one group."""
-  return {f"{name}.{leaf}": field for leaf, field in fields.items()}
+def group(name: str, source: str, /, **fields: Field) -> dict[str, Field]:
+  """A schema of the fields of one group; `source` is of those without one."""
+  return {
+    f"{name}.{leaf}": dataclasses.replace(field, source=field.source or source)
+    for leaf, field in fields.items()
+  }
 
 
 def with_defaults(schema: Schema, source: str, **defaults: Any) -> Schema:
@@ -143,19 +146,6 @@ def set_value(config: ConfigDict, name: str, value: Any) -> None:
     if parent and not isinstance(config.get(parent), ConfigDict):
       config[parent] = ConfigDict(type_safe=False)
     (config[parent] if parent else config)[leaf] = value
-
-
-def pop_value(config: ConfigDict, name: str) -> Any:
-  """Takes a field out by its dotted name.
-
-  Raises:
-    KeyError: there is none.
-  """
-  parent, _, leaf = name.rpartition(".")
-  place = config[parent] if parent else config
-  value = place[leaf]
-  del place[leaf]
-  return value
 
 
 def nearest(name: str, known: list[str]) -> str:

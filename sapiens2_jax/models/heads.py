@@ -37,13 +37,21 @@ _WIDTHS = {
 }
 
 
-def config_fields(**defaults: tuple[int, ...]) -> fields.Schema:
+def config_fields(
+  upsample_channels: tuple[int, ...] = (768, 512, 256, 128),
+  conv_channels: tuple[int, ...] = (64, 32, 16),
+  **more: tuple[int, ...],
+) -> fields.Schema:
   """The group `head` of a task's config, with the reference's widths."""
-  widths = {
-    name: fields.Field(default, _WIDTHS[name], fields.WIDTHS, "reference")
-    for name, default in defaults.items()
+  more |= {
+    "upsample_channels": upsample_channels,
+    "conv_channels": conv_channels,
   }
-  return fields.group("head", **widths)
+  widths = {
+    name: fields.Field(default, _WIDTHS[name], fields.WIDTHS)
+    for name, default in more.items()
+  }
+  return fields.group("head", "reference", **widths)
 
 
 def instance_norm(x: Map) -> Map:

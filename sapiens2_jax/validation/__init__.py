@@ -113,7 +113,8 @@ def read_config(text: str, origin: str) -> ConfigDict:
   for number in range(version + 1, schema.VERSION + 1):
     for old, new in schema.RENAMED[number].items():
       if old in given and new not in given:
-        fields.set_value(config, new, fields.pop_value(config, old))
+        fields.set_value(config, new, given[old])
+        del config[old]
         notes.append(f"renamed {old} to {new}")
   config.version = schema.VERSION
   expected = schema_of(kind_of(config), _task_of(config))

@@ -44,11 +44,12 @@ _FIRST = {
     VERSION,
     "Version of the schema that the fields belong to.",
     must(f"{VERSION}", lambda version: version == VERSION),
+    "ours",
   ),
-  "seed": Field(0, "Seed of all randomness.", at_least(0)),
+  "seed": Field(0, "Seed of all randomness.", at_least(0), "ours"),
 }
 _MODEL = group(
-  "model",
+  *("model", "ours"),
   size=Field("0.4b", "Size of the encoder.", one_of(ARCHITECTURES)),
   layer_scale_init=Field(
     1e-4, "Initial factor of what a block adds.", at_least(0), "reference"
@@ -70,7 +71,7 @@ _MODEL = group(
   ),
 )
 _DATA = group(
-  "data",
+  *("data", "ours"),
   path=Field(
     "corpus",
     "A corpus, TFDS directory, tars or folder, on a disk or in a bucket, or a "
@@ -100,39 +101,38 @@ _DATA = group(
   ),
 )
 _OPTIM = group(
-  "optim",
-  name=Field(
-    "adamw", "adamw, or muon for matrices.", one_of(OPTIMIZERS), "paper"
-  ),
-  num_steps=Field(500_000, "Updates of the run.", at_least(1), "paper"),
-  schedule=Field(
-    "cosine", "How the learning rate falls.", one_of(SCHEDULES), "paper"
-  ),
+  *("optim", "paper"),
+  name=Field("adamw", "adamw, or muon for matrices.", one_of(OPTIMIZERS)),
+  num_steps=Field(500_000, "Updates of the run.", at_least(1)),
+  schedule=Field("cosine", "How the learning rate falls.", one_of(SCHEDULES)),
   warmup_steps=Field(
-    1000, "Steps in which the rate rises to peak_lr.", at_least(0), "paper"
+    1000, "Steps in which the rate rises to peak_lr.", at_least(0)
   ),
-  peak_lr=Field(1e-4, "The largest learning rate.", at_least(0), "paper"),
-  final_lr=Field(1e-7, "The learning rate at the end.", at_least(0), "paper"),
-  b1=Field(0.9, "Decay of the first moment.", FRACTION, "paper"),
-  b2=Field(0.95, "Decay of the second moment.", FRACTION, "paper"),
-  eps=Field(1e-8, "Added to the root of the second moment.", POSITIVE),
+  peak_lr=Field(1e-4, "The largest learning rate.", at_least(0)),
+  final_lr=Field(1e-7, "The learning rate at the end.", at_least(0)),
+  b1=Field(0.9, "Decay of the first moment.", FRACTION),
+  b2=Field(0.95, "Decay of the second moment.", FRACTION),
+  eps=Field(1e-8, "Added to the root of the second moment.", POSITIVE, "ours"),
   weight_decay=Field(
-    0.05, "Decay of weights, times the learning rate.", at_least(0), "paper"
+    0.05, "Decay of weights, times the learning rate.", at_least(0)
   ),
-  decay_tokens=Field(
-    False, "Whether special tokens decay, too.", source="paper"
-  ),
-  clip_norm=Field(5.0, "Largest norm of the gradient.", POSITIVE, "paper"),
+  decay_tokens=Field(False, "Whether special tokens decay, too."),
+  clip_norm=Field(5.0, "Largest norm of the gradient.", POSITIVE),
   layer_decay=Field(
-    1.0, "Rate of a layer over the next one's.", all_of(POSITIVE, FRACTION)
+    1.0,
+    "Rate of a layer over the next one's.",
+    all_of(POSITIVE, FRACTION),
+    "ours",
   ),
-  moments_dtype=Field("float32", "Dtype of both moments.", one_of(DTYPES)),
+  moments_dtype=Field(
+    "float32", "Dtype of both moments.", one_of(DTYPES), "ours"
+  ),
   max_nonfinite_steps=Field(
-    20, "Steps skipped in a row after which the run stops.", at_least(1)
+    20, "Steps skipped in a row after which the run stops.", at_least(1), "ours"
   ),
 )
 _MESH = group(
-  "mesh",
+  *("mesh", "ours"),
   data=Field(1, "Parts of the devices with a whole copy each.", _AXIS),
   fsdp=Field(-1, "Devices; -1: all that the others leave.", _AXIS),
   sequence=Field(1, "Devices along the tokens.", _AXIS),
@@ -140,7 +140,7 @@ _MESH = group(
 )
 # Names of mesh axes joined by "+"; the batch is cut along data and fsdp.
 _SHARDING = group(
-  "sharding",
+  *("sharding", "ours"),
   tokens=Field("sequence", "Mesh axes that cut the tokens; empty: none."),
   embed=Field("fsdp", "Mesh axes that cut the width of tokens."),
   heads=Field("tensor", "Mesh axes that cut the attention heads."),
@@ -148,7 +148,7 @@ _SHARDING = group(
   layers=Field("", "Mesh axes that cut a stack of equal blocks."),
 )
 _CHECKPOINT = group(
-  "checkpoint",
+  *("checkpoint", "ours"),
   # Cost and step time differ a hundredfold between sizes and slices.
   every=Field(
     0, "Steps between saves; 0: from their cost and mtbf_hours.", at_least(0)
@@ -168,7 +168,7 @@ _CHECKPOINT = group(
 # what JAX finds out on Cloud TPU, SLURM, GKE and Open MPI; else there is only
 # this process.
 _DISTRIBUTED = group(
-  "distributed",
+  *("distributed", "ours"),
   coordinator_address=Field("", "host:port of process 0; empty: unset."),
   num_processes=Field(-1, "Processes of the job; -1: unset.", _AXIS),
   process_id=Field(-1, "This process, from 0; -1: unset.", at_least(-1)),
@@ -181,14 +181,14 @@ _DISTRIBUTED = group(
 )
 # A run in which nothing moves for so long ends, to be restarted.
 _WATCHDOG = group(
-  "watchdog",
+  *("watchdog", "ours"),
   timeout=Field(2700.0, "Seconds for a step or a save.", POSITIVE),
   start_timeout=Field(
     3600.0, "Seconds to start, restore and compile.", POSITIVE
   ),
 )
 _LOGGING = group(
-  "logging", every=Field(50, "Steps between lines.", at_least(1))
+  "logging", "ours", every=Field(50, "Steps between lines.", at_least(1))
 )
 
 _COMMON = {
@@ -206,13 +206,17 @@ def _online(name: str, value: tuple) -> str:
 PRETRAIN = {
   **(_COMMON | _DATA | _OPTIM | _CHECKPOINT),
   **group(
-    "model",
-    decoder_dim=Field(512, "Width of the decoder.", at_least(4), "paper"),
-    decoder_layers=Field(8, "Blocks of the decoder.", at_least(1), "paper"),
+    *("model", "paper"),
+    decoder_dim=Field(512, "Width of the decoder.", at_least(4)),
+    decoder_layers=Field(8, "Blocks of the decoder.", at_least(1)),
     # Heads of 128 fill the matrix unit of a TPU.
-    decoder_heads=Field(4, "Attention heads of the decoder.", at_least(1)),
+    decoder_heads=Field(
+      4, "Attention heads of the decoder.", at_least(1), "ours"
+    ),
     # DINOv3's default.
-    prototypes=Field(65536, "Outputs of the projection head.", at_least(2)),
+    prototypes=Field(
+      65536, "Outputs of the projection head.", at_least(2), "ours"
+    ),
     head_hidden_dim=Field(
       2048, "Width of the projection head.", at_least(1), "DINOv3"
     ),
@@ -221,52 +225,45 @@ PRETRAIN = {
     ),
   ),
   **group(
-    "data",
+    *("data", "paper"),
     # As many tokens as a masked global crop.
-    local_size=Field((512, 384), "Size of local crops, pixels.", SIZE),
-    num_global=Field(2, "Global crops of an image.", at_least(2), "paper"),
-    num_local=Field(4, "Local crops of an image.", at_least(1), "paper"),
+    local_size=Field((512, 384), "Size of local crops, pixels.", SIZE, "ours"),
+    num_global=Field(2, "Global crops of an image.", at_least(2)),
+    num_local=Field(4, "Local crops of an image.", at_least(1)),
     global_area=Field(
-      (0.5, 1.0), "Range of a crop's fraction of the image.", AREA, "paper"
+      (0.5, 1.0), "Range of a crop's fraction of the image.", AREA
     ),
     local_area=Field(
-      (0.2, 0.7), "Range of a crop's fraction of the image.", AREA, "paper"
+      (0.2, 0.7), "Range of a crop's fraction of the image.", AREA
     ),
   ),
   # Of local crops. Globals only flip: they carry the reconstruction target.
   **group(
-    "augment",
-    brightness=Field(0.4, "Factors are in 1 +- it.", at_least(0), "DINOv3"),
-    contrast=Field(0.4, "Factors are in 1 +- it.", at_least(0), "DINOv3"),
-    saturation=Field(0.2, "Factors are in 1 +- it.", at_least(0), "DINOv3"),
-    hue=Field(0.1, "Largest turn, in circles.", FRACTION, "DINOv3"),
-    jitter_probability=Field(0.8, "Of these four.", FRACTION, "DINOv3"),
-    grayscale_probability=Field(0.2, "Of a grey image.", FRACTION, "DINOv3"),
-    blur_probability=Field(0.5, "Of a Gaussian blur.", FRACTION, "DINOv3"),
-    blur_sigma=Field((0.1, 2.0), "Range in pixels.", RANGE, "DINOv3"),
-    solarize_probability=Field(
-      0.2, "Of inverting what is bright.", FRACTION, "DINOv3"
-    ),
+    *("augment", "DINOv3"),
+    brightness=Field(0.4, "Factors are in 1 +- it.", at_least(0)),
+    contrast=Field(0.4, "Factors are in 1 +- it.", at_least(0)),
+    saturation=Field(0.2, "Factors are in 1 +- it.", at_least(0)),
+    hue=Field(0.1, "Largest turn, in circles.", FRACTION),
+    jitter_probability=Field(0.8, "Of these four.", FRACTION),
+    grayscale_probability=Field(0.2, "Of a grey image.", FRACTION),
+    blur_probability=Field(0.5, "Of a Gaussian blur.", FRACTION),
+    blur_sigma=Field((0.1, 2.0), "Range in pixels.", RANGE),
+    solarize_probability=Field(0.2, "Of inverting what is bright.", FRACTION),
   ),
   **group(
-    "masking",
-    mask_ratio=Field(
-      0.75, "Fraction of patches that are hidden.", FRACTION, "paper"
-    ),
-    mode=Field("blockwise", "blockwise or grid.", one_of(MODES), "paper"),
+    *("masking", "paper"),
+    mask_ratio=Field(0.75, "Fraction of patches that are hidden.", FRACTION),
+    mode=Field("blockwise", "blockwise or grid.", one_of(MODES)),
     block_probability=Field(
-      0.4, "Of hiding blocks instead of patches; blockwise.", FRACTION, "paper"
+      0.4, "Of hiding blocks instead of patches; blockwise.", FRACTION
     ),
     # Source: Pixio.
     block_size=Field(
-      4, "Patches a side of a hidden square; grid.", at_least(1)
+      4, "Patches a side of a hidden square; grid.", at_least(1), "ours"
     ),
   ),
   **group(
-    "objective",
-    w_mae=Field(1.0, "Weight of reconstruction.", at_least(0), "paper"),
-    w_cl=Field(0.4, "Weight of self-distillation.", at_least(0), "paper"),
-    w_koleo=Field(0.04, "Weight of KoLeo.", at_least(0), "paper"),
+    *("objective", "ours"),
     w_ibot=Field(0.0, "Weight of patch-level distillation.", at_least(0)),
     # See terms/patch_distillation.py for what they mean.
     ibot_tokens=Field("visible", "visible or masked patches.", one_of(TOKENS)),
@@ -281,37 +278,39 @@ PRETRAIN = {
     gram_refresh_steps=Field(
       0, "Steps after which a newer one is taken; 0: never.", at_least(0)
     ),
+  ),
+  **group(
+    *("objective", "paper"),
+    w_mae=Field(1.0, "Weight of reconstruction.", at_least(0)),
+    w_cl=Field(0.4, "Weight of self-distillation.", at_least(0)),
+    w_koleo=Field(0.04, "Weight of KoLeo.", at_least(0)),
     # sinkhorn: DINOv3's.
-    target=Field(
-      "center", "How targets are balanced.", one_of(TARGETS), "paper"
-    ),
-    student_temp=Field(0.1, "The student's temperature.", POSITIVE, "paper"),
+    target=Field("center", "How targets are balanced.", one_of(TARGETS)),
+    student_temp=Field(0.1, "The student's temperature.", POSITIVE),
     teacher_temp_start=Field(
-      0.065, "The teacher's temperature at first.", POSITIVE, "paper"
+      0.065, "The teacher's temperature at first.", POSITIVE
     ),
-    teacher_temp=Field(0.07, "The one that follows.", POSITIVE, "paper"),
-    teacher_temp_steps=Field(
-      1000, "Steps from one to the other.", at_least(0), "paper"
-    ),
+    teacher_temp=Field(0.07, "The one that follows.", POSITIVE),
+    teacher_temp_steps=Field(1000, "Steps from one to the other.", at_least(0)),
     teacher_momentum=Field(
-      0.992, "Fraction of the teacher that a step keeps.", FRACTION, "paper"
+      0.992, "Fraction of the teacher that a step keeps.", FRACTION
     ),
     center_momentum=Field(
-      0.9, "Fraction of the center that a step keeps.", FRACTION, "paper"
+      0.9, "Fraction of the center that a step keeps.", FRACTION
     ),
     # DINOv3's default.
     koleo_group_size=Field(
-      16, "Consecutive samples that KoLeo compares.", at_least(2)
+      16, "Consecutive samples that KoLeo compares.", at_least(2), "ours"
     ),
   ),
   **group(
-    "sharding",
+    *("sharding", "ours"),
     prototypes=Field("tensor", "Mesh axes that cut the prototypes."),
   ),
   # Ridge regression from frozen features of the teacher to dense targets, and
   # retrieval, in one process.
   **group(
-    "probes",
+    *("probes", "ours"),
     every=Field(0, "Steps, and at the end; 0: never.", at_least(0)),
     path=Field("", "Images, with labels for the tasks, as data.path."),
     tasks=Field((), "Tasks whose targets are predicted.", _online),
@@ -330,10 +329,8 @@ FINETUNE = {
     **{"global_batch_size": 64, "max_skipped_fraction": 0.2},
   ),
   **group(
-    "data",
-    augment=Field(
-      True, "False: images are as at test time.", source="reference"
-    ),
+    *("data", "reference"),
+    augment=Field(True, "False: images are as at test time."),
   ),
   **with_defaults(
     _OPTIM,
@@ -344,10 +341,12 @@ FINETUNE = {
     **{"decay_tokens": True, "clip_norm": 4.0, "layer_decay": 0.8},
   ),
   **with_defaults(_CHECKPOINT, "ours", keep_every=10_000),
-  **group("task", name=Field("", "A folder of tasks/, or one registered.")),
+  **group(
+    "task", "ours", name=Field("", "A folder of tasks/, or one registered.")
+  ),
   # The task's metric, on whole images of a labelled set, in one process.
   **group(
-    "evaluation",
+    *("evaluation", "ours"),
     every=Field(0, "Steps, and at the end; 0: never.", at_least(0)),
     path=Field("", "A corpus with labels."),
     num_images=Field(0, "Images from the first; 0: all.", at_least(0)),
@@ -357,9 +356,9 @@ FINETUNE = {
 # The paper (section 4, table 2) gives no hyperparameters of its probes.
 PROBE = {
   **_FIRST,
-  "tasks": Field((), "Tasks that are probed, and retrieval."),
+  "tasks": Field((), "Tasks that are probed, or retrieval.", source="ours"),
   **group(
-    "data",
+    *("data", "ours"),
     train=Field("", "Labelled images, any place that data.path may be."),
     test=Field("", "Other ones."),
     image_size=Field((1024, 768), "Height and width, pixels.", SIZE),
@@ -371,17 +370,17 @@ PROBE = {
     ),
   ),
   **group(
-    "features",
+    *("features", "ours"),
     directory=Field("", "Where they are kept; empty: in the output."),
     compute_dtype=Field("float32", "Of the backbone.", one_of(DTYPES)),
     dtype=Field("float16", "On disk: float16 or float32.", one_of(_STORED)),
   ),
-  **group("decoder", hidden_dim=Field(256, "Its width.", at_least(1))),
+  **group("decoder", "ours", hidden_dim=Field(256, "Its width.", at_least(1))),
   **group(
-    "optim",
+    *("optim", "ours"),
     num_steps=Field(10_000, "Updates of a probe.", at_least(1)),
     batch_size=Field(16, "Images of a step.", at_least(1)),
-    warmup_steps=Field(500, "Steps of rising rate.", at_least(0)),
+    warmup_steps=Field(500, "Steps in which the rate rises.", at_least(0)),
     peak_lr=Field(1e-3, "The largest learning rate.", at_least(0)),
     weight_decay=Field(0.05, "Times the learning rate.", at_least(0)),
     clip_norm=Field(1.0, "Largest norm of the gradient.", POSITIVE),

@@ -59,7 +59,7 @@ import runpy
 from unittest import mock
 from jax._src import compiler
 import tests.tiny
-from sapiens2_jax.training import save_schedule
+from sapiens2_jax.runtime import save_schedule
 
 save_schedule.FIRST_STEPS = 3
 write = compiler._cache_write

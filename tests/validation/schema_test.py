@@ -1,11 +1,16 @@
 """The schema itself, and what experiment files get wrong about it."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sapiens2_jax import config as config_lib
-from sapiens2_jax import fields, tasks, validation
+from sapiens2_jax import fields, validation
+from sapiens2_jax.tasks import registry
 from tests.tasks.task_configs import SIZES
 
 TASKS = ("albedo", "matting", "normal", "pointmap", "pose", "segmentation")
@@ -114,7 +119,7 @@ def test_all_mistakes_of_a_file_and_of_overrides_are_told_at_once(tmp_path):
   path = write_experiment(
     tmp_path,
     [
-      "del config.masking",
+      "del config.watchdog",
       "del config.optim.b1",
       "config.logging = 3",
       "config.optim.peak_lr = 'fast'",
@@ -127,7 +132,7 @@ def test_all_mistakes_of_a_file_and_of_overrides_are_told_at_once(tmp_path):
   found = problems_of(path, "model.sise=1b", "mesh.fsdp=3", "data.prefetch=0")
   assert found == {
     "model.sise=1b": "no such field; did you mean model.size?",
-    "masking": "expected a group with the fields mask_ratio, block_probability",
+    "watchdog": "expected a group with the fields timeout, start_timeout",
     "optim.b1": "is missing; its default is 0.9",
     "logging": "expected a group with the fields every",
     "optim.peak_lr=fast": "expected float",
@@ -186,7 +191,7 @@ def test_fields_of_a_task_that_nobody_knows_are_left_to_it():
     "experiments/finetune.py:task=pose,size=toy", "task.name=posse"
   )
   assert list(found) == ["task.name=posse"]
-  assert not tasks.config_fields("posse")
+  assert not registry.config_fields("posse")
 
 
 @pytest.mark.parametrize(
@@ -234,9 +239,29 @@ def test_a_misspelt_field_is_always_a_problem(data):
 
 
 def test_other_defaults_are_for_known_fields():
-  group = fields.group("a", b=fields.Field(1, "One."))
+  group = fields.group("a", "ours", b=fields.Field(1, "One."))
   changed = fields.with_defaults(group, "paper", b=2)
   assert (changed["a.b"].default, changed["a.b"].source) == (2, "paper")
   assert group["a.b"].default == 1
   with pytest.raises(ValueError, match="no such fields: c"):
     fields.with_defaults(group, "paper", c=2)
+
+
+def test_the_trainer_lists_them_and_ends_with_code_2(tmp_path):
+  """Without the group that says where the other processes are, too."""
+  body = ["del config.distributed", "config.objective.w_koloe = 0.1"]
+  path = write_experiment(tmp_path, body)
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "sapiens2_jax.train"),
+      *("--config", str(path), "--workdir", str(tmp_path / "run")),
+    ],
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert done.returncode == 2
+  assert f"config: 2 problems in {path}\n" in done.stderr
+  assert "objective.w_koloe=0.1   no such field; did you mean" in done.stderr
+  assert "Traceback" not in done.stderr

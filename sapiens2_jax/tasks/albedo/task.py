@@ -27,9 +27,7 @@ Colors = Float[np.ndarray, "h w 3"]
 
 MIN_STD = 0.02  # of [0, 1]
 
-FIELDS = heads.config_fields(
-  upsample_channels=(768, 512, 256, 128), conv_channels=(64, 32, 16)
-)
+FIELDS = heads.config_fields()
 
 
 def make_task(config: ConfigDict) -> "AlbedoTask":

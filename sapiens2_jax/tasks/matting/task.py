@@ -36,9 +36,7 @@ _LOSSES = {
 }
 _SQUARE = 16  # pixels; of the checkerboard
 
-FIELDS = heads.config_fields(
-  upsample_channels=(768, 512, 256, 128), conv_channels=(64, 32, 16)
-)
+FIELDS = heads.config_fields()
 
 
 def make_task(config: ConfigDict) -> "MattingTask":

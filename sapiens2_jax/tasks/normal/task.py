@@ -24,9 +24,7 @@ from sapiens2_jax.tasks.base import ModelInput
 
 Normals = Float[np.ndarray, "h w 3"]
 
-FIELDS = heads.config_fields(
-  upsample_channels=(768, 512, 256, 128), conv_channels=(64, 32, 16)
-)
+FIELDS = heads.config_fields()
 
 
 def make_task(config: ConfigDict) -> "NormalTask":

@@ -51,7 +51,6 @@ class Points:
 
 FIELDS = heads.config_fields(
   upsample_channels=(1536, 768, 512, 256),
-  conv_channels=(64, 32, 16),
   scale_channels=(1536, 512, 128),
   scale_hidden=(512, 128),
 )

@@ -1,11 +1,7 @@
 """308 keypoints of each person, as heatmaps of a crop around them.
 
-Config:
-  task.flip_test: at test time, also run the mirror image of each crop and
-    average: twice the work.
-  head.upsample_channels, head.conv_channels: see `heads.DeconvHead`; two
-    transposed convolutions, as heatmaps are a quarter of the input.
-  data.image_size, model.dtype.
+Reads `data.image_size`, `model.dtype` and FIELDS; there are two transposed
+convolutions, as heatmaps are a quarter of the input.
 
 A prediction is (p, 308, 3) float32: x and y in pixels of the image, and a
 score, of each person in the order of the labels.
@@ -23,7 +19,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels, Person
-from sapiens2_jax.fields import Field, group
+from sapiens2_jax.fields import Field
 from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
 from sapiens2_jax.tasks.base import ModelInput, UnusableExample
@@ -44,11 +40,8 @@ _NUM_BODY = 21
 _UPSAMPLINGS = 2  # 16 pixels a patch, 4 a pixel of the heatmap
 
 FIELDS = {
-  **group(
-    "task",
-    flip_test=Field(
-      True, "Average with the mirror image: twice the work.", source="reference"
-    ),
+  "task.flip_test": Field(
+    True, "Average with the mirror image: twice the work.", source="reference"
   ),
   **heads.config_fields(
     upsample_channels=(1024, 768), conv_channels=(512, 512, 256)

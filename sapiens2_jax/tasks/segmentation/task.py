@@ -1,10 +1,6 @@
 """29 classes of body parts, one for each pixel.
 
-Config:
-  task.backgrounds: images without people (anything `open_source` opens) that
-    are put behind people four times in five; "" leaves images as they are.
-  head.upsample_channels, head.conv_channels: see `heads.DeconvHead`.
-  data.image_size, model.dtype.
+Reads `data.image_size`, `model.dtype` and FIELDS.
 
 A prediction is (h, w) uint8: classes 0 to 28.
 """
@@ -25,7 +21,7 @@ from data_pipelines.common.images import ImageDecodeError, decode_image
 from data_pipelines.corpus.labels import IGNORE, Labels
 from data_pipelines.open_source import open_field
 from data_pipelines.sources.base import ImageSource
-from sapiens2_jax.fields import Field, group
+from sapiens2_jax.fields import Field
 from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
 from sapiens2_jax.tasks.base import ModelInput, UnusableExample
@@ -42,12 +38,9 @@ MIN_PIXELS = 8
 MIN_FRACTION = 0.01
 
 FIELDS = {
-  **group(
-    "task",
-    # The reference's are not public.
-    backgrounds=Field(
-      "", "Images to put behind people, as data.path; empty: none."
-    ),
+  # Four times in five. The reference's are not public.
+  "task.backgrounds": Field(
+    "", "Images to put behind people, as data.path; empty: none.", source="ours"
   ),
   **heads.config_fields(
     upsample_channels=(512, 256, 128, 64), conv_channels=(64, 64)
