@@ -15,10 +15,18 @@ from ml_collections import ConfigDict
 
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
+from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.fields import Schema
 from sapiens2_jax.tasks.files import Files
 from sapiens2_jax.tasks.probes import ProbeSettings
 from sapiens2_jax.tasks.release import ReleaseHead
+
+Image = UInt8[np.ndarray, "h w 3"]  # RGB
+Size = tuple[int, int]  # (height, width), pixels
+Rng = np.random.Generator
+Example = dict[str, np.ndarray]
+Arrays = dict[str, Array]
+Loss = tuple[Float[Array, ""], Arrays]
 
 __all__ = [
   "Metric",
@@ -40,8 +48,12 @@ class ModelInput:
     context: what `Task.postprocess` needs: padding, box, size of the image.
   """
 
-  image: UInt8[np.ndarray, "h w 3"]
+  image: Image
   context: Any
+
+
+Inputs = list[ModelInput]
+Outputs = list[Example]  # of the network, one for each input
 
 
 class Metric(Protocol):
@@ -70,15 +82,10 @@ class Task(Protocol):
   name: str
   needs: tuple[str, ...]
 
-  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> ElementSpec:
     """Shape and dtype of each array of an example; `image` is one of them."""
 
-  def example(
-    self,
-    image: UInt8[np.ndarray, "h w 3"],
-    labels: Labels,
-    rng: np.random.Generator,
-  ) -> dict[str, np.ndarray]:
+  def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
     """Augments an image of any size; makes the targets.
 
     Raises:
@@ -91,27 +98,19 @@ class Task(Protocol):
     Maps are channels last, (b, h, w, c).
     """
 
-  def loss(
-    self, outputs: dict[str, Array], batch: dict[str, Array]
-  ) -> tuple[Float[Array, ""], dict[str, Array]]:
+  def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     """Scalar float32, and metrics whose parts are named `loss_...`."""
 
-  def preprocess(
-    self, image: UInt8[np.ndarray, "h w 3"], labels: Labels | None
-  ) -> list[ModelInput]:
+  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
     """Test-time inputs: one, or one a person; `labels` give boxes only."""
 
-  def postprocess(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
-  ) -> Any:
+  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Any:
     """Test-time outputs of one image, brought back to its size."""
 
   def metric(self) -> Metric:
     """A new, empty one."""
 
-  def draw(
-    self, image: UInt8[np.ndarray, "h w 3"], prediction: Any
-  ) -> UInt8[np.ndarray, "h w 3"]:
+  def draw(self, image: Image, prediction: Any) -> Image:
     """The picture that people look at."""
 
 
@@ -126,9 +125,7 @@ class ProbedTask(Task, Protocol):
 
   view: str
 
-  def targets(
-    self, labels: Labels, size: tuple[int, int]
-  ) -> list[dict[str, np.ndarray] | None]:
+  def targets(self, labels: Labels, size: Size) -> list[Example | None]:
     """What `example` gives beside the image, without augmentation.
 
     Args:
@@ -190,7 +187,7 @@ class TaskDefinition:
   note: str = ""
   legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
   encode: Callable[[Any, Labels], Files] | None = None
-  truth: Callable[[UInt8[np.ndarray, "h w 3"], Labels], Any] | None = None
+  truth: Callable[[Image, Labels], Any] | None = None
   mask: Callable[[Any, Labels], Any] | None = None
   probe: ProbeSettings | None = None
   release: ReleaseHead | None = None

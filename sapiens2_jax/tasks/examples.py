@@ -5,7 +5,6 @@ import dataclasses
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 
 from data_pipelines import sources
 from data_pipelines.common import images
@@ -14,7 +13,7 @@ from data_pipelines.common.random import Purpose, make_generator
 from data_pipelines.corpus.labels import Labels, decode_labels
 from data_pipelines.corpus.records import Record
 from data_pipelines.loading.examples import ElementSpec
-from sapiens2_jax.tasks.base import Task
+from sapiens2_jax.tasks.base import Example, Image, Rng, Task
 
 # Grain gives each thread an image of its own; OpenCV's threads would compete.
 cv2.setNumThreads(1)
@@ -54,12 +53,7 @@ class TaskExamples:
     for name in self.element_spec():
       out[name][...] = example[name]
 
-  def _unchanged(
-    self,
-    image: UInt8[np.ndarray, "h w 3"],
-    labels: Labels,
-    rng: np.random.Generator,
-  ) -> dict[str, np.ndarray]:
+  def _unchanged(self, image: Image, labels: Labels, rng: Rng) -> Example:
     """As `Task.example`."""
     inputs = self.task.preprocess(image, labels)
     targets = self.task.targets(labels, image.shape[:2])

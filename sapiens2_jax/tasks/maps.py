@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,7 +14,15 @@ from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.models.heads import PixelShuffleHead
 from sapiens2_jax.tasks import geometric
-from sapiens2_jax.tasks.base import ModelInput, UnusableExample
+from sapiens2_jax.tasks.base import (
+  Example,
+  Image,
+  Inputs,
+  ModelInput,
+  Outputs,
+  Size,
+  UnusableExample,
+)
 
 MIN_PIXELS = 16
 MAX_FRACTION = 0.96
@@ -38,9 +46,7 @@ class MapTask:
   def head(self) -> nn.Module:
     return self.network
 
-  def preprocess(
-    self, image: UInt8[np.ndarray, "h w 3"], labels: Labels | None
-  ) -> list[ModelInput]:
+  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
     """One input: the whole image, black around it."""
     del labels
     box = geometric.fit(image.shape[:2], self.image_size, math.floor)
@@ -48,6 +54,21 @@ class MapTask:
       image, Labels(), self.image_size, math.floor
     )
     return [ModelInput(canvas, box)]
+
+
+class LetterboxTask(MapTask):
+  """A map task that learns the same with and without augmentation."""
+
+  view: ClassVar[str] = "letterbox"
+
+  def make_targets(self, labels: Labels) -> Example:
+    """Of letterboxed labels; raises UnusableExample."""
+    raise NotImplementedError
+
+  def targets(self, labels: Labels, size: Size) -> list[Example]:
+    del size
+    labels = geometric.letterbox_labels(labels, self.image_size, math.floor)
+    return [self.make_targets(labels)]
 
 
 def settings(
@@ -111,10 +132,10 @@ def only_people(
 
 
 def only(
-  outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
-) -> tuple[dict[str, np.ndarray], geometric.Letterbox]:
+  outputs: Outputs, inputs: Inputs
+) -> tuple[Example, geometric.Letterbox]:
   """The outputs of a `MapTask` for its one input, and where the image lies."""
-  (output,), (one,) = outputs, prepared
+  (output,), (one,) = outputs, inputs
   return output, one.context
 
 

@@ -9,19 +9,27 @@ Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 """
 
 import dataclasses
-import math
-from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
+from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
 from sapiens2_jax.tasks.albedo.metric import ColorMetric
-from sapiens2_jax.tasks.base import ModelInput, UnusableExample
+from sapiens2_jax.tasks.base import (
+  Arrays,
+  Example,
+  Image,
+  Inputs,
+  Loss,
+  Outputs,
+  Rng,
+  UnusableExample,
+)
 
 Colors = Float[np.ndarray, "h w 3"]
 
@@ -37,24 +45,17 @@ def make_task(config: ConfigDict) -> "AlbedoTask":
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class AlbedoTask(maps.MapTask):
+class AlbedoTask(maps.LetterboxTask):
   """See `ProbedTask`."""
 
-  view: ClassVar[str] = "letterbox"
-
-  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> ElementSpec:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "albedo": ((*self.image_size, 3), np.uint8),
       "mask": (self.image_size, np.bool_),
     }
 
-  def example(
-    self,
-    image: UInt8[np.ndarray, "h w 3"],
-    labels: Labels,
-    rng: np.random.Generator,
-  ) -> dict[str, np.ndarray]:
+  def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
     """No change of colour: albedo would have to change with it.
 
     Raises:
@@ -63,21 +64,18 @@ class AlbedoTask(maps.MapTask):
     """
     image, labels = geometric.random_view(image, labels, rng)
     image, labels = geometric.letterbox(image, labels, self.image_size)
-    targets = _targets(labels)
+    targets = self.make_targets(labels)
     image = photometric.add_noise(image, rng, probability=0.2)
     return {"image": image, **targets}
 
-  def targets(
-    self, labels: Labels, size: tuple[int, int]
-  ) -> list[dict[str, np.ndarray]]:
-    del size
-    return [
-      _targets(geometric.letterbox_labels(labels, self.image_size, math.floor))
-    ]
+  def make_targets(self, labels: Labels) -> Example:
+    mask = labels.mask
+    maps.check_people(mask)
+    if labels.albedo[mask].std(axis=0).max() < 255 * MIN_STD:
+      raise UnusableExample("albedo is the same everywhere")
+    return {"albedo": labels.albedo, "mask": mask}
 
-  def loss(
-    self, outputs: dict[str, Array], batch: dict[str, Array]
-  ) -> tuple[Float[Array, ""], dict[str, Array]]:
+  def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     target = batch["albedo"].astype(jnp.float32) / 255
     given = outputs["albedo"], target, batch["mask"]
     parts = {
@@ -88,29 +86,16 @@ class AlbedoTask(maps.MapTask):
     }
     return sum(parts.values()), parts
 
-  def postprocess(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
-  ) -> Colors:
-    output, box = maps.only(outputs, prepared)
+  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Colors:
+    output, box = maps.only(outputs, inputs)
     return geometric.uncover(output["albedo"], box)
 
   def metric(self) -> "AlbedoMetric":
     return AlbedoMetric()
 
-  def draw(
-    self, image: UInt8[np.ndarray, "h w 3"], prediction: Colors
-  ) -> UInt8[np.ndarray, "h w 3"]:
+  def draw(self, image: Image, prediction: Colors) -> Image:
     """The prediction itself."""
     return maps.to_uint8(prediction)
-
-
-def _targets(labels: Labels) -> dict[str, np.ndarray]:
-  """Of letterboxed labels."""
-  mask = labels.mask
-  maps.check_people(mask)
-  if labels.albedo[mask].std(axis=0).max() < 255 * MIN_STD:
-    raise UnusableExample("albedo is the same everywhere")
-  return {"albedo": labels.albedo, "mask": mask}
 
 
 class AlbedoMetric:

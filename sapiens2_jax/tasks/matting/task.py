@@ -11,18 +11,27 @@ Source: the public Sapiens2 release; its metric is not public: ours.
 """
 
 import dataclasses
-from typing import Any
 
 import cv2
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
+from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import maps
-from sapiens2_jax.tasks.base import ModelInput
+from sapiens2_jax.tasks.base import (
+  Arrays,
+  Example,
+  Image,
+  Inputs,
+  Loss,
+  ModelInput,
+  Outputs,
+  Rng,
+)
 from sapiens2_jax.tasks.matting import losses as matting
 from sapiens2_jax.tasks.matting import views as matte_views
 
@@ -49,18 +58,13 @@ def make_task(config: ConfigDict) -> "MattingTask":
 class MattingTask(maps.MapTask):
   """See `Task`."""
 
-  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> ElementSpec:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "alpha": (self.image_size, np.uint8),
     }
 
-  def example(
-    self,
-    image: UInt8[np.ndarray, "h w 3"],
-    labels: Labels,
-    rng: np.random.Generator,
-  ) -> dict[str, np.ndarray]:
+  def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
     """Raises `UnusableExample` if almost nobody, or nothing else, is seen."""
     maps.check_people(labels.mask)
     image, alpha = matte_views.augment(
@@ -68,9 +72,7 @@ class MattingTask(maps.MapTask):
     )
     return {"image": image, "alpha": alpha}
 
-  def loss(
-    self, outputs: dict[str, Array], batch: dict[str, Array]
-  ) -> tuple[Float[Array, ""], dict[str, Array]]:
+  def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     alpha = batch["alpha"][..., None]
     is_opaque = alpha >= MIN_OPAQUE
     colors = jnp.where(is_opaque, batch["image"], 0)
@@ -84,27 +86,21 @@ class MattingTask(maps.MapTask):
       parts[f"loss_alpha_{name}"] = of_channel[3]
     return sum(parts.values()), parts
 
-  def preprocess(
-    self, image: UInt8[np.ndarray, "h w 3"], labels: Labels | None
-  ) -> list[ModelInput]:
+  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
     """The whole image, stretched to the network's size."""
     del labels
     resized = matte_views.resize_to_input(image, self.image_size)
     return [ModelInput(resized, image.shape[:2])]
 
-  def postprocess(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
-  ) -> Matte:
-    (output,), (one,) = outputs, prepared
+  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Matte:
+    (output,), (one,) = outputs, inputs
     height, width = one.context
     return np.clip(cv2.resize(output["matte"], (width, height)), 0, 1)
 
   def metric(self) -> "MattingMetric":
     return MattingMetric()
 
-  def draw(
-    self, image: UInt8[np.ndarray, "h w 3"], prediction: Matte
-  ) -> UInt8[np.ndarray, "h w 3"]:
+  def draw(self, image: Image, prediction: Matte) -> Image:
     """People over a checkerboard."""
     rows, cols = np.indices(prediction.shape[:2]) // _SQUARE
     board = np.where((rows + cols) % 2, 0.8, 0.5)[..., None]

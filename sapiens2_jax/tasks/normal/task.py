@@ -9,18 +9,25 @@ Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 """
 
 import dataclasses
-import math
-from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
+from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
 from sapiens2_jax.tasks.angles import AngleStatistics, angles_between
-from sapiens2_jax.tasks.base import ModelInput
+from sapiens2_jax.tasks.base import (
+  Arrays,
+  Example,
+  Image,
+  Inputs,
+  Loss,
+  Outputs,
+  Rng,
+)
 
 Normals = Float[np.ndarray, "h w 3"]
 
@@ -34,24 +41,17 @@ def make_task(config: ConfigDict) -> "NormalTask":
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class NormalTask(maps.MapTask):
+class NormalTask(maps.LetterboxTask):
   """See `ProbedTask`."""
 
-  view: ClassVar[str] = "letterbox"
-
-  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> ElementSpec:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "normal": ((*self.image_size, 3), np.float32),
       "mask": (self.image_size, np.bool_),
     }
 
-  def example(
-    self,
-    image: UInt8[np.ndarray, "h w 3"],
-    labels: Labels,
-    rng: np.random.Generator,
-  ) -> dict[str, np.ndarray]:
+  def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
     """Raises `UnusableExample` if almost nobody, or nothing else, is seen."""
     image = photometric.distort_colors(image, rng)
     image = photometric.resample(
@@ -59,25 +59,18 @@ class NormalTask(maps.MapTask):
     )
     image, labels = geometric.random_view(image, labels, rng)
     image, labels = geometric.letterbox(image, labels, self.image_size)
-    mask = _mask(labels)
-    maps.check_people(mask)
+    targets = self.make_targets(labels)
     image = photometric.blur(image, rng, probability=0.3)
     image = photometric.add_noise(image, rng, probability=0.3)
     image = photometric.solarize(image, rng, probability=0.3)
-    return {"image": image, "normal": labels.normal, "mask": mask}
+    return {"image": image, **targets}
 
-  def targets(
-    self, labels: Labels, size: tuple[int, int]
-  ) -> list[dict[str, np.ndarray]]:
-    del size
-    labels = geometric.letterbox_labels(labels, self.image_size, math.floor)
+  def make_targets(self, labels: Labels) -> Example:
     mask = _mask(labels)
     maps.check_people(mask)
-    return [{"normal": labels.normal, "mask": mask}]
+    return {"normal": labels.normal, "mask": mask}
 
-  def loss(
-    self, outputs: dict[str, Array], batch: dict[str, Array]
-  ) -> tuple[Float[Array, ""], dict[str, Array]]:
+  def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     given = outputs["normal"], batch["normal"], batch["mask"]
     parts = {
       "loss_cosine": 10 * dense.cosine_loss(*given),
@@ -86,10 +79,8 @@ class NormalTask(maps.MapTask):
     }
     return sum(parts.values()), parts
 
-  def postprocess(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
-  ) -> Normals:
-    output, box = maps.only(outputs, prepared)
+  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Normals:
+    output, box = maps.only(outputs, inputs)
     normal = output["normal"]
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
     return geometric.uncover(normal / np.maximum(length, 1e-8), box)
@@ -97,9 +88,7 @@ class NormalTask(maps.MapTask):
   def metric(self) -> "NormalMetric":
     return NormalMetric()
 
-  def draw(
-    self, image: UInt8[np.ndarray, "h w 3"], prediction: Normals
-  ) -> UInt8[np.ndarray, "h w 3"]:
+  def draw(self, image: Image, prediction: Normals) -> Image:
     """(n + 1) / 2 as RGB."""
     return maps.to_uint8((prediction + 1) / 2)
 

@@ -13,19 +13,28 @@ Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 
 import dataclasses
 import math
-from typing import Any, ClassVar
 
 import cv2
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
+from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
-from sapiens2_jax.tasks.base import ModelInput, UnusableExample
+from sapiens2_jax.tasks.base import (
+  Arrays,
+  Example,
+  Image,
+  Inputs,
+  Loss,
+  Outputs,
+  Rng,
+  UnusableExample,
+)
 from sapiens2_jax.tasks.pointmap import losses as pointmap
 from sapiens2_jax.tasks.pointmap.metric import PointMetric
 
@@ -69,12 +78,10 @@ def make_task(config: ConfigDict) -> "PointmapTask":
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PointmapTask(maps.MapTask):
+class PointmapTask(maps.LetterboxTask):
   """See `ProbedTask`."""
 
-  view: ClassVar[str] = "letterbox"
-
-  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> ElementSpec:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "depth": (self.image_size, np.float32),
@@ -83,12 +90,7 @@ class PointmapTask(maps.MapTask):
       "scale": ((), np.float32),
     }
 
-  def example(
-    self,
-    image: UInt8[np.ndarray, "h w 3"],
-    labels: Labels,
-    rng: np.random.Generator,
-  ) -> dict[str, np.ndarray]:
+  def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
     """Depth is canonical; `loss` makes points of it.
 
     Raises:
@@ -98,20 +100,9 @@ class PointmapTask(maps.MapTask):
     image = photometric.distort_colors(image, rng)
     image, labels = geometric.random_view(image, labels, rng)
     image, labels = geometric.letterbox(image, labels, self.image_size)
-    return {"image": image, **self._targets(labels)}
+    return {"image": image, **self.make_targets(labels)}
 
-  def targets(
-    self, labels: Labels, size: tuple[int, int]
-  ) -> list[dict[str, np.ndarray]]:
-    del size
-    return [
-      self._targets(
-        geometric.letterbox_labels(labels, self.image_size, math.floor)
-      )
-    ]
-
-  def _targets(self, labels: Labels) -> dict[str, np.ndarray]:
-    """Of letterboxed labels."""
+  def make_targets(self, labels: Labels) -> Example:
     mask, scale = _mask(labels), self._scale(labels)
     maps.check_people(mask)
     depth = np.where(mask, labels.depth * scale, 0)
@@ -127,9 +118,7 @@ class PointmapTask(maps.MapTask):
   def _scale(self, labels: Labels) -> np.float32:
     return np.float32(self.image_size[1] / labels.intrinsics[0, 0])
 
-  def loss(
-    self, outputs: dict[str, Array], batch: dict[str, Array]
-  ) -> tuple[Float[Array, ""], dict[str, Array]]:
+  def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     mask, scale, found = batch["mask"], batch["scale"], outputs["pointmap"]
     depth = jnp.where(mask, batch["depth"], 0)
     points = unproject(depth, batch["intrinsics"])
@@ -154,11 +143,9 @@ class PointmapTask(maps.MapTask):
     }
     return sum(parts.values()), parts
 
-  def postprocess(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
-  ) -> Points:
+  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Points:
     """Smooths what has to be enlarged; a scale below 0.001 counts as that."""
-    output, box = maps.only(outputs, prepared)
+    output, box = maps.only(outputs, inputs)
     scale = float(output["scale"])
     points = output["pointmap"] / max(scale, _MIN_SCALE)
     points = geometric.inside(points, box)
@@ -178,9 +165,7 @@ class PointmapTask(maps.MapTask):
     boxed = geometric.letterbox_labels(labels, self.image_size, math.floor)
     return boxed.pointmap() * self._scale(boxed), _mask(boxed)
 
-  def draw(
-    self, image: UInt8[np.ndarray, "h w 3"], prediction: Points
-  ) -> UInt8[np.ndarray, "h w 3"]:
+  def draw(self, image: Image, prediction: Points) -> Image:
     """1 / depth, the near bright; the outermost 2 % of values are cut off."""
     near = 1 / np.maximum(prediction.points[..., 2], 1e-3)
     low, high = np.percentile(near, (2, 98))

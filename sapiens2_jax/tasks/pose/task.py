@@ -10,26 +10,37 @@ score, of each person in the order of the labels.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels, Person
+from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.fields import Field
 from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
-from sapiens2_jax.tasks.base import ModelInput, UnusableExample
+from sapiens2_jax.tasks.base import (
+  Arrays,
+  Example,
+  Image,
+  Inputs,
+  Loss,
+  ModelInput,
+  Outputs,
+  Rng,
+  Size,
+  UnusableExample,
+)
 from sapiens2_jax.tasks.pose import augment as pose_augment
 from sapiens2_jax.tasks.pose import codec
 from sapiens2_jax.tasks.pose import losses as objective
 from sapiens2_jax.tasks.pose.drawing import draw_keypoints
 from sapiens2_jax.tasks.pose.metric import KeypointMetric
 
-Image = UInt8[np.ndarray, "h w 3"]
 People = Float[np.ndarray, "p 308 3"]
 
 # Of a person to learn from; the second among the body's and the feet's.
@@ -83,16 +94,14 @@ class PoseTask:
   def num_keypoints(self) -> int:
     return vocabulary.keypoints()["num_keypoints"]
 
-  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> ElementSpec:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "points": ((self.num_keypoints, 2), np.float32),
       "weights": ((self.num_keypoints,), np.float32),
     }
 
-  def example(
-    self, image: Image, labels: Labels, rng: np.random.Generator
-  ) -> dict[str, np.ndarray]:
+  def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
     """One person's crop; points in pixels of the heatmap; weights 0 or 1."""
     known = []
     for person in labels.people or ():
@@ -107,9 +116,7 @@ class PoseTask:
     )
     return {"image": crop, **self._targets(keypoints)}
 
-  def targets(
-    self, labels: Labels, size: tuple[int, int]
-  ) -> list[dict[str, np.ndarray] | None]:
+  def targets(self, labels: Labels, size: Size) -> list[Example | None]:
     found = []
     for person in labels.people:
       keypoints = _hide_outside(person, size)
@@ -147,9 +154,7 @@ class PoseTask:
       dtype=jnp.dtype(self.dtype),
     )
 
-  def loss(
-    self, outputs: dict[str, Array], batch: dict[str, Array]
-  ) -> tuple[Float[Array, ""], dict[str, Array]]:
+  def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     heatmaps, points = outputs["heatmaps"], batch["points"]
     weights = batch["weights"]
     targets = objective.make_targets(points, weights, heatmaps.shape[1:3])
@@ -157,7 +162,7 @@ class PoseTask:
     accuracy = objective.peak_accuracy(heatmaps, points, weights)
     return loss, {"loss_heatmap": loss, "accuracy": accuracy}
 
-  def preprocess(self, image: Image, labels: Labels | None) -> list[ModelInput]:
+  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
     """A crop of each person, or of all of the image where nobody is known.
 
     With `flip_test`, each is followed by its mirror image.
@@ -166,32 +171,30 @@ class PoseTask:
     boxes = [(0, 0, height - 1, width - 1)]
     if labels is not None and labels.people is not None:
       boxes = [person.box for person in labels.people]
-    prepared = []
+    inputs = []
     for box in boxes:
       center, extent = self._region(box)
       affine = codec.crop_affine(center, extent, self.image_size)
       crop = codec.warp_image(image, affine, self.image_size)
-      prepared.append(ModelInput(crop, (center, extent)))
+      inputs.append(ModelInput(crop, (center, extent)))
       if self.flip_test:
-        prepared.append(
+        inputs.append(
           ModelInput(np.ascontiguousarray(crop[:, ::-1]), (center, extent))
         )
-    return prepared
+    return inputs
 
-  def postprocess(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
-  ) -> People:
-    inputs = 2 if self.flip_test else 1
+  def postprocess(self, outputs: Outputs, inputs: Inputs) -> People:
+    views = 2 if self.flip_test else 1
     flip_indices = np.array(vocabulary.keypoints()["flip_indices"])
-    people = np.zeros((len(prepared) // inputs, self.num_keypoints, 3))
+    people = np.zeros((len(inputs) // views, self.num_keypoints, 3))
     for i, person in enumerate(people):
-      heatmaps = outputs[inputs * i]["heatmaps"]
+      heatmaps = outputs[views * i]["heatmaps"]
       if self.flip_test:
         heatmaps = codec.average_flipped(
-          heatmaps, outputs[inputs * i + 1]["heatmaps"], flip_indices
+          heatmaps, outputs[views * i + 1]["heatmaps"], flip_indices
         )
       points, scores = codec.decode_heatmaps(heatmaps)
-      region = prepared[inputs * i].context
+      region = inputs[views * i].context
       person[:, :2] = codec.heatmap_to_image(
         points, heatmaps.shape[:2], *region
       )

@@ -8,29 +8,40 @@ A prediction is (h, w) uint8: classes 0 to 28.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import cv2
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from data_pipelines import vocabulary
 from data_pipelines.common.images import ImageDecodeError, decode_image
 from data_pipelines.corpus.labels import IGNORE, Labels
+from data_pipelines.loading.examples import ElementSpec
 from data_pipelines.open_source import open_field
 from data_pipelines.sources.base import ImageSource
 from sapiens2_jax.fields import Field
 from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
-from sapiens2_jax.tasks.base import ModelInput, UnusableExample
+from sapiens2_jax.tasks.base import (
+  Arrays,
+  Example,
+  Image,
+  Inputs,
+  Loss,
+  ModelInput,
+  Outputs,
+  Rng,
+  Size,
+  UnusableExample,
+)
 from sapiens2_jax.tasks.segmentation import augment as segmentation_augment
 from sapiens2_jax.tasks.segmentation import losses as objective
 from sapiens2_jax.tasks.segmentation.drawing import draw_parts
 from sapiens2_jax.tasks.segmentation.metric import SegmentationMetric
 
-Image = UInt8[np.ndarray, "h w 3"]
 Parts = UInt8[np.ndarray, "h w"]
 
 # Of people, before and after augmentation. Source: the public release.
@@ -73,15 +84,13 @@ class SegmentationTask:
   view: ClassVar[str] = "squeeze"
   needs: ClassVar[tuple[str, ...]] = ("parts",)
 
-  def element_spec(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> ElementSpec:
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "parts": (self.image_size, np.uint8),
     }
 
-  def example(
-    self, image: Image, labels: Labels, rng: np.random.Generator
-  ) -> dict[str, np.ndarray]:
+  def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
     if labels.parts is None:
       raise UnusableExample("no parts")
     if _people(labels.parts).sum() < MIN_PIXELS:
@@ -93,9 +102,7 @@ class SegmentationTask:
       raise UnusableExample("people cover less than 1 % of the crop")
     return {"image": image, "parts": parts}
 
-  def targets(
-    self, labels: Labels, size: tuple[int, int]
-  ) -> list[dict[str, np.ndarray]]:
+  def targets(self, labels: Labels, size: Size) -> list[Example]:
     del size
     parts = segmentation_augment.resize_parts(labels.parts, self.image_size)
     if _people(parts).mean() < MIN_FRACTION:
@@ -123,9 +130,7 @@ class SegmentationTask:
       dtype=jnp.dtype(self.dtype),
     )
 
-  def loss(
-    self, outputs: dict[str, Array], batch: dict[str, Array]
-  ) -> tuple[Float[Array, ""], dict[str, Array]]:
+  def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     parts = batch["parts"]
     logits = objective.match_labels(outputs["logits"], parts.shape[1:])
     parts_loss = objective.cross_entropy(logits, parts)
@@ -136,19 +141,17 @@ class SegmentationTask:
       "accuracy": objective.pixel_accuracy(logits, parts),
     }
 
-  def preprocess(self, image: Image, labels: Labels | None) -> list[ModelInput]:
+  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
     """The whole image, whatever its aspect."""
     resized = segmentation_augment.resize_image(image, self.image_size)
     return [ModelInput(resized, image.shape[:2])]
 
-  def postprocess(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[ModelInput]
-  ) -> Parts:
+  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Parts:
     """The class of the highest logit, of logits resized to the image.
 
     Class after class: all 29 maps of a large photograph are gigabytes.
     """
-    logits, (height, width) = outputs[0]["logits"], prepared[0].context
+    logits, (height, width) = outputs[0]["logits"], inputs[0].context
     best = np.full((height, width), -np.inf, np.float32)
     parts = np.zeros((height, width), np.uint8)
     for number in range(logits.shape[-1]):
