@@ -1,7 +1,8 @@
 r"""Two checkouts of this project: same bytes, same numbers, same speed?
 
 Run:    python benchmarks/compare_checkouts.py --before DIR [--after DIR] \
-          --output DIR [--steps 20] [--rounds 3]
+          --output DIR [--steps 20] [--rounds 3] [--only TRAINING] \
+          [--config.FIELD=VALUE, for all trainings]
 Needs:  some minutes of two cores; for the speeds, the machine to itself
 
 For changes that must change nothing. Both run the same commands on the same
@@ -13,7 +14,6 @@ cache serves both: only programs that differ are compiled anew.
 """
 
 import argparse
-import functools
 import json
 import os
 import pathlib
@@ -28,8 +28,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-# Subtrees of the state by their former names.
-RENAMED = {"carried": "teacher_state"}
+RENAMED = {"carried": "teacher_state"}  # Of the state, by former names.
 NUM_IMAGES = 12
 WARM_UP = 3  # Steps whose times do not count: they compile and fill caches.
 # Of each training its experiment and its corpus.
@@ -66,8 +65,7 @@ def write_balls(folder: pathlib.Path) -> None:
     mask = (x**2 + y**2 < 1)[..., None]
     z = np.sqrt(np.maximum(0, 1 - x**2 - y**2))
     normal = np.where(mask, np.stack([x, y, z], -1), 0).astype(np.float32)
-    light = normal @ rng.dirichlet((1, 1, 1)) * 255
-    image = np.where(mask, light[..., None], 90)
+    image = np.where(mask, 255 * normal @ rng.dirichlet((1, 1, 1), 1).T, 90)
     image = np.clip(image + rng.integers(-9, 10, (*z.shape, 3)), 0, 255)
     cv2.imwrite(f"{folder}/rgb/{i:02}.png", image.astype(np.uint8))
     cv2.imwrite(f"{folder}/mask/{i:02}.png", 255 * mask.astype(np.uint8))
@@ -105,12 +103,12 @@ def run(checkout: Checkout, label: str, *arguments: object) -> None:
     raise SystemExit(f"{log}: ended with code {done.returncode}")
 
 
-def train(checkout: Checkout, label: str, training: str, steps: int) -> None:
+def train(checkout: Checkout, label: str, training: str, given) -> None:
   """One training to its end, in the workdir LABEL."""
   spec, corpus = TRAININGS[training]
   overrides = {
     "data.path": checkout.folder / corpus,
-    "optim.num_steps": steps,
+    "optim.num_steps": given.steps,
     "optim.warmup_steps": 1,
     "checkpoint.every": 1000,  # So only at the end.
     "logging.every": 1,
@@ -121,22 +119,24 @@ def train(checkout: Checkout, label: str, training: str, steps: int) -> None:
     *("sapiens2_jax.train", "--config", spec),
     *("--workdir", checkout.folder / label),
     *(f"--config.{field}={value}" for field, value in overrides.items()),
+    *given.overrides,
   )
 
 
-def run_all(checkout: Checkout, output: pathlib.Path, steps: int) -> None:
+def run_all(checkout: Checkout, given) -> None:
   """Everything that is compared."""
+  output = checkout.folder.parent
   for label, module, source in (
     ("corpus", "data_pipelines.build_corpus", output / "photographs"),
     ("labelled", "data_pipelines.annotated", f"folders:{output}/balls"),
   ):
     place = ("--output", checkout.folder / label, "--shard_size", 5)
     run(checkout, label, module, "--input", source, *place)
-  for training in TRAININGS:
-    train(checkout, training, training, steps)
+  for training in given.trainings:
+    train(checkout, training, training, given)
   for kind in EXPORTS:
     place = ("--output", checkout.folder / kind, "--format", kind)
-    source = ("--checkpoint", checkout.folder / "pretrain")
+    source = ("--checkpoint", checkout.folder / given.trainings[0])
     run(checkout, kind, "sapiens2_jax.export", *source, *place)
 
 
@@ -167,17 +167,16 @@ def read_state(workdir: pathlib.Path) -> dict[str, tuple]:
   )
   tree = reader.restore(path, restore_args=as_numpy)
   tree = {RENAMED.get(name, name): node for name, node in tree.items()}
-  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
   return {
-    name(place): (str(array.dtype), array.shape, array.tobytes())
-    for place, array in jax.tree.leaves_with_path(tree)
+    jax.tree_util.keystr(place): (str(x.dtype), x.shape, x.tobytes())
+    for place, x in jax.tree.leaves_with_path(tree)
   }
 
 
-def compare(both: Sequence[Checkout]) -> dict[str, int]:
+def compare(both: Sequence[Checkout], given) -> dict[str, int]:
   """How many things differ, by check; prints a line for each."""
   checks = {name: (name, read_files) for name in ("corpus", "labelled")}
-  for name in TRAININGS:
+  for name in given.trainings:
     checks[f"{name}, metrics"] = (name, read_metrics)
     checks[f"{name}, state"] = (name, read_state)
   checks |= {f"export, {kind}": (kind, read_files) for kind in EXPORTS}
@@ -192,13 +191,13 @@ def compare(both: Sequence[Checkout]) -> dict[str, int]:
   return differing
 
 
-def measure(both: Sequence[Checkout], steps: int, rounds: int) -> dict:
-  """Seconds of a pretraining step of each; they take turns."""
+def measure(both: Sequence[Checkout], given) -> dict:
+  """Seconds of a step of each in the first training; they take turns."""
   seconds = {checkout.name: [] for checkout in both}
-  for number in range(rounds):
+  for number in range(given.rounds):
     for checkout in both:
       label = f"speed-{number}"
-      train(checkout, label, "pretrain", steps)
+      train(checkout, label, given.trainings[0], given)
       rows = read_rows(checkout.folder / label, "speed.jsonl")[WARM_UP:]
       seconds[checkout.name] += [row["step_seconds"] for row in rows]
   result = {}
@@ -216,7 +215,9 @@ def main() -> None:
   parser.add_argument("--output", required=True, help="a new directory")
   parser.add_argument("--steps", type=int, default=20, help="of each training")
   parser.add_argument("--rounds", type=int, default=3, help="for the speed")
-  given = parser.parse_args()
+  parser.add_argument("--only", choices=TRAININGS, help="one training")
+  given, given.overrides = parser.parse_known_args()
+  given.trainings = [given.only] if given.only else list(TRAININGS)
   output = pathlib.Path(given.output).resolve()
   if output.exists():
     parser.error(f"--output={output} exists already")
@@ -230,15 +231,15 @@ def main() -> None:
     both.append(Checkout(name, path, output / name))
     both[-1].folder.mkdir()
     print(f"{name:22} {path}", flush=True)
-    run_all(both[-1], output, given.steps)
+    run_all(both[-1], given)
     programs.append(len(list((output / "programs").glob("*-cache"))))
-  differing = compare(both)
+  differing = compare(both, given)
   print(f"{'programs compiled':22} {programs[0]}, in all {programs[1]}")
   result = {
     "benchmark": "compare_checkouts",
     "differing": differing,
     "programs": programs,
-    "step_seconds": measure(both, given.steps, given.rounds),
+    "step_seconds": measure(both, given),
   }
   print("RESULT " + json.dumps(result))
   sys.exit(any(differing.values()))

@@ -1,9 +1,10 @@
-"""Our loader beside a torchvision v2 multi-crop of the same crops.
+r"""Our loader beside a torchvision v2 multi-crop of the same crops.
 
 Run:    python benchmarks/loader.py --torchvision PYTHON \
           --photo annie-spratt.jpg --photo christophe_henner.jpg
 Needs:  PYTHON, an interpreter with torchvision (its own environment: see
-        benchmarks/README.md); the machine to itself for about ten minutes
+        benchmarks/README.md), without it there is no peer; the machine to
+        itself for about ten minutes
 
 Paper sizes: of each photograph two global crops of 1024 x 768 and four local
 ones of 512 x 384. Each contender is a process pinned to one core; they take
@@ -182,8 +183,8 @@ def agreement(path: str, plans: str) -> float:
   return float(10 * np.log10(255**2 / np.mean(errors)))
 
 
-def compare(python: str, photos: list[str], rounds: int) -> dict:
-  """Interleaved seconds an image of all contenders."""
+def compare(python: str | None, photos: list[str], rounds: int) -> dict:
+  """Interleaved seconds an image of all contenders; peers need `python`."""
   directory = pathlib.Path(tempfile.mkdtemp())
   plans = directory / "plans.json"
   plans.write_text(json.dumps({path: make_plans(path) for path in photos}))
@@ -197,17 +198,18 @@ def compare(python: str, photos: list[str], rounds: int) -> dict:
     )
     for name in OURS
   }
-  for name, (kind, interpolation) in PEERS.items():
+  peers = PEERS if python else {}
+  for name, (kind, interpolation) in peers.items():
     arguments = ["--plans", plans, "--kind", kind]
     arguments += ["--interpolation", interpolation]
     contenders[name] = Contender([python, script, *arguments], core)
   results = {}
   for path in photos:
-    contenders["pil bicubic"].ask("CHECK", path)
-    results[path] = {
-      "psnr_of_crops": round(agreement(path, str(plans)), 1),
-      "seconds": {name: [] for name in contenders},
-    }
+    results[path] = {"seconds": {name: [] for name in contenders}}
+    if python:
+      contenders["pil bicubic"].ask("CHECK", path)
+      psnr = round(agreement(path, str(plans)), 1)
+      results[path]["psnr_of_crops"] = psnr
   for number in range(rounds + 1):
     for path in photos:
       seconds = results[path]["seconds"]
@@ -227,27 +229,24 @@ def compare(python: str, photos: list[str], rounds: int) -> dict:
 
 
 def summarize(result: dict) -> dict:
-  median = {n: statistics.median(s) for n, s in result["seconds"].items()}
-  fastest = min(median[name] for name in PEERS)
-  return {
-    "psnr_of_crops": result["psnr_of_crops"],
+  seconds = result.pop("seconds")
+  median = {name: statistics.median(s) for name, s in seconds.items()}
+  summary = {
+    **result,
     "images_per_second": {n: round(1 / s, 2) for n, s in median.items()},
-    "best_seconds": {
-      name: round(min(seconds), 4)
-      for name, seconds in result["seconds"].items()
-    },
-    **{
-      f"{name} against {peer}": round(seconds / median[name], 2)
-      for name in OURS
-      for peer, seconds in (
-        ("fastest", fastest),
-        ("pil bicubic", median["pil bicubic"]),
-      )
-    },
+    "best_seconds": {name: round(min(s), 4) for name, s in seconds.items()},
   }
+  peers = [median[name] for name in PEERS if name in median]
+  for name in OURS if peers else ():
+    for title, peer in (
+      ("fastest", min(peers)),
+      ("pil bicubic", median["pil bicubic"]),
+    ):
+      summary[f"{name} against {title}"] = round(peer / median[name], 2)
+  return summary
 
 
-def measure_workers(path: str, count: int, images: int = 48) -> float:
+def measure_workers(path: str, count: int, images: int) -> float:
   """Images a second with data processes, all cores, after a start."""
   made = make_loader(
     path, num_workers=count, num_threads=1, prefetch=2, global_batch_size=4
@@ -262,7 +261,7 @@ def measure_workers(path: str, count: int, images: int = 48) -> float:
   return images / seconds
 
 
-def measure_reader(photos: list[str], num_records: int = 1000) -> dict:
+def measure_reader(photos: list[str], num_records: int) -> dict:
   """Records a second at random places, beside array_record alone."""
   from array_record.python import array_record_data_source
 
@@ -335,6 +334,8 @@ def main() -> None:
   parser.add_argument("--torchvision", help="interpreter with torchvision")
   parser.add_argument("--photo", action="append", required=True)
   parser.add_argument("--rounds", type=int, default=12)
+  parser.add_argument("--images", type=int, default=48, help="of workers")
+  parser.add_argument("--records", type=int, default=1000, help="of the reader")
   parser.add_argument("--serve", help=argparse.SUPPRESS)
   given = parser.parse_args()
   if given.serve:
@@ -344,12 +345,13 @@ def main() -> None:
   compared = compare(given.torchvision, given.photo, given.rounds)
   for path, summary in compared.items():
     summary["workers"] = {
-      count: round(measure_workers(path, count), 1) for count in (1, 2)
+      count: round(measure_workers(path, count, given.images), 1)
+      for count in (1, 2)
     }
     rate = summary["images_per_second"]["ours"]
     summary["cores_for_4_v5p_at_60_percent_mfu"] = cores_needed(rate)
     result["photos"][pathlib.Path(path).name] = summary
-  result["reader"] = measure_reader(given.photo)
+  result["reader"] = measure_reader(given.photo, given.records)
   result["bytes_per_image"] = bytes_per_image()
   result["bytes_per_step_of_2048"] = 2048 * result["bytes_per_image"]["uint8"]
   print("RESULT " + json.dumps(result))

@@ -1,6 +1,7 @@
-"""Our training step beside the same step in PyTorch, on this machine.
+r"""Our training step beside the same step in PyTorch, on this machine.
 
-Run:    python benchmarks/step_vs_torch.py [--rounds 7]
+Run:    python benchmarks/step_vs_torch.py [--rounds 7] [--setting toy] \
+          [--peer torch-eager]
 Needs:  torch, transformers; the machine to itself for about ten minutes
 
 Each contender is a process of its own, started with the same environment
@@ -36,7 +37,18 @@ SETTINGS = {
     "objective.koleo_group_size=4",
   ),
 }
-CONTENDERS = ("ours", "torch-eager", "torch-compiled")
+# Only shows that everything runs.
+SMALLEST = {
+  "smallest": (
+    "data.image_size=(64, 48)",
+    "data.local_size=(48, 16)",
+    "data.global_batch_size=2",
+    "model.decoder_layers=1",
+    "objective.koleo_group_size=2",
+  ),
+}
+PEERS = ("torch-eager", "torch-compiled")
+CONTENDERS = ("ours", *PEERS)
 # float32 sums in another order, through four blocks and a division by 0.065.
 TOLERANCE = 2e-4
 STEPS_A_TURN = 4
@@ -48,7 +60,8 @@ def load_config(setting: str):
 
   # LayerScale of order one, so that attention counts in the comparison; the
   # decoder's (peer) is set to one, which is what having none means.
-  overrides = (*SETTINGS[setting], "model.layer_scale_init=0.5")
+  chosen = (SETTINGS | SMALLEST)[setting]
+  overrides = (*chosen, "model.layer_scale_init=0.5")
   return config_lib.load_config(
     "experiments/pretrain.py:size=toy",
     list(overrides),
@@ -262,16 +275,16 @@ class Worker:
     self._process.wait()
 
 
-def compare(setting: str, rounds: int) -> dict:
-  """Interleaved times of all contenders, and whether losses agree."""
-  workers = {name: Worker(name, setting) for name in CONTENDERS}
+def compare(setting: str, rounds: int, peers: list[str]) -> dict:
+  """Interleaved times of ours and the peers, and whether losses agree."""
+  workers = {name: Worker(name, setting) for name in ("ours", *peers)}
   first = {}
   for name, worker in workers.items():
     first[name] = worker.step()
     print(f"{setting:12} {name:15} first step {first[name]}", flush=True)
   difference = max(
     abs(first[name][key] - first["ours"][key])
-    for name in CONTENDERS
+    for name in peers
     for key in ("loss_mae", "loss_cl", "loss_koleo")
   )
   if difference > TOLERANCE:
@@ -279,7 +292,7 @@ def compare(setting: str, rounds: int) -> dict:
       f"{setting}: first losses differ by {difference:.2g}, more than "
       f"{TOLERANCE:.0e}: not the same step"
     )
-  seconds = {name: [] for name in CONTENDERS}
+  seconds = {name: [] for name in workers}
   matmul = []
   for i in range(rounds):
     matmul.append(matmul_seconds())
@@ -305,7 +318,8 @@ def summarize(setting, seconds, matmul, difference) -> dict:
   config = load_config(setting)
   useful = pretrain_flops(config) * config.data.global_batch_size
   median = {name: statistics.median(s) for name, s in seconds.items()}
-  fastest_peer = min(median[name] for name in CONTENDERS[1:])
+  peers = [name for name in seconds if name != "ours"]
+  fastest_peer = min(median[name] for name in peers)
   matmul_rate = 2 * 2048**3 / statistics.median(matmul)
   return {
     "setting": setting,
@@ -313,7 +327,7 @@ def summarize(setting, seconds, matmul, difference) -> dict:
     "best_seconds": {n: round(min(s), 4) for n, s in seconds.items()},
     "speed_against_fastest_peer": round(fastest_peer / median["ours"], 3),
     "speed_by_best_times": round(
-      min(min(seconds[name]) for name in CONTENDERS[1:]) / min(seconds["ours"]),
+      min(min(seconds[name]) for name in peers) / min(seconds["ours"]),
       3,
     ),
     "useful_gflop_a_step": round(useful / 1e9, 1),
@@ -327,14 +341,16 @@ def summarize(setting, seconds, matmul, difference) -> dict:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--rounds", type=int, default=7)
-  parser.add_argument("--setting", choices=SETTINGS, action="append")
+  parser.add_argument("--setting", choices=SETTINGS | SMALLEST, action="append")
+  parser.add_argument("--peer", choices=PEERS, action="append")
   parser.add_argument("--serve", choices=CONTENDERS, help=argparse.SUPPRESS)
   args = parser.parse_args()
   settings = args.setting or list(SETTINGS)
   if args.serve:
     serve(args.serve, settings[0])
     return
-  results = [compare(setting, args.rounds) for setting in settings]
+  peers = args.peer or list(PEERS)
+  results = [compare(setting, args.rounds, peers) for setting in settings]
   print("RESULT " + json.dumps({"benchmark": "step_vs_torch", "runs": results}))
 
 
