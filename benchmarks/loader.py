@@ -73,9 +73,9 @@ def open_photo(path: str):
 def make_plans(path: str) -> list[dict]:
   """What the peer cuts: the boxes that our loader draws, in whole pixels."""
   from data_pipelines.loading import crops
-  from sapiens2_jax.training import data
+  from sapiens2_jax.pretrain.crops import crop_config
 
-  config = data.crop_config(make_config())
+  config = crop_config(make_config())
   record = open_photo(path)[0]
   plans = []
   for epoch in range(NUM_PLANS):
@@ -95,10 +95,12 @@ def make_loader(path: str, **changes):
   import dataclasses
 
   from data_pipelines.loading import loader
+  from sapiens2_jax.pretrain.objective import build_pretrain
   from sapiens2_jax.training import data
 
   settings = {"num_workers": 0, "num_threads": 0, "prefetch": 0} | changes
-  config = dataclasses.replace(data.loader_config(make_config()), **settings)
+  objective = build_pretrain(make_config())
+  config = dataclasses.replace(data.loader_config(objective), **settings)
   return loader.make_loader(
     open_photo(path), config, start_step=0, num_steps=10**6
   )
@@ -115,10 +117,8 @@ def make_augment():
 
   @jax.jit
   def patches(batch):
-    return (
-      objective.global_patches(batch, rng),
-      objective.local_patches(batch, rng),
-    )
+    views = objective.make_views(batch, rng)
+    return views.patches, views.local_patches
 
   def run(batch):
     first = {name: array[0] for name, array in batch.items()}
@@ -301,12 +301,12 @@ def measure_reader(photos: list[str], num_records: int) -> dict:
 def cores_needed(images_per_second: float) -> dict:
   """Host cores that feed four v5p chips, at an assumed MFU."""
   from sapiens2_jax import chips
-  from sapiens2_jax.training import flops
+  from sapiens2_jax.pretrain.objective import build_pretrain
 
   needed = {}
   for size in SIZES:
     config = make_config(f"model.size={size}")
-    useful = flops.pretrain_flops(config)
+    useful = build_pretrain(config).flops()
     rate = V5P_CHIPS * chips.CHIPS["v5p"].peak_flops * ASSUMED_MFU / useful
     needed[size] = {
       "images_per_second": round(rate, 1),
@@ -316,9 +316,9 @@ def cores_needed(images_per_second: float) -> dict:
 
 
 def bytes_per_image() -> dict:
-  from sapiens2_jax.training import data
+  from sapiens2_jax.pretrain.crops import crop_config
 
-  crops = data.crop_config(make_config())
+  crops = crop_config(make_config())
   pixels = sum(
     count * size[0] * size[1] * 3
     for count, size in (
