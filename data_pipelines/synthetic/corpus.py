@@ -27,20 +27,14 @@ _MIN_SIDE = 32  # pixels
 class Plan:
   """What a corpus is to hold; the same plan gives the same bytes.
 
-  Attributes:
-    count: images.
-    seed: of all that is drawn.
-    size: height and width in pixels.
-    shard_size: images a shard.
-
   Raises:
     ValueError: a number out of its range.
   """
 
-  count: int
-  seed: int
-  size: tuple[int, int]
-  shard_size: int = DEFAULT_SHARD_SIZE
+  count: int  # images
+  seed: int  # of all that is drawn
+  size: tuple[int, int]  # height and width in pixels
+  shard_size: int = DEFAULT_SHARD_SIZE  # images a shard
 
   def __post_init__(self):
     for name in ("count", "shard_size"):

@@ -32,19 +32,13 @@ _DRAWN = ("body", "helper-l-eye", "helper-r-eye")
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-  """A picture.
+  """A picture."""
 
-  Attributes:
-    name: of the file.
-    ids: the keypoints on it.
-    views: degrees (yaw to the body's left, pitch up) it is seen from.
-    margin: empty space around the points, as a fraction of their extent.
-  """
-
-  name: str
-  ids: Sequence[int]
+  name: str  # of the file
+  ids: Sequence[int]  # the keypoints on it
+  # Degrees (yaw to the body's left, pitch up) it is seen from.
   views: Sequence[tuple[float, float]] = (_FRONT,)
-  margin: float = 0.25
+  margin: float = 0.25  # around the points, a fraction of their extent
 
 
 def panels() -> list[Panel]:

@@ -25,22 +25,15 @@ _MAX_RADIUS = 0.2  # Metres; no joint of a person lies deeper.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KeypointTable:
-  """Where the keypoints lie on a mesh.
+  """Where the keypoints lie on a mesh."""
 
-  Attributes:
-    num_vertices: of the mesh the table is for.
-    vertices: (308, k) int32, filled up with 0.
-    weights: (308, k) float32, of a point adding up to 1, filled up with 0;
-      all 0 where the mesh cannot carry the point.
-    radius: (308,) float32 metres below the surface.
-    doubts: name -> why the point is a guess.
-  """
-
-  num_vertices: int
-  vertices: np.ndarray
+  num_vertices: int  # of the mesh the table is for
+  vertices: np.ndarray  # (308, k) int32, filled up with 0
+  # (308, k) float32, of a point adding up to 1, or all 0 where the mesh cannot
+  # carry it; filled up with 0.
   weights: np.ndarray
-  radius: np.ndarray
-  doubts: dict[str, str]
+  radius: np.ndarray  # (308,) float32 metres below the surface
+  doubts: dict[str, str]  # name -> why the point is a guess
 
 
 def keypoint_positions(vertices: np.ndarray) -> np.ndarray:

@@ -17,30 +17,19 @@ _METRES = 0.1
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BaseMesh:
-  """base.obj.
+  """base.obj."""
 
-  Attributes:
-    vertices: (v, 3) float32 metres, in the standard pose.
-    uv: (v, 2) float32; at a seam of the atlas, of one of its sides.
-    triangles: group -> (f, 3) int32, the quads each cut in two.
-  """
-
-  vertices: np.ndarray
-  uv: np.ndarray
-  triangles: dict[str, np.ndarray]
+  vertices: np.ndarray  # (v, 3) float32 metres, in the standard pose
+  uv: np.ndarray  # (v, 2) float32; at a seam of the atlas, of one of its sides
+  triangles: dict[str, np.ndarray]  # group -> (f, 3) int32, quads cut in two
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bone:
-  """A bone of the rig.
+  """A bone of the rig."""
 
-  Attributes:
-    parent: its parent's name, "" at the root.
-    head: vertices whose mean is the joint it turns about.
-  """
-
-  parent: str
-  head: np.ndarray
+  parent: str  # its parent's name, "" at the root
+  head: np.ndarray  # vertices whose mean is the joint it turns about
 
 
 def read_mesh(path: pathlib.Path) -> BaseMesh:

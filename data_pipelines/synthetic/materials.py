@@ -79,27 +79,17 @@ _NOISE_SIZE = 32  # a power of two
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Materials:
-  """The looks of one person; first axes are in the order of `SURFACES`.
+  """The looks of one person; first axes are in the order of `SURFACES`."""
 
-  Attributes:
-    patterns: (s,) int32, indices into `patterns.NAMES`.
-    colors: (s, 2, 3) float32, linear.
-    scales: (s,) float32 metres, a period of the pattern; on skin how freckled
-      it is, in [0, 1].
-    shine: (s, 2) float32, how much and how sharp.
-    folds: (s,) float32, how rough the light on cloth shows it to be.
-    eyes: (2, 3) float32 metres, the centres of the left and the right eyeball
-      in the standard pose.
-    shift: (3,) float32 metres, where in the noise this person lies.
-  """
-
-  patterns: np.ndarray
-  colors: np.ndarray
+  patterns: np.ndarray  # (s,) int32, indices into `patterns.NAMES`
+  colors: np.ndarray  # (s, 2, 3) float32, linear
+  # (s,) float32 metres, a period; of skin how freckled it is, in [0, 1].
   scales: np.ndarray
-  shine: np.ndarray
-  folds: np.ndarray
+  shine: np.ndarray  # (s, 2) float32, how much and how sharp
+  folds: np.ndarray  # (s,) float32, how rough light on cloth shows it to be
+  # (2, 3) float32 metres, left and right eyeball's centre in the standard pose.
   eyes: np.ndarray
-  shift: np.ndarray
+  shift: np.ndarray  # (3,) float32 metres, where in the noise this person lies
 
 
 @functools.cache

@@ -13,25 +13,15 @@ from data_pipelines.synthetic import mesh, skeleton
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Piece:
-  """Triangles whose vertices lie on triangles of the base mesh.
+  """Triangles whose vertices lie on triangles of the base mesh."""
 
-  Attributes:
-    corners: (n, 3) int64, the base mesh's vertices around each.
-    fractions: (n, 3) float32, barycentric; 1, 0, 0 on a vertex.
-    triangles: (f, 3) int64, indices into the two above.
-    surface: of all triangles, see `mesh.SURFACES`.
-    parts: (f,) uint8 body parts.
-    height: (n,) float32 metres pushed out along the normal, at rest.
-    drop: (n,) float32 metres moved down, at rest.
-  """
-
-  corners: np.ndarray
-  fractions: np.ndarray
-  triangles: np.ndarray
-  surface: str
-  parts: np.ndarray
-  height: np.ndarray
-  drop: np.ndarray
+  corners: np.ndarray  # (n, 3) int64, the base mesh's vertices around each
+  fractions: np.ndarray  # (n, 3) float32, barycentric; 1, 0, 0 on a vertex
+  triangles: np.ndarray  # (f, 3) int64, indices into the two above
+  surface: str  # of all triangles, see `mesh.SURFACES`
+  parts: np.ndarray  # (f,) uint8 body parts
+  height: np.ndarray  # (n,) float32 metres pushed out along the normal, at rest
+  drop: np.ndarray  # (n,) float32 metres moved down, at rest
 
   def mix(self, values: np.ndarray) -> np.ndarray:
     """Values of the base mesh's vertices -> (n, ...) of the piece's."""
@@ -204,25 +194,15 @@ def find_normals(vertices, triangles):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Assembly:
-  """All pieces as one mesh; as `mesh.PersonMesh` names them.
+  """All pieces as one mesh; as `mesh.PersonMesh` names them."""
 
-  Attributes:
-    vertices: (n, 3) float32 metres, posed.
-    normals: (n, 3) float32.
-    triangles: (f, 3) int32.
-    surfaces: (f,) uint8.
-    parts: (f,) uint8.
-    rest: (n, 3) float32.
-    uv: (n, 2) float32.
-  """
-
-  vertices: np.ndarray
-  normals: np.ndarray
-  triangles: np.ndarray
-  surfaces: np.ndarray
-  parts: np.ndarray
-  rest: np.ndarray
-  uv: np.ndarray
+  vertices: np.ndarray  # (n, 3) float32 metres, posed
+  normals: np.ndarray  # (n, 3) float32
+  triangles: np.ndarray  # (f, 3) int32
+  surfaces: np.ndarray  # (f,) uint8
+  parts: np.ndarray  # (f,) uint8
+  rest: np.ndarray  # (n, 3) float32
+  uv: np.ndarray  # (n, 2) float32
 
 
 def assemble(

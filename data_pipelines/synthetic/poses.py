@@ -61,17 +61,11 @@ _CURL = {"base": 75, "middle": 95, "tip": 60}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pose:
-  """The pose of one person.
+  """The pose of one person."""
 
-  Attributes:
-    angles: (len(ANGLES),) degrees, within the joints' limits.
-    root: (3, 3) rotation of the pelvis.
-    kind: how it was drawn.
-  """
-
-  angles: np.ndarray
-  root: np.ndarray
-  kind: str
+  angles: np.ndarray  # (len(ANGLES),) degrees, within the joints' limits
+  root: np.ndarray  # (3, 3) rotation of the pelvis
+  kind: str  # how it was drawn
 
 
 def draw_pose(rng: np.random.Generator, clips: motion.Clips) -> Pose:

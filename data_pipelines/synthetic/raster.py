@@ -27,17 +27,12 @@ _FARTHEST = 2**17  # pixels from the first one: keeps products in 64 bits
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Raster:
-  """What is seen in each pixel.
+  """What is seen in each pixel."""
 
-  Attributes:
-    ids: (h, w) int32, the triangle, or -1.
-    depth: (h, w) float32 metres from the camera's plane; 0 without triangle.
-    weights: (n, 3) float32, of the triangle's corners, right in perspective;
-      of the pixels with a triangle, row by row.
-  """
-
-  ids: np.ndarray
-  depth: np.ndarray
+  ids: np.ndarray  # (h, w) int32, the triangle, or -1
+  depth: np.ndarray  # (h, w) float32 metres from the camera's plane, or 0
+  # (n, 3) float32, of the triangle's corners, right in perspective; of the
+  # pixels with a triangle, row by row.
   weights: np.ndarray
 
 

@@ -32,26 +32,15 @@ _LOWER_LIP_MOVE = -0.010  # Metres down, when the jaw opens.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Regions:
-  """Where each of the 19,158 vertices is on the body.
+  """Where each of the 19,158 vertices is on the body."""
 
-  Attributes:
-    arm: (v,) fraction of the arms, 0 to 1.
-    reach: (v,) along the arm: shoulder 0, elbow 1, wrist 2; below 0 off it.
-    down: (v,) down the trunk and legs: waist -1, crotch 0, knee 1, ankle 2,
-      sole 3.
-    neck: (v, 3) metres from the base of the neck, standard pose.
-    scalp: (v,) metres above the hairline, about; less is not scalp.
-    skin: (v,) uint8 body part of bare skin.
-    lip: (v,) -1 lower, 1 upper, 0 no lip.
-  """
-
-  arm: np.ndarray
-  reach: np.ndarray
-  down: np.ndarray
-  neck: np.ndarray
-  scalp: np.ndarray
-  skin: np.ndarray
-  lip: np.ndarray
+  arm: np.ndarray  # (v,) fraction of the arms, 0 to 1
+  reach: np.ndarray  # (v,) shoulder 0, elbow 1, wrist 2; below 0 off the arm
+  down: np.ndarray  # (v,) waist -1, crotch 0, knee 1, ankle 2, sole 3
+  neck: np.ndarray  # (v, 3) metres from the base of the neck, standard pose
+  scalp: np.ndarray  # (v,) metres above the hairline, about; less is not scalp
+  skin: np.ndarray  # (v,) uint8 body part of bare skin
+  lip: np.ndarray  # (v,) -1 lower, 1 upper, 0 no lip
 
 
 def find_regions(anatomy: anatomies.Anatomy) -> Regions:

@@ -21,17 +21,11 @@ _HEAD = ("Face_Neck", "Hair")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Camera:
-  """A pinhole: point @ rotation.T + translation are its coordinates.
+  """A pinhole: point @ rotation.T + translation are its coordinates."""
 
-  Attributes:
-    intrinsics: (3, 3) pixels, 0 at the centre of the first one.
-    rotation: (3, 3), from the world to x right, y down, z away.
-    translation: (3,) metres.
-  """
-
-  intrinsics: np.ndarray
-  rotation: np.ndarray
-  translation: np.ndarray
+  intrinsics: np.ndarray  # (3, 3) pixels, 0 at the centre of the first one
+  rotation: np.ndarray  # (3, 3), from the world to x right, y down, z away
+  translation: np.ndarray  # (3,) metres
 
   def see(self, points: np.ndarray) -> np.ndarray:
     """Points of the world, (n, 3) metres, in the camera's coordinates."""
@@ -40,38 +34,23 @@ class Camera:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lights:
-  """What shines, in linear RGB; directions are those of the world.
+  """What shines, in linear RGB; directions are those of the world."""
 
-  Attributes:
-    sky: (3,) light from straight above, of an even dome.
-    ground: (3,) light from below.
-    directions: (l, 3) unit vectors towards lamps far away; the first casts
-      shadows.
-    colors: (l, 3).
-    softness: (l,) in [0, 1], how far a lamp shines around a body.
-  """
-
-  sky: np.ndarray
-  ground: np.ndarray
-  directions: np.ndarray
-  colors: np.ndarray
-  softness: np.ndarray
+  sky: np.ndarray  # (3,) light from straight above, of an even dome
+  ground: np.ndarray  # (3,) light from below
+  directions: np.ndarray  # (l, 3) unit, to far lamps; the first casts shadows
+  colors: np.ndarray  # (l, 3)
+  softness: np.ndarray  # (l,) in [0, 1], how far a lamp shines around a body
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scene:
-  """People of the world, y up and the ground at 0, before a camera.
+  """People of the world, y up and the ground at 0, before a camera."""
 
-  Attributes:
-    people: with vertices, normals and keypoints of the world; `rest` as it
-      was.
-    camera: that sees them.
-    lights: on them.
-  """
-
+  # With vertices, normals and keypoints of the world; `rest` as it was.
   people: tuple[PersonMesh, ...]
-  camera: Camera
-  lights: Lights
+  camera: Camera  # that sees them
+  lights: Lights  # on them
 
 
 def draw_count(rng: np.random.Generator) -> int:

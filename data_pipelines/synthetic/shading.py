@@ -23,85 +23,51 @@ _KNEE = 0.8  # Brighter light is compressed, as film does.
 
 
 class Surfaces(NamedTuple):
-  """All triangles of a scene in the camera's coordinates; v, f people.
+  """All triangles of a scene in the camera's coordinates."""
 
-  Attributes:
-    triangles: (f, 3) int32.
-    corners: (v, 9) float32, of `fill_corners`.
-    kinds: (f,) int32, rows of `Looks`.
-    parts: (f,) uint8.
-    owners: (f,) int32, which person.
-    is_reversed: (f,) bool, its back is seen.
-  """
-
-  triangles: np.ndarray
-  corners: np.ndarray
-  kinds: np.ndarray
-  parts: np.ndarray
-  owners: np.ndarray
-  is_reversed: np.ndarray
+  triangles: np.ndarray  # (f, 3) int32
+  corners: np.ndarray  # (v, 9) float32, of `fill_corners`
+  kinds: np.ndarray  # (f,) int32, rows of `Looks`
+  parts: np.ndarray  # (f,) uint8
+  owners: np.ndarray  # (f,) int32, which person
+  is_reversed: np.ndarray  # (f,) bool, its back is seen
 
 
 class Looks(NamedTuple):
-  """`materials.Materials` of all people, a row for each of their surfaces.
+  """`materials.Materials` of all people, a row for each of their surfaces."""
 
-  Attributes:
-    patterns: (k,) int32.
-    colors: (k, 6) float32 linear, the first, and what leads to the second.
-    scales: (k,) float32.
-    shine: (k, 2) float32.
-    folds: (k,) float32.
-    eyes: (p, 2, 3) float32 metres, shifted as their person is.
-    noise: of `materials.make_noise`.
-  """
-
-  patterns: np.ndarray
-  colors: np.ndarray
-  scales: np.ndarray
-  shine: np.ndarray
-  folds: np.ndarray
-  eyes: np.ndarray
-  noise: np.ndarray
+  patterns: np.ndarray  # (k,) int32
+  colors: np.ndarray  # (k, 6) float32 linear, the first, and on to the second
+  scales: np.ndarray  # (k,) float32
+  shine: np.ndarray  # (k, 2) float32
+  folds: np.ndarray  # (k,) float32
+  eyes: np.ndarray  # (p, 2, 3) float32 metres, shifted as their person is
+  noise: np.ndarray  # of `materials.make_noise`
 
 
 class Lamps(NamedTuple):
-  """`scene.Lights` in the frame of the normals, and the first one's shadows.
+  """`scene.Lights` in the frame of the normals, and the first one's shadows."""
 
-  Attributes:
-    ambient: (3, 3) float32: the world's vertical, the mean of sky and ground,
-      and half of what the sky has more.
-    directions, colors: (l, 3) float32.
-    wraps: (l, 2) float32: light on a surface is the first, plus the second
-      times the cosine.
-    shadow: (3, 4) float32, from the camera's coordinates to the first lamp's
-      image; nearer by what does not count as in the way.
-    nearness: of that image, of `raster.draw_nearest`.
-  """
-
+  # (3, 3) float32: the world's vertical, the mean of sky and ground, and half
+  # of what the sky has more.
   ambient: np.ndarray
-  directions: np.ndarray
-  colors: np.ndarray
-  wraps: np.ndarray
+  directions: np.ndarray  # (l, 3) float32
+  colors: np.ndarray  # (l, 3) float32
+  wraps: np.ndarray  # (l, 2) float32: light is the first + the second * cosine
+  # (3, 4) float32, from the camera's coordinates to the first lamp's image;
+  # nearer by what does not count as in the way.
   shadow: np.ndarray
-  nearness: np.ndarray
+  nearness: np.ndarray  # of that image, of `raster.draw_nearest`
 
 
 class Shaded(NamedTuple):
-  """Maps of a scene; 0 where nobody is.
+  """Maps of a scene; 0 where nobody is."""
 
-  Attributes:
-    image: (h, w, 3) uint8 sRGB, there the background.
-    albedo: (h, w, 3) uint8 sRGB.
-    normal: (h, w, 3) float32.
-    parts: (h, w) uint8.
-    owners: (h, w) uint8, 1 for the first person.
-  """
-
-  image: np.ndarray
-  albedo: np.ndarray
-  normal: np.ndarray
-  parts: np.ndarray
-  owners: np.ndarray
+  image: np.ndarray  # (h, w, 3) uint8 sRGB, there the background
+  albedo: np.ndarray  # (h, w, 3) uint8 sRGB
+  normal: np.ndarray  # (h, w, 3) float32
+  parts: np.ndarray  # (h, w) uint8
+  owners: np.ndarray  # (h, w) uint8, 1 for the first person
 
 
 def stack_looks(materials: list[materials_lib.Materials]) -> Looks:

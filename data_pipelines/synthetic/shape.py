@@ -41,31 +41,18 @@ _ROUND_HEADS = ("diamond", "oval", "rectangular", "round", "square")
 
 @dataclasses.dataclass(frozen=True)
 class Traits:
-  """What a person is like, as it was drawn.
+  """What a person is like, as it was drawn."""
 
-  Attributes:
-    age: years.
-    is_female: the body's sex.
-    african: fraction of ancestry; the three add up to 1.
-    asian: likewise.
-    caucasian: likewise.
-    muscle: 0 to 1, usual 0.5.
-    weight: likewise.
-    height: likewise, for the age.
-    proportions: likewise, 1 is ideal.
-    cup: likewise; of grown women.
-  """
-
-  age: float
-  is_female: bool
-  african: float
-  asian: float
-  caucasian: float
-  muscle: float
-  weight: float
-  height: float
-  proportions: float
-  cup: float
+  age: float  # years
+  is_female: bool  # the body's sex
+  african: float  # fraction of ancestry; the three add up to 1
+  asian: float  # likewise
+  caucasian: float  # likewise
+  muscle: float  # 0 to 1, usual 0.5
+  weight: float  # likewise
+  height: float  # likewise, for the age
+  proportions: float  # likewise, 1 is ideal
+  cup: float  # likewise; of grown women
 
 
 def draw_traits(rng: np.random.Generator) -> Traits:

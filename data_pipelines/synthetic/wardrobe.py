@@ -26,35 +26,20 @@ _WRINKLES = ((14.0,), (25.0,), (40.0,))  # Waves a metre, times 2 pi.
 
 @dataclasses.dataclass(frozen=True)
 class Outfit:
-  """What somebody wears; lengths as in `regions.Regions`.
+  """What somebody wears; lengths as in `regions.Regions`."""
 
-  Attributes:
-    sleeve: where sleeves end, along the arm; below 0 there are none.
-    hem: where the top ends, down the trunk.
-    neckline: shape of the collar: crew, scoop, vee, high.
-    looseness: metres the top stands off the shell.
-    is_tucked: the top is under what is below.
-    leg: where trousers or shorts end, down the leg.
-    flare: metres trousers stand off at their hem.
-    skirt: where the skirt ends; -1 for none.
-    is_dress: the skirt is one with the top, as in dresses and long shirts.
-    sock: up to where socks go, down the leg; 3 for none.
-    shoe: likewise, of shoes.
-    sole: metres; 0 without shoes.
-  """
-
-  sleeve: float
-  hem: float
-  neckline: str
-  looseness: float
-  is_tucked: bool
-  leg: float
-  flare: float
-  skirt: float
-  is_dress: bool
-  sock: float
-  shoe: float
-  sole: float
+  sleeve: float  # where sleeves end, along the arm; below 0 there are none
+  hem: float  # where the top ends, down the trunk
+  neckline: str  # shape of the collar: crew, scoop, vee, high
+  looseness: float  # metres the top stands off the shell
+  is_tucked: bool  # the top is under what is below
+  leg: float  # where trousers or shorts end, down the leg
+  flare: float  # metres trousers stand off at their hem
+  skirt: float  # where the skirt ends; -1 for none
+  is_dress: bool  # the skirt is one with the top; long shirts too
+  sock: float  # up to where socks go, down the leg; 3 for none
+  shoe: float  # likewise, of shoes
+  sole: float  # metres; 0 without shoes
 
 
 def draw_outfit(rng: np.random.Generator, *, is_female: bool) -> Outfit:
