@@ -6,18 +6,8 @@ import numpy as np
 
 # What a triangle is made of; the renderer gives each its colour and shine.
 SURFACES = (
-  "skin",
-  "lips",
-  "eye",
-  "teeth",
-  "tongue",
-  "hair",
-  "brows",
-  "top",
-  "bottom",
-  "skirt",
-  "sock",
-  "shoe",
+  *("skin", "lips", "eye", "teeth", "tongue", "hair", "brows"),
+  *("top", "bottom", "skirt", "sock", "shoe"),
 )
 
 
@@ -28,11 +18,11 @@ def find_bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PersonMesh:
-  """The mesh of one person, standing near the origin."""
+class Mesh:
+  """Triangles of a body and what is worn on it."""
 
   # (v, 3) float32 metres; x to the person's left, y up, z the way it faces in
-  # the rest pose; the lowest point has y = 0.
+  # the rest pose.
   vertices: np.ndarray
   normals: np.ndarray  # (v, 3) float32 unit vectors, smooth
   triangles: np.ndarray  # (f, 3) int32, counter-clockwise from outside
@@ -42,6 +32,12 @@ class PersonMesh:
   # coordinates for patterns that move with skin and cloth.
   rest: np.ndarray
   uv: np.ndarray  # (v, 2) float32 in [0, 1], of the body's atlas; 0 for none
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PersonMesh(Mesh):
+  """One person, standing near the origin; the lowest point has y = 0."""
+
   keypoints: np.ndarray  # (308, 3) float32 metres; NaN where there is none
   # (308,) float32 metres below the surface at which the point lies: 0 on skin,
   # for joints the depth of flesh; used to tell hidden from visible.

@@ -71,10 +71,7 @@ def attach(
 
 
 def cut(
-  triangles: np.ndarray,
-  field: np.ndarray,
-  surface: str,
-  part: int | np.ndarray,
+  triangles: np.ndarray, field: np.ndarray, surface: str, part: np.ndarray | int
 ) -> Piece:
   """Keeps what lies where a field of the base mesh is positive.
 
@@ -192,19 +189,6 @@ def find_normals(vertices, triangles):
   return normals
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Assembly:
-  """All pieces as one mesh; as `mesh.PersonMesh` names them."""
-
-  vertices: np.ndarray  # (n, 3) float32 metres, posed
-  normals: np.ndarray  # (n, 3) float32
-  triangles: np.ndarray  # (f, 3) int32
-  surfaces: np.ndarray  # (f,) uint8
-  parts: np.ndarray  # (f,) uint8
-  rest: np.ndarray  # (n, 3) float32
-  uv: np.ndarray  # (n, 2) float32
-
-
 def assemble(
   pieces: Sequence[Piece],
   *,
@@ -212,7 +196,7 @@ def assemble(
   outward: np.ndarray,
   uv: np.ndarray,
   blended: np.ndarray,
-) -> Assembly:
+) -> mesh.Mesh:
   """Puts pieces on a shape and into a pose.
 
   Args:
@@ -222,9 +206,7 @@ def assemble(
     uv: (v, 2) of the base mesh.
     blended: (v, 3, 4) transforms, see `skeleton.blend_transforms`.
   """
-  rest = []
-  triangles = []
-  start = 0
+  rest, triangles, start = [], [], 0
   for piece in pieces:
     points = piece.mix(shape)
     if piece.height.any():
@@ -242,7 +224,7 @@ def assemble(
     blended,
   )
   kinds = [mesh.SURFACES.index(piece.surface) for piece in pieces]
-  return Assembly(
+  return mesh.Mesh(
     posed,
     find_normals(posed, joined),
     joined,
