@@ -53,9 +53,8 @@ def read_clips(directory: pathlib.Path) -> Clips:
   fractions = [np.full(len(clip), 1 / len(clip) / len(clips)) for clip in clips]
   frames = np.concatenate(clips)
   angles = np.zeros((len(frames), len(skeleton.ANGLES)))
-  place = {name: number for number, name in enumerate(skeleton.ANGLES)}
   for name, (column, sign) in _HINGE.items():
-    angles[:, place[name]] = np.degrees(sign * frames[:, column])
+    angles[:, skeleton.PLACE[name]] = np.degrees(sign * frames[:, column])
   for name, column in _BALL.items():
     flex, twist, bend = _swing_and_twist(frames[:, column : column + 4]).T
     match name.partition("_"):
@@ -69,7 +68,7 @@ def read_clips(directory: pathlib.Path) -> Clips:
         if joint == "ankle":
           del values["twist"]
     for part, value in values.items():
-      angles[:, place[f"{name}_{part}"]] = value
+      angles[:, skeleton.PLACE[f"{name}_{part}"]] = value
   return Clips(
     limits.keep_within(angles),
     _roots(frames[:, _BALL["root"] :][:, :4]),

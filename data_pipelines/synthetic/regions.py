@@ -14,9 +14,7 @@ from data_pipelines import vocabulary
 from data_pipelines.synthetic import anatomy as anatomies
 from data_pipelines.synthetic import skeleton
 
-PARTS = {
-  name: number for number, name in enumerate(vocabulary.parts()["names"])
-}
+PARTS = {name: n for n, name in enumerate(vocabulary.parts()["names"])}
 # Heights in the standard pose, metres -> how far down: waist -1, crotch 0,
 # knee 1, ankle 2, sole 3.
 _HEIGHTS = (-0.82, -0.745, -0.369, -0.045, 0.16, 0.57)
@@ -89,33 +87,25 @@ def _measure_scalp(
   anatomy: anatomies.Anatomy, points: np.ndarray
 ) -> np.ndarray:
   above = points[:, 1] - np.interp(points[:, 2], *_HAIRLINE)
-  ear = np.zeros(len(points))
+  ear = 0
   for name in ("ears/l-ear-scale-incr", "ears/r-ear-scale-incr"):
-    ear += _measure_moves(anatomy, name)
-  is_head = points[:, 1] > 0.63
-  return np.where(
-    is_head, np.minimum(above, 0.04 * (0.3 - ear / ear.max())), -1
-  )
+    moves = _find_moves(anatomy, name)
+    ear = ear + np.linalg.norm(moves, axis=1) * anatomies.MOVE_UNIT
+  around = np.minimum(above, 0.04 * (0.3 - ear / ear.max()))
+  return np.where(points[:, 1] > 0.63, around, -1)
 
 
-def _measure_moves(anatomy: anatomies.Anatomy, name: str) -> np.ndarray:
-  """(v,) metres by which a target moves vertices."""
+def _find_moves(anatomy: anatomies.Anatomy, name: str) -> np.ndarray:
+  """(v, 3) by which a target moves vertices, in `anatomies.MOVE_UNIT`."""
   target = anatomy.targets[name]
   one = slice(*anatomy.target_starts[target : target + 2])
-  moves = np.zeros(len(anatomy.vertices))
-  lengths = np.linalg.norm(anatomy.target_moves[one], axis=1)
-  moves[anatomy.target_vertices[one]] = lengths * anatomies.MOVE_UNIT
+  moves = np.zeros(anatomy.vertices.shape)
+  moves[anatomy.target_vertices[one]] = anatomy.target_moves[one]
   return moves
 
 
-def _name_skin(
-  points: np.ndarray,
-  arm: np.ndarray,
-  reach: np.ndarray,
-  leg: np.ndarray,
-  down: np.ndarray,
-  head: np.ndarray,
-) -> np.ndarray:
+def _name_skin(points, arm, reach, leg, down, head) -> np.ndarray:
+  """(v,) uint8 body parts; of all that `find_regions` measures."""
   names = np.full(len(points), "Torso", dtype="<U16")
   sides = np.where(points[:, 0] > 0, "Left_", "Right_")
   for fraction, place, limbs in (
@@ -131,10 +121,6 @@ def _name_skin(
 
 
 def _find_lips(anatomy: anatomies.Anatomy) -> np.ndarray:
-  target = anatomy.targets["faceunits/jawOpen"]
-  one = slice(*anatomy.target_starts[target : target + 2])
-  fall = np.zeros(len(anatomy.vertices))
-  moves = anatomy.target_moves[one, 1] * anatomies.MOVE_UNIT
-  fall[anatomy.target_vertices[one]] = moves
-  is_lip = anatomy.lips > 0.5
-  return np.where(is_lip, np.where(fall < _LOWER_LIP_MOVE, -1, 1), 0)
+  fall = _find_moves(anatomy, "faceunits/jawOpen")[:, 1] * anatomies.MOVE_UNIT
+  lip = np.where(fall < _LOWER_LIP_MOVE, -1, 1)
+  return np.where(anatomy.lips > 0.5, lip, 0)
