@@ -59,9 +59,7 @@ def draw_count(rng: np.random.Generator) -> int:
 
 
 def draw_scene(
-  rng: np.random.Generator,
-  people: Sequence[PersonMesh],
-  size: tuple[int, int],
+  rng: np.random.Generator, people: Sequence[PersonMesh], size: tuple[int, int]
 ) -> Scene:
   """Places people, and aims a camera and lamps at them.
 
@@ -79,9 +77,8 @@ def draw_scene(
     raise ValueError("people: nobody is there, expected at least one.")
   framing = str(rng.choice(list(FRAMINGS), p=list(FRAMINGS.values())))
   placed = _place_people(rng, people)
-  return Scene(
-    placed, _draw_camera(rng, placed, size, framing), _draw_lights(rng)
-  )
+  camera = _draw_camera(rng, placed, size, framing)
+  return Scene(placed, camera, _draw_lights(rng))
 
 
 def place(
@@ -162,9 +159,8 @@ def _draw_camera(
   # Of the longer side: from a wide angle to a telephoto lens.
   field_of_view = math.radians(math.exp(rng.uniform(*np.log([22.0, 70.0]))))
   focal = max(size) / 2 / math.tan(field_of_view / 2)
-  middle = (np.array([width, height]) - 1) / 2 + rng.normal(0, 0.01, 2) * size[
-    ::-1
-  ]
+  across = np.array([width, height])
+  middle = (across - 1) / 2 + rng.normal(0, 0.01, 2) * across
   intrinsics = np.diag([focal, focal * rng.normal(1, 0.002), 1.0])
   intrinsics[:2, 2] = middle
   yaw, pitch, roll = rng.normal(0, (0.3, 0.13, 0.04)) + (0, 0.06, 0)
@@ -173,19 +169,14 @@ def _draw_camera(
   low, high = find_bounds(targets)
   aim = (low + high) / 2 + rng.normal(0, 0.05, 3) * (high - low) * (1, 1, 0)
   # The nearest place from which they fill so much of the image.
-  fill = (
-    rng.uniform(0.7, 1.05) if framing == "full" else rng.uniform(0.75, 1.15)
-  )
-  slopes = np.array([width, height]) / 2 / focal * fill
+  share = (0.7, 1.05) if framing == "full" else (0.75, 1.15)
+  slopes = across / 2 / focal * rng.uniform(*share)
   from_aim = targets - aim
   away = np.max(np.abs(from_aim[:, :2]) / slopes - from_aim[:, 2:])
   nearest = min(float((mesh.vertices @ axes[2]).min()) for mesh in people)
   away = max(away, CLOSEST - (nearest - aim[2]))
-  return Camera(
-    intrinsics.astype(np.float32),
-    axes,
-    np.array([0, 0, away]) - aim,
-  )
+  translation = np.array([0, 0, away]) - aim
+  return Camera(intrinsics.astype(np.float32), axes, translation)
 
 
 def _turn(axis: int, angle: float) -> np.ndarray:
@@ -201,14 +192,9 @@ def _draw_lights(rng: np.random.Generator) -> Lights:
   count = int(rng.integers(1, 4))
   azimuth = rng.normal(0, 1.2, count)  # Around the camera's side.
   height = np.radians(rng.uniform(5, 70, count))
-  directions = np.stack(
-    [
-      np.sin(azimuth) * np.cos(height),
-      np.sin(height),
-      np.cos(azimuth) * np.cos(height),
-    ],
-    axis=-1,
-  )
+  right, up, back = np.sin(azimuth), np.sin(height), np.cos(azimuth)
+  level = np.cos(height)
+  directions = np.stack([right * level, up, back * level], axis=-1)
   strengths = rng.uniform(0.3, 1.0) * np.array([1.0, 0.45, 0.3])[:count]
   exposure = rng.uniform(0.75, 1.25)
   tints = _draw_tints(rng, count + 2)

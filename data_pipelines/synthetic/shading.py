@@ -110,11 +110,8 @@ def fill_corners(normals, rest, turned, shift, noise, corners):
         + normals[i, 2] * turned[2, k]
       )
       corners[i, 3 + k] = rest[i, k] + shift[k]
-    a, b, c = (
-      corners[i, 3] * _f(16),
-      corners[i, 4] * _f(9),
-      corners[i, 5] * _f(16),
-    )
+    a, b = corners[i, 3] * _f(16), corners[i, 4] * _f(9)
+    c = corners[i, 5] * _f(16)
     corners[i, 6] = noise_at(noise, a, b, c) - _HALF
     corners[i, 7] = noise_at(noise, b, c, a) - _HALF
     corners[i, 8] = noise_at(noise, c, a, b) - _HALF
@@ -314,27 +311,16 @@ def _shade(ids, depth, weights, camera, faces, looks, lamps, srgb, film, out):
         out.normal[row, col, k] = normal[k]
       fold = looks.folds[kind]
       if fold > 0:  # Seen in the light only: labels are the triangles'.
-        normal = _unit(
-          (
-            normal[0] + fold * tilt[0],
-            normal[1] + fold * tilt[1],
-            normal[2] + fold * tilt[2],
-          )
-        )
+        x, y, z = normal
+        x, y, z = x + fold * tilt[0], y + fold * tilt[1], z + fold * tilt[2]
+        normal = _unit((x, y, z))
       z = depth[row, col]
       x, y = (_f(col) - camera[0, 2]) * per_col * z, slope * z
-      light, gleam = _light(
-        lamps,
-        (x, y, z),
-        normal,
-        looks.shine[kind, 0],
-        looks.shine[kind, 1],
-      )
+      strength, sharpness = looks.shine[kind, 0], looks.shine[kind, 1]
+      light, gleam = _light(lamps, (x, y, z), normal, strength, sharpness)
       for k in range(3):
-        color = (
-          looks.colors[kind, k] + looks.colors[kind, 3 + k] * mix
-        ) * bright
-        color = min(max(color, _ZERO), _ONE)
+        color = looks.colors[kind, k] + looks.colors[kind, 3 + k] * mix
+        color = min(max(color * bright, _ZERO), _ONE)
         out.albedo[row, col, k] = srgb[np.uintp(color * _TOP + _HALF)]
         seen = min((color * light[k] + gleam[k]) * _DIM, _ONE)
         out.image[row, col, k] = film[np.uintp(seen * _TOP + _HALF)]
