@@ -97,9 +97,7 @@ def _compile_targets(body: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _compile_weights(
-  rig: dict[str, makehuman.Bone],
-  weights: dict[str, tuple[np.ndarray, np.ndarray]],
-  num_vertices: int,
+  rig: dict[str, makehuman.Bone], weights: makehuman.Weights, num_vertices: int
 ) -> dict[str, np.ndarray]:
   """Weights of the bones we move; the others hand theirs to a parent."""
   table = np.zeros((num_vertices, len(skeleton.BONES)))
@@ -127,8 +125,7 @@ def _read_lips(body: pathlib.Path, mesh: makehuman.BaseMesh) -> np.ndarray:
   x = np.rint(mesh.uv[:, 0] * (width - 1)).astype(int).clip(0, width - 1)
   y = np.rint((1 - mesh.uv[:, 1]) * (height - 1)).astype(int)
   lips = mask[y.clip(0, height - 1), x] / np.float32(255)
-  is_body = np.zeros(len(lips), bool)
-  is_body[mesh.triangles["body"]] = True
+  is_body = np.isin(np.arange(len(lips)), mesh.triangles["body"])
   return np.where(is_body, lips, 0).astype(np.float32)
 
 

@@ -83,8 +83,8 @@ def _read(path: pathlib.Path) -> np.ndarray:
   return np.array(frames)
 
 
-def _matrices(quaternions: np.ndarray) -> np.ndarray:
-  """(n, 4) in their axes -> (n, 3, 3) in ours."""
+def _roots(quaternions: np.ndarray) -> np.ndarray:
+  """(n, 4) in their axes -> (n, 3, 3) in ours, without heading."""
   w, vector = quaternions[:, :1], quaternions[:, 1:] @ _AXES.T
   length = np.sqrt(w**2 + (vector**2).sum(1, keepdims=True))
   w, (x, y, z) = (w / length)[:, 0], (vector / length).T
@@ -93,7 +93,15 @@ def _matrices(quaternions: np.ndarray) -> np.ndarray:
     [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
     [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
   ]
-  return np.moveaxis(np.array(rows), 2, 0)
+  roots = np.moveaxis(np.array(rows), 2, 0)
+  heading = np.arctan2(
+    roots[:, 0, 2] - roots[:, 2, 0], roots[:, 0, 0] + roots[:, 2, 2]
+  )
+  cosine, sine, zero = np.cos(heading), np.sin(heading), np.zeros(len(heading))
+  back = np.array(
+    [[cosine, zero, -sine], [zero, zero + 1, zero], [sine, zero, cosine]]
+  )
+  return np.moveaxis(back, 2, 0) @ roots
 
 
 def _swing_and_twist(quaternions: np.ndarray) -> np.ndarray:
@@ -115,16 +123,3 @@ def _swing_and_twist(quaternions: np.ndarray) -> np.ndarray:
   angle = 2 * np.arctan2(length, np.abs(swing_w))
   swing *= (angle / np.maximum(length, 1e-9))[:, None]
   return np.degrees(np.stack([swing[:, 0], twist, swing[:, 1]], 1))
-
-
-def _roots(quaternions: np.ndarray) -> np.ndarray:
-  """Pelvis rotations without heading."""
-  roots = _matrices(quaternions)
-  heading = np.arctan2(
-    roots[:, 0, 2] - roots[:, 2, 0], roots[:, 0, 0] + roots[:, 2, 2]
-  )
-  cosine, sine, zero = np.cos(heading), np.sin(heading), np.zeros(len(heading))
-  back = np.array(
-    [[cosine, zero, -sine], [zero, zero + 1, zero], [sine, zero, cosine]]
-  )
-  return np.moveaxis(back, 2, 0) @ roots

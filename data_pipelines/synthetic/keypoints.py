@@ -82,7 +82,13 @@ def parse_keypoint_table(told: dict, names: Sequence[str]) -> KeypointTable:
     ValueError: names differ, or a point is not as told above; names it.
   """
   points, num_vertices = told["points"], told["num_vertices"]
-  _check_names(points, names)
+  missing = [name for name in names if name not in points]
+  unknown = [name for name in points if name not in names]
+  if missing or unknown:
+    raise ValueError(
+      f"{_FILE}: points must be the {len(names)} of the vocabulary;"
+      f" missing {missing}, unknown {unknown}."
+    )
   rows = [_parse_point(name, points[name], num_vertices) for name in names]
   width = max(len(ids) for ids, _ in rows)
   vertices = np.zeros((len(names), width), np.int32)
@@ -93,16 +99,6 @@ def parse_keypoint_table(told: dict, names: Sequence[str]) -> KeypointTable:
   radius = np.array([points[name]["radius"] for name in names], np.float32)
   doubts = {n: points[n]["doubt"] for n in names if "doubt" in points[n]}
   return KeypointTable(num_vertices, vertices, weights, radius, doubts)
-
-
-def _check_names(points: dict, names: Sequence[str]) -> None:
-  missing = [name for name in names if name not in points]
-  unknown = [name for name in points if name not in names]
-  if missing or unknown:
-    raise ValueError(
-      f"{_FILE}: points must be the {len(names)} of the vocabulary;"
-      f" missing {missing}, unknown {unknown}."
-    )
 
 
 def _parse_point(

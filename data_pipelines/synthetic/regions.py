@@ -53,12 +53,10 @@ def find_regions(anatomy: anatomies.Anatomy) -> Regions:
   down = np.interp(points[:, 1], _HEIGHTS, _DOWN)
   head = _fraction(anatomy, ("neck", "head"))
   leg = _fraction(anatomy, ("upperleg", "lowerleg", "foot"))
+  scalp = _measure_scalp(anatomy, points)
+  measured = arm, reach, down, points - _NECK_BASE, scalp
   return Regions(
-    arm.astype(np.float32),
-    reach.astype(np.float32),
-    down.astype(np.float32),
-    (points - _NECK_BASE).astype(np.float32),
-    _measure_scalp(anatomy, points).astype(np.float32),
+    *(values.astype(np.float32) for values in measured),
     _name_skin(points, arm, reach, leg, down, head),
     _find_lips(anatomy),
   )

@@ -164,7 +164,8 @@ def _draw_camera(
   intrinsics = np.diag([focal, focal * rng.normal(1, 0.002), 1.0])
   intrinsics[:2, 2] = middle
   yaw, pitch, roll = rng.normal(0, (0.3, 0.13, 0.04)) + (0, 0.06, 0)
-  axes = _turn(2, roll) @ _turn(0, pitch) @ np.diag([1, -1, -1]) @ _turn(1, yaw)
+  axes = rotate(2, roll) @ rotate(0, pitch)
+  axes = axes @ np.diag([1, -1, -1]) @ rotate(1, yaw)
   targets = _find_targets(framing, people) @ axes.T
   low, high = find_bounds(targets)
   aim = (low + high) / 2 + rng.normal(0, 0.05, 3) * (high - low) * (1, 1, 0)
@@ -179,7 +180,7 @@ def _draw_camera(
   return Camera(intrinsics.astype(np.float32), axes, translation)
 
 
-def _turn(axis: int, angle: float) -> np.ndarray:
+def rotate(axis: int, angle: float) -> np.ndarray:
   """(3, 3), a rotation around one axis in radians."""
   first, second = (axis + 1) % 3, (axis + 2) % 3
   out = np.eye(3)
