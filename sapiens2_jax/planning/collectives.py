@@ -79,7 +79,7 @@ def describe(work: account.Work, mesh: Mesh, chip: Chip) -> Collective:
   group = max(read_groups(work.groups, mesh.size), key=len)
   parts = len(group)
   sizes = [a.num_bytes for a in work.instruction.result if a.dims]
-  incoming = sum(a.num_bytes for arrays in work.operands for a in arrays)
+  incoming = sum(operand.num_bytes for operand in work.instruction.operands)
   # The start of a collective returns what goes in and what comes out.
   instruction = work.instruction
   is_async = instruction.opcode.endswith("-start")

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from sapiens2_jax.chips import Chip
 from sapiens2_jax.planning import account, collectives, hlo, kernels
 
-# Named scopes of the step, outermost first; see objectives/pretrain.py.
+# Named scopes of the step, outermost first; see pretrain/.
 PARTS = ("teacher", "decoder", "student", "head", "augment", "update")
 
 
@@ -25,7 +25,7 @@ class Estimate:
     scheduled_seconds: the compiler's own cycles for all instructions that
       have an estimate, kernels as above for the rest.
     communication_seconds: all collectives, one after another.
-    exposed_seconds: the share of it that nothing hides.
+    exposed_seconds: the part of it that nothing hides.
     parts: seconds by part of the step, in `device_seconds`.
     collectives: (kind, axes) -> [runs, bytes, seconds, of them async].
     activation_bytes: that forward loops keep for the backward pass.
@@ -70,7 +70,9 @@ def estimate(program: hlo.Program, mesh: Mesh, chip: Chip) -> Estimate:
     times, flops = work.times, work.flops
     compute = flops / chip.peak_flops
     if work.kernel:
-      cost = kernels.kernel_cost(work.kernel, work.operands)
+      cost = kernels.kernel_cost(
+        work.kernel, [o.result for o in work.instruction.operands]
+      )
       flops += cost.flops
       compute += cost.seconds(chip)
     if work.collective:

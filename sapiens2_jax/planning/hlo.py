@@ -4,35 +4,22 @@ import dataclasses
 import functools
 import math
 import re
+from collections.abc import Iterator
 
-_BITS = {
-  "pred": 8,
-  "s4": 4,
-  "u4": 4,
-  "s8": 8,
-  "u8": 8,
-  "s16": 16,
-  "u16": 16,
-  "bf16": 16,
-  "f16": 16,
-  "s32": 32,
-  "u32": 32,
-  "f32": 32,
-  "s64": 64,
-  "u64": 64,
-  "f64": 64,
+_BITS = {"pred": 8, "bf16": 16} | {
+  f"{kind}{bits}": bits for kind in "suf" for bits in (4, 8, 16, 32, 64)
 }
 _HBM = 0
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^  (ROOT )?%([\w.\-]+) = ")
+_NAME = re.compile(r"%([\w.\-]+)")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^{}]*)\})?")
 _OPCODE = re.compile(r"\s*([\w\-]+)\(")
 _CALLED = re.compile(
   r"(?:calls|body|condition|to_apply|branch_computations|called_computations)="
   r"\{?((?:%[\w.\-]+(?:, )?)+)\}?"
 )
-_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +67,7 @@ class Array:
     return self.num_bytes if self.memory_space == _HBM else 0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Instruction:
   """One line of a computation.
 
@@ -88,9 +75,9 @@ class Instruction:
     name: unique in the program.
     opcode: e.g. "fusion".
     result: its arrays; several for a tuple.
-    operands: names.
+    operands: what it works on.
     arguments: text between the opcode's brackets.
-    called: computations it runs.
+    called: computations it runs, by name.
     rest: attributes as text.
     is_root: whether it is the computation's result.
   """
@@ -98,17 +85,29 @@ class Instruction:
   name: str
   opcode: str
   result: tuple[Array, ...]
-  operands: tuple[str, ...]
+  operands: tuple["Instruction", ...] = dataclasses.field(repr=False)
   arguments: str
-  called: tuple[str, ...]
+  called: dict[str, "Computation"] = dataclasses.field(repr=False)
   rest: str
   is_root: bool
 
   @property
   def estimated_cycles(self) -> int:
     """The compiler's own estimate, 0 where it has none."""
-    found = _CYCLES.search(self.rest)
-    return int(found.group(1)) if found else 0
+    return int(self.attribute(r'"estimated_cycles":"(\d+)"') or 0)
+
+  @property
+  def body(self) -> "Computation":
+    """The first computation that it runs."""
+    return next(iter(self.called.values()))
+
+  @property
+  def num_bytes(self) -> int:
+    return sum(array.num_bytes for array in self.result)
+
+  @property
+  def hbm_bytes(self) -> int:
+    return sum(array.hbm_bytes for array in self.result)
 
   def attribute(self, pattern: str) -> str | None:
     """What the one group of `pattern` matches in the attributes."""
@@ -119,12 +118,21 @@ class Instruction:
 Computation = dict[str, Instruction]
 
 
+def root(computation: Computation) -> Instruction:
+  """What a computation gives back."""
+  return next(item for item in computation.values() if item.is_root)
+
+
 @dataclasses.dataclass(frozen=True)
 class Program:
   """All computations of a compiled program, and the name of the first."""
 
   computations: dict[str, Computation]
   entry: str
+
+  def instructions(self) -> Iterator[Instruction]:
+    for computation in self.computations.values():
+      yield from computation.values()
 
 
 def parse(text: str) -> Program:
@@ -139,7 +147,7 @@ def parse(text: str) -> Program:
   def finish() -> None:
     nonlocal pending
     if pending:
-      instruction = _parse_instruction(pending)
+      instruction = _parse_instruction(pending, current, computations)
       current[instruction.name] = instruction
       pending = ""
 
@@ -176,7 +184,10 @@ def _closing(text: str, start: int) -> int:
   raise ValueError(f"Unbalanced brackets in {text[:80]!r}.")
 
 
-def _parse_instruction(line: str) -> Instruction:
+def _parse_instruction(
+  line: str, before: Computation, computations: dict[str, Computation]
+) -> Instruction:
+  """What a line names stands above it, in `before` and `computations`."""
   header = _INSTRUCTION.match(line)
   body = line[header.end() :]
   if body[0] == "(":
@@ -188,19 +199,14 @@ def _parse_instruction(line: str) -> Instruction:
   start = opcode.end() - 1
   end = _closing(body, start)
   arguments, rest = body[start + 1 : end], body[end + 1 :]
-  called = [
-    name.strip("% ")
-    for found in _CALLED.findall(rest)
-    for name in found.split(",")
-    if name.strip()
-  ]
+  called = re.findall(_NAME, " ".join(_CALLED.findall(rest)))
   return Instruction(
     name=header.group(2),
     opcode=opcode.group(1),
     result=_parse_arrays(result),
-    operands=tuple(re.findall(r"%([\w.\-]+)", arguments)),
+    operands=tuple(before[name] for name in re.findall(_NAME, arguments)),
     arguments=arguments,
-    called=tuple(called),
+    called={name: computations[name] for name in called},
     rest=rest if opcode.group(1) != "constant" else "",
     is_root=bool(header.group(1)),
   )
@@ -208,8 +214,6 @@ def _parse_instruction(line: str) -> Instruction:
 
 def _parse_arrays(text: str) -> tuple[Array, ...]:
   return tuple(
-    Array(
-      dtype, tuple(int(size) for size in dims.split(",") if size), layout or ""
-    )
+    Array(dtype, tuple(int(size) for size in dims.split(",") if size), layout)
     for dtype, dims, layout in _ARRAY.findall(text)
   )
