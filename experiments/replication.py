@@ -58,20 +58,13 @@ PAPER_ROWS = {
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """A number of the table.
+  """A number of the table."""
 
-  Attributes:
-    task, key: where it is in results.json.
-    factor: it is shown times this.
-    higher_is_better: or lower.
-    paper: of the variants in PAPER_ROWS; empty: not in the paper.
-  """
-
-  task: str
-  key: str
-  factor: float
+  task: str  # in results.json
+  key: str  # there, of the task
+  factor: float  # it is shown times this
   higher_is_better: bool
-  paper: tuple[float, ...] = ()
+  paper: tuple[float, ...] = ()  # of the variants in PAPER_ROWS, if there
 
 
 def _in_paper(task: str, *paper: float) -> dict[str, Column]:

@@ -38,16 +38,10 @@ _EVALUATIONS = 4  # while training
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-  """What a task is measured by.
+  """What a task is measured by."""
 
-  Attributes:
-    key: in metrics.jsonl.
-    title: of its column.
-    higher_is_better: or lower.
-  """
-
-  key: str
-  title: str
+  key: str  # in metrics.jsonl
+  title: str  # of its column
   higher_is_better: bool
 
 
@@ -62,15 +56,10 @@ TASKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """What came out of one run.
+  """What came out of one run."""
 
-  Attributes:
-    rows: of metrics.jsonl.
-    minutes: from its start to its end, all of it.
-  """
-
-  rows: list[dict]
-  minutes: float
+  rows: list[dict]  # of metrics.jsonl
+  minutes: float  # from its start to its end, all of it
 
 
 def workdir_of(output: str, task: str, seed: int) -> str:

@@ -43,25 +43,15 @@ _VIEWS = ("bitcast", "copy", "convert", "reshape", "transpose")
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-  """One instruction, and how often a step runs it.
-
-  Attributes:
-    instruction: the line.
-    times: runs in one step.
-    flops: of matrix products, in one run.
-    hbm_bytes: read and written, in one run.
-    kernel: name of the Pallas kernel, "" for others.
-    collective: kind, "" for others.
-    groups: text with the devices that a collective joins.
-  """
+  """One instruction, and how often a step runs it."""
 
   instruction: hlo.Instruction
-  times: int
-  flops: int
-  hbm_bytes: int
-  kernel: str
-  collective: str
-  groups: str
+  times: int  # runs in one step
+  flops: int  # of matrix products, in one run
+  hbm_bytes: int  # read and written, in one run
+  kernel: str  # name of the Pallas kernel, "" for others
+  collective: str  # kind, "" for others
+  groups: str  # text with the devices that a collective joins
 
 
 def walk(program: hlo.Program) -> list[Work]:

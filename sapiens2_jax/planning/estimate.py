@@ -14,36 +14,23 @@ PARTS = ("teacher", "decoder", "student", "head", "augment", "update")
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """One step on one device.
+  """One step on one device."""
 
-  Attributes:
-    flops: of matrix products and attention kernels, executed.
-    hbm_bytes: read and written.
-    compute_seconds: all products at the chip's peak, kernels at theirs.
-    memory_seconds: all bytes at the bandwidth of HBM.
-    device_seconds: sum over instructions of the slower of the two.
-    scheduled_seconds: the compiler's own cycles for all instructions that
-      have an estimate, kernels as above for the rest.
-    communication_seconds: all collectives, one after another.
-    exposed_seconds: the part of it that nothing hides.
-    parts: seconds by part of the step, in `device_seconds`.
-    collectives: (kind, axes) -> [runs, bytes, seconds, of them async].
-    activation_bytes: that forward loops keep for the backward pass.
-    unknown_loops: loops whose length only the data tells, counted once.
-  """
-
-  flops: float
-  hbm_bytes: float
-  compute_seconds: float
-  memory_seconds: float
-  device_seconds: float
+  flops: float  # of matrix products and attention kernels, executed
+  hbm_bytes: float  # read and written
+  compute_seconds: float  # all products at the chip's peak, kernels at theirs
+  memory_seconds: float  # all bytes at the bandwidth of HBM
+  device_seconds: float  # sum over instructions of the slower of the two
+  # The compiler's own cycles for all instructions that have an estimate,
+  # kernels as above for the rest.
   scheduled_seconds: float
-  communication_seconds: float
-  exposed_seconds: float
-  parts: dict[str, float]
+  communication_seconds: float  # all collectives, one after another
+  exposed_seconds: float  # the part of it that nothing hides
+  parts: dict[str, float]  # of the step, in `device_seconds`
+  # (kind, axes) -> [runs, bytes, seconds, of them async]
   collectives: dict[tuple[str, str], list[float]]
-  activation_bytes: int
-  unknown_loops: int
+  activation_bytes: int  # that forward loops keep for the backward pass
+  unknown_loops: int  # whose length only the data tells, counted once
 
   @property
   def step_seconds(self) -> float:

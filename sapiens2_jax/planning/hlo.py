@@ -24,17 +24,11 @@ _CALLED = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Array:
-  """One array of an instruction's result.
+  """One array of an instruction's result."""
 
-  Attributes:
-    dtype: HLO's name, e.g. "bf16".
-    dims: logical sizes.
-    layout: text between the braces, e.g. "1,0:T(8,128)(2,1)S(1)".
-  """
-
-  dtype: str
-  dims: tuple[int, ...]
-  layout: str
+  dtype: str  # HLO's name, e.g. "bf16"
+  dims: tuple[int, ...]  # logical sizes
+  layout: str  # text between the braces, e.g. "1,0:T(8,128)(2,1)S(1)"
 
   @functools.cached_property
   def memory_space(self) -> int:
@@ -69,27 +63,17 @@ class Array:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Instruction:
-  """One line of a computation.
+  """One line of a computation."""
 
-  Attributes:
-    name: unique in the program.
-    opcode: e.g. "fusion".
-    result: its arrays; several for a tuple.
-    operands: what it works on.
-    arguments: text between the opcode's brackets.
-    called: computations it runs, by name.
-    rest: attributes as text.
-    is_root: whether it is the computation's result.
-  """
-
-  name: str
-  opcode: str
-  result: tuple[Array, ...]
+  name: str  # unique in the program
+  opcode: str  # e.g. "fusion"
+  result: tuple[Array, ...]  # several arrays for a tuple
   operands: tuple["Instruction", ...] = dataclasses.field(repr=False)
-  arguments: str
+  arguments: str  # text between the opcode's brackets
+  # Computations that it runs, by name.
   called: dict[str, "Computation"] = dataclasses.field(repr=False)
-  rest: str
-  is_root: bool
+  rest: str  # attributes as text
+  is_root: bool  # whether it is the computation's result
 
   @property
   def estimated_cycles(self) -> int:

@@ -24,19 +24,12 @@ LINE = 1.5  # height of a line, in font sizes
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-  """A picture with a label above, a frame, and lines of text below.
+  """A picture with a label above, a frame, and lines of text below."""
 
-  Attributes:
-    image: RGB.
-    label: above the picture; None takes no room, "" an empty line.
-    frame: colour of a frame inside the picture's edge, or None.
-    below: lines under the picture.
-  """
-
-  image: Image.Image
-  label: str | None = None
-  frame: tuple[int, int, int] | None = None
-  below: tuple[str, ...] = ()
+  image: Image.Image  # RGB
+  label: str | None = None  # above; None takes no line, "" an empty one
+  frame: tuple[int, int, int] | None = None  # colour, inside the edge
+  below: tuple[str, ...] = ()  # lines under the picture
 
 
 @functools.cache

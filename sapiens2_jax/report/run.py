@@ -14,28 +14,17 @@ EXPORT_CHECK = os.path.join("report", "export_check.json")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A run as its directory shows it.
-
-  Attributes:
-    workdir: of the run.
-    step: of the newest checkpoint.
-    saved: when that was, "" if not known.
-    config: resolved, of the checkpoint.
-    metrics, speed: rows of the two files, steps before `step` only.
-    num_learned: parameters that the optimizer changes.
-    export_check: what the export check wrote, or None.
-    is_exported: whether `workdir/export` exists.
-  """
+  """A run as its directory shows it."""
 
   workdir: str
-  step: int
-  saved: str
-  config: ConfigDict
-  metrics: list[dict]
-  speed: list[dict]
-  num_learned: int
-  export_check: object
-  is_exported: bool
+  step: int  # of the newest checkpoint
+  saved: str  # when that was, "" if not known
+  config: ConfigDict  # resolved, of the checkpoint
+  metrics: list[dict]  # rows of the file, steps before `step` only
+  speed: list[dict]  # the same
+  num_learned: int  # parameters that the optimizer changes
+  export_check: object  # what the export check wrote, or None
+  is_exported: bool  # whether `workdir/export` exists
 
   @property
   def images_seen(self) -> int:

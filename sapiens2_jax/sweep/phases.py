@@ -15,18 +15,12 @@ from data_pipelines.common.progress import format_seconds
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-  """A command that is quick when there is nothing left to do.
-
-  Attributes:
-    arguments: of Python.
-    done: what it writes last, if it would do all of it again.
-    needs: what a run that was stopped has not written.
-  """
+  """A command that is quick when there is nothing left to do."""
 
   title: str
-  arguments: tuple[str, ...]
-  done: str = ""
-  needs: str = ""
+  arguments: tuple[str, ...]  # of Python
+  done: str = ""  # what it writes last, if it would do all of it again
+  needs: str = ""  # what a run that was stopped has not written
 
 
 def synthetic_people(output: str, count: int, seed: int, size: str) -> Phase:

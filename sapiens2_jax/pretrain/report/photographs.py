@@ -13,19 +13,12 @@ from sapiens2_jax.report.photographs import Credit, credit
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:
-  """A decoded photograph and what its record says of it.
+  """A decoded photograph and what its record says of it."""
 
-  Attributes:
-    index: number of the record in its source.
-    image: upright RGB, possibly decoded smaller than the original.
-    size: (height, width) of the original in pixels.
-    credit: whom it is by.
-  """
-
-  index: int
-  image: UInt8[np.ndarray, "h w 3"]
-  size: tuple[int, int]
-  credit: Credit = ("", "", "", "")
+  index: int  # number of the record in its source
+  image: Pixels  # upright, possibly decoded smaller than the original
+  size: tuple[int, int]  # (height, width) of the original in pixels
+  credit: Credit = ("", "", "", "")  # whom it is by
 
 
 def read(
