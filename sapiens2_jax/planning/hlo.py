@@ -13,6 +13,7 @@ _HBM = 0
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^  (ROOT )?%([\w.\-]+) = ")
+_END = re.compile(r"}(, execution_thread=.*)?$")
 _NAME = re.compile(r"%([\w.\-]+)")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^{}]*)\})?")
 _OPCODE = re.compile(r"\s*([\w\-]+)\(")
@@ -142,7 +143,7 @@ def parse(text: str) -> Program:
       entry = header.group(2) if header.group(1) else entry
     elif current is None:
       continue
-    elif line == "}":
+    elif _END.match(line):
       finish()
       current = None
     elif _INSTRUCTION.match(line):

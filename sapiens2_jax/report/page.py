@@ -56,8 +56,8 @@ class Section:
   text: Sequence[str] = ()  # paragraphs
   tiles: Rows = ()  # key numbers, (name, value, what to compare it with)
   facts: Rows = ()  # (name, value)
-  tables: Sequence[Table] = ()
-  figures: Sequence[Figure] = ()
+  tables: Sequence[Table] = ()  # one below another
+  figures: Sequence[Figure] = ()  # one below another
   commands: Rows = ()  # to copy, (why, command)
   # What colours mean, (name, (red, green, blue)).
   legend: Sequence[tuple[str, Sequence[int]]] = ()

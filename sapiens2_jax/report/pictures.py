@@ -129,14 +129,12 @@ def grid(
 def pack(groups: list[list[Tile]], max_width: int) -> list[list[Tile]]:
   """Puts groups of tiles into rows of at most `max_width` pixels."""
   rows: list[list[Tile]] = []
-  used = 0
   for group in groups:
-    width = sum(tile.image.width + GAP for tile in group)
-    if not rows or used + width > max_width:
-      rows.append([])
-      used = 0
-    rows[-1] += group
-    used += width
+    both = (*rows[-1], *group) if rows else ()
+    if both and sum(tile.image.width + GAP for tile in both) <= max_width:
+      rows[-1] += group
+    else:
+      rows.append([*group])
   return rows
 
 
@@ -149,7 +147,6 @@ def pair_rows(groups: list[list[Tile]]) -> list[list[Tile]]:
 
 
 def to_png(image: Image.Image) -> bytes:
-  """PNG file of a picture."""
   buffer = io.BytesIO()
   image.save(buffer, "PNG", compress_level=6)
   return buffer.getvalue()

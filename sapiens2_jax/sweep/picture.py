@@ -5,9 +5,10 @@ import math
 from collections.abc import Iterator
 
 import matplotlib
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from sapiens2_jax.report import curves, metrics
@@ -118,9 +119,8 @@ def draw(points: list[Point], states: list[str]) -> bytes:
     )
     marks.append(mark)
   with matplotlib.rc_context(curves.STYLE):
-    figure, (left, right) = plt.subplots(
-      1, 2, figsize=(9.6, 3.7), gridspec_kw={"width_ratios": (1.5, 1)}
-    )
+    figure = Figure(figsize=(9.6, 3.7))
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     figure.subplots_adjust(
       left=0.055, right=0.985, bottom=0.17, top=0.83, wspace=0.17
     )
@@ -130,7 +130,7 @@ def draw(points: list[Point], states: list[str]) -> bytes:
     if others:
       _draw_series_key(right, names)
     figure.text(0.055, 0.02, "     ".join(_notes(marks)), fontsize=7)
-  return curves.finish(figure)
+  return curves.to_png(figure)
 
 
 def _style(ax: Axes, title: str, x_label: str) -> None:
@@ -213,7 +213,7 @@ def _draw_color_key(ax: Axes, axis: Axis) -> None:
 def _draw_series_key(ax: Axes, names: list[str]) -> None:
   look = {"color": GRAY, "linewidth": 1, "markersize": 4.5}
   handles = [
-    plt.Line2D([], [], linestyle=_dashes(i), marker=_marker(i), **look)
+    Line2D([], [], linestyle=_dashes(i), marker=_marker(i), **look)
     for i in range(len(names))
   ]
   ax.legend(
