@@ -1,6 +1,7 @@
 """Draws examples as the model sees them on one white page."""
 
 import dataclasses
+import operator
 
 import jax
 import numpy as np
@@ -135,7 +136,7 @@ def _block(example: Example) -> list[list[pictures.Tile]]:
   rows = pictures.pack([[tile] for tile in tiles], _PAGE_WIDTH)
   tiles = []
   for i, views in enumerate(zip(example.local_crops, example.local_views)):
-    drawn = jax.tree.map(lambda leaf, i=i: leaf[i], example.photometric)
+    drawn = jax.tree.map(operator.itemgetter(i), example.photometric)
     below = (
       *describe_box(example.boxes[1][i], example.flips[1][i]),
       *describe_photometric(drawn),

@@ -54,7 +54,8 @@ def make_section(check: object, step: int) -> Section:
   if check is None:
     text = "Not run yet. The command is in the last section."
     return Section(name, title, text=[text])
-  saved, warnings = check.get("step") if isinstance(check, dict) else None, []
+  saved = check.get("step") if isinstance(check, dict) else None
+  warnings = []
   if isinstance(saved, int) and saved != step:
     warnings.append(
       f"The check is of step {saved}, this report of step {step}: export and "

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import time
@@ -35,12 +36,22 @@ def synthetic_people(output: str, count: int, seed: int, size: str) -> Phase:
   )
 
 
-def run_phases(phases: list[Phase], root: str | os.PathLike) -> None:
-  """Runs what is not done.
+def spread(values: list[float]) -> tuple[float, float]:
+  """Mean, and half of the range."""
+  return statistics.fmean(values), (max(values) - min(values)) / 2
 
-  Args:
-    phases: in order.
-    root: of the project: where the commands run.
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+  """Lines of a table in Markdown."""
+  lines = [
+    "".join(f"| {cell}".rstrip() + " " for cell in row) + "|"
+    for row in (header, *rows)
+  ]
+  return [lines[0], "|---" * len(header) + "|", *lines[1:]]
+
+
+def run_phases(phases: list[Phase], root: str | os.PathLike) -> None:
+  """Runs what is not done, in order, in the project's root.
 
   Raises:
     ValueError: a command failed, or an earlier one was stopped; says which.
