@@ -41,7 +41,7 @@ class Example:
   boxes: tuple[np.ndarray, np.ndarray]  # (v, 4) each
   flips: tuple[np.ndarray, np.ndarray]  # (v,) each
   global_views: np.ndarray  # (v, h, w, 3) in [0, 1], as the teacher sees them
-  hidden: np.ndarray  # (v, rows, cols), patches hidden from the student
+  hidden: np.ndarray  # (v, rows, cols), True: hidden from the student
   local_crops: np.ndarray  # (v, h, w, 3) uint8, as they were cut
   local_views: np.ndarray  # (v, h, w, 3) in [0, 1], as the student sees them
   photometric: Photometric  # of the local crops, leaves (v,)
