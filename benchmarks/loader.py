@@ -59,22 +59,23 @@ def make_config(*overrides: str):
 @functools.cache
 def open_photo(path: str):
   """A corpus of one photograph."""
-  from data_pipelines import build_corpus, sources
+  from data_pipelines import build_corpus
+  from data_pipelines.open_source import open_source
 
   directory = pathlib.Path(tempfile.mkdtemp())
   (directory / "images").mkdir()
   name = pathlib.Path(path).name
   (directory / "images" / name).symlink_to(pathlib.Path(path).resolve())
   build_corpus.build_corpus([directory / "images"], directory / "corpus")
-  return sources.open_source(directory / "corpus")
+  return open_source(directory / "corpus")
 
 
 def make_plans(path: str) -> list[dict]:
   """What the peer cuts: the boxes that our loader draws, in whole pixels."""
-  from data_pipelines import crops
-  from sapiens2_jax.training import data
+  from data_pipelines.loading import crops
+  from sapiens2_jax.pretrain.crops import crop_config
 
-  config = data.crop_config(make_config())
+  config = crop_config(make_config())
   record = open_photo(path)[0]
   plans = []
   for epoch in range(NUM_PLANS):
@@ -93,11 +94,13 @@ def make_plans(path: str) -> list[dict]:
 def make_loader(path: str, **changes):
   import dataclasses
 
-  from data_pipelines import loader
+  from data_pipelines.loading import loader
+  from sapiens2_jax.pretrain.objective import build_pretrain
   from sapiens2_jax.training import data
 
   settings = {"num_workers": 0, "num_threads": 0, "prefetch": 0} | changes
-  config = dataclasses.replace(data.loader_config(make_config()), **settings)
+  objective = build_pretrain(make_config())
+  config = dataclasses.replace(data.loader_config(objective), **settings)
   return loader.make_loader(
     open_photo(path), config, start_step=0, num_steps=10**6
   )
@@ -107,17 +110,15 @@ def make_augment():
   """The device part of the views, as the step has it, jitted."""
   import jax
 
-  from sapiens2_jax.objectives.pretrain import build_pretrain
+  from sapiens2_jax.pretrain.objective import build_pretrain
 
   objective = build_pretrain(make_config())
   rng = jax.random.key(0)
 
   @jax.jit
   def patches(batch):
-    return (
-      objective.global_patches(batch, rng),
-      objective.local_patches(batch, rng),
-    )
+    views = objective.make_views(batch, rng)
+    return views.patches, views.local_patches
 
   def run(batch):
     first = {name: array[0] for name, array in batch.items()}
@@ -128,7 +129,7 @@ def make_augment():
 
 def serve(contender: str, photos: list[str]) -> None:
   """Answers lines NAME COUNT with the seconds of each image."""
-  from data_pipelines import memory
+  from data_pipelines.common import memory
 
   memory.keep_freed_memory()  # As each data worker does.
   loaders = {path: make_loader(path) for path in photos}
@@ -265,6 +266,7 @@ def measure_reader(photos: list[str], num_records: int) -> dict:
   from array_record.python import array_record_data_source
 
   from data_pipelines import build_corpus, sources
+  from data_pipelines.open_source import open_source
 
   directory = pathlib.Path(tempfile.mkdtemp())
   folder = directory / "images"
@@ -274,7 +276,7 @@ def measure_reader(photos: list[str], num_records: int) -> dict:
     # Bytes behind the end of a JPEG make each file another one.
     (folder / f"{number:05}.jpg").write_bytes(data + number.to_bytes(4, "big"))
   build_corpus.build_corpus([folder], directory / "corpus", shard_size=100)
-  ours = sources.open_source(directory / "corpus")
+  ours = open_source(directory / "corpus")
   shards = sorted(map(str, (directory / "corpus").glob("*.array_record")))
   alone = array_record_data_source.ArrayRecordDataSource(shards)
   retrying = sources.RetryingSource(ours, attempts=5, timeout=60)
@@ -299,12 +301,12 @@ def measure_reader(photos: list[str], num_records: int) -> dict:
 def cores_needed(images_per_second: float) -> dict:
   """Host cores that feed four v5p chips, at an assumed MFU."""
   from sapiens2_jax import chips
-  from sapiens2_jax.training import flops
+  from sapiens2_jax.pretrain.objective import build_pretrain
 
   needed = {}
   for size in SIZES:
     config = make_config(f"model.size={size}")
-    useful = flops.pretrain_flops(config)
+    useful = build_pretrain(config).flops()
     rate = V5P_CHIPS * chips.CHIPS["v5p"].peak_flops * ASSUMED_MFU / useful
     needed[size] = {
       "images_per_second": round(rate, 1),
@@ -314,9 +316,9 @@ def cores_needed(images_per_second: float) -> dict:
 
 
 def bytes_per_image() -> dict:
-  from sapiens2_jax.training import data
+  from sapiens2_jax.pretrain.crops import crop_config
 
-  crops = data.crop_config(make_config())
+  crops = crop_config(make_config())
   pixels = sum(
     count * size[0] * size[1] * 3
     for count, size in (

@@ -18,8 +18,9 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from data_pipelines import crops, loader, records
-from data_pipelines.pretrain_examples import PretrainExamples
+from data_pipelines.corpus import records
+from data_pipelines.loading import crops, loader
+from data_pipelines.loading.pretrain_examples import PretrainExamples
 from data_pipelines.sources import base
 
 NUM_RECORDS = 10**9

@@ -94,8 +94,8 @@ def make_ours(config):
   """Returns (step() -> losses, weights and inputs for the peer)."""
   import jax
 
-  from sapiens2_jax.objectives.pretrain import build_pretrain
   from sapiens2_jax.parallel import mesh as mesh_lib
+  from sapiens2_jax.pretrain.objective import build_pretrain
   from sapiens2_jax.training import optimizer, state, step
 
   mesh = mesh_lib.make_mesh(config.mesh)
@@ -121,7 +121,7 @@ def make_peer(config, compiled: bool):
   import torch_step
 
   from sapiens2_jax.architectures import get_architecture
-  from sapiens2_jax.models.patches import unpatchify
+  from sapiens2_jax.models.pixels import unpatchify
 
   _, objective, state, batches = make_ours(config)
   arch = get_architecture(config.model.size)
@@ -146,17 +146,23 @@ def make_peer(config, compiled: bool):
 
   batch = jax.tree.map(lambda x: x[0], batches)
   rng = jax.random.wrap_key_data(state.rng)
-  visible, masked = jax.jit(objective.draw_masks)(batch, rng)
-  views = {}
-  for name, size, patches in (
-    ("global_crops", data.image_size, objective.global_patches),
-    ("local_crops", data.local_size, objective.local_patches),
-  ):
-    grid = tuple(side // arch.patch_size for side in size)
-    views[name] = unpatchify(
-      jax.jit(patches)(batch, rng), grid, arch.patch_size
-    )
-  inputs = {**views, "visible_ids": visible, "masked_ids": masked}
+
+  @jax.jit
+  def see(batch):
+    views = objective.make_views(batch, rng)
+    crops = {
+      name: unpatchify(
+        patches, objective.encoder.grid(size).shape, arch.patch_size
+      )
+      for name, size, patches in (
+        ("global_crops", data.image_size, views.patches),
+        ("local_crops", data.local_size, views.local_patches),
+      )
+    }
+    ids = {"visible_ids": views.visible_ids, "masked_ids": views.masked_ids}
+    return {**crops, **ids}
+
+  inputs = see(batch)
   tensors = {k: torch.from_numpy(np.array(v)) for k, v in inputs.items()}
   for name in ("visible_ids", "masked_ids"):
     tensors[name] = tensors[name].long()
@@ -179,7 +185,7 @@ def peer_weights(params: dict, arch, peer) -> dict:
   from sapiens2_jax.interop import convert
 
   encoder = convert.tensors_from_params(
-    params["encoder"], arch, style="native", with_periods=False
+    params["encoder"], arch, style="transformers", with_periods=False
   )
   weights = {f"backbone.{name}": x.load() for name, x in encoder.items()}
   head, decoder = params["head"], params["decoder"]
@@ -313,10 +319,10 @@ def compare(setting: str, rounds: int, peers: list[str]) -> dict:
 
 
 def summarize(setting, seconds, matmul, difference) -> dict:
-  from sapiens2_jax.training.flops import pretrain_flops
+  from sapiens2_jax.objectives import build_objective
 
   config = load_config(setting)
-  useful = pretrain_flops(config) * config.data.global_batch_size
+  useful = build_objective(config).flops() * config.data.global_batch_size
   median = {name: statistics.median(s) for name, s in seconds.items()}
   peers = [name for name in seconds if name != "ours"]
   fastest_peer = min(median[name] for name in peers)

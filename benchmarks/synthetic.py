@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data_pipelines import labels as labels_lib
+from data_pipelines.corpus import labels as labels_lib
 from data_pipelines.synthetic import (
   backgrounds,
   corpus,

@@ -1,1 +1,5 @@
-"""Photographs in, batches of uint8 crops out: NumPy, Grain and PIL only."""
+"""From photographs to training batches, without JAX or the model's code.
+
+Builds and checks corpora, renders synthetic people, reads datasets of many
+formats, and loads batches of uint8 examples.
+"""

@@ -16,26 +16,21 @@ the corpus cannot be built, 130 after Ctrl-C.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
-import shutil
-import signal
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from data_pipelines import (
-  building,
-  corpus_dedup,
-  corpus_listing,
-  corpus_scan,
-  corpus_writer,
-  records,
-  storage,
-  worker_pool,
+from data_pipelines.building import (
+  dedup,
+  listing,
+  packing,
+  scan,
+  workspace,
 )
-from data_pipelines import manifest as manifests
+from data_pipelines.common import command, worker_pool
+from data_pipelines.corpus import manifest as manifests
+from data_pipelines.corpus import records, writer
 
 DEFAULT_SHARD_SIZE = 1000
 
@@ -46,11 +41,13 @@ def build_corpus(
   *,
   shard_size: int = DEFAULT_SHARD_SIZE,
   num_workers: int = 0,
+  sizes: workspace.Sizes = workspace.DEFAULT_SIZES,
 ) -> tuple[dict, bool]:
   """Builds a corpus directory, continues one, or finds it complete.
 
   The result does not depend on the number of workers, nor on how often the
-  build was interrupted. Memory does not grow with the number of images.
+  build was interrupted. Memory grows only with the number of files
+  in one directory.
 
   Args:
     inputs: folders of images, uncompressed tars, globs of tars; paths or
@@ -60,6 +57,7 @@ def build_corpus(
     shard_size: records a shard.
     num_workers: processes; 0 works in this one. They import the main module,
       which must not start anything by that.
+    sizes: how much is done at a time.
 
   Returns:
     The manifest, and whether it was completed now (False: found complete,
@@ -75,60 +73,43 @@ def build_corpus(
   if shard_size < 1:
     raise ValueError(f"shard_size={shard_size} must be at least 1.")
   workers = worker_pool.WorkerPool(num_workers)
-  if storage.is_remote(output):
-    raise ValueError(
-      f"{output}: the output must be on a disk; build it there, then copy it."
-    )
-  units = corpus_listing.find_units(inputs)
-  if manifests.is_corpus(output):
-    return _find_complete(output, units, shard_size), False
+  workspace.check_local(output)
+  units = listing.find_units(inputs)
+  manifest = workspace.find_complete(
+    output,
+    lambda: _hash_inputs(units, map(listing.hash_unit, units), shard_size),
+    "built from other inputs or another shard_size",
+  )
+  if manifest is not None:
+    return manifest, False
   arguments = {
-    "inputs": [corpus_listing.absolute(given) for given in inputs],
+    "inputs": [listing.absolute(given) for given in inputs],
     "shard_size": shard_size,
     "version": records.VERSION,
   }
-  with building.open_building(output, arguments) as root, workers:
-    units = corpus_listing.list_units(root, units, workers)
-    hashes = corpus_listing.read_hashes(root, units)
-    num_pieces = corpus_scan.scan_pieces(root, units, workers)
-    summary = corpus_dedup.find_duplicates(root, num_pieces, workers)
-    shards = corpus_writer.write_shards(
-      root, num_pieces, summary.num_kept, shard_size, workers
+  with (
+    workspace.open_building(output, arguments, sizes) as building,
+    workers,
+  ):
+    units = listing.list_units(building, units, workers)
+    hashes = listing.read_hashes(building, units)
+    num_pieces = scan.scan_pieces(building, units, workers)
+    num_kept = dedup.find_duplicates(building, num_pieces, workers)
+    shards = packing.write_shards(
+      building, num_pieces, num_kept, shard_size, workers
     )
-    inputs_hash = _hash_inputs(units, hashes, shard_size)
-    manifest = corpus_writer.write_manifest(root, shards, summary, inputs_hash)
+    manifest = writer.commit(
+      building.corpus,
+      shards,
+      dedup.read_rejected(building, num_pieces),
+      dedup.read_duplicates(building, num_pieces),
+      {"inputs_hash": _hash_inputs(units, hashes, shard_size)},
+    )
   return manifest, True
 
 
-def summary(manifest: Mapping) -> str:
-  """Says in one line what a corpus holds."""
-  return (
-    f"{manifest['num_records']} images in {len(manifest['shards'])} shards, "
-    f"{manifest['num_bytes'] / 1e6:.1f} MB, "
-    f"{manifest['rejected']['count']} rejected, "
-    f"{manifest['duplicates']['count']} duplicates"
-  )
-
-
-def _find_complete(
-  output: str | os.PathLike,
-  units: Sequence[corpus_listing.Unit],
-  shard_size: int,
-) -> dict:
-  manifest = manifests.read_manifest(output)
-  hashes = map(corpus_listing.hash_unit, units)
-  if manifest["inputs_hash"] != _hash_inputs(units, hashes, shard_size):
-    raise ValueError(
-      f"{output}: holds a corpus built from other inputs or another "
-      "shard_size; give another output, or remove this one first."
-    )
-  # A kill between the last two steps leaves it.
-  shutil.rmtree(building.place(output), ignore_errors=True)
-  return manifest
-
-
 def _hash_inputs(
-  units: Sequence[corpus_listing.Unit], hashes: Iterable[str], shard_size: int
+  units: Sequence[listing.Unit], hashes: Iterable[str], shard_size: int
 ) -> str:
   digest = hashlib.sha256(f"{records.VERSION} {shard_size}\n".encode())
   for unit, unit_hash in zip(units, hashes):
@@ -138,9 +119,8 @@ def _hash_inputs(
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog="python -m data_pipelines.build_corpus",
-    description="Packs images into ArrayRecord shards.",
+  parser = command.make_parser(
+    "build_corpus", "Packs images into ArrayRecord shards."
   )
   parser.add_argument(
     "--input",
@@ -148,35 +128,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     required=True,
     help="a folder, a tar or a glob of tars; repeatable",
   )
-  parser.add_argument("--output", required=True, help="directory to make")
-  parser.add_argument("--shard_size", type=int, default=DEFAULT_SHARD_SIZE)
-  worker_pool.add_flag(parser)
+  command.add_output(parser, DEFAULT_SHARD_SIZE)
   given = parser.parse_args(arguments)
-  left = building.place(given.output)
-  kept = f"{left} is kept, the same command continues"
-  try:
+
+  def work() -> None:
     manifest, is_new = build_corpus(
       given.input,
       given.output,
       shard_size=given.shard_size,
       num_workers=given.workers,
     )
-  except KeyboardInterrupt:
-    print(f"build_corpus: stopped; {kept}", file=sys.stderr)
-    return 130
-  except OSError as error:
-    hint = f"; {kept}" if left.exists() else ""
-    print(f"build_corpus: {error}{hint}", file=sys.stderr)
-    return 2
-  except ValueError as error:
-    print(f"build_corpus: {error}", file=sys.stderr)
-    return 2
-  state = "done" if is_new else "already complete"
-  print(f"{given.output}: {state}: {summary(manifest)}")
-  return 0
+    state = "done" if is_new else "already complete"
+    print(f"{given.output}: {state}: {manifests.summarize(manifest)}")
+
+  kept = workspace.locate(given.output)
+  return command.run("build_corpus", work, kept=kept)
 
 
 if __name__ == "__main__":
-  # A polite kill is answered like Ctrl-C.
-  signal.signal(signal.SIGTERM, signal.default_int_handler)
-  sys.exit(main())
+  command.start(main)

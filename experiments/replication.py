@@ -22,7 +22,6 @@ from collections.abc import Iterator
 
 from matplotlib import pyplot as plt
 
-from sapiens2_jax.evaluation import probing
 from sapiens2_jax.report import curves
 from sapiens2_jax.sweep.phases import (
   Phase,
@@ -31,6 +30,7 @@ from sapiens2_jax.sweep.phases import (
 )
 from sapiens2_jax.sweep.points import point_name
 from sapiens2_jax.sweep.status import last_checkpoint
+from sapiens2_jax.tasks import registry
 
 BASE = "experiments/pretrain.py:size=toy"
 _SEEDS = (0, 1)
@@ -69,26 +69,25 @@ class Column:
 
   task: str
   key: str
-  factor: int
+  factor: float
   higher_is_better: bool
   paper: tuple[float, ...] = ()
 
 
-def _in_paper(
-  task: str, higher_is_better: bool, *paper: float
-) -> dict[str, Column]:
+def _in_paper(task: str, *paper: float) -> dict[str, Column]:
   """A column that the paper has too, under the title that probes give it."""
-  title, key, factor = probing.COLUMNS[task]
-  return {title: Column(task, key, factor, higher_is_better, paper)}
+  score = registry.definition(task).score
+  column = Column(task, score.key, score.factor, score.higher_is_better, paper)
+  return {score.title: column}
 
 
 COLUMNS = {
-  **_in_paper("pose", True, 58.2, 67.6, 68.3),
+  **_in_paper("pose", 58.2, 67.6, 68.3),
   "pose PCK@0.1": Column("pose", "PCK", 1, True),
-  **_in_paper("segmentation", True, 61.4, 65.4, 65.2),
-  **_in_paper("pointmap", False, 0.532, 0.448, 0.428),
-  **_in_paper("normal", False, 15.3, 15.2, 14.5),
-  **_in_paper("albedo", False, 3.85, 3.86, 3.64),
+  **_in_paper("segmentation", 61.4, 65.4, 65.2),
+  **_in_paper("pointmap", 0.532, 0.448, 0.428),
+  **_in_paper("normal", 15.3, 15.2, 14.5),
+  **_in_paper("albedo", 3.85, 3.86, 3.64),
   "retrieval MRR": Column("retrieval", "mrr", 1, True),
 }
 # Where both objectives should pay: joint against ..., on ...

@@ -20,13 +20,14 @@ from matplotlib import pyplot as plt
 
 from sapiens2_jax.config import load_module
 from sapiens2_jax.report import curves
+from sapiens2_jax.runtime import goodput
 from sapiens2_jax.sweep.phases import (
   Phase,
   run_experiment,
   synthetic_people,
 )
 from sapiens2_jax.sweep.status import last_checkpoint
-from sapiens2_jax.training import goodput, writers
+from sapiens2_jax.training import writers
 
 _ROOT = pathlib.Path(__file__).parents[1]
 SEEDS = (0, 1, 2)

@@ -1,16 +1,19 @@
 """Loads an experiment, applies overrides and reports every mistake at once."""
 
 import ast
-import difflib
 import importlib.util
 import json
 import os
+import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Callable
 
+import ml_collections
 from ml_collections import ConfigDict
 
-from sapiens2_jax import errors
+from sapiens2_jax import errors, fields
+
+_ML_COLLECTIONS = os.path.dirname(ml_collections.__file__)
 
 
 class ConfigError(ValueError):
@@ -21,7 +24,7 @@ class ConfigError(ValueError):
     problems: (what was given, what is wrong with it) pairs.
   """
 
-  def __init__(self, origin: str, problems: list[tuple[str, str]]):
+  def __init__(self, origin: str, problems: fields.Problems):
     self.origin, self.problems = origin, problems
     width = max(len(given) for given, _ in problems)
     count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
@@ -61,84 +64,79 @@ def _load_file(spec: str) -> ConfigDict:
   path, _, argument = spec.partition(":")
   if not os.path.isfile(path):
     raise ConfigError(spec, [(path, "no such file")])
-  module = load_module(path)
-  if not hasattr(module, "get_config"):
-    raise ConfigError(spec, [(path, "has no get_config()")])
   try:
+    module = load_module(path)
+    if not hasattr(module, "get_config"):
+      raise ConfigError(spec, [(path, "has no get_config()")])
     return module.get_config(argument) if argument else module.get_config()
+  except ConfigError:
+    raise
   except ValueError as error:
     raise ConfigError(spec, [(argument or path, str(error))]) from error
+  except (AttributeError, KeyError, TypeError) as error:
+    # What setting a field of no group raises, or a wrong type.
+    stack = traceback.extract_tb(error.__traceback__)
+    file = os.path.abspath(path)
+    lines = [one for one in stack if one.filename == file]
+    if not lines or not stack[-1].filename.startswith((file, _ML_COLLECTIONS)):
+      raise
+    cause = error
+    while cause.args and isinstance(cause.args[0], Exception):
+      cause = cause.args[0]
+    wrong = " ".join(f"{lines[-1].line}: {cause.args[0]}".split())
+    raise ConfigError(spec, [(f"line {lines[-1].lineno}", wrong)]) from error
 
 
-def field_names(config: ConfigDict, prefix: str = "") -> Iterator[str]:
-  """All dotted names of leaves, e.g. `optim.peak_lr`."""
-  for name, value in config.items(preserve_field_references=False):
-    if isinstance(value, ConfigDict):
-      yield from field_names(value, f"{prefix}{name}.")
-    else:
-      yield prefix + name
-
-
-def _parse(text: str, current, kind: type) -> object:
-  """Reads `text` as a value of the field's type, or raises ValueError."""
-  if kind is str:
+def _parse(text: str, current: object) -> object:
+  """Reads `text` as a value like `current`, or raises ValueError."""
+  if isinstance(current, str):
     return text
-  if kind is bool:
+  if isinstance(current, bool):
     values = {"true": True, "1": True, "false": False, "0": False}
     if text.lower() in values:
       return values[text.lower()]
     raise ValueError("expected true or false")
   try:
-    value = ast.literal_eval(text)
+    return ast.literal_eval(text)
   except (ValueError, SyntaxError):
-    raise ValueError(f"expected {kind.__name__}") from None
-  if kind is float and type(value) is int:
-    value = float(value)
-  if type(value) is not kind:
-    raise ValueError(f"expected {kind.__name__}")
-  if kind is tuple and current and len(value) != len(current):
-    raise ValueError(f"expected {len(current)} values, found {len(value)}")
-  return value
-
-
-def _nearest_field(name: str, known: list[str]) -> str:
-  """The known dotted name that looks most like `name`, in parts or whole."""
-  last = name.rpartition(".")[2]
-  same_leaf = [k for k in known if k.rpartition(".")[2] == last]
-  match = same_leaf or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-  return f"; did you mean {match[0]}?" if match else ""
+    raise ValueError(f"expected {type(current).__name__}") from None
 
 
 def apply_overrides(
   config: ConfigDict, overrides: list[str]
-) -> list[tuple[str, str]]:
-  """Sets `name=value` pairs in place; returns the problems found."""
+) -> fields.Problems:
+  """Sets `name=value` pairs in place; returns the problems found.
+
+  Whether a value is of its field's type is for `validate` to say.
+  """
   problems = []
-  known = list(field_names(config))
+  known = dict(fields.leaves(config))
   for override in overrides:
     name, equals, text = override.partition("=")
     if not equals:
       problems.append((override, "has no value; write name=value"))
     elif name not in known:
-      hint = _nearest_field(name, known)
+      hint = fields.nearest(name, list(known))
       problems.append((override, "no such field" + hint))
     else:
-      group, _, leaf = name.rpartition(".")
-      parent = config[group] if group else config
       try:
-        parent[leaf] = _parse(text, parent[leaf], parent.get_type(leaf))
+        fields.set_value(config, name, _parse(text, known[name]))
       except ValueError as error:
         problems.append((override, str(error)))
   return problems
 
 
-def load_config(spec: str, overrides: list[str], validate) -> ConfigDict:
+def load_config(
+  spec: str,
+  overrides: list[str],
+  validate: Callable[[ConfigDict], fields.Problems],
+) -> ConfigDict:
   """Reads `FILE.py:ARGUMENT`, applies overrides, validates.
 
   Args:
     spec: path of an experiment file, and what get_config() is given.
     overrides: `group.field=value` texts.
-    validate: function config -> list of (given, wrong) problems.
+    validate: config -> what is wrong with it.
 
   Raises:
     ConfigError: with every problem found.
@@ -158,7 +156,10 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-  """Inverse of `to_json`; lists become tuples again."""
+  """Inverse of `to_json`; lists become tuples again.
+
+  `validation.read_config` reads what an older version wrote, too.
+  """
 
   def tuples(value):
     if isinstance(value, dict):
@@ -172,19 +173,10 @@ def from_json(text: str) -> ConfigDict:
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
   """Lines `name: old -> new` for fields that are not equal."""
-  flat = [
-    {name: _get(config, name) for name in field_names(config)}
-    for config in (old, new)
-  ]
+  flat = [dict(fields.leaves(config)) for config in (old, new)]
   names = sorted(set(flat[0]) | set(flat[1]))
   return [
     f"{name}: {flat[0].get(name, '-')} -> {flat[1].get(name, '-')}"
     for name in names
     if flat[0].get(name) != flat[1].get(name)
   ]
-
-
-def _get(config: ConfigDict, name: str):
-  for part in name.split("."):
-    config = config[part]
-  return config

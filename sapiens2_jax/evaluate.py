@@ -17,27 +17,30 @@ import math
 import os
 
 import jax
+import jax.numpy as jnp
 from absl import flags
 
 from data_pipelines import sources
-from data_pipelines.progress import Progress
-from sapiens2_jax import command
+from data_pipelines.common.files import write_file
+from data_pipelines.common.progress import Progress
+from data_pipelines.open_source import open_field
+from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import probing
-from sapiens2_jax.evaluation.evaluate import evaluate
-from sapiens2_jax.files import write_file
-from sapiens2_jax.interop.weights import WEIGHTS
-from sapiens2_jax.objectives.task import build_task
+from sapiens2_jax.evaluation.features import Backbone, hash_params
+from sapiens2_jax.interop.load import load_pretrained
+from sapiens2_jax.interop.weights import ENCODERS
+from sapiens2_jax.tasks.evaluate import evaluate
+from sapiens2_jax.tasks.examples import check_labels
+from sapiens2_jax.tasks.objective import build_task
 from sapiens2_jax.training import checkpoints
-from sapiens2_jax.training.data import check_labels
-from sapiens2_jax.validation import probe as validation
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
 _CONFIG = flags.DEFINE_string("config", None, "Of probes: FILE.py:ARGUMENTS.")
 _DATA = flags.DEFINE_string("data", None, "Labelled images, for a task's run.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of results.json.")
 _WEIGHTS = flags.DEFINE_enum(
-  "weights", "teacher", list(WEIGHTS), "Which encoder of a training workdir."
+  "weights", "teacher", ENCODERS, "Which encoder of a training workdir."
 )
 _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", 8, "Inputs a call, with --data.", lower_bound=1
@@ -61,10 +64,17 @@ def write_results(output: str, found: dict) -> str:
 
 def probe(overrides: list[str]) -> None:
   """Dense probes and retrieval of a frozen backbone."""
-  config = config_lib.load_config(_CONFIG.value, overrides, validation.validate)
-  backbone = probing.load_backbone(
-    _CHECKPOINT.value, _WEIGHTS.value, config.features.compute_dtype
+  config = config_lib.load_config(
+    _CONFIG.value,
+    overrides,
+    lambda config: validation.validate(config, 1, "probe"),
   )
+  encoder, params = load_pretrained(
+    _CHECKPOINT.value,
+    weights=_WEIGHTS.value,
+    dtype=jnp.dtype(config.features.compute_dtype),
+  )
+  backbone = Backbone(encoder, params, hash_params(params))
   size = backbone.encoder.architecture.name
   print(f"backbone   {_CHECKPOINT.value}, {size}", flush=True)
   directory = config.features.directory
@@ -90,20 +100,18 @@ def measure_run() -> None:
   Raises:
     ValueError: it is none, or the images have no labels.
   """
-  workdir, place = _CHECKPOINT.value, _DATA.value
-  step, config = checkpoints.load_run(workdir)
-  if "task" not in config:
-    raise ValueError(
-      f"{workdir}: a run of pretraining has no task; give --config "
-      "experiments/probe.py instead of --data."
-    )
+  workdir, data = _CHECKPOINT.value, _DATA.value
+  step, config = checkpoints.load_run(workdir, validation.read_config)
+  source = open_field("--data", data)
   try:
-    source = sources.open_source(place)
+    objective = build_task(config)
   except ValueError as error:
-    raise ValueError(f"--data={place}: {error}") from error
-  objective = build_task(config)
-  check_labels(source, objective.task, f"--data={place}")
-  _, params = checkpoints.load_part(workdir, "params")
+    raise ValueError(
+      f"{workdir}: {error} Probe frozen features with --config "
+      "experiments/probe.py instead of --data."
+    ) from error
+  check_labels(source, objective.task, f"--data={data}")
+  _, params = checkpoints.load_part(workdir, lambda state: state.params)
   with Progress("evaluated", len(source), "images") as progress:
     found = evaluate(
       objective.task,
@@ -115,7 +123,7 @@ def measure_run() -> None:
       on_progress=progress.reach,
     )
   name = config.task.name
-  print(f"{name} of {workdir}, step {step}, on {place}")
+  print(f"{name} of {workdir}, step {step}, on {data}")
   for key, value in found.items():
     print(f"  {key:<16} {value:.6g}")
   path = write_results(
@@ -123,7 +131,7 @@ def measure_run() -> None:
     {
       "checkpoint": workdir,
       "step": step,
-      "data": place,
+      "data": data,
       "results": {name: found},
     },
   )

@@ -15,8 +15,8 @@ import os
 import jax
 from absl import flags
 
+from data_pipelines.common import directories
 from sapiens2_jax import command
-from sapiens2_jax.interop import directories, transformers_config
 from sapiens2_jax.interop.convert import num_params
 from sapiens2_jax.interop.exports import (
   FORMATS,
@@ -26,7 +26,7 @@ from sapiens2_jax.interop.exports import (
   write_export,
 )
 from sapiens2_jax.interop.weights import (
-  WEIGHTS,
+  ENCODERS,
   Found,
   Weights,
   find_weights,
@@ -37,7 +37,7 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
 _FORMAT = flags.DEFINE_enum("format", None, FORMATS, "Who reads it.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
 _WEIGHTS = flags.DEFINE_enum(
-  "weights", "teacher", list(WEIGHTS), "Which encoder of a pretraining workdir."
+  "weights", "teacher", ENCODERS, "Which encoder of a pretraining workdir."
 )
 _DTYPE = flags.DEFINE_enum(
   "dtype", None, ["float32", "bfloat16"], "Of the tensors; default: as stored."
@@ -48,17 +48,9 @@ import torch, transformers
 model = transformers.{loader}.from_pretrained({directory!r}).eval()
 images = torch.zeros(1, 3, {height}, {width})  # RGB, ImageNet-normalised
 """
-TRANSFORMERS_OUTPUTS = {
-  None: "tokens = model(images).last_hidden_state  # [cls], registers, patches",
-  "pose": "heatmaps = model(images).heatmaps",
-  "segmentation": "logits = model(images).logits",
-  "normal": "normals = model(images).normals",
-  "pointmap": (
-    "out = model(images)\n"
-    "points = out.pointmaps / out.scales[..., None, None]  # metres"
-  ),
-  "matting": "alphas = model(images).alphas",
-}
+ENCODER_OUTPUTS = (
+  "tokens = model(images).last_hidden_state  # [cls], registers, patches"
+)
 REFERENCE_USE = """\
 import safetensors.torch
 state_dict = safetensors.torch.load_file({file!r})
@@ -80,15 +72,14 @@ def announce(output: str, name: str, found: Found, weights: Weights) -> None:
     use = REFERENCE_USE.format(file=os.path.abspath(path))
   else:
     height, width = weights.image_size
-    task = weights.task
-    loader = transformers_config.CLASSES[task] if task else "AutoModel"
+    theirs = weights.head and weights.head.kind.transformers
     use = TRANSFORMERS_USE.format(
-      loader=loader,
+      loader=theirs.class_name if theirs else "AutoModel",
       directory=os.path.abspath(output),
       height=height,
       width=width,
     )
-    use += TRANSFORMERS_OUTPUTS[task]
+    use += theirs.example if theirs else ENCODER_OUTPUTS
     print("PyTorch (pip install torch transformers)")
   print("".join(f"  {line}\n" for line in use.splitlines()), end="")
   if marker["format"] == "transformers":

@@ -11,9 +11,9 @@ kept exactly.
 import jax
 from absl import flags
 
+from data_pipelines.common import directories
 from sapiens2_jax import command
 from sapiens2_jax.architectures import ARCHITECTURES
-from sapiens2_jax.interop import directories
 from sapiens2_jax.interop.convert import num_params
 from sapiens2_jax.interop.weights import (
   IMPORT_KIND,

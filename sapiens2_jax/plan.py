@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import jax
 from absl import flags
 
-from data_pipelines.progress import format_seconds
+from data_pipelines.common.progress import format_seconds
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.planning import compiling, search, text

@@ -15,14 +15,15 @@ import sys
 import jax
 from absl import flags, logging
 
+from data_pipelines.common.files import write_file
 from sapiens2_jax import command
-from sapiens2_jax.files import write_file
 from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.interop.weights import find_weights
-from sapiens2_jax.objectives.task import TaskObjective
 from sapiens2_jax.prediction.gallery import write_gallery
 from sapiens2_jax.prediction.inputs import check_task, open_images, read_boxes
 from sapiens2_jax.prediction.run import Predictions, predict_folder
+from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks.objective import TaskObjective
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
 _IMAGES = flags.DEFINE_string("images", None, "Folder of images.")
@@ -31,7 +32,7 @@ _TASK = flags.DEFINE_string(
   "task", None, "What the checkpoint has to be for; default: what it is for."
 )
 _BOXES = flags.DEFINE_string(
-  "boxes", None, "JSON like COCO's with people's boxes; for pose."
+  "boxes", None, "JSON like COCO's with people's boxes."
 )
 _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", 4, "Inputs of the network at once.", lower_bound=1
@@ -65,7 +66,7 @@ def main() -> int:
   output = _OUTPUT.value
   source = open_images(_IMAGES.value, output)
   model, params = load_task(_CHECKPOINT.value)
-  check_task(model.task.name, _TASK.value, _BOXES.value)
+  check_task(model.task, _TASK.value, _BOXES.value)
   people = {}
   if _BOXES.value is not None:
     names = {source.name(number) for number in range(len(source))}
@@ -73,7 +74,8 @@ def main() -> int:
   found = predict_folder(
     model, params, source, people, output, _BATCH_SIZE.value
   )
-  page = write_gallery(model.task.name, make_facts(model), found)
+  task = registry.definition(model.task.name)
+  page = write_gallery(task, make_facts(model), found)
   path = os.path.join(output, "index.html")
   write_file(path, page.encode())
   announce(found, path)

@@ -14,30 +14,23 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
-from data_pipelines.loader import NoUsableImage, WorkerDied
-from data_pipelines.prefetch import LoaderStalled
-from data_pipelines.skips import TooManySkipped
+from data_pipelines.common.files import write_file
+from data_pipelines.loading.loader import NoUsableImage, WorkerDied
+from data_pipelines.loading.prefetch import LoaderStalled
+from data_pipelines.loading.skips import TooManySkipped
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
-from sapiens2_jax.evaluation import online
-from sapiens2_jax.evaluation.evaluate import evaluate
-from sapiens2_jax.files import write_file
-from sapiens2_jax.objectives.build import build_objective
-from sapiens2_jax.parallel import distributed
+from sapiens2_jax.interop.load import load_pretrained
+from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
-from sapiens2_jax.training import (
-  announce,
-  data,
-  goodput,
-  loop,
-  optimizer,
-  starting,
-)
+from sapiens2_jax.runtime import distributed, goodput
+from sapiens2_jax.runtime.watchdog import Watchdog
+from sapiens2_jax.training import announce, data, loop, optimizer, starting
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
-from sapiens2_jax.training.step import jit_encode, jit_predict, jit_train_step
-from sapiens2_jax.training.watchdog import Watchdog
+from sapiens2_jax.training.objective import Objective
+from sapiens2_jax.training.step import jit_train_step
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")
@@ -56,6 +49,9 @@ def load_config(overrides: list[str]) -> ConfigDict:
   """The experiment with its overrides, checked; joins the other processes."""
 
   def check(config: ConfigDict) -> validation.Problems:
+    problems = validation.check_fields(config)
+    if any(given.startswith("distributed") for given, _ in problems):
+      return problems
     distributed.start(config.distributed)  # Before devices are counted.
     return validation.validate(config, jax.device_count())
 
@@ -97,71 +93,10 @@ def open_checkpoints(
       of an earlier one in the same workdir.
   """
   if not config.checkpoint.local_every:
-    return Checkpointer(workdir, config)
-  run_id = distributed.share("run_id", round(1000 * started))
+    return Checkpointer(workdir, config, validation.read_config)
+  run_id = distributed.broadcast("run_id", round(1000 * started))
   local = LocalCheckpoints(config.checkpoint, mesh, abstract, run_id)
-  return Checkpointer(workdir, config, local)
-
-
-def make_measurement(
-  config: ConfigDict, objective, mesh, abstract
-) -> loop.Measurement | None:
-  """What is measured while training: a task's metric, or probes; or None.
-
-  Raises:
-    ValueError: the images cannot be read, or there are many processes.
-  """
-  group = "evaluation" if "task" in config else "probes"
-  every = config[group].every
-  if not every:
-    return None
-  what = "evaluations" if "task" in config else "probes"
-  distributed.require_one_process(f"{group}.every={every}", what)
-  make = make_evaluation if "task" in config else make_probes
-  return make(config, objective, mesh, abstract)
-
-
-def make_probes(
-  config: ConfigDict, objective, mesh, abstract
-) -> loop.Measurement:
-  """Ridge regression and retrieval on features of the teacher."""
-  dataset = online.load(config)
-  encode = jit_encode(objective, config, mesh, abstract)
-
-  def run(state, on_progress) -> dict[str, float]:
-    teacher = state.carried["teacher"]["encoder"]
-    return online.measure(
-      dataset,
-      lambda images: jax.device_get(encode(teacher, images)),
-      batch_size=config.data.global_batch_size
-      // config.data.accumulation_steps,
-      on_progress=on_progress,
-    )
-
-  return loop.Measurement("probe", config.probes.every, run)
-
-
-def make_evaluation(
-  config: ConfigDict, objective, mesh, abstract
-) -> loop.Measurement:
-  """The task's metric."""
-  source = data.open_evaluation_source(config)
-  apply_fn = jit_predict(objective, config, mesh, abstract)
-
-  def run(state, on_progress) -> dict[str, float]:
-    return evaluate(
-      objective.task,
-      apply_fn,
-      state.params,
-      source,
-      batch_size=config.data.global_batch_size
-      // config.data.accumulation_steps,
-      num_images=config.evaluation.num_images,
-      max_pixels=config.data.max_pixels,
-      on_progress=on_progress,
-    )
-
-  return loop.Measurement("eval", config.evaluation.every, run)
+  return Checkpointer(workdir, config, validation.read_config, local)
 
 
 def start_watchdog(
@@ -186,7 +121,7 @@ def close_ledger(timeline: goodput.Timeline, workdir: str) -> None:
 
 
 def run_loop(
-  config: ConfigDict,
+  objective: Objective,
   workdir: str,
   loader,
   checkpointer: Checkpointer,
@@ -198,7 +133,7 @@ def run_loop(
   try:
     is_done = loop.train(
       loader=loader,
-      config=config,
+      objective=objective,
       workdir=workdir,
       checkpointer=checkpointer,
       timeline=timeline,
@@ -208,7 +143,7 @@ def run_loop(
     watchdog.stop()
     close_ledger(timeline, workdir)
     if is_done:
-      announce.results(config, workdir)
+      announce.results(workdir)
     return
   except _FATAL as error:
     message, may_be_echo = str(error), False
@@ -224,13 +159,13 @@ def run_loop(
 def train(overrides: list[str]) -> None:
   timeline = goodput.Timeline()
   config, workdir = load_config(overrides), _WORKDIR.value
-  source = data.open_source(config)
-  mesh = mesh_lib.make_mesh(config.mesh)
   objective = build_objective(config)
+  source = data.open_source(objective)
+  mesh = mesh_lib.make_mesh(config.mesh)
   tx = optimizer.make_optimizer(config.optim)
   abstract = state_lib.abstract_state(config, objective, tx, mesh)
-  measurement = make_measurement(config, objective, mesh, abstract)
-  announce.facts(config, mesh, source, abstract, workdir)
+  measurement = objective.measurement(mesh, abstract)
+  announce.facts(objective, mesh, source, abstract, workdir)
 
   write_config(config, workdir)
   keep_compiled_programs(workdir)
@@ -240,28 +175,28 @@ def train(overrides: list[str]) -> None:
     config, workdir, mesh, abstract, (earlier or timeline.ledger).started
   )
   state, next_example = starting.restore_or_init(
-    config, checkpointer, objective, tx, abstract
+    objective, checkpointer, tx, abstract, load_pretrained
   )
   start, num_steps = int(state.step), config.optim.num_steps
   if start >= num_steps:
     watchdog.stop()
     checkpointer.close()
     print(f"all {num_steps} steps are done")
-    announce.results(config, workdir)
+    announce.results(workdir)
     return
 
   timeline.resume(earlier, start)
   if distributed.is_writer():
     goodput.save(timeline.ledger, workdir)
   loader = data.make_prefetcher(
-    config,
+    objective,
     source,
     mesh,
     start_step=next_example // config.data.global_batch_size,
     num_steps=num_steps - start,
   )
   run_loop(
-    config,
+    objective,
     workdir,
     loader,
     checkpointer,

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax._src import xla_bridge
 
-from data_pipelines.examples import UnusableExample
+from data_pipelines.common.errors import UnusableExample
 from sapiens2_jax.models.layers import partitioned
-from sapiens2_jax.tasks.base import Prepared
+from sapiens2_jax.tasks import ModelInput, Score, TaskDefinition
 
 PATCH = 16
 
@@ -42,7 +42,7 @@ class Alpha:
   def grid(self):
     return tuple(side // PATCH for side in self.size)
 
-  def shapes(self):
+  def element_spec(self):
     return {
       "image": ((*self.size, 3), np.uint8),
       "alpha": (self.grid, np.float32),
@@ -82,15 +82,15 @@ class Alpha:
     loss = jnp.mean(jnp.asarray(error * weights, jnp.float32))
     return loss, {"loss_square": loss, "alpha_mean": jnp.mean(batch["alpha"])}
 
-  def prepare(self, image, labels):
+  def preprocess(self, image, labels):
     """The image, and mirrored if it is wide: not each has as many inputs."""
     views = [image, image[:, ::-1]]
     views = views[: 1 + (image.shape[1] > image.shape[0])]
     return [
-      Prepared(self._scale(view), flip) for flip, view in enumerate(views)
+      ModelInput(self._scale(view), flip) for flip, view in enumerate(views)
     ]
 
-  def finish(self, outputs, prepared):
+  def postprocess(self, outputs, prepared):
     maps = [
       out["alpha"][:, ::-1, 0] if one.context else out["alpha"][..., 0]
       for out, one in zip(outputs, prepared)
@@ -121,3 +121,10 @@ class MeanError:
 
 def make_task(config) -> Alpha:
   return Alpha(tuple(config.data.image_size))
+
+
+TASK = TaskDefinition(
+  name="alpha",
+  make=make_task,
+  score=Score("mae", "alpha MAE", higher_is_better=False),
+)

@@ -173,17 +173,16 @@ def test_pretraining_has_the_papers_optimizer():
 
 
 def test_finetuning_has_the_references_optimizer():
-  optim = config_lib.load_module(FINETUNE).make_config("0.4b", {}).optim
+  optim = validation.default_config("finetune").optim
   assert (optim.schedule, optim.final_lr) == ("linear", 0.0)
   assert (optim.b1, optim.b2, optim.eps) == (0.9, 0.999, 1e-8)
   assert optim.weight_decay == 0.1 and optim.decay_tokens is True
 
 
 def test_finetuning_shares_the_groups_of_pretraining():
-  load_module = config_lib.load_module
   for size in ("toy", "0.4b"):
     pretrain = load(f"{PRETRAIN}:size={size}", num_devices=8)
-    finetune = load_module(FINETUNE).make_config(size, {})
+    finetune = load(f"{FINETUNE}:task=albedo,size={size}", num_devices=8)
     for group in ("mesh", "distributed", "watchdog", "logging"):
       assert finetune[group].to_dict() == pretrain[group].to_dict()
     for group in ("model", "data", "optim", "sharding", "checkpoint"):

@@ -1,6 +1,8 @@
 """Eight simulated devices, and shapes checked at run time."""
 
+import gc
 import os
+import pathlib
 import sys
 
 # Both must be set before anything imports jax.
@@ -16,12 +18,47 @@ os.environ["XLA_FLAGS"] = " ".join(
   ]
 )
 
+import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
-CHECKED = ("models", "losses", "objectives", "augment")
-install_import_hook(
-  [f"sapiens2_jax.{room}" for room in CHECKED], "beartype.beartype"
+from tests.photographs import (  # noqa: E402, F401
+  encode,
+  photo_folder,
+  smooth_photo,
 )
+
+CHECKED = (
+  "models",
+  "pretrain",
+  "tasks.dense",
+  "tasks.objective",
+  *(f"tasks.{name}.losses" for name in ("matting", "pointmap", "pose")),
+  "tasks.segmentation.losses",
+)
+install_import_hook(
+  [f"sapiens2_jax.{name}" for name in CHECKED], "beartype.beartype"
+)
+
+
+MAX_BYTES = 1.5 * 2**30  # of one process, before compiled programs are dropped
+
+
+def resident_bytes() -> int:
+  """Memory that this process holds."""
+  pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
+  return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded_memory(request):
+  """Compiled programs of a file's tests go before they fill a laptop."""
+  yield
+  for value in list(vars(request.module).values()):
+    if hasattr(value, "cache_clear"):
+      value.cache_clear()
+  if "jax" in sys.modules and resident_bytes() > MAX_BYTES:
+    sys.modules["jax"].clear_caches()
+    gc.collect()
 
 
 def pytest_sessionfinish(session, exitstatus):

@@ -6,10 +6,10 @@ import numpy as np
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
 from sapiens2_jax.architectures import ARCHITECTURES, Architecture
-from sapiens2_jax.objectives.build import build_objective
+from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.planning import compiling
-from sapiens2_jax.training import data, optimizer, step
+from sapiens2_jax.training import optimizer, step
 from sapiens2_jax.training import state as state_lib
 
 # Two blocks, one of them grouped: compiling is what tests wait for.
@@ -58,7 +58,10 @@ def make_batches(config, seed: int = 0) -> dict[str, np.ndarray]:
 
   batch = {
     name: draw(*wanted)
-    for name, wanted in data.example_maker(config).shapes().items()
+    for name, wanted in build_objective(config)
+    .example_maker()
+    .element_spec()
+    .items()
   }
   batch["index"] = rng.permutation(1000)[:total].astype(np.int32)
   batch["epoch"] = np.zeros(total, np.int32)
@@ -89,7 +92,7 @@ class Run:
     jitted = step.jit_train_step(
       self.objective, self.tx, self.config, self.mesh, self.abstract
     )
-    batches = compiling.abstract_batches(self.config, self.mesh)
+    batches = compiling.abstract_batches(self.objective, self.mesh)
     self.step_fn = jitted.lower(self.abstract, batches).compile()
 
   def reset(self) -> None:

@@ -1,27 +1,20 @@
 """A task of the tests among the tasks, its config and its labelled corpora."""
 
-import hashlib
-import json
-import os
 import pathlib
 
 import cv2
 import numpy as np
-from array_record.python import array_record_module
 
-import sapiens2_jax.tasks
-from data_pipelines import manifest, records
-from data_pipelines.labels import Labels, encode_labels
+from data_pipelines.corpus import records, writer
+from data_pipelines.corpus.labels import Labels, encode_labels
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
-from tests import tiny
+from sapiens2_jax.tasks import register_task
+from tests import alpha_task, tiny
 
-FOLDER = pathlib.Path(__file__).with_name("tiny_tasks")
-SPEC = "tests/tiny_tasks/finetune.py:size=toy"
+SPEC = "tests/tiny_finetune.py:size=toy"
 
-# `make_task` finds it where all tasks are looked for.
-if str(FOLDER) not in sapiens2_jax.tasks.__path__:
-  sapiens2_jax.tasks.__path__.append(str(FOLDER))
+register_task(alpha_task.TASK)
 
 
 def load_config(*overrides: str, num_devices: int = 1):
@@ -62,32 +55,5 @@ def make_record(number: int, is_labelled: bool = True) -> records.Record:
 
 def write_corpus(directory: pathlib.Path, found: list[records.Record]) -> str:
   """A corpus of one shard; returns its path."""
-  directory.mkdir(parents=True)
-  file = directory / "shard-00000-of-00001.array_record"
-  writer = array_record_module.ArrayRecordWriter(str(file), "group_size:1")
-  for record in found:
-    writer.write(records.encode_record(record))
-  writer.close()
-  listed = {"count": 0, "file": "none", "sha256": ""}
-  shard = {
-    "file": file.name,
-    "num_records": len(found),
-    "num_bytes": os.path.getsize(file),
-    "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-    "index": "none",
-    "index_sha256": "",
-  }
-  entries = {
-    "format": manifest.FORMAT,
-    "version": records.VERSION,
-    "num_records": len(found),
-    "num_bytes": shard["num_bytes"],
-    "content_hash": manifest.hash_shards([shard]),
-    "inputs_hash": "",
-    "shards": [shard],
-    "rejected": {**listed, "by_reason": {}},
-    "duplicates": listed,
-  }
-  entries["manifest_hash"] = manifest.hash_manifest(entries)
-  (directory / manifest.NAME).write_text(json.dumps(entries))
+  writer.commit(directory, [writer.write_shard(directory, "0", found)])
   return str(directory)

@@ -8,7 +8,7 @@ from data_pipelines.annotated.opening import (
   FORMATS,
   is_annotated,
   open_annotated,
-  parse_place,
+  parse_spec,
 )
 
-__all__ = ["FORMATS", "is_annotated", "open_annotated", "parse_place"]
+__all__ = ["FORMATS", "is_annotated", "open_annotated", "parse_spec"]

@@ -13,21 +13,20 @@ the corpus cannot be built, 130 after Ctrl-C.
 
 from __future__ import annotations
 
-import argparse
-import signal
-import sys
 from collections.abc import Sequence
 
-from data_pipelines import build_corpus, building, worker_pool
+from data_pipelines import build_corpus
 from data_pipelines.annotated import opening, packing
+from data_pipelines.building import workspace
+from data_pipelines.common import command
+from data_pipelines.corpus import manifest as manifests
 from data_pipelines.sources import base
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog="python -m data_pipelines.annotated",
-    description="Packs labelled images into ArrayRecord shards.",
+  parser = command.make_parser(
+    "annotated", "Packs labelled images into ArrayRecord shards."
   )
   parser.add_argument(
     "--input",
@@ -35,36 +34,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     required=True,
     help=" or ".join(known.usage for known in opening.FORMATS.values()),
   )
-  parser.add_argument("--output", required=True, help="directory to make")
-  parser.add_argument(
-    "--shard_size", type=int, default=build_corpus.DEFAULT_SHARD_SIZE
-  )
-  worker_pool.add_flag(parser)
+  command.add_output(parser, build_corpus.DEFAULT_SHARD_SIZE)
   given = parser.parse_args(arguments)
-  left = building.place(given.output)
-  kept = f"{left} is kept, the same command continues"
-  try:
+
+  def work() -> None:
     manifest = packing.pack(
       given.input,
       given.output,
       shard_size=given.shard_size,
       num_workers=given.workers,
     )
-  except KeyboardInterrupt:
-    print(f"annotated: stopped; {kept}", file=sys.stderr)
-    return 130
-  except (OSError, base.ShardReadError) as error:
-    hint = f"; {kept}" if left.exists() else ""
-    print(f"annotated: {error}{hint}", file=sys.stderr)
-    return 2
-  except ValueError as error:
-    print(f"annotated: {error}", file=sys.stderr)
-    return 2
-  print(f"{given.output}: done: {build_corpus.summary(manifest)}")
-  return 0
+    print(f"{given.output}: done: {manifests.summarize(manifest)}")
+
+  return command.run(
+    "annotated",
+    work,
+    kept=workspace.locate(given.output),
+    errors=(base.ShardReadError,),
+  )
 
 
 if __name__ == "__main__":
-  # A polite kill is answered like Ctrl-C.
-  signal.signal(signal.SIGTERM, signal.default_int_handler)
-  sys.exit(main())
+  command.start(main)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_pipelines import records, storage
 from data_pipelines.annotated import files, labelled
-from data_pipelines.labels import NUM_KEYPOINTS, Labels, Person
+from data_pipelines.common import storage
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import NUM_KEYPOINTS, Labels, Person
 from data_pipelines.vocabulary import keypoints
 
 _ALL = "goliath_wholebody_kpts"
@@ -64,13 +65,13 @@ class CocoSource(labelled.LabelledSource):
         f"with keypoints ({' '.join(_COUNTS)})."
       )
     licences = _read_licences(found.get("licenses"))
-    self._people, self._sizes, self._notes, names = [], [], [], []
+    self._people, self._sizes, self._metadata, names = [], [], [], []
     for number, entry in entries.items():
       if number in people:
         names.append(entry["file_name"])
         self._people.append(people[number])
         self._sizes.append((entry["height"], entry["width"]))
-        self._notes.append(_make_notes(entry, licences))
+        self._metadata.append(_make_metadata(entry, licences))
     super().__init__([storage.join(images, name) for name in names], names)
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
@@ -85,9 +86,9 @@ class CocoSource(labelled.LabelledSource):
     people.sort(key=lambda person: -person.box[2] * person.box[3])
     return Labels(people=tuple(people))
 
-  def notes(self, index: int) -> Mapping[str, object]:
+  def metadata(self, index: int) -> Mapping[str, object]:
     """Source and licence as the file has them."""
-    return self._notes[index]
+    return self._metadata[index]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,13 +102,13 @@ class _Found:
 
   def to_person(self) -> Person:
     out = np.zeros((NUM_KEYPOINTS, 3), np.float32)
-    places = find_places(self.fields)
-    out[places[places >= 0]] = self.points[places >= 0]
+    ids = find_ids(self.fields)
+    out[ids[ids >= 0]] = self.points[ids >= 0]
     return Person(self.box, out, self.area)
 
 
 @functools.cache
-def find_places(fields: tuple[tuple[str, int], ...]) -> np.ndarray:
+def find_ids(fields: tuple[tuple[str, int], ...]) -> np.ndarray:
   """Where the points of some fields, one behind the other, lie in the 308.
 
   Args:
@@ -117,16 +118,16 @@ def find_places(fields: tuple[tuple[str, int], ...]) -> np.ndarray:
     (points,) int; -1 for those that the 308 do not have.
   """
   of_133 = keypoints()["coco_wholebody_to_308"]
-  places = []
+  ids = []
   for name, count in fields:
     start = _COUNTS[name][count]
     if start is None:
-      places += range(count)
+      ids += range(count)
     elif isinstance(start, str):
-      places += keypoints()["groups"][start]
+      ids += keypoints()["groups"][start]
     else:
-      places += [of_133.get(str(start + i), -1) for i in range(count)]
-  return np.array(places)
+      ids += [of_133.get(str(start + i), -1) for i in range(count)]
+  return np.array(ids)
 
 
 def clip_box(
@@ -147,8 +148,8 @@ def clip_box(
 
 def _read_images(entries: list, problems: files.Problems) -> dict:
   found = {}
-  for place, entry in enumerate(entries):
-    where = f"images[{place}]"
+  for number, entry in enumerate(entries):
+    where = f"images[{number}]"
     if not isinstance(entry, dict):
       problems.add(where, "expected an object")
       continue
@@ -170,8 +171,8 @@ def _read_people(
   entries: list, pictures: dict, problems: files.Problems
 ) -> dict[int | str, list[_Found]]:
   people = {}
-  for place, entry in enumerate(entries):
-    where = f"annotations[{place}]"
+  for number, entry in enumerate(entries):
+    where = f"annotations[{number}]"
     try:
       person = _read_person(entry, pictures)
     except ValueError as error:
@@ -220,7 +221,7 @@ def _read_points(entry: dict, name: str) -> np.ndarray:
     raise ValueError(f"{name} has {len(numbers)} numbers, expected {expected}")
   points = numbers.reshape(-1, 3).astype(np.float32)
   visibility = points[:, 2]
-  # COCO-WholeBody has shares of 1 for hands and faces; any is a label.
+  # COCO-WholeBody has fractions of 1 for hands and faces; any is a label.
   points[:, 2] = np.where(visibility > 0, np.where(visibility == 1, 1, 2), 0)
   return points
 
@@ -244,7 +245,7 @@ def _read_licences(entries: object) -> dict:
   return licences
 
 
-def _make_notes(entry: dict, licences: dict) -> dict[str, str]:
+def _make_metadata(entry: dict, licences: dict) -> dict[str, str]:
   source = entry.get("flickr_url") or entry.get("coco_url") or ""
   licence = entry.get("license")
   known = isinstance(licence, _NUMBER)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data_pipelines import images, storage, tars
+from data_pipelines.common import images, storage, tars
 from data_pipelines.sources import base
 
 BAD = "bad labels"  # Reasons to leave an image out, to count by.
@@ -31,9 +31,9 @@ class Problems:
     self._what = what
     self._found = []
 
-  def add(self, place: str, problem: str) -> None:
-    """One more; `place` is where in the file."""
-    self._found.append(f"  {place}: {problem}")
+  def add(self, where: str, problem: str) -> None:
+    """Adds a problem, and says where in the file it is."""
+    self._found.append(f"  {where}: {problem}")
 
   def raise_any(self) -> None:
     """Raises ValueError if there was one."""
@@ -172,7 +172,7 @@ def decode_indices(data: bytes, path: str) -> np.ndarray:
   """Decodes a picture whose pixels are numbers of classes.
 
   Returns:
-    (h, w) integers; of a picture with a palette, the places in it.
+    (h, w) integers; of a picture with a palette, indices into it.
 
   Raises:
     ImageDecodeError: no lossless picture of one channel.

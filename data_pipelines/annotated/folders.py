@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from data_pipelines import images, records, storage, tars
 from data_pipelines.annotated import files, labelled
-from data_pipelines.labels import Labels
+from data_pipelines.common import images, storage, tars
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import Labels
 
 MAPS = ("normal", "depth", "albedo")
 _INTRINSICS = "camera_intrinsics"
@@ -140,7 +141,7 @@ class FoldersSource(labelled.LabelledSource):
 
 
 def read_axes(axes: Sequence[str]) -> tuple[tuple[int, int], ...]:
-  """Signs and places of axes such as ("x", "-y", "-z").
+  """Signs and indices of axes such as ("x", "-y", "-z").
 
   Raises:
     ValueError: not x, y and z in some order, each with at most a sign.
@@ -171,8 +172,8 @@ def _find_maps(directory: str, maps: Sequence[str] | None) -> tuple[str, ...]:
 
 def _list_files(directory: str, name: str) -> dict[str, str]:
   """Stem -> path of the files of one kind."""
-  place = storage.join(directory, name)
-  if not storage.is_directory(place):
-    raise ValueError(f"{place}: no such directory.")
-  found = files.index_stems(place, _EXTENSIONS.get(name, tars.IMAGE_EXTENSIONS))
-  return {stem: storage.join(place, path) for stem, path in found.items()}
+  path = storage.join(directory, name)
+  if not storage.is_directory(path):
+    raise ValueError(f"{path}: no such directory.")
+  found = files.index_stems(path, _EXTENSIONS.get(name, tars.IMAGE_EXTENSIONS))
+  return {stem: storage.join(path, file) for stem, file in found.items()}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_pipelines import images, records, storage
 from data_pipelines.annotated import files, labelled, lists
-from data_pipelines.labels import NUM_KEYPOINTS, Labels, Person
+from data_pipelines.common import images, storage
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import NUM_KEYPOINTS, Labels, Person
 from data_pipelines.vocabulary import keypoints
 
 NUM_POINTS = 344
@@ -64,7 +65,7 @@ class KeypointFilesSource(labelled.LabelledSource):
     self._keep_grey = keep_grey
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
-    """The one person."""
+    """Reads the array of the one person."""
     path = self._arrays[index]
     points = files.load_array(files.read(path), path, "", np.number)
     if points.shape != (3, NUM_POINTS):
@@ -97,14 +98,14 @@ class KeypointListSource(labelled.LabelledSource):
       ValueError: as `KeypointFilesSource`.
     """
     people, problems = {}, files.Problems(path)
-    for place, sample in enumerate(lists.read_samples(path, ["person_id"])):
+    for number, sample in enumerate(lists.read_samples(path, ["person_id"])):
       try:
         points = np.array(sample.get("keypoints_2d"), np.float32)
       except (TypeError, ValueError):
         points = np.zeros(0)
       if points.shape != (NUM_FIRST, 3):
         problems.add(
-          f"[{place}]", f"keypoints_2d is not {NUM_FIRST} times x, y, v"
+          f"[{number}]", f"keypoints_2d is not {NUM_FIRST} times x, y, v"
         )
       people.setdefault(sample["sample_id"], []).append(points)
     problems.raise_any()
@@ -115,7 +116,7 @@ class KeypointListSource(labelled.LabelledSource):
     self._points = list(people.values())
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
-    """The people."""
+    """The people that the list has for this image."""
     size = record.height, record.width
     people = [make_person(points, *size) for points in self._points[index]]
     people.sort(key=lambda person: -person.box[2] * person.box[3])
@@ -123,7 +124,7 @@ class KeypointListSource(labelled.LabelledSource):
 
 
 def make_person(points: np.ndarray, height: int, width: int) -> Person:
-  """The person of 344 points, or of the first so many of them.
+  """Makes a person of the 344 points, or of the first 70 of them.
 
   Args:
     points: (n, 3) x, y in pixels and visibility; not finite is invisible.
@@ -148,7 +149,7 @@ def make_person(points: np.ndarray, height: int, width: int) -> Person:
 
 
 def has_enough(person: Person, min_visible: int, min_body: int) -> bool:
-  """Whether so many points count, and so many of the points 0 to 20."""
+  """Whether enough points are visible, in all and among points 0 to 20."""
   visible = person.keypoints[:, 2] > 0
   return visible.sum() >= min_visible and visible[:_NUM_BODY].sum() >= min_body
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from data_pipelines import records
 from data_pipelines.annotated import files
-from data_pipelines.labels import Labels, encode_labels
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import Labels, encode_labels
 from data_pipelines.sources import base
 
 _MAPS = ("alpha", "parts", "normal", "depth", "albedo", "foreground")
@@ -37,8 +37,8 @@ class LabelledSource:
     """
     raise NotImplementedError
 
-  def notes(self, index: int) -> Mapping[str, object]:
-    """What else is known: some fields of `records.NOTES`."""
+  def metadata(self, index: int) -> Mapping[str, object]:
+    """What else is known: some fields of `records.METADATA`."""
     return {}
 
   def __len__(self) -> int:
@@ -59,7 +59,7 @@ class LabelledSource:
       record,
       person_boxes=tuple(person.box for person in labels.people or ()),
       labels=encode_labels(labels),
-      **self.notes(index),
+      **self.metadata(index),
     )
 
   def name(self, index: int) -> str:

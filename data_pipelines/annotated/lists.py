@@ -25,8 +25,8 @@ def read_samples(path: str, required: Sequence[str] = ()) -> list[dict]:
   samples = files.read_json(path, list)
   problems = files.Problems(path)
   found = []
-  for place, sample in enumerate(samples):
-    where = f"[{place}]"
+  for number, sample in enumerate(samples):
+    where = f"[{number}]"
     if not isinstance(sample, dict):
       problems.add(where, "expected an object")
       continue
@@ -51,9 +51,9 @@ def check_unique(path: str, ids: Sequence[str]) -> None:
     ValueError: naming those that are.
   """
   problems, seen = files.Problems(path), set()
-  for place, sample_id in enumerate(ids):
+  for number, sample_id in enumerate(ids):
     if sample_id in seen:
-      problems.add(f"[{place}]", f"sample {sample_id} is there twice")
+      problems.add(f"[{number}]", f"sample {sample_id} is there twice")
     seen.add(sample_id)
   problems.raise_any()
 

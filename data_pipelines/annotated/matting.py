@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_pipelines import records
 from data_pipelines.annotated import files, labelled
-from data_pipelines.labels import Labels
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import Labels
 
 
 class MattingSource(labelled.LabelledSource):
@@ -56,11 +56,11 @@ class MattingSource(labelled.LabelledSource):
 
 def _read_json(path: str) -> list[tuple[str, str]]:
   pairs, problems = [], files.Problems(path)
-  for place, entry in enumerate(files.read_json(path, list)):
+  for number, entry in enumerate(files.read_json(path, list)):
     found = entry if isinstance(entry, dict) else {}
     pair = found.get("image"), found.get("mask")
     if not all(isinstance(name, str) and name for name in pair):
-      problems.add(f"[{place}]", 'expected {"image": PATH, "mask": PATH}')
+      problems.add(f"[{number}]", 'expected {"image": PATH, "mask": PATH}')
     pairs.append(pair)
   problems.raise_any()
   return pairs

@@ -1,4 +1,4 @@
-"""From the text of a config to a source of labelled images."""
+"""Opens labelled images by the text that a config holds, their spec."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Format:
     open: makes the source of a path and options.
     options: what makes a value of each one's text.
     required: those that must be given.
-    usage: how a place of this format is written.
+    usage: how the spec of a dataset of this format is written.
   """
 
   open: Callable[..., labelled.LabelledSource]
@@ -35,28 +35,28 @@ class Format:
   usage: str
 
 
-def open_annotated(place: str) -> labelled.LabelledSource:
+def open_annotated(spec: str) -> labelled.LabelledSource:
   """Opens labelled images of a format of other people.
 
   Args:
-    place: "FORMAT:PATH,OPTION=VALUE,..."; docs/data.md has all of them.
+    spec: "FORMAT:PATH,OPTION=VALUE,..."; docs/data.md has all of them.
 
   Raises:
     ValueError: no such format or option, or the annotations are not as
       expected; the message has all that is wrong with a file.
   """
-  name, path, options = parse_place(place)
+  name, path, options = parse_spec(spec)
   return FORMATS[name].open(path, **options)
 
 
-def is_annotated(place: str) -> bool:
+def is_annotated(spec: str) -> bool:
   """Whether the text begins with the name of a format."""
-  name, colon, _ = place.partition(":")
+  name, colon, _ = spec.partition(":")
   return bool(colon) and name in FORMATS
 
 
-def parse_place(place: str) -> tuple[str, str, dict[str, object]]:
-  """Takes a place apart, and looks at no file.
+def parse_spec(spec: str) -> tuple[str, str, dict[str, object]]:
+  """Takes a spec apart, and looks at no file.
 
   Returns:
     Format, path and options.
@@ -64,15 +64,15 @@ def parse_place(place: str) -> tuple[str, str, dict[str, object]]:
   Raises:
     ValueError: another form; all problems are listed.
   """
-  name, _, rest = place.partition(":")
-  if not is_annotated(place):
+  name, _, rest = spec.partition(":")
+  if not is_annotated(spec):
     raise ValueError(
-      f"{place}: expected FORMAT:PATH with one of the formats "
+      f"{spec}: expected FORMAT:PATH with one of the formats "
       f"{', '.join(FORMATS)}."
     )
   expected = FORMATS[name]
   path, *pairs = (part.strip() for part in rest.split(","))
-  problems = files.Problems(f"{place} (expected {expected.usage})")
+  problems = files.Problems(f"{spec} (expected {expected.usage})")
   if not path:
     problems.add(name, "no path")
   options = {}

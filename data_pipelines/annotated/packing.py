@@ -1,12 +1,12 @@
 """From labelled images to a corpus: one pass, a shard at a time.
 
-Each finished shard has a JSON file of what is needed to go on behind it, so
-an interrupted build continues there.
+Each finished shard has a JSON file of what is needed to continue after it, so
+an interrupted build goes on there.
 """
 
 from __future__ import annotations
 
-import collections
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -16,25 +16,18 @@ import pathlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
-from data_pipelines import (
-  building,
-  corpus_dedup,
-  corpus_writer,
-  images,
-  jsonl,
-  progress,
-  records,
-  storage,
-  worker_pool,
-)
 from data_pipelines.annotated import opening
+from data_pipelines.building import workspace
+from data_pipelines.common import files, images, progress, worker_pool
+from data_pipelines.corpus import records, writer
+from data_pipelines.corpus.manifest import ShardEntry
 from data_pipelines.sources import mixture
 
-_LISTS = (corpus_dedup.REJECTED, corpus_dedup.DUPLICATES)
+_LISTS = (writer.REJECTED, writer.DUPLICATES)
 
 
 def pack(
-  places: Sequence[str],
+  specs: Sequence[str],
   output: str | os.PathLike,
   *,
   shard_size: int,
@@ -46,7 +39,7 @@ def pack(
   an earlier one has in duplicates.jsonl; its labels are not kept.
 
   Args:
-    places: as `open_annotated` takes them; packed in this order.
+    specs: as `open_annotated` takes them; packed in this order.
     output: directory to make, on a disk.
     shard_size: records a shard.
     num_workers: processes; 0 works in this one.
@@ -55,7 +48,7 @@ def pack(
     The manifest.
 
   Raises:
-    ValueError: a place cannot be opened, no usable image, a bad argument, or
+    ValueError: a dataset cannot be opened, no usable image, a bad argument, or
       something else is at the output.
     OSError: something cannot be read or written, or a worker was ended; what
       is done so far is kept, the same call continues.
@@ -64,52 +57,49 @@ def pack(
   if shard_size < 1:
     raise ValueError(f"shard_size={shard_size} must be at least 1.")
   workers = worker_pool.WorkerPool(num_workers)
-  if storage.is_remote(output):
-    raise ValueError(
-      f"{output}: the output must be on a disk; build it there, then copy it."
-    )
-  building.check_free(pathlib.Path(output))
-  _open_places.cache_clear()  # Files may be others now.
-  source = _open_places(tuple(places))
+  workspace.check_local(output)
+  workspace.check_free(pathlib.Path(output))
+  _open_specs.cache_clear()  # Files may be others now.
+  source = _open_specs(tuple(specs))
   arguments = {
-    "inputs": list(places),
+    "inputs": list(specs),
     "shard_size": shard_size,
     "version": records.VERSION,
     "inputs_hash": _hash_inputs(source, shard_size),
   }
-  with building.open_building(output, arguments) as root, workers:
-    done = _Done(root)
+  with workspace.open_building(output, arguments) as building, workers:
+    done = _Done(building)
     with progress.Progress("packing", len(source), "img") as shown:
       shown.advance(done.num_read)
       jobs = range(done.num_read, len(source))
-      read = functools.partial(_read_record, tuple(places))
+      read = functools.partial(_read_record, tuple(specs))
       found = _keep(workers.map(read, jobs), done, shown)
       for first in found:
         shard = itertools.chain(
           [first], itertools.islice(found, shard_size - 1)
         )
-        _write_shard(root, done, shard)
-    return _finish(root, done, len(source), arguments["inputs_hash"])
+        _write_shard(building, done, shard)
+    return _finish(building, done, len(source), arguments["inputs_hash"])
 
 
 class _Done:
-  """What is read so far, and what became of it.
+  """How far a build has come, and what it has found.
 
   Attributes:
-    shards: the manifest's entries, with file names for the time being.
+    shards: their entries, with temporary file names.
     num_read: images.
     names: content hash -> name of each record.
     left_out: file -> its lines.
   """
 
-  def __init__(self, root: pathlib.Path):
+  def __init__(self, building: workspace.Building):
     """Takes over the finished shards of an earlier run."""
-    self._root = root
+    self._directory = building.root / "shards"
     self.shards, self.num_read, self.names = [], 0, {}
     self.left_out = {name: [] for name in _LISTS}
     while (path := self._state_path()).exists():
-      state = building.read_json(path)
-      self.shards.append(state["shard"])
+      state = files.read_json(path)
+      self.shards.append(ShardEntry(**state["shard"]))
       self.num_read = state["num_read"]
       self.names.update(state["names"])
       for name in _LISTS:
@@ -117,19 +107,20 @@ class _Done:
     self._start_state()
 
   def keep(self, record: records.Record) -> None:
-    """Notes a record of the shard that is written."""
+    """Remembers a record of the shard that is being written."""
     self.names[record.content_hash] = record.name
     self._state["names"][record.content_hash] = record.name
 
   def leave_out(self, file: str, line: dict) -> None:
-    """Notes a line of one of the lists."""
+    """Remembers a line of one of the lists."""
     self.left_out[file].append(line)
     self._state[file].append(line)
 
-  def finish_shard(self, shard: dict) -> None:
-    """Writes all that a later run must know to go on behind a shard."""
-    state = {**self._state, "shard": shard, "num_read": self.num_read}
-    building.write_json(self._root, self._state_path(), state)
+  def finish_shard(self, shard: ShardEntry) -> None:
+    """Writes what a later run must know to continue after a shard."""
+    entry = dataclasses.asdict(shard)
+    state = {**self._state, "shard": entry, "num_read": self.num_read}
+    files.write_json(self._state_path(), state)
     self.shards.append(shard)
     self._start_state()
 
@@ -137,7 +128,7 @@ class _Done:
     self._state = {"names": {}, **{name: [] for name in _LISTS}}
 
   def _state_path(self) -> pathlib.Path:
-    return self._root / "shards" / f"{len(self.shards):05}.json"
+    return self._directory / f"{len(self.shards):05}.json"
 
 
 def _keep(
@@ -145,75 +136,69 @@ def _keep(
   done: _Done,
   shown: progress.Progress,
 ) -> Iterator[records.Record]:
-  """The usable records, each image once; notes the others."""
+  """Gives the usable records, each image once; `done` learns of the others."""
   for found in read:
     done.num_read += 1
     shown.advance()
     if isinstance(found, dict):
-      done.leave_out(corpus_dedup.REJECTED, found)
+      done.leave_out(writer.REJECTED, found)
     elif found.content_hash in done.names:
       same = {"name": found.name, "same_as": done.names[found.content_hash]}
-      done.leave_out(corpus_dedup.DUPLICATES, same)
+      done.leave_out(writer.DUPLICATES, same)
     else:
       done.keep(found)
       yield found
 
 
 def _write_shard(
-  root: pathlib.Path, done: _Done, found: Iterable[records.Record]
+  building: workspace.Building, done: _Done, found: Iterable[records.Record]
 ) -> None:
-  stem = root / "shards" / f"{len(done.shards):05}"
-  file, index = stem.with_suffix(".array_record"), stem.with_suffix(".npz")
+  number = f"{len(done.shards):05}"  # Nobody knows yet how many there will be.
   done.finish_shard(
-    corpus_writer.write_records(
-      root, file, index, found, corpus_writer.LABELLED_OPTIONS
-    )
+    writer.write_shard(building.root / "shards", number, found, compress=True)
   )
 
 
 def _finish(
-  root: pathlib.Path, done: _Done, num_images: int, inputs_hash: str
+  building: workspace.Building, done: _Done, num_images: int, inputs_hash: str
 ) -> dict:
-  """Gives all files their last names; returns the manifest."""
-  rejected = done.left_out[corpus_dedup.REJECTED]
+  """Gives the files their final names; returns the manifest."""
+  rejected = done.left_out[writer.REJECTED]
   if not done.shards:
     shown = "; ".join(
       f"{row['name']}: {row['reason']} ({row['detail']})"
       for row in rejected[:3]
     )
-    raise building.InputError(
+    raise workspace.InputError(
       f"none of {num_images} labelled images is usable: {shown}"
     )
-  corpus = root / building.CORPUS
+  entries = []
   for number, shard in enumerate(done.shards):
-    names = corpus_writer.shard_names(number, len(done.shards))
-    for key, name in zip(("file", "index"), names):
-      place = root / "shards" / shard[key]
-      if place.exists():  # Else an earlier run came so far.
-        os.replace(place, corpus / name)
-      shard[key] = name
-  entries = {}
-  for name, lines in done.left_out.items():
-    with building.whole_file(root, corpus / name) as file:
-      for row in lines:
-        file.write(jsonl.to_line(row).encode("utf-8", "backslashreplace"))
-    sha256 = corpus_writer.hash_file(corpus / name)
-    entries[name] = {"count": len(lines), "file": name, "sha256": sha256}
-  reasons = collections.Counter(row["reason"] for row in rejected)
-  entries[corpus_dedup.REJECTED]["by_reason"] = dict(sorted(reasons.items()))
-  summary = corpus_dedup.Summary(len(done.names), *map(entries.get, _LISTS))
-  return corpus_writer.write_manifest(root, done.shards, summary, inputs_hash)
+    shard_id = writer.number_shard(number, len(done.shards))
+    file, index = writer.shard_files(shard_id)
+    for old, new in ((shard.file, file), (shard.index, index)):
+      path = building.root / "shards" / old
+      if path.exists():  # Else an earlier run came so far.
+        os.replace(path, building.corpus / new)
+    entries.append(dataclasses.replace(shard, file=file, index=index))
+  return writer.commit(
+    building.corpus,
+    entries,
+    rejected,
+    done.left_out[writer.DUPLICATES],
+    {"inputs_hash": inputs_hash},
+  )
 
 
 @functools.lru_cache(1)
-def _open_places(places: tuple[str, ...]) -> mixture.Mixture:
-  """Once in each process."""
-  return mixture.Mixture([opening.open_annotated(place) for place in places])
+def _open_specs(specs: tuple[str, ...]) -> mixture.Mixture:
+  """Opens the datasets, once in each process."""
+  return mixture.Mixture([opening.open_annotated(spec) for spec in specs])
 
 
-def _read_record(places: tuple[str, ...], index: int) -> records.Record | dict:
-  """One record; or a line of rejected.jsonl."""
-  source = _open_places(places)
+def _read_record(specs: tuple[str, ...], index: int) -> records.Record | dict:
+  """Reads a record; of an unusable image, a line of rejected.jsonl."""
+  source = _open_specs(specs)
   try:
     record = source[index]
     with warnings.catch_warnings():

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_pipelines import images, records, storage
 from data_pipelines.annotated import files, labelled, lists
-from data_pipelines.labels import IGNORE, Labels
+from data_pipelines.common import images, storage
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import IGNORE, Labels
 from data_pipelines.vocabulary import parts
 
 OURS = "sapiens29"  # The 29 themselves.
@@ -54,7 +55,7 @@ class PartsSource(labelled.LabelledSource):
     self._is_wild = taxonomy == _WILD or "itw_" in path
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
-    """The parts."""
+    """Reads the picture of part labels, as the 29 parts."""
     path = self._maps[index]
     found = files.decode_indices(files.read(path), path)
     found = np.where((found < 0) | (found > IGNORE), IGNORE, found)
@@ -63,13 +64,13 @@ class PartsSource(labelled.LabelledSource):
       raise images.ImageDecodeError("nobody in it", path)
     return Labels(parts=mapped)
 
-  def notes(self, index: int) -> Mapping[str, object]:
+  def metadata(self, index: int) -> Mapping[str, object]:
     """Whether it was taken in the wild."""
     return {"scores": {"in_the_wild": float(self._is_wild)}}
 
 
 def taxonomies() -> tuple[str, ...]:
-  """The names of all that can be mapped to the 29."""
+  """The names of the taxonomies that can be mapped to the 29 parts."""
   return (*parts()["source_taxonomies"], OURS)
 
 

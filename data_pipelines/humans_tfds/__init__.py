@@ -8,11 +8,18 @@ Read:   import tensorflow_datasets as tfds
         tfds.data_source("humans", split="train", data_dir=DIR)
 List:   tfds.list_builders(with_community_datasets=False)
 
-Images decode to upright RGB; decoders={"image": tfds.decode.SkipDecoding()}
-gives the files' bytes, exactly as they were found.
+Needs the extra `tfds`. Images decode to upright RGB; with
+decoders={"image": tfds.decode.SkipDecoding()} they are the files' bytes,
+exactly as they were found.
 """
 
-from data_pipelines.humans_tfds.features import UprightImage
-from data_pipelines.humans_tfds.humans_tfds_dataset_builder import Humans
+from data_pipelines.common import packages
+
+packages.require("tensorflow_datasets", "tfds")
+
+from data_pipelines.humans_tfds.features import UprightImage  # noqa: E402
+from data_pipelines.humans_tfds.humans_tfds_dataset_builder import (  # noqa: E402
+  Humans,
+)
 
 __all__ = ["Humans", "UprightImage"]

@@ -8,7 +8,6 @@ all. Exit code 2 with one line of explanation if it cannot be built.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
@@ -17,7 +16,8 @@ from collections.abc import Sequence
 import tensorflow_datasets as tfds
 
 from data_pipelines import humans_tfds
-from data_pipelines import manifest as manifests
+from data_pipelines.common import command
+from data_pipelines.corpus import manifest as manifests
 
 
 def build(
@@ -59,26 +59,24 @@ def build(
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog="python -m data_pipelines.humans_tfds",
-    description='Builds the TFDS dataset "humans" from a corpus.',
+  parser = command.make_parser(
+    "humans_tfds", 'Builds the TFDS dataset "humans" from a corpus.'
   )
   parser.add_argument("--corpus", required=True, help="made by build_corpus")
   parser.add_argument("--data_dir", required=True, help="of TFDS")
   given = parser.parse_args(arguments)
-  try:
+
+  def work() -> None:
     builder, is_new = build(given.corpus, given.data_dir)
-  except (ValueError, OSError, RuntimeError) as error:
-    print(f"humans_tfds: {error}", file=sys.stderr)
-    return 2
-  state = "done" if is_new else "already complete"
-  train = builder.info.splits["train"]
-  print(
-    f"{builder.data_path}: {state}: {train.num_examples} images in "
-    f"{train.num_shards} shards, {train.num_bytes / 1e6:.1f} MB"
-  )
-  return 0
+    state = "done" if is_new else "already complete"
+    train = builder.info.splits["train"]
+    print(
+      f"{builder.data_path}: {state}: {train.num_examples} images in "
+      f"{train.num_shards} shards, {train.num_bytes / 1e6:.1f} MB"
+    )
+
+  return command.run("humans_tfds", work, errors=(RuntimeError,))
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  command.start(main)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines import images, records
+from data_pipelines.common import images
+from data_pipelines.corpus import records
 
 
 class UprightImage(tfds.features.Image):

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
-from data_pipelines import manifest as manifests
-from data_pipelines import progress, sources
+from data_pipelines import sources
+from data_pipelines.common import progress
+from data_pipelines.corpus import manifest as manifests
 from data_pipelines.humans_tfds import features
 
 

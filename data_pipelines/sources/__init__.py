@@ -4,7 +4,6 @@ from data_pipelines.sources.array_record import ArrayRecordSource, ShardReader
 from data_pipelines.sources.base import ImageSource, ShardReadError
 from data_pipelines.sources.folder import FolderSource
 from data_pipelines.sources.mixture import Mixture
-from data_pipelines.sources.opening import open_source
 from data_pipelines.sources.retry import RetryingSource
 from data_pipelines.sources.tar import TarSource
 
@@ -17,5 +16,4 @@ __all__ = [
   "ShardReadError",
   "ShardReader",
   "TarSource",
-  "open_source",
 ]

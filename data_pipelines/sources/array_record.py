@@ -9,22 +9,15 @@ from collections.abc import Mapping, Sequence
 
 from array_record.python import array_record_data_source
 
-from data_pipelines import manifest as manifests
-from data_pipelines import records, storage
+from data_pipelines.common import storage
+from data_pipelines.corpus import manifest as manifests
+from data_pipelines.corpus import records
 from data_pipelines.sources import base
 
 MAX_OPEN_SHARDS = 64  # Each data process keeps at most so many open.
-# Read from a shard's end when it is opened; holds the places of about 1000
+# Read from a shard's end when it is opened; holds the positions of about 1000
 # records, the default of build_corpus. Of more, it reads the rest as well.
 _FOOTER = "128K"
-
-
-def check_scheme(path: str) -> None:
-  """Raises ValueError for a URL that array_record cannot read."""
-  if storage.is_remote(path) and not path.startswith("gs://"):
-    raise ValueError(
-      f"{path}: ArrayRecord shards can be read from a disk or gs:// only."
-    )
 
 
 def check_shards(
@@ -69,7 +62,7 @@ class ShardReader:
       ValueError: a URL of another scheme.
     """
     for path in paths:
-      check_scheme(path)
+      manifests.check_scheme(path)
     self._paths = list(paths)
     self._ends = list(itertools.accumulate(counts))
     self._start()
@@ -120,9 +113,9 @@ class ShardReader:
     """An open reader of a shard that is now ours, or None."""
     with self._lock:
       self._num_busy += 1
-      places = (i for i, (held, _) in enumerate(self._idle) if held == shard)
-      place = next(places, None)
-      reader = None if place is None else self._idle.pop(place)[1]
+      found = (i for i, (held, _) in enumerate(self._idle) if held == shard)
+      number = next(found, None)
+      reader = None if number is None else self._idle.pop(number)[1]
       excess = self._pop_excess()
     del excess  # Closes them, outside the lock.
     return reader

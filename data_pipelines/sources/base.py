@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from data_pipelines import images, records
+from data_pipelines.common import images
+from data_pipelines.corpus import records
 
 
 class ShardReadError(RuntimeError):
   """A file of a source that is missing, damaged or cannot be read."""
 
 
+@runtime_checkable
 class ImageSource(Protocol):
   """A numbered collection of images.
 

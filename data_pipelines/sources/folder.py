@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from data_pipelines import images, records, storage, tars
+from data_pipelines.common import images, storage, tars
+from data_pipelines.corpus import records
 from data_pipelines.sources import base
 
 _UNUSABLE = (FileNotFoundError, PermissionError, IsADirectoryError)

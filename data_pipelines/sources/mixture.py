@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from data_pipelines import records
+from data_pipelines.corpus import records
 from data_pipelines.sources import base
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 
-from data_pipelines import records
+from data_pipelines.corpus import records
 from data_pipelines.sources import base
 
 

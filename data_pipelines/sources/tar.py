@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines import progress, records, storage, tars
+from data_pipelines.common import progress, storage, tars
+from data_pipelines.corpus import records
 from data_pipelines.sources import base
 
 _NUM_THREADS = 16  # Tars whose headers are read at the same time.
@@ -28,7 +29,7 @@ class TarSource:
 
   def __init__(self, paths: Sequence[str]):
     self._paths = list(paths)
-    names, places, counts = [], [], []
+    names, ranges, counts = [], [], []
     with (
       concurrent.futures.ThreadPoolExecutor(_NUM_THREADS) as pool,
       progress.Progress("listing", len(self._paths), "tars") as shown,
@@ -37,22 +38,22 @@ class TarSource:
         for members in pool.map(_list_images, self._paths):
           counts.append(len(members))
           names += [os.fsencode(member.name) for member in members]
-          places += [(member.start, member.size) for member in members]
+          ranges += [(member.start, member.size) for member in members]
           shown.advance()
       except BaseException:  # No need to read the others first.
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     self._ends = list(itertools.accumulate(counts))
-    self._places = np.array(places, np.int64).reshape(-1, 2)
+    self._ranges = np.array(ranges, np.int64).reshape(-1, 2)
     self._names = b"".join(names)
     self._name_ends = np.cumsum([len(name) for name in names], dtype=np.int64)
 
   def __len__(self) -> int:
-    return len(self._places)
+    return len(self._ranges)
 
   def __getitem__(self, index: int) -> records.Record:
     path = self.location(index)
-    start, size = map(int, self._places[index])
+    start, size = map(int, self._ranges[index])
     try:
       image = storage.read_range(path, start, size)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The body before it is anyone's: mesh, changes of shape, bones and weights.
+"""MakeHuman's body: mesh, changes of shape, bones and skinning weights.
 
 Compiled once from MakeHuman's files into one .npz beside them (about 10 s);
 from then on a process has it in a fraction of a second.
@@ -7,13 +7,12 @@ from then on a process has it in a fraction of a second.
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
-import tempfile
 
 import cv2
 import numpy as np
 
+from data_pipelines.common.files import whole_file
 from data_pipelines.synthetic import assets, makehuman, skeleton
 
 _CACHE = "anatomy-1.npz"  # Count on when what is in it changes.
@@ -40,14 +39,14 @@ class Anatomy:
     vertices: (v, 3) float32 metres; x to the body's left, y up, z forward.
     uv: (v, 2) float32.
     triangles: group -> (f, 3) int32: body, tights, skirt, hair, left_eye, ...
-    targets: name -> place in the next three.
+    targets: name -> index into the next three.
     target_starts: (t + 1,) int64, where a target's moves begin.
     target_vertices: (n,) uint16.
     target_moves: (n, 3) int16, in `MOVE_UNIT`.
     head_starts: (bones + 1,) int64, where a bone's vertices begin.
     head_vertices: (m,) int64; their mean is the joint the bone turns about.
     weight_starts: (v + 1,) int64, where a vertex's weights begin.
-    weight_bones: (w,) uint8, places in `skeleton.BONES`.
+    weight_bones: (w,) uint8, indices into `skeleton.BONES`.
     weights: (w,) float32, of a vertex adding up to 1.
     lips: (v,) float32, 1 on the lips, 0 elsewhere.
   """
@@ -71,20 +70,14 @@ def load_anatomy(files: assets.Assets) -> Anatomy:
   """Reads the anatomy, compiled on the first call."""
   cache = files.directory / _CACHE
   if not cache.exists():
-    _write(cache, _compile(files))
+    with whole_file(cache) as file:
+      np.savez(file, **_compile(files))
   with np.load(cache) as stored:
     arrays = {name: stored[name] for name in stored.files}
   triangles = {name: arrays.pop(f"triangles/{name}") for name in _GROUPS}
   names = arrays.pop("target_names")
   targets = {str(name): place for place, name in enumerate(names)}
   return Anatomy(triangles=triangles, targets=targets, **arrays)
-
-
-def _write(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-  with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-    unfinished = pathlib.Path(scratch) / path.name
-    np.savez(unfinished, **arrays)
-    os.replace(unfinished, path)
 
 
 def _compile(files: assets.Assets) -> dict[str, np.ndarray]:

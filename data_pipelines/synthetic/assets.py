@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 
-from data_pipelines import packages
+from data_pipelines.common import packages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,10 +72,10 @@ Fetch = Callable[[Wheel, pathlib.Path], pathlib.Path]
 
 @dataclasses.dataclass(frozen=True)
 class Assets:
-  """Where the files are.
+  """The directories of the files of synthetic people.
 
   Attributes:
-    directory: room for what is made of them, such as caches.
+    directory: for what is made of them, such as caches.
     body: what `BODY` keeps.
     motions: what `MOTIONS` keeps.
   """
@@ -173,7 +173,7 @@ def _check_complete(wheel: Wheel, names: Sequence[str]) -> None:
 
 
 def _move(source: pathlib.Path, place: pathlib.Path) -> None:
-  """Puts the files in their place, unless another process was faster."""
+  """Moves a directory, unless another process has done so."""
   try:
     os.replace(source, place)
   except OSError:

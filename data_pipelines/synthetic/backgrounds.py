@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from data_pipelines import images
+from data_pipelines.common import images
 from data_pipelines.synthetic import assets
 
 # CC0 or public domain, as the package's documentation says; nobody on them.

@@ -56,7 +56,7 @@ def read_clips(directory: pathlib.Path) -> Clips:
   clips = [_read(path) for path in sorted(directory.glob("humanoid3d_*.txt"))]
   if not clips:
     raise ValueError(f"{directory}: no humanoid3d_*.txt in it.")
-  shares = [np.full(len(clip), 1 / len(clip) / len(clips)) for clip in clips]
+  fractions = [np.full(len(clip), 1 / len(clip) / len(clips)) for clip in clips]
   frames = np.concatenate(clips)
   angles = np.zeros((len(frames), len(skeleton.ANGLES)))
   place = {name: number for number, name in enumerate(skeleton.ANGLES)}
@@ -79,7 +79,7 @@ def read_clips(directory: pathlib.Path) -> Clips:
   return Clips(
     limits.keep_within(angles),
     _roots(frames[:, _BALL["root"] :][:, :4]),
-    np.concatenate(shares),
+    np.concatenate(fractions),
   )
 
 

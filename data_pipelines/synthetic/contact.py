@@ -77,18 +77,18 @@ def resolve(
 
 @numba.njit(cache=True)
 def _find_contact(posed, rotations, width, depth):
-  """Whether the left arm, the right arm, the legs are in something."""
+  """Whether left arm, right arm and legs touch another part of the body."""
   found = np.zeros(3, np.bool_)
   for side in range(2):
     elbow, wrist, finger = _ARM_CHAINS[side]
     for step in range(9):
       # From mid forearm to the fingertips.
       if step < 4:
-        share = 0.4 + 0.2 * step
-        point = posed[elbow] + share * (posed[wrist] - posed[elbow])
+        fraction = 0.4 + 0.2 * step
+        point = posed[elbow] + fraction * (posed[wrist] - posed[elbow])
       else:
-        share = 0.3 * (step - 4)
-        point = posed[wrist] + share * (posed[finger] - posed[wrist])
+        fraction = 0.3 * (step - 4)
+        point = posed[wrist] + fraction * (posed[finger] - posed[wrist])
       if _is_in_trunk(point, posed, rotations, width, depth):
         found[side] = True
       head = posed[_HEAD] + rotations[_HEAD] @ np.array([0.0, 0.08, 0.03])
@@ -99,12 +99,12 @@ def _find_contact(posed, rotations, width, depth):
         if _distance(point, posed[hip], posed[knee]) < _THIGH + _FLESH:
           found[side] = True
   for step in range(1, 6):
-    share = step / 5.0
+    fraction = step / 5.0
     for one in range(2):
       hip, knee, ankle = _LEG_CHAINS[one]
       other, bend, foot = _LEG_CHAINS[1 - one]
-      upper = posed[hip] + share * (posed[knee] - posed[hip])
-      lower = posed[knee] + share * (posed[ankle] - posed[knee])
+      upper = posed[hip] + fraction * (posed[knee] - posed[hip])
+      lower = posed[knee] + fraction * (posed[ankle] - posed[knee])
       if _distance(upper, posed[other], posed[bend]) < 1.2 * _THIGH:
         found[2] = True
       if _distance(lower, posed[bend], posed[foot]) < _THIGH:
@@ -116,11 +116,11 @@ def _find_contact(posed, rotations, width, depth):
 def _is_in_trunk(point, posed, rotations, width, depth):
   low, high = posed[0], posed[_NECK]
   axis = high - low
-  share = ((point - low) @ axis) / (axis @ axis)
-  if share < -0.15 or share > 1.0:
+  fraction = ((point - low) @ axis) / (axis @ axis)
+  if fraction < -0.15 or fraction > 1.0:
     return False
-  bone = 0 if share < 0.4 else _SPINE
-  off = rotations[bone].T @ (point - low - share * axis)
+  bone = 0 if fraction < 0.4 else _SPINE
+  off = rotations[bone].T @ (point - low - fraction * axis)
   across = off[0] / (width + _FLESH)
   deep = off[2] / (depth + _FLESH)
   return across**2 + deep**2 < 1.0
@@ -130,6 +130,6 @@ def _is_in_trunk(point, posed, rotations, width, depth):
 def _distance(point, start, end):
   """From a point to a line segment."""
   axis = end - start
-  share = ((point - start) @ axis) / (axis @ axis)
-  share = min(max(share, 0.0), 1.0)
-  return np.sqrt(((point - start - share * axis) ** 2).sum())
+  fraction = ((point - start) @ axis) / (axis @ axis)
+  fraction = min(max(fraction, 0.0), 1.0)
+  return np.sqrt(((point - start - fraction * axis) ** 2).sum())

@@ -10,17 +10,15 @@ and links; hidden points are rings. Images are taken evenly from the corpus.
 
 from __future__ import annotations
 
-import argparse
-import os
-import pathlib
-import sys
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from data_pipelines import images, sources, vocabulary
-from data_pipelines import labels as labels_lib
+from data_pipelines import vocabulary
+from data_pipelines.common import command, files, images
+from data_pipelines.corpus import labels as labels_lib
+from data_pipelines.open_source import open_source
 
 _HEIGHT, _STRIPS = 256, 3  # pixels of a tile; strips in a row
 _LARGE_HEIGHT, _LARGE_TILES = 1024, 5
@@ -82,7 +80,7 @@ def draw_sheet(corpus: str, count: int, with_keypoints: bool) -> np.ndarray:
   Raises:
     ValueError: no corpus, not so many images, or one without labels.
   """
-  source = sources.open_source(corpus)
+  source = open_source(corpus)
   if not 1 <= count <= len(source):
     raise ValueError(
       f"count={count}: {corpus} holds {len(source)} images, expected 1 to "
@@ -132,28 +130,23 @@ def _join(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog="python -m data_pipelines.synthetic.contact_sheet",
-    description="Shows images of a corpus and all their labels.",
+  parser = command.make_parser(
+    "synthetic.contact_sheet", "Shows images of a corpus and all their labels."
   )
   parser.add_argument("--corpus", required=True, help="of synthetic people")
   parser.add_argument("--output", required=True, help="PNG file to write")
   parser.add_argument("--count", type=int, default=24, help="images")
   parser.add_argument("--keypoints", action="store_true")
   given = parser.parse_args(arguments)
-  path = pathlib.Path(given.output)
-  try:
+
+  def work() -> None:
     sheet = draw_sheet(given.corpus, given.count, given.keypoints)
     data = cv2.imencode(".png", sheet[..., ::-1])[1].tobytes()
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
-  except (ValueError, OSError) as error:
-    print(f"contact_sheet: {error}", file=sys.stderr)
-    return 2
-  print(f"{path}: {given.count} images of {given.corpus}")
-  return 0
+    files.write_file(given.output, data)
+    print(f"{given.output}: {given.count} images of {given.corpus}")
+
+  return command.run("contact_sheet", work)
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  command.start(main)

@@ -7,22 +7,13 @@ import functools
 import hashlib
 import json
 import os
-import pathlib
-import shutil
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from data_pipelines import (
-  building,
-  corpus_dedup,
-  corpus_writer,
-  memory,
-  records,
-  storage,
-  worker_pool,
-)
-from data_pipelines import manifest as manifests
+from data_pipelines.building import packing, workspace
+from data_pipelines.common import memory, worker_pool
+from data_pipelines.corpus import records, writer
 from data_pipelines.synthetic import backgrounds, body, samples
 
 DEFAULT_SHARD_SIZE = 200
@@ -113,33 +104,35 @@ def build_synthetic(
     OSError: something cannot be read or written, or a worker was ended; what
       is done so far is kept, the same call continues.
   """
-  if storage.is_remote(output):
-    raise ValueError(
-      f"{output}: the output must be on a disk; build it there, then copy it."
-    )
+  workspace.check_local(output)
   workers = worker_pool.WorkerPool(num_workers)
   arguments = json.loads(json.dumps(dataclasses.asdict(plan)))
   arguments |= {"synthetic": samples.VERSION, "version": records.VERSION}
   text = json.dumps(arguments, sort_keys=True)
   inputs_hash = hashlib.sha256(text.encode()).hexdigest()
-  if manifests.is_corpus(output):
-    return _find_complete(output, inputs_hash), False
-  with building.open_building(output, arguments) as root, workers:
-    shards = corpus_writer.run_shards(
-      root,
-      corpus_writer.plan_shards([plan.count], plan.count, plan.shard_size),
+  manifest = workspace.find_complete(
+    output,
+    lambda: inputs_hash,
+    "of another count, seed, size, shard_size or version",
+  )
+  if manifest is not None:
+    return manifest, False
+  with workspace.open_building(output, arguments) as building, workers:
+    shards = packing.run_shards(
+      building,
+      packing.plan_shards([plan.count], plan.count, plan.shard_size),
       plan.count,
-      functools.partial(_write_shard, root, plan, load),
+      functools.partial(_write_shard, building, plan, load),
       workers,
       label="rendering",
     )
-    summary = corpus_dedup.keep_all(root, plan.count)
-    manifest = corpus_writer.write_manifest(root, shards, summary, inputs_hash)
+    provenance = {"inputs_hash": inputs_hash}
+    manifest = writer.commit(building.corpus, shards, provenance=provenance)
   return manifest, True
 
 
 def _write_shard(
-  root: pathlib.Path, plan: Plan, load: Load, shard: corpus_writer.Shard
+  building: workspace.Building, plan: Plan, load: Load, shard: packing.Shard
 ) -> int:
   people, photographs = load()
   first = shard.number * plan.shard_size
@@ -149,18 +142,4 @@ def _write_shard(
     )
     for index in range(first, first + shard.num_records)
   )
-  return corpus_writer.pack_shard(
-    root, shard, contents, corpus_writer.LABELLED_OPTIONS
-  )
-
-
-def _find_complete(output: str | os.PathLike, inputs_hash: str) -> dict:
-  manifest = manifests.read_manifest(output)
-  if manifest["inputs_hash"] != inputs_hash:
-    raise ValueError(
-      f"{output}: holds a corpus of another count, seed, size, shard_size or "
-      "version; give another output, or remove this one first."
-    )
-  # A kill between the last two steps leaves it.
-  shutil.rmtree(building.place(output), ignore_errors=True)
-  return manifest
+  return packing.pack_shard(building, shard, contents, compress=True)

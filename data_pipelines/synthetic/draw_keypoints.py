@@ -10,11 +10,8 @@ or not something hides them. Pictures of that name are written over.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import os
 import pathlib
-import sys
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -22,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data_pipelines import vocabulary
+from data_pipelines.common import command, files
 from data_pipelines.synthetic import assets, keypoints, makehuman
 
 _VIEW = 720  # Pixels, width and height of one view.
@@ -40,7 +38,7 @@ class Panel:
     name: of the file.
     ids: the keypoints on it.
     views: degrees (yaw to the body's left, pitch up) it is seen from.
-    margin: room around the points, as a share of their extent.
+    margin: empty space around the points, as a fraction of their extent.
   """
 
   name: str
@@ -204,28 +202,27 @@ def draw_all(mesh: makehuman.BaseMesh, output: pathlib.Path) -> list[str]:
   for panel in panels():
     path = output / f"{panel.name}.png"
     picture = draw_panel(panel, mesh.vertices.astype(np.float64), triangles)
-    partial = path.with_suffix(".partial")
-    picture.save(partial, "PNG", optimize=True)
-    os.replace(partial, path)
+    with files.whole_path(path) as partial:
+      picture.save(partial, "PNG", optimize=True)
     written.append(path.name)
   return written
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = command.make_parser(
+    "synthetic.draw_keypoints", __doc__.splitlines()[0]
+  )
   parser.add_argument("--output", required=True, type=pathlib.Path)
   parser.add_argument("--assets", help="where the body is kept, or shall be")
-  told = parser.parse_args(arguments)
-  try:
-    files = assets.find_assets(told.assets)
-  except ValueError as error:
-    print(error, file=sys.stderr)
-    return 2
-  told.output.mkdir(parents=True, exist_ok=True)
-  written = draw_all(makehuman.read_mesh(files.base_mesh), told.output)
-  print(f"{told.output}: {len(written)} pictures")
-  return 0
+  given = parser.parse_args(arguments)
+
+  def work() -> None:
+    found = assets.find_assets(given.assets)
+    written = draw_all(makehuman.read_mesh(found.base_mesh), given.output)
+    print(f"{given.output}: {len(written)} pictures")
+
+  return command.run("draw_keypoints", work)
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  command.start(main)

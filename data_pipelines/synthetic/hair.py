@@ -92,9 +92,9 @@ class Barber:
     Args:
       blended: (v, 3, 4) transforms to the pose; changed in place.
     """
-    share = self._lying[:, None, None]
+    fraction = self._lying[:, None, None]
     own, cloth = blended[self._strips], blended[self._cloth]
-    blended[self._strips] = own + share * (cloth - own)
+    blended[self._strips] = own + fraction * (cloth - own)
 
   def sew(self, values: np.ndarray) -> None:
     """Gives neighbouring strips the same values at their seams, in place."""
@@ -140,12 +140,12 @@ class Barber:
     quads = [grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]]
     a, b, c, d = (corner.reshape(-1) for corner in quads)
     triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
-    corners, shares = _project(
+    corners, fractions = _project(
       np.concatenate([left, left * (-1, 1)]), self._points, self._head
     )
     brows = pieces.attach(
       corners,
-      shares,
+      fractions,
       np.concatenate([triangles, triangles[:, ::-1] + len(left)]),
       "brows",
       body.PARTS["Face_Neck"],
@@ -164,7 +164,7 @@ def _project(
     triangles: (f, 3).
 
   Returns:
-    (n, 3) vertices of the triangles met, and (n, 3) barycentric shares.
+    (n, 3) vertices of the triangles met, and (n, 3) barycentric fractions.
   """
   seen = points[triangles].astype(np.float64)
   area = np.cross(seen[:, 1] - seen[:, 0], seen[:, 2] - seen[:, 0])[:, 2]
@@ -175,11 +175,11 @@ def _project(
   off = places[:, None] - a[:, :2]
   second = (off[..., 0] * edges[:, 1, 1] - off[..., 1] * edges[:, 0, 1]) / area
   third = (off[..., 1] * edges[:, 0, 0] - off[..., 0] * edges[:, 1, 0]) / area
-  shares = np.stack([1 - second - third, second, third], -1)
-  height = (shares * np.stack([a, b, c], 1)[..., 2]).sum(-1)
-  height[(shares < -1e-6).any(-1)] = -np.inf
+  fractions = np.stack([1 - second - third, second, third], -1)
+  height = (fractions * np.stack([a, b, c], 1)[..., 2]).sum(-1)
+  height[(fractions < -1e-6).any(-1)] = -np.inf
   front = height.argmax(1)
-  found = shares[np.arange(len(places)), front].astype(np.float32)
+  found = fractions[np.arange(len(places)), front].astype(np.float32)
   return triangles[front].astype(np.int64), found
 
 

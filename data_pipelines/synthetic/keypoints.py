@@ -94,9 +94,9 @@ def parse_keypoint_table(told: dict, names: Sequence[str]) -> KeypointTable:
   width = max(len(ids) for ids, _ in rows)
   vertices = np.zeros((len(names), width), np.int32)
   weights = np.zeros((len(names), width), np.float32)
-  for row, (ids, shares) in enumerate(rows):
+  for row, (ids, fractions) in enumerate(rows):
     vertices[row, : len(ids)] = ids
-    weights[row, : len(ids)] = shares
+    weights[row, : len(ids)] = fractions
   radius = np.array([points[name]["radius"] for name in names], np.float32)
   doubts = {n: points[n]["doubt"] for n in names if "doubt" in points[n]}
   return KeypointTable(num_vertices, vertices, weights, radius, doubts)

@@ -79,10 +79,10 @@ _NOISE_SIZE = 32  # a power of two
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Materials:
-  """Of one person; places on the first axis are those of `SURFACES`.
+  """The looks of one person; first axes are in the order of `SURFACES`.
 
   Attributes:
-    patterns: (s,) int32, places in `patterns.NAMES`.
+    patterns: (s,) int32, indices into `patterns.NAMES`.
     colors: (s, 2, 3) float32, linear.
     scales: (s,) float32 metres, a period of the pattern; on skin how freckled
       it is, in [0, 1].

@@ -29,14 +29,14 @@ def find_bounds(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PersonMesh:
-  """Of one person, standing near the origin.
+  """The mesh of one person, standing near the origin.
 
   Attributes:
     vertices: (v, 3) float32 metres; x to the person's left, y up, z the way
       it faces in the rest pose; the lowest point has y = 0.
     normals: (v, 3) float32 unit vectors, smooth.
     triangles: (f, 3) int32, counter-clockwise from outside.
-    surfaces: (f,) uint8, places in `SURFACES`.
+    surfaces: (f,) uint8, indices into `SURFACES`.
     parts: (f,) uint8, body parts 1 to 28 of the segmentation task.
     rest: (v, 3) float32 metres, where the vertex lies in the standard pose:
       coordinates for patterns that move with skin and cloth.

@@ -80,7 +80,7 @@ def paint(pattern, scale, place, slow, eyes, person, noise):
   """Evaluates a pattern, all in float32; see `materials.Materials`.
 
   Args:
-    pattern: its place in `NAMES`.
+    pattern: its index into `NAMES`.
     scale: of the pattern.
     place: (3,) metres, in the person's piece of the noise.
     slow: noise that changes over centimetres, in [0, 1].

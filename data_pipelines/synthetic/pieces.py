@@ -17,8 +17,8 @@ class Piece:
 
   Attributes:
     corners: (n, 3) int64, the base mesh's vertices around each.
-    shares: (n, 3) float32, barycentric; 1, 0, 0 on a vertex.
-    triangles: (f, 3) int64, places in the two above.
+    fractions: (n, 3) float32, barycentric; 1, 0, 0 on a vertex.
+    triangles: (f, 3) int64, indices into the two above.
     surface: of all triangles, see `mesh.SURFACES`.
     parts: (f,) uint8 body parts.
     height: (n,) float32 metres pushed out along the normal, at rest.
@@ -26,7 +26,7 @@ class Piece:
   """
 
   corners: np.ndarray
-  shares: np.ndarray
+  fractions: np.ndarray
   triangles: np.ndarray
   surface: str
   parts: np.ndarray
@@ -36,7 +36,7 @@ class Piece:
   def mix(self, values: np.ndarray) -> np.ndarray:
     """Values of the base mesh's vertices -> (n, ...) of the piece's."""
     flat = values.reshape(len(values), -1)
-    mixed = _mix(flat, self.corners, self.shares)
+    mixed = _mix(flat, self.corners, self.fractions)
     return mixed.reshape(-1, *values.shape[1:])
 
   def stand_off(self, height: np.ndarray) -> Piece:
@@ -45,15 +45,15 @@ class Piece:
 
 
 @numba.njit(cache=True)
-def _mix(values, corners, shares):
+def _mix(values, corners, fractions):
   mixed = np.zeros((len(corners), values.shape[1]), np.float32)
   for place in range(len(corners)):
     for corner in range(3):
-      share = shares[place, corner]
-      if share != 0:
+      fraction = fractions[place, corner]
+      if fraction != 0:
         for column in range(values.shape[1]):
           value = values[corners[place, corner], column]
-          mixed[place, column] += share * value
+          mixed[place, column] += fraction * value
   return mixed
 
 
@@ -63,13 +63,13 @@ def whole(
   """A piece of triangles of the base mesh as they are."""
   vertices, places = _renumber(triangles)
   corners = np.repeat(vertices[:, None], 3, 1)
-  shares = np.tile(np.float32([1, 0, 0]), (len(vertices), 1))
-  return attach(corners, shares, places, surface, parts)
+  fractions = np.tile(np.float32([1, 0, 0]), (len(vertices), 1))
+  return attach(corners, fractions, places, surface, parts)
 
 
 def attach(
   corners: np.ndarray,
-  shares: np.ndarray,
+  fractions: np.ndarray,
   triangles: np.ndarray,
   surface: str,
   parts: np.ndarray | int,
@@ -77,7 +77,7 @@ def attach(
   """A piece on the base mesh's surface; see `Piece` for the arguments."""
   blank = np.zeros(len(corners), np.float32)
   parts = np.broadcast_to(np.uint8(parts), len(triangles))
-  return Piece(corners, shares, triangles, surface, parts, blank, blank)
+  return Piece(corners, fractions, triangles, surface, parts, blank, blank)
 
 
 def cut(
@@ -111,11 +111,11 @@ def cut(
   first = np.where(is_new, np.append(first, 0)[(used - size) * is_new], used)
   second = np.where(is_new, np.append(second, 0)[(used - size) * is_new], used)
   rise = np.where(is_new, field[first] - field[second], 1)
-  share = np.where(is_new, field[first] / rise, 0).astype(np.float32)
+  fraction = np.where(is_new, field[first] / rise, 0).astype(np.float32)
   parts = part[owners] if isinstance(part, np.ndarray) else part
   around = np.stack([first, second, first], 1)
-  shares = np.stack([1 - share, share, np.zeros_like(share)], 1)
-  return attach(around, shares, renumbered, surface, parts)
+  fractions = np.stack([1 - fraction, fraction, np.zeros_like(fraction)], 1)
+  return attach(around, fractions, renumbered, surface, parts)
 
 
 @numba.njit(cache=True)
@@ -124,7 +124,7 @@ def _cut(triangles, field):
 
   Returns:
     Three corners for each triangle that remains: a vertex, or the number of
-    vertices plus a place in `crossings`; whose triangle it was; crossings:
+    vertices plus an index into `crossings`; whose triangle it was; crossings:
     edges that are cut, lower vertex times the number of vertices plus higher.
   """
   size = len(field)
@@ -157,7 +157,7 @@ def _cut(triangles, field):
 
 @numba.njit(cache=True)
 def _renumber(triangles):
-  """The vertices in use, and triangles of places among them."""
+  """The vertices in use, and triangles of indices into them."""
   highest = np.int64(0)
   for triangle in triangles:
     for corner in triangle:
@@ -258,7 +258,7 @@ def assemble(
   posed = skeleton.carry(
     at_rest,
     np.concatenate([piece.corners for piece in pieces]),
-    np.concatenate([piece.shares for piece in pieces]),
+    np.concatenate([piece.fractions for piece in pieces]),
     blended,
   )
   kinds = [mesh.SURFACES.index(piece.surface) for piece in pieces]

@@ -61,7 +61,7 @@ _CURL = {"base": 75, "middle": 95, "tip": 60}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pose:
-  """Of one person.
+  """The pose of one person.
 
   Attributes:
     angles: (len(ANGLES),) degrees, within the joints' limits.
@@ -143,9 +143,9 @@ def _draw_hand(rng: np.random.Generator, angles: np.ndarray, side: str) -> None:
   curls = (grip + rng.normal(0, 0.06, 5)).clip(0, 1.05)
   fan = rng.normal(2, 4)
   for number, finger in enumerate(skeleton.FINGERS):
-    share = curls[number] * (0.5 if finger == "thumb" else 1)
+    fraction = curls[number] * (0.5 if finger == "thumb" else 1)
     for joint, bend in _CURL.items():
-      angles[_PLACE[f"{side}_{finger}_{joint}"]] = share * bend
+      angles[_PLACE[f"{side}_{finger}_{joint}"]] = fraction * bend
     # Away from the middle finger; fists do not fan.
     spread = fan * (2 - number) * (1 - min(curls[number], 1))
     angles[_PLACE[f"{side}_{finger}_spread"]] = spread

@@ -293,12 +293,12 @@ def _weigh(steps, inverse, triangles, ids, depth, weights):
       edge_a = _edge(bx, by, cx, cy, x, y)
       edge_b = _edge(cx, cy, ax, ay, x, y)
       edge_c = _edge(ax, ay, bx, by, x, y)
-      share_a, share_b = edge_a * inverse[a], edge_b * inverse[b]
-      share_c = edge_c * inverse[c]
-      scale = 1.0 / (share_a + share_b + share_c)
-      weights[place, 0] = share_a * scale
-      weights[place, 1] = share_b * scale
-      weights[place, 2] = share_c * scale
+      fraction_a, fraction_b = edge_a * inverse[a], edge_b * inverse[b]
+      fraction_c = edge_c * inverse[c]
+      scale = 1.0 / (fraction_a + fraction_b + fraction_c)
+      weights[place, 0] = fraction_a * scale
+      weights[place, 1] = fraction_b * scale
+      weights[place, 2] = fraction_c * scale
       place += np.uintp(1)
       depth[row, col] = (edge_a + edge_b + edge_c) * scale
 
@@ -330,9 +330,9 @@ def find_coverage(
   _cover(_snap(projected), triangles, tiles, places)
   alpha = inside * np.uint8(255)
   count = np.bitwise_count(places[rows, cols] - _ON_EDGE)
-  share = ((count * np.uint16(255) + 8) // 16).astype(np.uint8)
+  fraction = ((count * np.uint16(255) + 8) // 16).astype(np.uint8)
   alpha[rows, cols] = np.where(
-    inside[rows, cols], np.maximum(share, 128), np.minimum(share, 127)
+    inside[rows, cols], np.maximum(fraction, 128), np.minimum(fraction, 127)
   )
   return alpha
 

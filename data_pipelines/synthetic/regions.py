@@ -32,10 +32,10 @@ _LOWER_LIP_MOVE = -0.010  # Metres down, when the jaw opens.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Regions:
-  """Of the 19,158 vertices.
+  """Where each of the 19,158 vertices is on the body.
 
   Attributes:
-    arm: (v,) share of the arms, 0 to 1.
+    arm: (v,) fraction of the arms, 0 to 1.
     reach: (v,) along the arm: shoulder 0, elbow 1, wrist 2; below 0 off it.
     down: (v,) down the trunk and legs: waist -1, crotch 0, knee 1, ankle 2,
       sole 3.
@@ -60,12 +60,12 @@ def find_regions(anatomy: anatomies.Anatomy) -> Regions:
   joints = skeleton.find_joints(
     anatomy.vertices, anatomy.head_starts, anatomy.head_vertices
   )
-  arm = _share(anatomy, ("upperarm", "lowerarm", "wrist", "finger"))
+  arm = _fraction(anatomy, ("upperarm", "lowerarm", "wrist", "finger"))
   along = _measure_arm(points, joints)
   reach = arm * np.maximum(along, 0) + (arm - 1) * 0.5
   down = np.interp(points[:, 1], _HEIGHTS, _DOWN)
-  head = _share(anatomy, ("neck", "head"))
-  leg = _share(anatomy, ("upperleg", "lowerleg", "foot"))
+  head = _fraction(anatomy, ("neck", "head"))
+  leg = _fraction(anatomy, ("upperleg", "lowerleg", "foot"))
   return Regions(
     arm.astype(np.float32),
     reach.astype(np.float32),
@@ -77,7 +77,7 @@ def find_regions(anatomy: anatomies.Anatomy) -> Regions:
   )
 
 
-def _share(anatomy: anatomies.Anatomy, bones: tuple[str, ...]) -> np.ndarray:
+def _fraction(anatomy: anatomies.Anatomy, bones: tuple[str, ...]) -> np.ndarray:
   """(v,) of the weights that belong to the named bones."""
   wanted = np.array([bone.startswith(bones) for bone in skeleton.BONES])
   weights = anatomy.weights * wanted[anatomy.weight_bones]
@@ -129,12 +129,12 @@ def _name_skin(
 ) -> np.ndarray:
   names = np.full(len(points), "Torso", dtype="<U16")
   sides = np.where(points[:, 0] > 0, "Left_", "Right_")
-  for share, place, limbs in (
+  for fraction, place, limbs in (
     (arm, reach, ("Upper_Arm", "Lower_Arm", "Hand")),
     (leg, down, ("Upper_Leg", "Lower_Leg", "Foot")),
   ):
     for number, limb in enumerate(limbs):
-      is_here = (share > 0.5) & (place >= number)
+      is_here = (fraction > 0.5) & (place >= number)
       names[is_here] = np.char.add(sides[is_here], limb)
   names[leg * (down < 0) > 0.5] = "Torso"
   names[(head > 0.5) | (points[:, 1] > 0.6)] = "Face_Neck"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines import labels as labels_lib
+from data_pipelines.corpus import labels as labels_lib
 from data_pipelines.synthetic import raster as raster_lib
 from data_pipelines.synthetic import scene as scene_lib
 from data_pipelines.synthetic import shading
@@ -148,9 +148,9 @@ def _mix(rows, cols, people, background, alpha, image):
   """A pixel whose own centre is free takes its most covered neighbour."""
   height, width = alpha.shape
   for row, col in zip(rows, cols):
-    share = np.int32(alpha[row, col])
+    fraction = np.int32(alpha[row, col])
     from_row, from_col = row, col
-    if share < 128:
+    if fraction < 128:
       for near_row in range(max(row - 1, 0), min(row + 2, height)):
         for near_col in range(max(col - 1, 0), min(col + 2, width)):
           if alpha[near_row, near_col] > alpha[from_row, from_col]:
@@ -160,7 +160,7 @@ def _mix(rows, cols, people, background, alpha, image):
     for k in range(3):
       above = np.int32(people[from_row, from_col, k])
       below = np.int32(background[row, col, k])
-      image[row, col, k] = below + ((above - below) * share + 127) // 255
+      image[row, col, k] = below + ((above - below) * fraction + 127) // 255
 
 
 def _list_people(

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 import simplejpeg
 
-from data_pipelines import labels as labels_lib
-from data_pipelines import records
+from data_pipelines.corpus import labels as labels_lib
+from data_pipelines.corpus import records
 from data_pipelines.synthetic import (
   backgrounds,
   film,
@@ -75,7 +75,7 @@ def make_record(
   seed: int,
   index: int,
 ) -> records.Record:
-  """The same as a record of a corpus."""
+  """Draws and renders one image, and makes a record of it."""
   pixels, labels = draw_sample(
     people, photographs, size, seed=seed, index=index
   )

@@ -1,4 +1,4 @@
-"""Who it is: age, sex, ancestry, build, face, and the shape they make."""
+"""Age, sex, ancestry, build and face of a person, and their shape."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _ROUND_HEADS = ("diamond", "oval", "rectangular", "round", "square")
 
 @dataclasses.dataclass(frozen=True)
 class Traits:
-  """What was drawn of a person.
+  """What a person is like, as it was drawn.
 
   Attributes:
     age: years.
     is_female: the body's sex.
-    african: share of ancestry; the three add up to 1.
+    african: fraction of ancestry; the three add up to 1.
     asian: likewise.
     caucasian: likewise.
     muscle: 0 to 1, usual 0.5.
@@ -69,7 +69,7 @@ class Traits:
 
 
 def draw_traits(rng: np.random.Generator) -> Traits:
-  """A person, children to the old, no two alike."""
+  """Draws a person of any age."""
   is_grown = rng.random() < 0.8
   years = (ADULT, OLDEST) if is_grown else (YOUNGEST, ADULT)
   age = years[0] + (years[1] - years[0]) * rng.beta(1.1, 1.4)
@@ -92,7 +92,7 @@ def draw_traits(rng: np.random.Generator) -> Traits:
 
 
 def mix_targets(traits: Traits) -> dict[str, float]:
-  """Target -> share, of the targets that make this person's body."""
+  """Target -> fraction, of the targets that make this person's body."""
   sex = "female" if traits.is_female else "male"
   ages = _between(traits.age, _AGES)
   muscles = _between(
@@ -112,32 +112,34 @@ def mix_targets(traits: Traits) -> dict[str, float]:
   if traits.is_female and traits.age >= ADULT:
     cups = {"mincup-averagefirmness": 0, "": 0.5, "maxcup-averagefirmness": 1}
     finer.append(("breast/", cups, traits.cup))
-  shares: dict[str, float] = {}
+  fractions: dict[str, float] = {}
   for age, years in ages.items():
     for ancestry in _ANCESTRIES:
       name = f"macrodetails/{ancestry}-{sex}-{age}"
-      shares[name] = years * getattr(traits, ancestry)
+      fractions[name] = years * getattr(traits, ancestry)
     for muscle, strength in muscles.items():
       for weight, mass in weights.items():
-        share = years * strength * mass
+        fraction = years * strength * mass
         build = f"{sex}-{age}-{muscle}-{weight}"
-        shares[f"macrodetails/universal-{build}"] = share
+        fractions[f"macrodetails/universal-{build}"] = fraction
         for folder, anchors, value in finer:
           if age in _PLAIN_AGES[folder]:
             continue
           for kind, part in _between(value, anchors).items():
             if kind:
-              shares[f"{folder}{build}-{kind}"] = share * part
-  return {name: share for name, share in shares.items() if share > 1e-4}
+              fractions[f"{folder}{build}-{kind}"] = fraction * part
+  return {
+    name: fraction for name, fraction in fractions.items() if fraction > 1e-4
+  }
 
 
 def _between(value: float, anchors: dict[str, float]) -> dict[str, float]:
-  """Shares of the two anchors around a value."""
+  """Fractions of the two anchors around a value."""
   names, places = list(anchors), list(anchors.values())
   upper = min(max(bisect.bisect_left(places, value), 1), len(places) - 1)
   low, high = places[upper - 1], places[upper]
-  share = min(max((value - low) / (high - low), 0.0), 1.0)
-  return {names[upper - 1]: 1 - share, names[upper]: share}
+  fraction = min(max((value - low) / (high - low), 0.0), 1.0)
+  return {names[upper - 1]: 1 - fraction, names[upper]: fraction}
 
 
 def find_local_changes(
@@ -167,20 +169,20 @@ def draw_local_changes(
   rng: np.random.Generator,
   pairs: list[tuple[tuple[str, ...], tuple[str, ...]]],
 ) -> dict[str, float]:
-  """Some changes of face and limbs: target -> share."""
-  shares: dict[str, float] = {}
+  """Some changes of face and limbs: target -> fraction."""
+  fractions: dict[str, float] = {}
   for place in rng.choice(len(pairs), 28, replace=False):
     amount = min(max(rng.normal(0, 0.25), -0.5), 0.5)
     uneven = rng.normal(1, 0.04, 2)
     for name, factor in zip(pairs[place][amount > 0], uneven):
-      shares[name] = abs(amount) * float(factor)
+      fractions[name] = abs(amount) * float(factor)
   head = _ROUND_HEADS[rng.integers(len(_ROUND_HEADS))]
-  shares[f"head/head-{head}"] = float(rng.uniform(0, 0.5))
-  return shares
+  fractions[f"head/head-{head}"] = float(rng.uniform(0, 0.5))
+  return fractions
 
 
 def draw_face(rng: np.random.Generator) -> dict[str, float]:
-  """What the face does: facial action -> share."""
+  """What the face does: facial action -> fraction."""
   acts: dict[str, float] = {}
 
   def act(name: str, amount: float) -> None:
@@ -224,25 +226,25 @@ def draw_face(rng: np.random.Generator) -> dict[str, float]:
   inward, outward = ("Left", "Right") if across < 0 else ("Right", "Left")
   acts[f"eyeLookIn{inward}"] = acts[f"eyeLookOut{outward}"] = abs(float(across))
   act("eyeLookDown" if down > 0 else "eyeLookUp", abs(down))
-  return {f"faceunits/{name}": share for name, share in acts.items()}
+  return {f"faceunits/{name}": fraction for name, fraction in acts.items()}
 
 
 def make_shape(
-  anatomy: anatomies.Anatomy, shares: dict[str, float]
+  anatomy: anatomies.Anatomy, fractions: dict[str, float]
 ) -> np.ndarray:
   """(v, 3) float32 metres: the base mesh with targets applied.
 
   Raises:
     ValueError: there is no such target.
   """
-  unknown = sorted(shares.keys() - anatomy.targets.keys())
+  unknown = sorted(fractions.keys() - anatomy.targets.keys())
   if unknown:
     raise ValueError(f"no such targets: {', '.join(unknown)}.")
   vertices = anatomy.vertices.copy()
   _apply(
     vertices,
-    np.array([anatomy.targets[name] for name in shares], np.int64),
-    np.array(list(shares.values()), np.float32) * anatomies.MOVE_UNIT,
+    np.array([anatomy.targets[name] for name in fractions], np.int64),
+    np.array(list(fractions.values()), np.float32) * anatomies.MOVE_UNIT,
     anatomy.target_starts,
     anatomy.target_vertices,
     anatomy.target_moves,
@@ -251,13 +253,13 @@ def make_shape(
 
 
 @numba.njit(cache=True)
-def _apply(vertices, targets, shares, starts, moved, moves):
+def _apply(vertices, targets, fractions, starts, moved, moves):
   for number in range(len(targets)):
-    share = np.float32(shares[number])
+    fraction = np.float32(fractions[number])
     target = targets[number]
     # Unsigned: NumPy's counting from the end costs a test each.
     for place in range(np.uintp(starts[target]), np.uintp(starts[target + 1])):
       vertex = np.uintp(moved[place])
-      vertices[vertex, 0] += share * np.float32(moves[place, 0])
-      vertices[vertex, 1] += share * np.float32(moves[place, 1])
-      vertices[vertex, 2] += share * np.float32(moves[place, 2])
+      vertices[vertex, 0] += fraction * np.float32(moves[place, 0])
+      vertices[vertex, 1] += fraction * np.float32(moves[place, 1])
+      vertices[vertex, 2] += fraction * np.float32(moves[place, 2])

@@ -227,13 +227,13 @@ def blend_transforms(rotations, joints, posed, starts, bones, weights):
 
 
 @numba.njit(cache=True)
-def carry(points, corners, shares, blended):
+def carry(points, corners, fractions, blended):
   """Moves points with the transforms of three vertices of the base mesh.
 
   Args:
     points: (n, 3) at rest.
     corners: (n, 3) vertices.
-    shares: (n, 3) of each; they add up to 1.
+    fractions: (n, 3) of each; they add up to 1.
     blended: (v, 3, 4).
 
   Returns:
@@ -243,12 +243,14 @@ def carry(points, corners, shares, blended):
   for place in range(len(points)):
     x, y, z = points[place]
     for corner in range(3):
-      share = shares[place, corner]
-      if share != 0:
+      fraction = fractions[place, corner]
+      if fraction != 0:
         matrix = blended[corners[place, corner]]
         for row in range(3):
           a = matrix[row]
-          moved[place, row] += share * (a[0] * x + a[1] * y + a[2] * z + a[3])
+          moved[place, row] += fraction * (
+            a[0] * x + a[1] * y + a[2] * z + a[3]
+          )
   return moved
 
 

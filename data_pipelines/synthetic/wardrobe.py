@@ -178,7 +178,7 @@ class Wardrobe:
     return field - 9 * self._regions.arm
 
   def _find_waist(self, outfit: Outfit) -> float:
-    """What is below begins here; an untucked top covers the rest."""
+    """Where trousers or skirt begin; a top that hangs out covers the rest."""
     return _WAIST if outfit.is_tucked else outfit.hem - _OVERLAP
 
   def _make_top(self, field, outfit, stand, folds) -> pieces.Piece:

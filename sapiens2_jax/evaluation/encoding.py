@@ -3,41 +3,16 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from sapiens2_jax.augment import images as image_ops
-from sapiens2_jax.models import patches as patch_lib
+from sapiens2_jax.models import batching
+from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.models.encoder import Encoder
+from sapiens2_jax.models.grid import token_grid
 
 MAX_TOKENS = 1536  # patches in one call; bounds memory  # ours
 MAX_IMAGES = 16  # images in one call  # ours
-
-
-def map_chunks(function, arrays: tuple, chunk: int):
-  """Applies `function` to `chunk` rows at a time, always the same shape.
-
-  Args:
-    function: takes arrays of `chunk` rows, returns a tree of such arrays.
-    arrays: of equally many rows.
-    chunk: rows a call; the last call is filled up with repeated rows.
-
-  Returns:
-    The tree as NumPy arrays, float32 where floating.
-  """
-  total = len(arrays[0])
-  parts = []
-  for start in range(0, total, chunk):
-    rows = np.minimum(np.arange(start, start + chunk), total - 1)
-    parts.append(jax.device_get(function(*(a[rows] for a in arrays))))
-
-  def join(*leaves):
-    joined = np.concatenate(leaves)[:total]
-    is_float = jnp.issubdtype(joined.dtype, jnp.floating)
-    return joined.astype(np.float32) if is_float else joined
-
-  return jax.tree.map(join, *parts)
 
 
 def chunk_size(num_patches: int) -> int:
@@ -47,8 +22,7 @@ def chunk_size(num_patches: int) -> int:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(encoder: Encoder, params: dict, images: Array) -> dict:
-  pixels = image_ops.normalize(images.astype(jnp.float32) / 255)
-  out = encoder.apply({"params": params}, pixels)
+  out = encoder.apply({"params": params}, pixel_lib.from_uint8(images))
   return {"cls": out.cls, "patches": out.patches}
 
 
@@ -60,10 +34,9 @@ def encode(
   Returns:
     cls (b, d) and patches (b, rows, cols, d), float32.
   """
-  size = encoder.architecture.patch_size
-  rows, cols = patch_lib.grid_size(images.shape[1:3], size)
-  return map_chunks(
+  grid = token_grid(encoder.architecture, images.shape[1:3])
+  return batching.map_batches(
     functools.partial(_encode, encoder, params),
-    (images,),
-    chunk_size(rows * cols),
+    chunk_size(grid.num_tokens),
+    images,
   )

@@ -2,7 +2,7 @@
 
 A directory a set, named by the hash of all that the numbers depend on:
 `features.npy` (one row an input), `index.npz` (whose row is whose, mean and
-deviation of each channel) and `features.json` (what the name is the hash of).
+std of each channel) and `features.json` (what the name is the hash of).
 It appears whole or not at all.
 """
 
@@ -18,15 +18,16 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipelines import crops, sources
-from data_pipelines import images as image_lib
-from data_pipelines.examples import UnusableExample
-from data_pipelines.progress import Progress
-from data_pipelines.records import Record
+from data_pipelines import sources
+from data_pipelines.common import directories, files
+from data_pipelines.common import images as image_lib
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.common.progress import Progress
+from data_pipelines.corpus.records import Record
+from data_pipelines.loading import crops
 from sapiens2_jax.evaluation import encoding
-from sapiens2_jax.interop import directories
 from sapiens2_jax.models.encoder import Encoder
-from sapiens2_jax.models.patches import grid_size
+from sapiens2_jax.models.grid import token_grid
 
 CROP_AREA = (0.2, 0.7)  # of the photograph's: ours, as local crops
 VERSION = 1  # of the files and of what is computed
@@ -73,14 +74,14 @@ class Features:
     values: (n, rows, cols, d), or (n, d) of [cls]; mapped, not loaded.
     first: (records + 1,); record i has the rows first[i] to first[i + 1].
     rows: row of an input, by `digest`.
-    mean, deviation: (d,) float32 of each channel, deviation above 0.
+    mean, std: (d,) float32 of each channel, std above 0.
   """
 
   values: np.ndarray
   first: np.ndarray
   rows: dict[bytes, int]
   mean: np.ndarray
-  deviation: np.ndarray
+  std: np.ndarray
 
 
 def crop_view(image_size: tuple[int, int], max_pixels: int) -> View:
@@ -180,7 +181,7 @@ def cached(
     return path
   with directories.replaced(path) as partial:
     _write(partial, backbone, source, view, dtype)
-    directories.write_json(partial / _FACTS, facts)
+    files.write_json(partial / _FACTS, facts)
   return path
 
 
@@ -190,17 +191,18 @@ def load(path: str | os.PathLike) -> Features:
   path = pathlib.Path(path)
   with np.load(path / _INDEX) as index:
     digests = [row.tobytes() for row in index["digests"]]
+    std = "std" if "std" in index else "deviation"  # Its name at first.
     return Features(
       values=np.load(path / _FEATURES, mmap_mode="r"),
       first=index["first"],
       rows={found: row for row, found in enumerate(digests)},
       mean=index["mean"],
-      deviation=index["deviation"],
+      std=index[std],
     )
 
 
 class _Writer:
-  """Appends rows to a .npy file; adds up their mean and deviation."""
+  """Appends rows to a .npy file; adds up their mean and std."""
 
   def __init__(self, file, shape: tuple[int, ...], dtype: str):
     self._file, self._shape, self._dtype = file, shape, np.dtype(dtype)
@@ -236,16 +238,16 @@ class _Writer:
     self.count += len(rows)
 
   def close(self) -> dict[str, np.ndarray]:
-    """Ends the file; mean and deviation."""
+    """Ends the file; mean and std."""
     self._file.flush()
     self._file.seek(0)
     self._header()
     mean = self._sum / self._cells
     variance = np.maximum(self._squares / self._cells - mean**2, 0)
-    deviation = np.maximum(np.sqrt(variance), 1e-6)
+    std = np.maximum(np.sqrt(variance), 1e-6)
     return {
       "mean": mean.astype(np.float32),
-      "deviation": deviation.astype(np.float32),
+      "std": std.astype(np.float32),
     }
 
 
@@ -257,9 +259,9 @@ def _write(
   dtype: str,
 ) -> None:
   arch = backbone.encoder.architecture
-  grid = grid_size(view.image_size, arch.patch_size)
-  cells = grid if view.output == "patches" else ()
-  chunk = encoding.chunk_size(grid[0] * grid[1])
+  grid = token_grid(arch, view.image_size)
+  cells = grid.shape if view.output == "patches" else ()
+  chunk = encoding.chunk_size(grid.num_tokens)
   counts: list[int] = []
   digests: list[bytes] = []
   waiting: list[Image] = []

@@ -1,7 +1,7 @@
 """Retrieval by [cls]: which image is most like another one.
 
 Groups say which rows belong together, e.g. two crops of one photograph. All
-numbers are shares in [0, 1]; NaN where no row has anything to find.
+numbers are fractions in [0, 1]; NaN where no row has anything to find.
 """
 
 import numpy as np
@@ -29,17 +29,17 @@ def find_neighbors(
   return ids, np.take_along_axis(similarity, ids, axis=1)
 
 
-def same_group_share(
+def same_group_fraction(
   ids: Int[np.ndarray, "n c"], groups: Int[np.ndarray, "n"]
 ) -> float:
-  """Share of rows whose nearest neighbour is of the same group."""
+  """Fraction of rows whose nearest neighbour is of the same group."""
   if not ids.shape[1]:
     return float("nan")
   return float(np.mean(groups[ids[:, 0]] == groups))
 
 
 def chance_level(groups: Int[np.ndarray, "n"]) -> float:
-  """`same_group_share` of a neighbour drawn at random from the other rows."""
+  """`same_group_fraction` of neighbours drawn at random from other rows."""
   if len(groups) < 2:
     return float("nan")
   others = np.sum(groups[:, None] == groups[None, :], axis=1) - 1
@@ -54,7 +54,7 @@ def retrieve(
   Rows that are alone in their group are not asked, but may be found.
 
   Returns:
-    recall_1 and recall_5: share of rows with one of their group among the
+    recall_1 and recall_5: fraction of rows with one of their group among the
     nearest 1 and 5; mrr: mean of 1 / the place of the first one; and each of
     them as `chance_...`, for neighbours in random order.
   """

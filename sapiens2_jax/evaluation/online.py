@@ -14,71 +14,26 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from ml_collections import ConfigDict
 
-from data_pipelines import images, sources, vocabulary
-from data_pipelines.examples import UnusableExample
-from data_pipelines.labels import IGNORE
-from data_pipelines.records import Record
+from data_pipelines import sources
+from data_pipelines.common import images
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.corpus.records import Record
+from data_pipelines.open_source import open_field
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import crop_view
 from sapiens2_jax.evaluation.probe import make_task
-from sapiens2_jax.metrics.angles import angles_between
+from sapiens2_jax.models import batching
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.base import ProbedTask
 from sapiens2_jax.tasks.examples import read_labels
-from sapiens2_jax.tasks.pointmap import unproject
+from sapiens2_jax.tasks.probes import Dense
 
-RIDGE = 1e-3  # of the number of patches, on features of deviation 1: ours
-_MIN_SHARE = 0.5
+RIDGE = 1e-3  # of the number of patches, on features of std 1: ours
+_MIN_FRACTION = 0.5
 
 # Images of one size to cls (b, d) and patches (b, rows, cols, d).
 Encode = Callable[[UInt8[np.ndarray, "b h w 3"]], dict[str, np.ndarray]]
-Targets = dict[str, np.ndarray]
-Dense = tuple[Float[np.ndarray, "h w c"], Bool[np.ndarray, "h w"]]
-
-
-def _one_hot(targets: Targets) -> Dense:
-  parts = targets["parts"]
-  classes = np.arange(vocabulary.parts()["num_classes"])
-  return (parts[..., None] == classes).astype(np.float32), parts != IGNORE
-
-
-def _points(targets: Targets) -> Dense:
-  given = targets["depth"][None], targets["intrinsics"][None]
-  return np.asarray(unproject(*given))[0], targets["mask"]
-
-
-def _mean_iou(found: np.ndarray, wanted: np.ndarray) -> float:
-  """Percent, over the classes that are anywhere."""
-  found, wanted = found.argmax(axis=1), wanted.argmax(axis=1)
-  shares = [
-    np.sum((found == c) & (wanted == c)) / np.sum((found == c) | (wanted == c))
-    for c in np.union1d(found, wanted)
-  ]
-  return 100 * float(np.mean(shares))
-
-
-# Of a task: its targets as a map and a mask; the name of the number; and the
-# number, of (n, c) predictions and targets.
-TASKS = {
-  "normal": (
-    lambda targets: (targets["normal"], targets["mask"]),
-    "normal_deg",
-    lambda found, wanted: float(np.mean(angles_between(found, wanted))),
-  ),
-  "albedo": (
-    lambda targets: (targets["albedo"] / np.float32(255), targets["mask"]),
-    "albedo_mae",
-    lambda found, wanted: float(np.mean(np.abs(found - wanted))),
-  ),
-  "pointmap": (
-    _points,
-    "pointmap_l2",
-    lambda found, wanted: float(
-      np.mean(np.linalg.norm(found - wanted, axis=1))
-    ),
-  ),
-  "segmentation": (_one_hot, "segmentation_miou", _mean_iou),
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,7 +67,7 @@ def pool(
   weights = mask[..., None].astype(np.float32)
   count = add(weights)
   means = add(np.where(mask[..., None], values, 0)) / np.maximum(count, 1)
-  return means, count[..., 0] >= _MIN_SHARE * patch_size**2
+  return means, count[..., 0] >= _MIN_FRACTION * patch_size**2
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -126,10 +81,7 @@ def load(config: ConfigDict) -> Dataset:
   """
   probes, size = config.probes, tuple(config.data.image_size)
   given = f"probes.path={probes.path}"
-  try:
-    source = sources.open_source(probes.path)
-  except ValueError as error:
-    raise ValueError(f"{given}: {error}") from error
+  source = open_field("probes.path", probes.path)
   source = sources.RetryingSource(
     source,
     attempts=config.data.read_attempts,
@@ -152,7 +104,7 @@ def load(config: ConfigDict) -> Dataset:
     except UnusableExample:
       continue
     prepared = {
-      task.view: task.prepare(image, None)[0].image for task in made.values()
+      task.view: task.preprocess(image, None)[0].image for task in made.values()
     }
     for view, one in prepared.items():
       views[view].append(one)
@@ -177,7 +129,8 @@ def _pooled(record: Record, task: ProbedTask, patch_size: int) -> Dense | None:
     (targets,) = task.targets(labels, (record.height, record.width))
   except UnusableExample:
     return None
-  return pool(*TASKS[task.name][0](targets), patch_size)
+  online = registry.definition(task.name).probe.online
+  return pool(*online.dense(targets), patch_size)
 
 
 def _stack(found: list[Dense | None], what: str) -> Dense:
@@ -220,13 +173,13 @@ class Ridge:
     self._xy += x.T @ y
 
   def solve(self) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (d, c) and bias (c,); features count as of deviation 1."""
+    """Weights (d, c) and bias (c,); features count as of std 1."""
     mean_x, mean_y = self._x / self._count, self._y / self._count
     xx = self._xx / self._count - np.outer(mean_x, mean_x)
     xy = self._xy / self._count - np.outer(mean_x, mean_y)
-    deviation = np.sqrt(np.maximum(np.diag(xx), 1e-12))
-    xx = xx / np.outer(deviation, deviation) + RIDGE * np.eye(len(xx))
-    weights = np.linalg.solve(xx, xy / deviation[:, None]) / deviation[:, None]
+    std = np.sqrt(np.maximum(np.diag(xx), 1e-12))
+    xx = xx / np.outer(std, std) + RIDGE * np.eye(len(xx))
+    weights = np.linalg.solve(xx, xy / std[:, None]) / std[:, None]
     return weights, mean_y - mean_x @ weights
 
 
@@ -249,14 +202,13 @@ def measure(
 
   def run(inputs: np.ndarray, output: str):
     nonlocal done
-    for start in range(0, len(inputs), batch_size):
-      part = inputs[start : start + batch_size]
-      batch = np.zeros((batch_size, *inputs.shape[1:]), np.uint8)
-      batch[: len(part)] = part
-      out = np.asarray(encode(batch)[output], np.float32)[: len(part)]
-      done += len(part)
+    start = 0
+    for found in batching.in_batches(encode, batch_size, inputs):
+      out = found[output].astype(np.float32)
+      done += len(out)
       on_progress(done)
       yield start, out
+      start += len(out)
 
   results = {}
   for view, inputs in dataset.views.items():
@@ -294,6 +246,7 @@ def _regress(wanted, inputs: np.ndarray, run) -> dict[str, float]:
     pairs[name].append((x @ weights + bias, y))
   results = {}
   for name, found in pairs.items():
-    _, title, score = TASKS[name]
-    results[title] = score(*(np.concatenate(side) for side in zip(*found)))
+    online = registry.definition(name).probe.online
+    sides = (np.concatenate(side) for side in zip(*found))
+    results[online.key] = online.score(*sides)
   return results

@@ -1,7 +1,7 @@
 """Dense probing: a light decoder on frozen features, one a task.
 
 Nothing depends on the backbone but the width of its features, which are brought
-to mean 0 and deviation 1 of each channel of the training set first.
+to mean 0 and std 1 of each channel of the training set first.
 """
 
 import dataclasses
@@ -18,34 +18,30 @@ import optax
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
-from data_pipelines import images, sources
-from data_pipelines.examples import Shapes, UnusableExample
-from data_pipelines.loader import LoaderConfig, NoUsableImage, make_loader
-from data_pipelines.progress import Progress, format_seconds
-from data_pipelines.records import Record
-from sapiens2_jax import tasks
+from data_pipelines import sources
+from data_pipelines.common import images
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.common.progress import Progress, format_seconds
+from data_pipelines.common.random import Purpose, make_generator
+from data_pipelines.corpus.records import Record
+from data_pipelines.loading.examples import ElementSpec
+from data_pipelines.loading.loader import (
+  LoaderConfig,
+  NoUsableImage,
+  make_loader,
+)
+from sapiens2_jax import fields
 from sapiens2_jax.evaluation import features as features_lib
-from sapiens2_jax.evaluation.evaluate import evaluate
 from sapiens2_jax.evaluation.features import Features, View
 from sapiens2_jax.models.heads import pixel_shuffle
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.base import ProbedTask
+from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import choose_known, read_labels
 from sapiens2_jax.training import schedules
 
-_PURPOSE_PROBE = 4  # Second word of the Philox key, as in crops.py.
 _ENLARGED = 4  # by the decoder, before it interpolates
 _LOG_SECONDS = 10.0
-# `make_task` wants widths of the task's own head, which is not built.
-_HEADS = {
-  "pose": {"upsample_channels": (1, 1), "conv_channels": ()},
-  "pointmap": {
-    "upsample_channels": (1,) * 4,
-    "conv_channels": (),
-    "scale_channels": (1,),
-    "scale_hidden": (),
-  },
-}
-_USUAL_HEAD = {"upsample_channels": (1,) * 4, "conv_channels": ()}
 
 
 class Decoder(nn.Module):
@@ -94,9 +90,9 @@ class ProbeExamples:
   path: pathlib.Path
   seed: int = 0
 
-  def shapes(self) -> Shapes:
+  def element_spec(self) -> ElementSpec:
     values = features_lib.load(self.path).values
-    wanted = dict(self.task.shapes())
+    wanted = dict(self.task.element_spec())
     del wanted["image"]
     return {"features": (values.shape[1:], values.dtype), **wanted}
 
@@ -110,11 +106,10 @@ class ProbeExamples:
       raise UnusableExample("no features")
     labels = read_labels(record, self.task)
     targets = self.task.targets(labels, (record.height, record.width))
-    bits = np.random.Philox(
-      key=np.array([self.seed, _PURPOSE_PROBE], np.uint64),
-      counter=np.array([0, 0, index, epoch], np.uint64),
+    rng = make_generator(
+      Purpose.PROBE, seed=self.seed, index=index, epoch=epoch
     )
-    row = choose_known(targets, np.random.Generator(bits))
+    row = choose_known(targets, rng)
     out["features"][...] = found.values[start + row]
     for name, value in targets[row].items():
       out[name][...] = value
@@ -128,22 +123,22 @@ def make_task(
   Raises:
     ValueError: no such task, or one that cannot be probed.
   """
-  task = tasks.make_task(
-    ConfigDict(
-      {
-        "task": {"name": name, "flip_test": False, "backgrounds": ""},
-        "head": _HEADS.get(name, _USUAL_HEAD),
-        "data": {"image_size": tuple(image_size)},
-        "model": {"size": model_size, "dtype": "float32"},
-      }
-    )
-  )
-  if not isinstance(task, ProbedTask):
+  found = registry.definition(name)
+  if found.probe is None:
     raise ValueError(
-      f"task {name!r} cannot be probed: expected `view` and `targets` of "
-      "ProbedTask in its module."
+      f"task {name!r} cannot be probed: its definition has no `probe`."
     )
-  return task
+  config = fields.make_config(found.fields)
+  values = {
+    "task.name": name,
+    "data.image_size": tuple(image_size),
+    "model.size": model_size,
+    "model.dtype": "float32",
+    **found.probe.fields,
+  }
+  for field, value in values.items():
+    fields.set_value(config, field, value)
+  return registry.make_task(config)
 
 
 def task_view(task: ProbedTask, max_pixels: int) -> View:
@@ -153,25 +148,21 @@ def task_view(task: ProbedTask, max_pixels: int) -> View:
     has_people = "people" in task.needs
     labels = read_labels(record, task) if has_people else None
     image = images.decode_image(record.image, max_pixels=max_pixels)
-    return [one.image for one in task.prepare(image, labels)]
+    return [one.image for one in task.preprocess(image, labels)]
 
-  return View(task.view, inputs, task.shapes()["image"][0][:2])
+  return View(task.view, inputs, task.element_spec()["image"][0][:2])
 
 
-def make_decoder(
-  task: ProbedTask, hidden_dim: int, grid: tuple[int, int]
-) -> Decoder:
+def make_decoder(task: ProbedTask, hidden_dim: int) -> Decoder:
   """A decoder with the outputs of the task's own head."""
-  head = task.head()
-  size = task.shapes()["image"][0][:2]
-  if task.name == "pose":  # Heatmaps, which are not enlarged any more.
-    size = tuple(_ENLARGED * side for side in grid)
+  settings = registry.definition(task.name).probe
+  size = task.element_spec()["image"][0][:2]
   return Decoder(
-    head.output_name,
-    head.num_outputs,
+    settings.output_name,
+    settings.num_outputs,
     hidden_dim,
-    size,
-    has_scale=bool(getattr(head, "scale_channels", ())),
+    tuple(side // settings.stride for side in size),
+    settings.has_scale,
   )
 
 
@@ -202,16 +193,14 @@ class Probe:
   def __init__(self, config: ConfigDict, task: ProbedTask, path: pathlib.Path):
     self.task, self._config, self._path = task, config, path
     found = features_lib.load(path)
-    self._mean, self._deviation = found.mean, found.deviation
+    self._mean, self._std = found.mean, found.std
     self._shape = found.values.shape[1:]
-    self.decoder = make_decoder(
-      task, config.decoder.hidden_dim, self._shape[:2]
-    )
+    self.decoder = make_decoder(task, config.decoder.hidden_dim)
     self.tx = make_optimizer(config.optim)
 
   def predict(self, params: dict, features: Array) -> dict[str, Array]:
     """The decoder's outputs for features as they are on disk."""
-    x = (features.astype(jnp.float32) - self._mean) / self._deviation
+    x = (features.astype(jnp.float32) - self._mean) / self._std
     return self.decoder.apply({"params": params}, x)
 
   def train(self, source: sources.ImageSource) -> dict:

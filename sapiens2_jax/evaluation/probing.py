@@ -2,51 +2,22 @@
 
 import os
 
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
+from data_pipelines.open_source import open_field
 from sapiens2_jax.evaluation import features as features_lib
 from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import Backbone, View
 from sapiens2_jax.evaluation.probe import Probe, make_task, task_view
-from sapiens2_jax.interop.load import load_pretrained
-from sapiens2_jax.training.data import check_labels
+from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks.examples import check_labels
 
 RETRIEVAL = "retrieval"
 READING = {"attempts": 5, "timeout": 60.0}  # of a record, seconds
-# Name in table 2 of the paper, name in the task's metric, factor.
-COLUMNS = {
-  "pose": ("pose mAP", "AP", 1),
-  "segmentation": ("seg mIoU", "mIoU", 1),
-  "pointmap": ("pointmap L2", "l2", 1),
-  "normal": ("normal MAE deg", "mean", 1),
-  "albedo": ("albedo MAE x 1e-2", "mae", 100),
-}
 
 Results = dict[str, dict[str, float]]
-
-
-def load_backbone(path: str, weights: str, compute_dtype: str) -> Backbone:
-  """Frozen weights of anything that `load_pretrained` reads.
-
-  Raises:
-    ValueError: there are none, or they are damaged.
-  """
-  encoder, params = load_pretrained(
-    path, weights=weights, dtype=jnp.dtype(compute_dtype)
-  )
-  return Backbone(encoder, params, features_lib.hash_params(params))
-
-
-def open_place(config: ConfigDict, name: str) -> sources.ImageSource:
-  """Opens `data.NAME`; errors name the field."""
-  place = config.data[name]
-  try:
-    return sources.open_source(place)
-  except ValueError as error:
-    raise ValueError(f"data.{name}={place}: {error}") from error
 
 
 def run(
@@ -74,8 +45,10 @@ def run(
     for name in config.tasks
     if name != RETRIEVAL
   }
-  places = ("train", "test") if dense else ("test",)
-  opened = {name: open_place(config, name) for name in places}
+  names = ("train", "test") if dense else ("test",)
+  opened = {
+    name: open_field(f"data.{name}", config.data[name]) for name in names
+  }
   for task in dense.values():
     for name, source in opened.items():
       check_labels(source, task, f"data.{name}={config.data[name]}")
@@ -91,12 +64,12 @@ def run(
       "the same images; expected others to measure on."
     )
 
-  def cached(place: str, view: View):
+  def cached(name: str, view: View):
     return features_lib.cached(
       directory,
       backbone,
-      readers[place],
-      hashes[place],
+      readers[name],
+      hashes[name],
       view,
       config.features.dtype,
     )
@@ -118,11 +91,15 @@ def run(
 
 
 def format_table(results: Results) -> str:
-  """The columns of the paper's table 2 that were measured, and retrieval."""
+  """The score of each task, and retrieval."""
+  scores = {
+    name: registry.definition(name).score
+    for name in results
+    if name != RETRIEVAL
+  }
   cells = [
-    (title, f"{results[task][key] * factor:.3f}")
-    for task, (title, key, factor) in COLUMNS.items()
-    if task in results
+    (score.title, f"{results[name][score.key] * score.factor:.3f}")
+    for name, score in scores.items()
   ]
   if RETRIEVAL in results:
     found = results[RETRIEVAL]

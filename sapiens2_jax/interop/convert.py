@@ -90,7 +90,7 @@ def tensors_from_params(
     params: nested dicts of arrays, or of their shapes and dtypes.
     architecture: of the encoder.
     head: of a task model, None for an encoder.
-    style: "reference" or "native" (transformers) keys.
+    style: "reference" or "transformers" keys.
     dtype: of the tensors, None for that of the parameters.
     with_periods: adds the buffer that reference files carry, in bfloat16.
   """

@@ -2,7 +2,8 @@
 
 import pathlib
 
-from sapiens2_jax.interop import directories, transformers_config
+from data_pipelines.common import directories, files
+from sapiens2_jax.interop import transformers_config
 from sapiens2_jax.interop.convert import tensors_from_params
 from sapiens2_jax.interop.tensors import SINGLE_NAME, write_safetensors
 from sapiens2_jax.interop.weights import Found, Weights
@@ -39,9 +40,9 @@ def write_export(
     weights.params,
     arch,
     head,
-    # Both styles are read. In native keys the number of layers is free, and
+    # Both styles are read. In its keys the number of layers is free, and
     # AutoModel finds the encoder of a task model.
-    style="native" if head and not is_reference else "reference",
+    style="transformers" if head and not is_reference else "reference",
     dtype=request["dtype"],
     with_periods=is_reference,
   )
@@ -60,10 +61,10 @@ def write_export(
         head=head,
       )
       preprocessor = transformers_config.preprocessor_config(
-        weights.image_size, weights.task
+        weights.image_size, head and head.kind.transformers
       )
-      directories.write_json(path / "config.json", config)
-      directories.write_json(path / "preprocessor_config.json", preprocessor)
+      files.write_json(path / "config.json", config)
+      files.write_json(path / "preprocessor_config.json", preprocessor)
     marker = {
       "kind": KIND,
       "format": request["format"],
@@ -77,7 +78,7 @@ def write_export(
       "files": {p.name: p.stat().st_size for p in sorted(path.iterdir())},
       "request": request,
     }
-    directories.write_json(path / MARKER, marker)
+    files.write_json(path / MARKER, marker)
   return name
 
 
@@ -86,10 +87,10 @@ def _check_head(weights: Weights, kind: str) -> None:
   if task is None:
     return
   if weights.head is None:
-    raise ValueError(f"task {task} is not one of the release: no format has it")
+    raise ValueError(f"task {task} has no release format: nothing to export to")
   if kind != "transformers":
     return
-  if task not in transformers_config.CLASSES:
+  if weights.head.kind.transformers is None:
     raise ValueError(
       f"transformers has no class for task {task}; use --format reference"
     )

@@ -18,35 +18,19 @@ from ml_collections import ConfigDict
 from sapiens2_jax.architectures import Architecture, get_architecture
 from sapiens2_jax.interop import keys
 from sapiens2_jax.interop.keys import LINEAR, Entry, Layout, Slot
+from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks.release import ReleaseHead
 
-ENCODER_PREFIX = {"reference": "backbone.", "native": "model."}
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-  """What the heads of one task have in common.
-
-  Attributes:
-    predictor: reference name of the last convolution.
-    num_outputs: channels of the map.
-    is_shuffle: enlarged by pixel shuffles, not by transposed convolutions.
-    has_scales: its norms have a scale.
-  """
-
-  predictor: str
-  num_outputs: int
-  is_shuffle: bool = True
-  has_scales: bool = False
+ENCODER_PREFIX = {"reference": "backbone.", "transformers": "model."}
 
 
-KINDS = {
-  "pose": Kind("decode_head.conv_pose", 308, is_shuffle=False),
-  "segmentation": Kind("decode_head.conv_seg", 29, is_shuffle=False),
-  "normal": Kind("decode_head.conv_normal", 3),
-  "pointmap": Kind("decode_head.conv_pointmap", 3),
-  "albedo": Kind("decode_head.conv_albedo", 3, has_scales=True),
-  "matting": Kind("decode_head.conv_matting", 4),
-}
+def releases() -> dict[str, ReleaseHead]:
+  """Heads of all tasks that have some, by name of the task."""
+  return {
+    task.name: task.release
+    for task in registry.definitions()
+    if task.release is not None
+  }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +38,7 @@ class Head:
   """All that the names and shapes of a head depend on.
 
   Attributes:
-    task: a key of `KINDS`.
+    task: its name.
     upsample_channels, conv_channels, scale_channels, scale_hidden: as the
       fields of `models.heads`.
     scale_inputs: of the first linear layer of the scale; 0 without a scale.
@@ -68,8 +52,8 @@ class Head:
   scale_inputs: int = 0
 
   @property
-  def kind(self) -> Kind:
-    return KINDS[self.task]
+  def kind(self) -> ReleaseHead:
+    return registry.definition(self.task).release
 
   @property
   def widths(self) -> dict[str, tuple[int, ...]]:
@@ -91,8 +75,9 @@ def scale_inputs(
 
 
 def head_of(config: ConfigDict) -> Head | None:
-  """The head of a fine-tuning config; None if its task is not in `KINDS`."""
-  if config.task.name not in KINDS:
+  """The head of a fine-tuning config; None if its task has no release."""
+  task = registry.find(config.task.name)
+  if task is None or task.release is None:
     return None
   widths = {name: tuple(value) for name, value in config.head.items()}
   inputs = scale_inputs(
@@ -124,13 +109,13 @@ class Group:
   """Layers of a head that are numbered.
 
   Attributes:
-    reference, native: names of a layer; `{}` stands for its number.
+    reference, transformers: names of a layer; `{}` stands for its number.
     step, first: the reference counts norms and activations, too.
     numbers: what transformers writes for 0, 1, ... instead.
   """
 
   reference: str
-  native: str
+  transformers: str
   step: int = 1
   first: int = 0
   numbers: tuple[str, ...] = ()
@@ -140,7 +125,7 @@ class Group:
     number = self.numbers[n] if n < len(self.numbers) else str(n)
     return {
       "reference": self.reference.format(self.first + self.step * n),
-      "native": self.native.format(number),
+      "transformers": self.transformers.format(number),
     }
 
 
@@ -189,7 +174,7 @@ def _entries(
   for theirs, ours, part_shape, part_layout in parts:
     yield Entry(
       f"{names['reference']}.{theirs}",
-      (f"{names['native']}.{theirs}",),
+      (f"{names['transformers']}.{theirs}",),
       ("head", *path, ours),
       part_shape,
       part_layout,
@@ -197,13 +182,13 @@ def _entries(
 
 
 def _norm(reference: str, name: str, width: int) -> Entry:
-  # No native name: transformers has no such head.
+  # transformers has no such head.
   path = ("head", name, "norm", "norm", "scale")
   return Entry(f"decode_head.{reference}.norm.weight", (), path, (width,))
 
 
 def _map_entries(head: Head, width: int) -> Iterator[Entry]:
-  kind, has_scales = head.kind, head.kind.has_scales
+  kind, has_scales = head.kind, head.kind.norms_have_scales
   side = 3 if kind.is_shuffle else 1
   group = "upsample" if kind.is_shuffle else "deconv"
 
@@ -229,7 +214,7 @@ def _map_entries(head: Head, width: int) -> Iterator[Entry]:
     width = channels
     if has_scales:
       yield _norm(f"conv_layers.{3 * n + 1}", f"conv_{n}", width)
-  names = {"reference": kind.predictor, "native": "decode_head.predictor"}
+  names = {"reference": kind.predictor, "transformers": "decode_head.predictor"}
   shape = (kind.num_outputs, width, 1, 1)
   yield from _entries(names, ("predict", "conv"), shape)
 
@@ -253,7 +238,9 @@ def _in_model(entry: Entry) -> Entry:
   return dataclasses.replace(
     entry,
     reference=ENCODER_PREFIX["reference"] + entry.reference,
-    native=tuple(ENCODER_PREFIX["native"] + name for name in entry.native),
+    transformers=tuple(
+      ENCODER_PREFIX["transformers"] + name for name in entry.transformers
+    ),
   )
 
 

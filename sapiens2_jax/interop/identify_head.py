@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sapiens2_jax.interop.head_keys import GROUPS, KINDS, Head, Kind
+from sapiens2_jax.interop.head_keys import GROUPS, Head, releases
 from sapiens2_jax.interop.tensors import LazyTensor
 
 PREFIXES = ("decode_head.", "scale_head.")
@@ -27,13 +27,13 @@ def find_head(tensors: Tensors, style: str, origin: str) -> Head:
   Raises:
     ValueError: of no known task, or layers are missing whose width is needed.
   """
-  task = {"reference": _named, "native": _shaped}[style](tensors, origin)
+  task = {"reference": _named, "transformers": _shaped}[style](tensors, origin)
 
   def widths(group: str, axis: int = 0, factor: int = 1) -> tuple[int, ...]:
     found = _widths(tensors, group, style, axis, origin)
     return tuple(width // factor for width in found)
 
-  if KINDS[task].is_shuffle:
+  if releases()[task].is_shuffle:
     upsample_channels = widths("upsample", factor=4)
   else:
     upsample_channels = widths("deconv", axis=1)
@@ -50,35 +50,39 @@ def find_head(tensors: Tensors, style: str, origin: str) -> Head:
 
 
 def _named(tensors: Tensors, origin: str) -> str:
-  for task, kind in KINDS.items():
+  kinds = releases()
+  for task, kind in kinds.items():
     if any(key.startswith(f"{kind.predictor}.") for key in tensors):
       return task
-  names = ", ".join(kind.predictor for kind in KINDS.values())
+  names = ", ".join(kind.predictor for kind in kinds.values())
   raise ValueError(f"{origin}: a head of no known task; none of {names}")
 
 
 def _shaped(tensors: Tensors, origin: str) -> str:
   """By number of outputs and kind of layers: all have the same names."""
-  if any(key.startswith("scale_head.") for key in tensors):
-    return "pointmap"
+  has_scale = any(key.startswith("scale_head.") for key in tensors)
   is_shuffle = any(key.startswith("decode_head.input_conv.") for key in tensors)
   outputs = [
     x.shape[0]
     for key, x in tensors.items()
     if key.startswith("decode_head.predictor.") and x.shape
   ]
-  for task, kind in KINDS.items():
-    if outputs and (is_shuffle, outputs[0]) == _outputs(kind):
-      return task
+  fitting = [
+    task
+    for task, kind in releases().items()
+    if kind.transformers
+    and outputs[:1] == [kind.num_outputs]
+    and (is_shuffle, has_scale) == (kind.is_shuffle, kind.predicts_scale)
+  ]
+  if len(fitting) == 1:
+    return fitting[0]
+  if fitting:
+    raise ValueError(f"{origin}: a head of {' or '.join(fitting)}; all fit")
   layers = "pixel shuffles" if is_shuffle else "transposed convolutions"
   raise ValueError(
     f"{origin}: a head of no known task; {layers} and "
     f"{outputs[0] if outputs else 'no'} outputs"
   )
-
-
-def _outputs(kind: Kind) -> tuple[bool, int]:
-  return kind.is_shuffle, kind.num_outputs
 
 
 def _widths(

@@ -19,7 +19,7 @@ from sapiens2_jax.architectures import Architecture
 
 PERIODS_KEY = "rope_embed.periods"  # a buffer, computed; not learned
 PREFIXES = ("backbone.", "model.")  # a task model's encoder
-STYLES = ("reference", "native")
+STYLES = ("reference", "transformers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +68,14 @@ class Entry:
 
   Attributes:
     reference: key; `{n}` stands for the block.
-    native: transformers keys, equal parts of the reference array on axis 0.
+    transformers: its keys, equal parts of the reference array on axis 0.
     path: in our tree; in a block relative to its segment.
     shape: of the reference array, in letters and numbers.
     layout: change between the reference array and ours.
   """
 
   reference: str
-  native: tuple[str, ...]
+  transformers: tuple[str, ...]
   path: tuple[str, ...]
   shape: tuple[str | int, ...]
   layout: Layout = SAME
@@ -86,30 +86,34 @@ class Entry:
 
   def names(self, style: str) -> tuple[str, ...]:
     """The keys that hold the array in a file of `style`."""
-    return (self.reference,) if style == "reference" else self.native
+    return (self.reference,) if style == "reference" else self.transformers
 
 
-def _linear(reference, native, path, shape) -> tuple[Entry, Entry]:
+def _linear(reference, transformers, path, shape) -> tuple[Entry, Entry]:
   return (
     Entry(
       f"{reference}.weight",
-      (f"{native}.weight",),
+      (f"{transformers}.weight",),
       (*path, "kernel"),
       shape,
       LINEAR,
     ),
-    Entry(f"{reference}.bias", (f"{native}.bias",), (*path, "bias"), shape[:1]),
+    Entry(
+      f"{reference}.bias", (f"{transformers}.bias",), (*path, "bias"), shape[:1]
+    ),
   )
 
 
-def _block(name, native, path, shape, layout=SAME) -> Entry:
+def _block(name, transformers, path, shape, layout=SAME) -> Entry:
   layer = "model.layer.{n}."
-  native = tuple(layer + part for part in native)
-  return Entry("blocks.{n}." + name, native, path, shape, layout)
+  transformers = tuple(layer + part for part in transformers)
+  return Entry("blocks.{n}." + name, transformers, path, shape, layout)
 
 
-def _block_linear(name, native, path, shape) -> tuple[Entry, Entry]:
-  return _linear("blocks.{n}." + name, "model.layer.{n}." + native, path, shape)
+def _block_linear(name, transformers, path, shape) -> tuple[Entry, Entry]:
+  return _linear(
+    "blocks.{n}." + name, "model.layer.{n}." + transformers, path, shape
+  )
 
 
 _MLP = ("mlp.gate_proj", "mlp.up_proj")

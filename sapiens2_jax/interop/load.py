@@ -6,15 +6,12 @@ from typing import Any
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from sapiens2_jax import fields
 from sapiens2_jax.interop.weights import Weights, find_weights, read_weights
 from sapiens2_jax.models.encoder import Encoder
-from sapiens2_jax.objectives.task import TaskObjective, build_task
-
-# What `tasks.make_task` reads and no file of weights holds.
-_TASK_FIELDS = {
-  "pose": {"flip_test": True},  # reference
-  "segmentation": {"backgrounds": ""},
-}
+from sapiens2_jax.objectives import build_for_inference
+from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks.objective import TaskObjective
 
 
 def load_pretrained(
@@ -65,10 +62,10 @@ def load_task(
   """Loads a fine-tuned model and its parameters, to predict with.
 
       model, params = sapiens2_jax.load_task("runs/normal")
-      (one,) = model.task.prepare(image, None)
+      (one,) = model.task.preprocess(image, None)
       outputs = model.predict(params, one.image[None])
       outputs = jax.tree.map(lambda x: np.asarray(x[0]), outputs)
-      normals = model.task.finish([outputs], [one])
+      normals = model.task.postprocess([outputs], [one])
 
   `image` is (h, w, 3) uint8 RGB of any size. `model.task.name` says what it
   predicts, `model.config` how it was trained, or its size and widths alone.
@@ -95,17 +92,15 @@ def load_task(
   config = ConfigDict(loaded.config or _task_config(loaded))
   if rope_dtype is not None:
     config.model.rope_dtype = rope_dtype
-  # What training alone needs, and other machines may not have.
-  config.model.update(attention_backend="auto", remat="none")
-  if "backgrounds" in config.task:
-    config.task.backgrounds = ""
-  return build_task(config), to_device(loaded.params)
+  return build_for_inference(config), to_device(loaded.params)
 
 
 def _task_config(weights: Weights) -> ConfigDict:
   """The groups of a config that prediction reads, for weights without one."""
   head = weights.head
-  return ConfigDict(
+  config = fields.make_config(registry.definition(head.task).fields)
+  config.head = head.widths
+  config.update(
     {
       "model": {
         "size": weights.architecture.name,
@@ -117,10 +112,10 @@ def _task_config(weights: Weights) -> ConfigDict:
         "attention_backend": "auto",
       },
       "data": {"image_size": weights.image_size},
-      "task": {"name": head.task, **_TASK_FIELDS.get(head.task, {})},
-      "head": head.widths,
+      "task": {"name": head.task},
     }
   )
+  return config
 
 
 def to_device(params: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.common import directories
 from sapiens2_jax import errors
-from sapiens2_jax.interop import directories
+from sapiens2_jax.interop.head_keys import releases
+from sapiens2_jax.interop.transformers_config import ENCODER_CLASS
 from sapiens2_jax.models.encoder import Encoder
 
 # Images (b, h, w, 3) to named arrays, channels last.
@@ -27,25 +29,17 @@ def _encoded(model, outputs, grid: tuple[int, int]) -> dict:
   }
 
 
-def _matte(outputs) -> dict:
+def _outputs(outputs, names: Mapping[str, tuple[str, ...]]) -> dict:
+  """Outputs of a task model under our names, channels last."""
   import torch
 
-  matte = torch.cat([outputs.foregrounds, outputs.alphas], dim=1)
-  return {"matte": matte}
+  found = {}
+  for ours, theirs in names.items():
+    joined = torch.cat([outputs[name] for name in theirs], dim=1)
+    found[ours] = joined.movedim(1, -1) if joined.ndim == 4 else joined[:, 0]
+  return found
 
 
-# Outputs of transformers' class of each task under our names.
-_OUTPUTS = {
-  "Sapiens2ForPoseEstimation": lambda x: {"heatmaps": x.heatmaps},
-  "Sapiens2ForSemanticSegmentation": lambda x: {"logits": x.logits},
-  "Sapiens2ForNormalEstimation": lambda x: {"normal": x.normals},
-  "Sapiens2ForPointmapEstimation": lambda x: {
-    "pointmap": x.pointmaps,
-    "scale": x.scales[:, 0],
-  },
-  "Sapiens2ForImageMatting": _matte,
-}
-ENCODER_CLASS = "Sapiens2Model"
 DIFFERENCE = "_max_abs_difference"
 
 
@@ -65,10 +59,13 @@ def torch_forward(directory: str) -> tuple[Forward, dict[str, list[str]]]:
 
   config = directories.read_marker(directory, "config.json") or {}
   (name,) = config.get("architectures") or (ENCODER_CLASS,)
-  readers = {ENCODER_CLASS: None, **_OUTPUTS}
-  read = errors.lookup(readers, name, f"class in {directory}/config.json")
+  heads = (kind.transformers for kind in releases().values())
+  classes = {head.class_name: head.outputs for head in heads if head}
+  names = errors.lookup(
+    {ENCODER_CLASS: None, **classes}, name, f"class in {directory}/config.json"
+  )
   try:
-    loader = name if read else "AutoModel"  # as people load an encoder
+    loader = name if names else "AutoModel"  # as people load an encoder
     model, info = getattr(transformers, loader).from_pretrained(
       directory,
       dtype=torch.float32,
@@ -87,12 +84,9 @@ def torch_forward(directory: str) -> tuple[Forward, dict[str, list[str]]]:
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     with torch.inference_mode():
       outputs = model(torch.from_numpy(channels_first))
-      if read is None:
+      if names is None:
         return _as_numpy(_encoded(model, outputs, grid))
-      maps = read(outputs).items()
-      return _as_numpy(
-        {k: x.movedim(1, -1) if x.ndim == 4 else x for k, x in maps}
-      )
+      return _as_numpy(_outputs(outputs, names))
 
   keys = {
     "missing": sorted(map(str, info["missing_keys"])),

@@ -10,10 +10,13 @@ import math
 import os
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import safetensors
+
+from data_pipelines.common.files import whole_file
 
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
@@ -42,39 +45,24 @@ class LazyTensor:
   load: Callable[[], np.ndarray]
 
 
-def _read_header(path: pathlib.Path) -> tuple[dict, int]:
-  """Header of one file and where its data starts; checks that it is whole."""
+def _open_file(path: pathlib.Path) -> dict[str, LazyTensor]:
+  def lazy(key: str, found: Any) -> LazyTensor:
+    def load() -> np.ndarray:
+      with safetensors.safe_open(path, framework="numpy") as file:
+        return file.get_tensor(key)
+
+    code = found.get_dtype()
+    return LazyTensor(tuple(found.get_shape()), DTYPES.get(code, code), load)
+
   try:
-    with safetensors.safe_open(path, framework="numpy"):
-      pass
+    with safetensors.safe_open(path, framework="numpy") as file:
+      return {key: lazy(key, file.get_slice(key)) for key in file.keys()}
   except FileNotFoundError:
     raise ValueError(f"{path}: no such file") from None
   except (safetensors.SafetensorError, OSError) as error:
     raise ValueError(
       f"{path}: truncated, or not a safetensors file ({error})"
     ) from error
-  with open(path, "rb") as file:
-    length = int.from_bytes(file.read(8), "little")
-    header = json.loads(file.read(length))
-  header.pop("__metadata__", None)
-  return header, 8 + length
-
-
-def _open_file(path: pathlib.Path) -> dict[str, LazyTensor]:
-  header, start = _read_header(path)
-
-  def lazy(entry: dict) -> LazyTensor:
-    shape = tuple(entry["shape"])
-    dtype = DTYPES.get(entry["dtype"], entry["dtype"])
-
-    def load() -> np.ndarray:
-      offset, count = start + entry["data_offsets"][0], math.prod(shape)
-      array = np.fromfile(path, np.uint8, count * dtype.itemsize, offset=offset)
-      return array.view(dtype).reshape(shape)
-
-    return LazyTensor(shape, dtype, load)
-
-  return {key: lazy(entry) for key, entry in header.items()}
 
 
 def _open_sharded(index: pathlib.Path) -> dict[str, LazyTensor]:
@@ -156,7 +144,6 @@ def write_safetensors(
   Returns:
     SHA-256 of the file, hexadecimal.
   """
-  path = pathlib.Path(path)
   # Wide types first, as the safetensors library does: all stay aligned.
   names = sorted(tensors, key=lambda k: (-tensors[k].dtype.itemsize, k))
   header, offset = {"__metadata__": dict(metadata)}, 0
@@ -172,29 +159,22 @@ def write_safetensors(
   text = json.dumps(header, separators=(",", ":")).encode()
   text += b" " * (-len(text) % 8)
   digest = hashlib.sha256()
-  partial = path.with_name(path.name + ".partial")
-  try:
-    with open(partial, "wb") as file:
+  with whole_file(path) as file:
 
-      def write(data) -> None:
-        digest.update(data)
-        file.write(data)
+    def write(data) -> None:
+      digest.update(data)
+      file.write(data)
 
-      write(len(text).to_bytes(8, "little"))
-      write(text)
-      for name in names:
-        spec, array = tensors[name], tensors[name].load()
-        if array.shape != spec.shape or array.dtype != spec.dtype:
-          raise ValueError(
-            f"{name}: is {array.dtype}{array.shape}, "
-            f"announced as {spec.dtype}{spec.shape}"
-          )
-        write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(partial, path)
-  finally:
-    partial.unlink(missing_ok=True)
+    write(len(text).to_bytes(8, "little"))
+    write(text)
+    for name in names:
+      spec, array = tensors[name], tensors[name].load()
+      if array.shape != spec.shape or array.dtype != spec.dtype:
+        raise ValueError(
+          f"{name}: is {array.dtype}{array.shape}, "
+          f"announced as {spec.dtype}{spec.shape}"
+        )
+      write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
   return digest.hexdigest()
 
 

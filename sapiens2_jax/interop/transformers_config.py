@@ -7,24 +7,14 @@ Source: transformers 5.23, Sapiens2Config and Sapiens2ImageProcessor.
 
 from typing import Any
 
-from data_pipelines import vocabulary
 from sapiens2_jax.architectures import Architecture
-from sapiens2_jax.augment.images import IMAGENET_MEAN, IMAGENET_STD
 from sapiens2_jax.interop.head_keys import Head
 from sapiens2_jax.models.layers import NORM_EPS
+from sapiens2_jax.models.pixels import IMAGENET_MEAN, IMAGENET_STD
 from sapiens2_jax.models.rope import BASE
+from sapiens2_jax.tasks.release import TransformersHead
 
-# None: the plain encoder. There is none for albedo.
-CLASSES = {
-  None: "Sapiens2Model",
-  "pose": "Sapiens2ForPoseEstimation",
-  "segmentation": "Sapiens2ForSemanticSegmentation",
-  "normal": "Sapiens2ForNormalEstimation",
-  "pointmap": "Sapiens2ForPointmapEstimation",
-  "matting": "Sapiens2ForImageMatting",
-}
-# Keep the shape of the image, and have black around it.
-_PADDED = ("normal", "pointmap")
+ENCODER_CLASS = "Sapiens2Model"
 _KEYPOINT_SIGMA = 6 / 768  # of the width of the input
 
 
@@ -45,10 +35,11 @@ def model_config(
     dtype: of the weights, such as "float32".
     head: of a task model, None for the plain encoder.
   """
-  task = head.task if head else None
+  theirs = head.kind.transformers if head else None
+  flip_pairs = theirs.flip_pairs if theirs else ()
   return {
     "model_type": "sapiens2",
-    "architectures": [CLASSES[task]],
+    "architectures": [theirs.class_name if theirs else ENCODER_CLASS],
     "dtype": dtype,
     "hidden_size": arch.embed_dim,
     "num_hidden_layers": arch.num_layers,
@@ -83,7 +74,7 @@ def model_config(
     "normalize_backbone_outputs": True,
     "reshape_hidden_states": True,
     "semantic_loss_ignore_index": 255,
-    "flip_pairs": _flip_pairs() if task == "pose" else None,
+    "flip_pairs": list(map(list, flip_pairs)) or None,
     "stage_names": [
       "stem",
       *(f"stage{i + 1}" for i in range(arch.num_layers)),
@@ -91,7 +82,15 @@ def model_config(
     "out_features": [f"stage{arch.num_layers}"],
     "out_indices": [arch.num_layers],
     "head_config": _head_config(head),
-    **(_labels(task) if task else {}),
+    **(_labels(theirs.labels) if theirs else {}),
+  }
+
+
+def _labels(names: tuple[str, ...]) -> dict[str, dict]:
+  """Names of the output channels; their number is that of the outputs."""
+  return {
+    "id2label": {str(i): name for i, name in enumerate(names)},
+    "label2id": {name: i for i, name in enumerate(names)},
   }
 
 
@@ -133,35 +132,14 @@ def _head_config(head: Head | None) -> dict[str, Any]:
   return fields
 
 
-def _flip_pairs() -> list[list[int]]:
-  return [
-    list(pair) for pair in vocabulary.keypoints()["flip_pairs_left_right"]
-  ]
-
-
-def _labels(task: str) -> dict[str, dict]:
-  """Names of the output channels; their number is that of the outputs."""
-  names = {
-    "pose": vocabulary.keypoints()["names"],
-    "segmentation": vocabulary.parts()["names"],
-    "normal": ["x", "y", "z"],
-    "pointmap": ["x", "y", "z"],
-    "matting": ["red", "green", "blue", "alpha"],
-  }[task]
-  return {
-    "id2label": {str(i): name for i, name in enumerate(names)},
-    "label2id": {name: i for i, name in enumerate(names)},
-  }
-
-
 def preprocessor_config(
-  image_size: tuple[int, int], task: str | None = None
+  image_size: tuple[int, int], head: TransformersHead | None = None
 ) -> dict[str, Any]:
   """Content of preprocessor_config.json.
 
   Args:
     image_size: (height, width) in pixels that images are resized to.
-    task: of the head, None for the plain encoder.
+    head: of a task model, None for the plain encoder.
   """
   height, width = image_size
   return {
@@ -176,7 +154,7 @@ def preprocessor_config(
     "image_std": list(IMAGENET_STD),
     "do_center_crop": False,
     "crop_size": {"height": 224, "width": 224},  # not used
-    "do_pad": task in _PADDED,
+    "do_pad": head is not None and head.is_padded,
     "do_reduce_labels": False,
     "keypoint_heatmap_downscale_factor": 4,
     "keypoint_heatmap_sigma": _KEYPOINT_SIGMA * width,

@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines import crops, sources
-from data_pipelines.images import ImageDecodeError, decode_image
-from sapiens2_jax.augment.images import IMAGENET_MEAN, IMAGENET_STD
-from sapiens2_jax.interop import directories, exports, parity
+from data_pipelines import sources
+from data_pipelines.common import directories
+from data_pipelines.common.images import ImageDecodeError, decode_image
+from data_pipelines.loading import crops
+from data_pipelines.open_source import open_source
+from sapiens2_jax.interop import exports, parity
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import find_weights
+from sapiens2_jax.models import pixels as pixel_lib
 
 # Float32 summed in another order; a head's norms divide by small deviations.
 TOLERANCE = 2e-5
@@ -57,7 +60,7 @@ def random_images(size: tuple[int, int]) -> np.ndarray:
 
 def photographs(path: str, size: tuple[int, int]) -> np.ndarray | None:
   """The first usable images, resized; None if there is none."""
-  source, found = sources.open_source(path), []
+  source, found = open_source(path), []
   for index in range(len(source)):
     if len(found) == NUM_IMAGES:
       break
@@ -69,9 +72,8 @@ def photographs(path: str, size: tuple[int, int]) -> np.ndarray | None:
       raise ValueError(str(error)) from error
     whole = np.array([0, 0, *image.shape[:2]])
     view = crops.cut(image, whole, image.shape[:2], size)
-    pixels = view.astype(np.float32) / 255
-    found.append((pixels - IMAGENET_MEAN) / IMAGENET_STD)
-  return np.stack(found).astype(np.float32) if found else None
+    found.append(view)
+  return np.asarray(pixel_lib.from_uint8(np.stack(found))) if found else None
 
 
 def load_ours(marker: dict, checkpoint: str) -> parity.Forward:

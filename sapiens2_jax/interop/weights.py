@@ -14,12 +14,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from sapiens2_jax import errors
+from data_pipelines.common import directories, files
+from sapiens2_jax import errors, validation
 from sapiens2_jax.architectures import Architecture, get_architecture
-from sapiens2_jax.interop import directories
 from sapiens2_jax.interop.convert import params_from_tensors
 from sapiens2_jax.interop.head_keys import Head, head_of, scale_inputs
 from sapiens2_jax.interop.tensors import find_file, open_tensors
+from sapiens2_jax.objectives import objective_class
 from sapiens2_jax.training import checkpoints
 
 IMAGE_SIZE = (1024, 768)  # released sizes
@@ -31,11 +32,8 @@ _TREE = "params"
 # Files beside tensors that say the size of images.
 _NOTES = ("config.json", "export.json")
 
-# Where the two encoders of a pretraining run are in its state.
-WEIGHTS = {
-  "teacher": ("carried", "teacher", "encoder"),
-  "student": ("params", "encoder"),
-}
+# Encoders of a pretraining run.
+ENCODERS = ("teacher", "student")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,15 +111,19 @@ def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
   Raises:
     ValueError: if there are no weights, or no such choice.
   """
-  errors.lookup(WEIGHTS, weights, "weights")
+  errors.lookup(dict.fromkeys(ENCODERS), weights, "weights")
   name = os.fspath(path)
   is_run = os.path.isdir(checkpoints.directory(name))
-  is_pretraining = is_run and "task" not in checkpoints.load_run(name)[1]
-  if weights == "student" and not is_pretraining:
+  names = ()
+  if is_run:
+    names = objective_class(
+      checkpoints.load_run(name, validation.read_config)[1]
+    ).encoder_names
+  if weights == "student" and weights not in names:
     raise ValueError(f"{name}: only a pretraining workdir holds a student")
   if is_run:
     step, newest = checkpoints.latest(name)
-    which = weights if is_pretraining else None
+    which = weights if names else None
     return Found("run", name, which, step, _fingerprint([newest]))
   marker = directories.read_marker(name, IMPORT_MARKER)
   if marker is not None and marker.get("kind") == IMPORT_KIND:
@@ -179,10 +181,15 @@ def _image_size(directory: pathlib.Path) -> tuple[int, int]:
 
 
 def _read_run(found: Found) -> Weights:
-  _, config = checkpoints.load_run(found.path)
+  _, config = checkpoints.load_run(found.path, validation.read_config)
   is_task = found.weights is None
-  place = ("params",) if is_task else WEIGHTS[found.weights]
-  step, params = checkpoints.load_part(found.path, *place)
+  encoder_params = objective_class(config).encoder_params
+  step, params = checkpoints.load_part(
+    found.path,
+    lambda state: (
+      state.params if is_task else encoder_params(state, found.weights)
+    ),
+  )
   if step != found.step:
     raise ValueError(
       f"{found.path}: saved step {step} while step {found.step} was to be "
@@ -256,4 +263,4 @@ def write_import(output: str, weights: Weights, source: Found) -> None:
       "source": source.path,
       "fingerprint": source.fingerprint,
     }
-    directories.write_json(path / IMPORT_MARKER, marker)
+    files.write_json(path / IMPORT_MARKER, marker)

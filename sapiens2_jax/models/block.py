@@ -254,7 +254,7 @@ class BlockStack(nn.Module):
           x = run(layer, x, rope, slice(None), num_tokens)
     return x[:, :num_tokens]
 
-  def tail(
+  def last_block(
     self,
     x: Float[Array, "b n d"],
     rope: Rope,

@@ -1,11 +1,14 @@
 """The masked-reconstruction decoder."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from sapiens2_jax.models.block import BlockStack
+from sapiens2_jax.models.grid import TokenGrid
 from sapiens2_jax.models.layers import (
   RMSNorm,
   dense,
@@ -13,6 +16,18 @@ from sapiens2_jax.models.layers import (
   weight_init,
 )
 from sapiens2_jax.models.rope import rope_table
+
+
+class DecoderOutput(NamedTuple):
+  """Of the masked patches.
+
+  Attributes:
+    features: before the output layer, normalised.
+    patches: predicted normalised pixels.
+  """
+
+  features: Float[Array, "b m d"]
+  patches: Float[Array, "b m p"]
 
 
 class Decoder(nn.Module):
@@ -23,10 +38,10 @@ class Decoder(nn.Module):
   and the output layer run on the masked tokens alone.
 
   Attributes:
-    patch_dim: values a patch has (patch_size**2 * 3).
+    patch_dim: predicted values of a token, `TokenGrid.output_dim`.
 
-  Source: arXiv 2604.21681 (8 layers, width 512); 16 heads, the encoder's
-  block without LayerScale, neither [cls] nor registers: ours.
+  Source: arXiv 2604.21681 (8 layers, width 512); the encoder's block
+  without LayerScale, neither [cls] nor registers, number of heads: ours.
   """
 
   patch_dim: int
@@ -45,9 +60,9 @@ class Decoder(nn.Module):
     features: Float[Array, "b n d"],
     visible_ids: Int[Array, "b n"],
     masked_ids: Int[Array, "b m"],
-    grid: tuple[int, int],
-  ) -> Float[Array, "b m p"]:
-    """Predicts the patches `masked_ids` of a grid (rows, cols)."""
+    grid: TokenGrid,
+  ) -> DecoderOutput:
+    """Predicts the patches `masked_ids` of a grid."""
     project = dense(
       self.embed_dim, ("embed", "mlp"), name="embed", dtype=self.dtype
     )
@@ -61,7 +76,7 @@ class Decoder(nn.Module):
     x = jnp.concatenate([x, masked], axis=1)
     head_dim = self.embed_dim // self.num_heads
     ids = jnp.concatenate([visible_ids, masked_ids], axis=1)
-    rope = rope_table(grid, head_dim, self.rope_dtype).take(ids)
+    rope = rope_table(grid.shape, head_dim, self.rope_dtype).take(ids)
 
     blocks = BlockStack(
       segments=((self.num_layers, self.num_heads),),
@@ -77,8 +92,9 @@ class Decoder(nn.Module):
       name="blocks",
     )
     last = slice(visible_ids.shape[1], None)
-    x = blocks.tail(blocks.body(x, rope), rope, last)
+    x = blocks.last_block(blocks.body(x, rope), rope, last)
     x = RMSNorm(name="norm", dtype=self.dtype)(x)
-    return dense(
+    predict = dense(
       self.patch_dim, ("embed", "mlp"), name="predict", dtype=self.dtype
-    )(x)
+    )
+    return DecoderOutput(x, predict(x))

@@ -7,14 +7,15 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from sapiens2_jax.architectures import Architecture
-from sapiens2_jax.models import patches as patch_lib
 from sapiens2_jax.models.block import BlockStack
+from sapiens2_jax.models.grid import TokenGrid, token_grid
 from sapiens2_jax.models.layers import (
   RMSNorm,
   dense,
   partitioned,
   weight_init,
 )
+from sapiens2_jax.models.pixels import patchify
 from sapiens2_jax.models.rope import Rope, rope_table
 
 
@@ -94,30 +95,40 @@ class Encoder(nn.Module):
       raise ValueError(
         f"images must be (b, h, w, 3), found shape {images.shape}."
       )
-    size = self.architecture.patch_size
-    grid = patch_lib.grid_size(images.shape[1:3], size)
-    patches = patch_lib.patchify(images, size)
-    x = self.encode(*self.tokenize(patches, grid, visible_ids))
+    grid = self.grid(images.shape[1:3])
+    x = self.encode(*self.tokenize(self.patchify(images), grid, visible_ids))
     prefix = self.architecture.num_prefix_tokens
     features = x[:, prefix:]
     if visible_ids is None:
-      features = features.reshape(len(x), *grid, -1)
+      features = features.reshape(len(x), *grid.shape, -1)
     return EncoderOutput(x[:, 0], x[:, 1:prefix], features)
+
+  @nn.nowrap
+  def grid(self, image_size: tuple[int, int]) -> TokenGrid:
+    """The tokens of an image of (height, width) pixels."""
+    return token_grid(self.architecture, image_size)
+
+  @nn.nowrap
+  def patchify(
+    self, images: Float[Array, "*b h w 3"]
+  ) -> Float[Array, "*b n p"]:
+    """What `tokenize` takes of normalised images."""
+    return patchify(images, self.architecture.patch_size)
 
   def tokenize(
     self,
     patches: Float[Array, "*b n p"],
-    grid: tuple[int, int],
+    grid: TokenGrid,
     visible_ids: Int[Array, "*b m"] | None = None,
   ) -> tuple[Float[Array, "*b t d"], Rope]:
-    """Embeds patches of a grid (rows, cols) behind the prefix tokens.
+    """Embeds patches of a grid behind the prefix tokens.
 
     Returns:
       [cls], registers, then all patches or the visible ones; and their
       positions, with the batch axes of `visible_ids` if it is given.
     """
     arch = self.architecture
-    rope = rope_table(grid, arch.head_dim, self.rope_dtype)
+    rope = rope_table(grid.shape, arch.head_dim, self.rope_dtype)
     if visible_ids is not None:
       patches = jnp.take_along_axis(patches, visible_ids[..., None], axis=-2)
       rope = rope.take(visible_ids)
@@ -133,14 +144,14 @@ class Encoder(nn.Module):
     self, x: Float[Array, "b t d"], rope: Rope
   ) -> Float[Array, "b t d"]:
     """All tokens through all blocks and the final norm."""
-    return self.norm(self.blocks.tail(self.blocks.body(x, rope), rope))
+    return self.norm(self.blocks.last_block(self.blocks.body(x, rope), rope))
 
   def encode_cls(
     self, x: Float[Array, "b t d"], rope: Rope
   ) -> Float[Array, "b d"]:
     """Only [cls]: the last block skips what nobody reads."""
     x = self.blocks.body(x, rope)
-    return self.norm(self.blocks.tail(x, rope, slice(0, 1)))[:, 0]
+    return self.norm(self.blocks.last_block(x, rope, slice(0, 1)))[:, 0]
 
   def encode_views(
     self, x: Float[Array, "b v t d"], rope: Rope, num_dense: int
@@ -165,10 +176,12 @@ class Encoder(nn.Module):
       rows = Rope(
         *(a[:, views].reshape(-1, t, a.shape[-1]) for a in (rope.cos, rope.sin))
       )
-      out = self.blocks.tail(part.reshape(-1, t, d), rows, queries)
+      out = self.blocks.last_block(part.reshape(-1, t, d), rows, queries)
       return self.norm(out).reshape(*part.shape[:2], -1, d)
 
     whole = last(slice(0, num_dense), slice(None))
+    if v == num_dense:
+      return whole, whole[:, :, 0]
     cls = last(slice(num_dense, v), slice(0, 1))
     return whole, jnp.concatenate([whole[:, :, 0], cls[:, :, 0]], axis=1)
 
@@ -176,7 +189,6 @@ class Encoder(nn.Module):
     self, images: Float[Array, "b h w 3"], layers: tuple[int, ...]
   ) -> tuple[Float[Array, "b t d"], ...]:
     """All tokens after each of the blocks `layers`, before the final norm."""
-    size = self.architecture.patch_size
-    grid = patch_lib.grid_size(images.shape[1:3], size)
-    x, rope = self.tokenize(patch_lib.patchify(images, size), grid)
+    grid = self.grid(images.shape[1:3])
+    x, rope = self.tokenize(self.patchify(images), grid)
     return self.blocks.hidden(x, rope, layers)

@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from sapiens2_jax import errors
+from sapiens2_jax import errors, fields
 from sapiens2_jax.models import partition
 from sapiens2_jax.models.layers import RMSNorm, partitioned
 
@@ -29,6 +29,29 @@ DECONV_INITS = {
   "kaiming": _scaling(2.0, "fan_in", "normal"),
   "uniform": _scaling(1 / 3, "fan_out", "uniform"),
 }
+_WIDTHS = {
+  "upsample_channels": "Channels after each doubling of rows and columns.",
+  "conv_channels": "Channels of each convolution at the last resolution.",
+  "scale_channels": "Channels of each convolution before the scale.",
+  "scale_hidden": "Widths of the layers between those and the scale.",
+}
+
+
+def config_fields(
+  upsample_channels: tuple[int, ...] = (768, 512, 256, 128),
+  conv_channels: tuple[int, ...] = (64, 32, 16),
+  **more: tuple[int, ...],
+) -> fields.Schema:
+  """The group `head` of a task's config, with the reference's widths."""
+  more |= {
+    "upsample_channels": upsample_channels,
+    "conv_channels": conv_channels,
+  }
+  widths = {
+    name: fields.Field(default, _WIDTHS[name], fields.WIDTHS)
+    for name, default in more.items()
+  }
+  return fields.group("head", "reference", **widths)
 
 
 def instance_norm(x: Map) -> Map:

@@ -12,13 +12,13 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from data_pipelines.loader import batch_shapes
+from data_pipelines.loading.loader import batch_shapes
 from sapiens2_jax.chips import CHIPS, Chip
-from sapiens2_jax.objectives.build import build_objective
+from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
-from sapiens2_jax.training import data as data_lib
 from sapiens2_jax.training import optimizer
 from sapiens2_jax.training import state as state_lib
+from sapiens2_jax.training.objective import Objective
 from sapiens2_jax.training.step import jit_train_step
 
 _USED = re.compile(
@@ -103,13 +103,13 @@ def topology_devices(topology: str, num_slices: int = 1) -> list:
 
 
 def abstract_batches(
-  config: ConfigDict, mesh: Mesh
+  objective: Objective, mesh: Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """What the loader hands to the step, as shapes."""
-  data = config.data
+  data = objective.config.data
   count = data.accumulation_steps
   size = data.global_batch_size // count
-  shapes = batch_shapes(data_lib.example_maker(config))
+  shapes = batch_shapes(objective.example_maker())
   sharding = mesh_lib.batch_sharding(mesh)
   return {
     name: jax.ShapeDtypeStruct((count, size, *shape), dtype, sharding=sharding)
@@ -128,7 +128,7 @@ def compile_step(config: ConfigDict, devices: list) -> CompiledStep:
   objective = build_objective(config)
   tx = optimizer.make_optimizer(config.optim)
   state = state_lib.abstract_state(config, objective, tx, mesh)
-  batches = abstract_batches(config, mesh)
+  batches = abstract_batches(objective, mesh)
   step = jit_train_step(objective, tx, config, mesh, state)
   executable, text = compile_with_text(step.lower(state, batches))
   return CompiledStep(executable, text, state, batches, mesh)

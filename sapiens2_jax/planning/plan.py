@@ -5,9 +5,9 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from sapiens2_jax.chips import Chip
+from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.planning import compiling, hlo
 from sapiens2_jax.planning.estimate import Estimate, estimate
-from sapiens2_jax.training import flops
 
 _DAY = 86_400
 BILLION = 1_000_000_000
@@ -101,7 +101,7 @@ def make_plan(
     ValueError: the mesh does not fit the devices or the model.
   """
   chip, _ = compiling.parse_topology(topology)
-  useful = flops.useful_flops(config) * config.data.global_batch_size
+  useful = build_objective(config).flops() * config.data.global_batch_size
   known = {
     "config": config,
     "topology": topology,
@@ -134,7 +134,7 @@ def _memory(step: compiling.CompiledStep, activations: int) -> Memory:
   parts = {
     "params": size(state.params),
     "optimizer": size(state.opt_state),
-    "ema": size(state.carried),
+    "ema": size(state.teacher_state),
     "batch": size(step.batches),
   }
   rest = total - sum(parts.values())

@@ -47,7 +47,7 @@ def candidates(
   for remat in _REMAT:
     for images in _MICROBATCHES:
       steps, rest = divmod(batch, shards * images)
-      if rest or (shards * images) % config.objective.koleo_group_size:
+      if rest:
         continue
       yield {
         **mesh,

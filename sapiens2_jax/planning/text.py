@@ -1,6 +1,6 @@
 """A plan as text that a person reads."""
 
-from data_pipelines.progress import format_seconds
+from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.planning import kernels
 from sapiens2_jax.planning.plan import BILLION, FIT_FRACTION, Plan
 

@@ -8,7 +8,8 @@ from collections.abc import Collection
 import numpy as np
 
 from data_pipelines import sources
-from data_pipelines.labels import NUM_KEYPOINTS, Labels, Person
+from data_pipelines.corpus.labels import NUM_KEYPOINTS, Labels, Person
+from sapiens2_jax.tasks import Task
 
 
 def open_images(
@@ -33,23 +34,23 @@ def open_images(
   return source
 
 
-def check_task(name: str, given: str | None, boxes: str | None) -> None:
+def check_task(task: Task, given: str | None, boxes: str | None) -> None:
   """Refuses a model of another task than the caller believes.
 
   Args:
-    name: of the model's task.
-    given: task that the caller named.
+    task: of the model.
+    given: name of the task that the caller named.
     boxes: file that the caller gave.
 
   Raises:
     ValueError: another task, or one that reads no boxes.
   """
-  if given not in (None, name):
-    raise ValueError(f"task={given}: the checkpoint is a model of task {name}.")
-  if boxes is not None and name != "pose":
+  if given not in (None, task.name):
     raise ValueError(
-      f"boxes={boxes}: only task pose reads boxes, this model is of {name}."
+      f"task={given}: the checkpoint is a model of task {task.name}."
     )
+  if boxes is not None and "people" not in task.needs:
+    raise ValueError(f"boxes={boxes}: task {task.name} reads no boxes.")
 
 
 def read_boxes(

@@ -11,14 +11,17 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipelines import images, sources
-from data_pipelines.examples import UnusableExample
-from data_pipelines.labels import Labels
-from data_pipelines.progress import Progress
-from sapiens2_jax.evaluation.evaluate import Item, predict
-from sapiens2_jax.files import write_file
-from sapiens2_jax.objectives.task import TaskObjective
-from sapiens2_jax.prediction import inputs, values
+from data_pipelines import sources
+from data_pipelines.common import images
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.common.files import write_file
+from data_pipelines.common.progress import Progress
+from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.prediction import inputs
+from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks.evaluate import Item, predict
+from sapiens2_jax.tasks.files import to_png
+from sapiens2_jax.tasks.objective import TaskObjective
 
 THUMBNAIL = (320, 480)  # height and width in pixels, at most  # ours
 _QUALITY = 85  # of thumbnails, as JPEG counts it  # ours
@@ -118,11 +121,12 @@ def predict_folder(
 def _encode(task, image, prediction, labels, stem: str) -> dict[str, bytes]:
   """Contents by path: two thumbnails, the picture, the numbers."""
   picture = task.draw(image, prediction)
-  numbers = values.encode_values(task.name, prediction, labels)
+  encode = registry.definition(task.name).encode
+  numbers = encode(prediction, labels) if encode else {}
   return {
     f"thumbnails/input/{stem}.jpg": make_thumbnail(image),
     f"thumbnails/prediction/{stem}.jpg": make_thumbnail(picture),
-    f"predictions/{stem}.png": values.to_png(picture),
+    f"predictions/{stem}.png": to_png(picture),
     **{
       f"{folder}/{stem}.{ending}": data
       for (folder, ending), data in numbers.items()

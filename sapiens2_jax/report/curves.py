@@ -1,19 +1,18 @@
-"""Curves of a run as small multiples, one row of panels a subject."""
+"""Curves of a run as small multiples, and how all our plots look."""
 
-import dataclasses
 import io
-import math
 
-import matplotlib
+from data_pipelines.common import packages
 
-matplotlib.use("Agg")
+packages.require("matplotlib", "report").use("Agg")
 
+import matplotlib  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter  # noqa: E402
 
-Rows = list[dict]
+from sapiens2_jax.report.metrics import Group, Note, Rows, series  # noqa: E402
 
 # Mid-tones that are readable on white and on near-black.
 GRAY, LINE_COLOR, REFERENCE_COLOR = "#808080", "#3f7fc1", "#c8762b"
@@ -34,59 +33,49 @@ STYLE = {
   "svg.hashsalt": "sapiens2_jax",
 }
 PANELS_A_ROW = 4
+_WIDTH, _HEIGHT = 11.2, 2.15  # inches of a row
+_ABOVE, _BELOW = 0.28, 0.39  # of them around a panel
 
 
-@dataclasses.dataclass(frozen=True)
-class Panel:
-  """One curve.
-
-  Attributes:
-    key: of a metric.
-    title: above the panel.
-    reference: where a dashed line is drawn, if anywhere.
-    reference_label: what the dashed line is.
-    format: of the last value, e.g. "{:.3f}".
-    ticks: format of the numbers on the axis, e.g. "{x:g}"; "" for plain.
-  """
-
-  key: str
-  title: str
-  reference: float | None = None
-  reference_label: str = ""
-  format: str = "{:.3f}"
-  ticks: str = ""
-
-
-def series(rows: Rows, key: str) -> tuple[list[int], list[float]]:
-  """Steps (from 1) and values where `key` is finite."""
-  points = [
-    (row["step"] + 1, row[key])
-    for row in rows
-    if row.get(key) is not None and math.isfinite(row[key])
-  ]
-  return [step for step, _ in points], [value for _, value in points]
-
-
-def draw_row(rows: Rows, panels: list[Panel]) -> Figure:
-  """Panels side by side; one without data says so."""
+def draw_group(
+  rows: Rows, group: Group, keys: list[str], notes: dict[str, Note]
+) -> Figure:
+  """A panel for each metric of a group; one without data says so."""
+  count = -(-len(keys) // PANELS_A_ROW)
+  height = count * _HEIGHT
   with matplotlib.rc_context(STYLE):
-    figure, axes = plt.subplots(1, PANELS_A_ROW, figsize=(11.2, 2.15))
+    figure, axes = plt.subplots(
+      count, PANELS_A_ROW, figsize=(_WIDTH, height), squeeze=False
+    )
     # By hand: the automatic layouts draw everything twice.
     figure.subplots_adjust(
-      left=0.04, right=0.995, bottom=0.18, top=0.87, wspace=0.24
+      left=0.04,
+      right=0.995,
+      bottom=_BELOW / height,
+      top=1 - _ABOVE / height,
+      wspace=0.24,
+      hspace=(_ABOVE + _BELOW) / (_HEIGHT - _ABOVE - _BELOW),
     )
-    for ax in axes[len(panels) :]:
+    for ax in axes.flat[len(keys) :]:
       ax.set_visible(False)
-    for ax, panel in zip(axes, panels):
-      _draw_panel(ax, panel, *series(rows, panel.key))
+    for ax, key in zip(axes.flat, keys):
+      note = notes.get(key, Note())
+      ax.set_title(group.title(key), loc="left", fontsize=9)
+      ax.set_xlabel("step", fontsize=7, labelpad=1)
+      _draw_panel(ax, note, *series(rows, key))
   return figure
 
 
+def style_panel(ax: Axes, num_ticks: int) -> None:
+  """Few ticks, and faint lines behind the curves."""
+  ax.yaxis.set_major_locator(MaxNLocator(num_ticks))
+  ax.grid(axis="y", color=GRAY, alpha=0.18, linewidth=0.6)
+  ax.set_axisbelow(True)
+
+
 def _draw_panel(
-  ax: Axes, panel: Panel, steps: list[int], values: list[float]
+  ax: Axes, note: Note, steps: list[int], values: list[float]
 ) -> None:
-  ax.set_title(panel.title, loc="left", fontsize=9)
-  ax.set_xlabel("step", fontsize=7, labelpad=1)
   if not values:
     ax.set_xticks([])
     ax.set_yticks([])
@@ -94,49 +83,42 @@ def _draw_panel(
     return
   ax.plot(steps, values, color=LINE_COLOR, linewidth=1.4)
   ax.plot(steps[-1:], values[-1:], "o", color=LINE_COLOR, markersize=3.5)
-  if panel.reference is not None:
-    ax.axhline(
-      panel.reference, color=REFERENCE_COLOR, linewidth=1, linestyle=(0, (4, 3))
-    )
   ax.margins(x=0.03, y=0.16)
-  ax.yaxis.set_major_locator(MaxNLocator(4))
-  if panel.ticks:
-    ax.yaxis.set_major_formatter(StrMethodFormatter(panel.ticks))
+  style_panel(ax, 4)
+  ticks = {"%": "{x:.1%}", "e": "{x:g}"}.get(note.form[-2])
+  if ticks:
+    ax.yaxis.set_major_formatter(StrMethodFormatter(ticks))
   ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-  ax.grid(axis="y", color=GRAY, alpha=0.18, linewidth=0.6)
-  ax.set_axisbelow(True)
-  _label_last(ax, panel, steps, values)
-
-
-def _label_last(
-  ax: Axes, panel: Panel, steps: list[int], values: list[float]
-) -> None:
-  """Writes the last value and what the dashed line is."""
   ax.text(
     1.0,
     1.04,
-    panel.format.format(values[-1]),
+    note.form.format(values[-1]),
     color=LINE_COLOR,
     transform=ax.transAxes,
     ha="right",
     va="bottom",
     fontsize=9,
   )
-  if panel.reference is None:
-    return
+  if note.reference is not None:
+    _draw_reference(ax, note, sum(values) / len(values))
+
+
+def _draw_reference(ax: Axes, note: Note, mean: float) -> None:
+  """A dashed line and what it is, on the side where the curve is not."""
+  ax.axhline(
+    note.reference, color=REFERENCE_COLOR, linewidth=1, linestyle=(0, (4, 3))
+  )
   low, high = ax.get_ylim()
-  # On the side of the line where the curve is not.
-  above = sum(values) / len(values) < panel.reference
-  if high - panel.reference < 0.1 * (high - low):
-    above = False
+  has_room = high - note.reference >= 0.1 * (high - low)
+  is_above = mean < note.reference and has_room
   ax.annotate(
-    panel.reference_label,
-    (1.0, panel.reference),
+    note.label,
+    (1.0, note.reference),
     xycoords=("axes fraction", "data"),
-    xytext=(0, 3 if above else -3),
+    xytext=(0, 3 if is_above else -3),
     textcoords="offset points",
     ha="right",
-    va="bottom" if above else "top",
+    va="bottom" if is_above else "top",
     color=REFERENCE_COLOR,
     fontsize=7,
   )
@@ -162,45 +144,3 @@ def _save(figure: Figure, kind: str, **options) -> bytes:
 def close(figure: Figure) -> None:
   """Frees what pyplot remembers."""
   plt.close(figure)
-
-
-def loss_panels(baseline: float | None, num_prototypes: int) -> list[Panel]:
-  """The loss and its terms."""
-  return [
-    Panel("loss", "total loss"),
-    Panel(
-      "loss_mae",
-      "loss_mae",
-      baseline,
-      "" if baseline is None else f"patch means {baseline:.3f}",
-    ),
-    Panel("loss_cl", "loss_cl (nats)", math.log(num_prototypes), "log K"),
-    Panel("loss_koleo", "loss_koleo (nats)"),
-  ]
-
-
-def collapse_panels(num_prototypes: int, rank_max: int) -> list[Panel]:
-  """What tells a collapse."""
-  return [
-    Panel(
-      "teacher_entropy",
-      "teacher entropy (nats)",
-      math.log(num_prototypes),
-      f"log K = {math.log(num_prototypes):.3f}",
-    ),
-    Panel("teacher_temp", "teacher temperature", format="{:.4f}"),
-    Panel(
-      "rank_me", "RankMe", rank_max, f"maximum {rank_max}", format="{:.1f}"
-    ),
-    Panel("feature_std", "feature std", 1.0, "spread evenly"),
-  ]
-
-
-def speed_panels() -> list[Panel]:
-  """Step size and gradients; and what the clock measured."""
-  return [
-    Panel("grad_norm", "gradient norm"),
-    Panel("lr", "learning rate", format="{:.1e}", ticks="{x:g}"),
-    Panel("images_per_second", "images / s", format="{:.1f}"),
-    Panel("data_wait", "data wait", format="{:.1%}", ticks="{x:.1%}"),
-  ]

@@ -3,14 +3,16 @@
 import math
 import os
 import shlex
+from collections.abc import Iterator, Mapping
 
 import jax
 
-from data_pipelines.progress import format_seconds
+from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.architectures import get_architecture
-from sapiens2_jax.report.analysis import Findings
-from sapiens2_jax.report.photographs import Photograph
-from sapiens2_jax.report.run import EXPORT_CHECK, Run, ends, training_seconds
+from sapiens2_jax.report import metrics
+from sapiens2_jax.report.contents import Contents
+from sapiens2_jax.report.metrics import Note
+from sapiens2_jax.report.run import EXPORT_CHECK, Run, training_seconds
 
 UNKNOWN = "-"
 
@@ -22,66 +24,82 @@ def show(value: float | None, form: str = "{:.3f}") -> str:
   return form.format(value)
 
 
+def finite(value: object) -> object:
+  """The same tree with None for each number that is not finite, as in JSON."""
+  if isinstance(value, dict):
+    return {key: finite(item) for key, item in value.items()}
+  if isinstance(value, list):
+    return [finite(item) for item in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
 def describe_devices() -> str:
   """E.g. `1 x cpu`; of this process, as no checkpoint says."""
   devices = jax.devices()
   return f"{len(devices)} x {devices[0].device_kind}"
 
 
-def header(run: Run, num_records: int | None) -> list[tuple[str, str]]:
-  """Facts of the run as (name, value) pairs."""
+def header(run: Run, more: list[tuple[str, str]]) -> list[tuple[str, str]]:
+  """Facts of the run as (name, value) pairs; `more` are of its objective."""
   config = run.config
-  data, arch = config.data, get_architecture(config.model.size)
+  arch = get_architecture(config.model.size)
   seconds = training_seconds(run.speed)
-  height, width = data.image_size
-  passes = "" if not num_records else f" ({run.images_seen / num_records:,.0f}"
-  passes += " passes)" if passes else ""
   return [
     ("size", f"{arch.name}: {arch.num_layers} layers, width {arch.embed_dim}"),
     ("encoder", f"{arch.num_params:,} parameters"),
     ("learned in all", f"{run.num_learned:,} parameters"),
     ("steps", f"{run.step:,} of {config.optim.num_steps:,}"),
-    ("global batch", f"{data.global_batch_size:,} images"),
-    ("images seen", f"{run.images_seen:,}{passes}"),
-    ("global crops", f"{data.num_global} of {height} x {width} pixels"),
-    (
-      "masked",
-      f"{config.masking.mask_ratio:.0%} of patches, "
-      f"{config.masking.block_probability:.0%} of masks blockwise",
-    ),
-    (
-      "data",
-      data.path
-      if not num_records
-      else f"{data.path}: {num_records:,} photographs",
-    ),
-    (
-      "time in steps",
-      UNKNOWN if seconds is None else format_seconds(seconds),
-    ),
+    ("global batch", f"{config.data.global_batch_size:,} images"),
+    ("images seen", f"{run.images_seen:,}"),
+    ("data", config.data.path),
+    *more,
+    ("time in steps", UNKNOWN if seconds is None else format_seconds(seconds)),
     ("checkpoint saved", run.saved or UNKNOWN),
     ("report made on", describe_devices()),
   ]
 
 
-def summarize(
-  run: Run, num_records: int | None, findings: Findings | None
-) -> dict:
-  """All numbers of the report; None where one is not known."""
-  metrics = {
-    key: dict(zip(("first", "last"), ends(run.metrics, key)))
-    for key in (
-      "loss",
-      "loss_mae",
-      "loss_cl",
-      "loss_koleo",
-      "teacher_entropy",
-      "rank_me",
-      "feature_std",
-      "grad_norm",
+def compare(
+  run: Run, notes: Mapping[str, Note]
+) -> Iterator[tuple[str, Note, tuple[str, str]]]:
+  """The loss, and each metric that can be compared with something.
+
+  Yields:
+    Its name, what is known of it, first and last value.
+  """
+  for key in metrics.find(run.metrics):
+    note = notes.get(key, Note())
+    if key == "loss" or note.reference is not None:
+      first, last = metrics.ends(run.metrics, key)
+      yield key, note, (show(first, note.form), show(last, note.form))
+
+
+def tiles(run: Run, notes: Mapping[str, Note]) -> list[tuple[str, str, str]]:
+  """Key numbers: (name, value, what to compare it with)."""
+  return [
+    (
+      key,
+      last,
+      f"{note.label}{'; ' if note.label else ''}first step {first}",
     )
-  }
-  summary = {
+    for key, note, (first, last) in compare(run, notes)
+  ]
+
+
+def console_line(run: Run, notes: Mapping[str, Note]) -> str:
+  """The same for the console."""
+  values = [
+    f"{key} {last}{f' ({note.label})' if note.label else ''}"
+    for key, note, (_, last) in compare(run, notes)
+  ]
+  return f"last step  {', '.join(values) or UNKNOWN}"
+
+
+def summarize(run: Run, contents: Contents) -> dict:
+  """What summary.json says; None where a number is not known."""
+  found = {
     "size": run.config.model.size,
     "encoder_params": get_architecture(run.config.model.size).num_params,
     "learned_params": run.num_learned,
@@ -89,136 +107,61 @@ def summarize(
     "num_steps": run.config.optim.num_steps,
     "global_batch_size": run.config.data.global_batch_size,
     "images_seen": run.images_seen,
-    "num_photographs": num_records,
-    "metrics": metrics,
-    "teacher_entropy_max": math.log(run.num_prototypes),
-    "rank_me_max": run.rank_max,
-    "images_per_second": ends(run.speed, "images_per_second")[1],
-    "reconstruction": None,
-    "components": None,
-    "retrieval": None,
+    "images_per_second": metrics.ends(run.speed, "images_per_second")[1],
+    "metrics": {
+      key: dict(zip(("first", "last"), metrics.ends(run.metrics, key)))
+      for key in metrics.find(run.metrics)
+    },
+    "references": {
+      key: note.reference
+      for key, note in contents.notes.items()
+      if note.reference is not None
+    },
+    **{section.name: section.numbers for section in contents.sections},
   }
-  if findings is None:
-    return summary
-  found, retrieval = findings.reconstruction, findings.retrieval
-  summary["reconstruction"] = {
-    "shown_loss": float(found.losses.mean()),
-    "shown_patch_mean_loss": float(found.baselines.mean()),
-    "training_crops_loss": found.training_loss,
-    "training_crops_patch_mean_loss": found.training_baseline,
-    "num_shown": len(found.losses),
-  }
-  summary["components"] = {
-    "explained_variance": [float(x) for x in findings.components.explained]
-  }
-  summary["retrieval"] = {
-    "share": retrieval.share,
-    "random_weights_share": retrieval.random_share,
-    "chance": retrieval.chance,
-    "num_crops": len(retrieval.crops),
-    "rank_me": retrieval.rank_me,
-    "rank_me_max": retrieval.rank_me_max,
-    "feature_std": retrieval.feature_std,
-  }
-  # JSON has no NaN.
-  summary["retrieval"] = {
-    key: value if math.isfinite(value) else None
-    for key, value in summary["retrieval"].items()
-  }
-  return summary
+  return finite(found)
 
 
-def console_lines(summary: dict) -> list[str]:
-  """The numbers that tell whether the run learned, one line each."""
-  metrics = summary["metrics"]
-  lines = []
-  if summary["reconstruction"]:
-    found = summary["reconstruction"]
-    lines.append(
-      f"learning   masked-patch loss {found['shown_loss']:.3f} on "
-      f"{found['num_shown']} photographs "
-      f"(patch means {found['shown_patch_mean_loss']:.3f}), "
-      f"{found['training_crops_loss']:.3f} on random crops "
-      f"({found['training_crops_patch_mean_loss']:.3f})"
-    )
-  if summary["retrieval"]:
-    found = summary["retrieval"]
-    lines.append(
-      f"features   same photograph found {show(found['share'], '{:.0%}')} "
-      f"(random weights {show(found['random_weights_share'], '{:.0%}')}, "
-      f"chance {show(found['chance'], '{:.0%}')})"
-    )
-  lines.append(
-    f"collapse   RankMe {show(metrics['rank_me']['last'], '{:.1f}')} of "
-    f"{summary['rank_me_max']}, teacher entropy "
-    f"{show(metrics['teacher_entropy']['last'])} of "
-    f"{summary['teacher_entropy_max']:.3f}"
-  )
-  return lines
-
-
-def credits(found: list[Photograph]) -> list[tuple[str, str, str, str]]:
-  """(name, by, licence, from) of photographs; `-` where nothing is known."""
-  return [
-    tuple(
-      text or UNKNOWN for text in (p.name, p.attribution, p.licence, p.source)
-    )
-    for p in found
-  ]
-
-
-def next_commands(run: Run) -> list[tuple[str, str]]:
+def next_commands(run: Run, contents: Contents) -> list[tuple[str, str]]:
   """What to run next, as (why, command) pairs."""
-  workdir = os.path.normpath(run.workdir)
+  workdir, num_steps = os.path.normpath(run.workdir), run.config.optim.num_steps
   quoted = shlex.quote(workdir)
   export = shlex.quote(os.path.join(workdir, "export"))
-  size = run.config.model.size
-  num_steps = run.config.optim.num_steps
-  train = (
-    f"python -m sapiens2_jax.train --config experiments/pretrain.py:size={size}"
-  )
+  train = f"python -m sapiens2_jax.train --config {contents.experiment}"
+  data = f"--config.data.path={shlex.quote(run.config.data.path)}"
   commands = []
   if run.step < num_steps:
-    commands.append(
-      (
-        f"Continue to step {num_steps:,}: the command that started the run, "
-        "with all its overrides, again",
-        f"{train} --workdir {quoted} "
-        f"--config.data.path={shlex.quote(run.config.data.path)}",
-      )
+    why = (
+      f"Continue to step {num_steps:,}: the command that started the run, "
+      "with all its overrides, again"
     )
-  if not run.is_exported:
-    commands.append(
-      (
-        "Export the teacher encoder to PyTorch",
-        "python -m sapiens2_jax.export "
-        f"--checkpoint {quoted} --format transformers --output {export}",
-      )
+    commands.append((why, f"{train} --workdir {quoted} {data}"))
+  if contents.can_export and not run.is_exported:
+    line = (
+      "python -m sapiens2_jax.export "
+      f"--checkpoint {quoted} --format transformers --output {export}"
     )
-  if run.export_check is None:
-    check = shlex.quote(os.path.join(workdir, EXPORT_CHECK))
-    commands.append(
-      (
-        "Compare the export with the checkpoint, in transformers",
-        f"python -m sapiens2_jax.verify_export --checkpoint {quoted} "
-        f"--export {export} --output {check}",
-      )
+    commands.append(("Export the model to PyTorch", line))
+  if contents.can_export and run.export_check is None:
+    line = (
+      f"python -m sapiens2_jax.verify_export --checkpoint {quoted} "
+      f"--export {export} "
+      f"--output {shlex.quote(os.path.join(workdir, EXPORT_CHECK))}"
     )
-  commands += [
-    (
-      "Train longer, in a new directory, as the learning-rate schedule "
-      "depends on the number of steps",
-      f"{train} --workdir {shlex.quote(workdir + '-long')} "
-      f"--config.data.path={shlex.quote(run.config.data.path)} "
-      f"--config.optim.num_steps={10 * num_steps}",
-    ),
-    (
-      "Train on a folder of your own photographs",
-      f"{train} --workdir runs/mine --config.data.path=PHOTOGRAPHS",
-    ),
-    (
-      "Make this report again",
-      f"python -m sapiens2_jax.report --workdir {quoted}",
-    ),
+    why = "Compare the export with the checkpoint, in transformers"
+    commands.append((why, line))
+  why = (
+    "Train longer, in a new directory, as the learning-rate schedule depends "
+    "on the number of steps"
+  )
+  line = (
+    f"{train} --workdir {shlex.quote(workdir + '-long')} {data} "
+    f"--config.optim.num_steps={10 * num_steps}"
+  )
+  again = f"python -m sapiens2_jax.report --workdir {quoted}"
+  return [
+    *commands,
+    (why, line),
+    *contents.commands,
+    ("Make this report again", again),
   ]
-  return commands

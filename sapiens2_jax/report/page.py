@@ -1,14 +1,20 @@
-"""The page: one HTML file that needs nothing else."""
+"""The page: plain data to one HTML file that needs nothing else.
+
+How it looks is in page.html, which shows the fields of a section in their
+order; all text is escaped there.
+"""
 
 import base64
 import dataclasses
-import html
+import pathlib
 from collections.abc import Sequence
 
-from sapiens2_jax.report import export_check
-from sapiens2_jax.report.style import CSS
+import jinja2
+from PIL import Image
 
-MIME = {"png": "image/png", "svg": "image/svg+xml"}
+from sapiens2_jax.report import pictures
+
+Rows = Sequence[Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,74 +22,76 @@ class Figure:
   """A picture in the page.
 
   Attributes:
-    data: the file.
-    kind: "png" or "svg".
+    picture: an image, or an SVG file.
     text: what is seen, for those who cannot see it.
     caption: below the picture.
   """
 
-  data: bytes
-  kind: str
+  picture: Image.Image | bytes
   text: str
+  caption: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """Rows of texts under a header, with a title above; each may be empty."""
+
+  rows: Rows
+  header: Sequence[str] = ()
+  title: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+  """Pictures side by side that are files beside the page.
+
+  Attributes:
+    pictures: (what is seen, path); they lead to the first of the links.
+    caption: below.
+    links: (name, path).
+  """
+
+  pictures: Rows
   caption: str
+  links: Rows
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """A part of the page; bodies are HTML, all else is text."""
+  """A part of the page, and what it says elsewhere.
+
+  Attributes:
+    name: of its anchor, and of its pictures beside the page.
+    title: above it.
+    passed: whether a check passed, None if there was none.
+    warnings, text: paragraphs.
+    tiles: key numbers, (name, value, what to compare it with).
+    facts: (name, value).
+    tables, figures: one below another.
+    commands: to copy, (why, command).
+    legend: what colours mean, (name, (red, green, blue)).
+    cards: as many a row as fit.
+    key_numbers: tiles for the first section of a report.
+    line: for the console, "" for none.
+    numbers: for summary.json, None if not known.
+  """
 
   name: str
   title: str
-  body: str
-
-
-def escape(text: object) -> str:
-  return html.escape(str(text), quote=True)
-
-
-def figure(item: Figure) -> str:
-  """A picture as HTML with the file inside."""
-  data = base64.b64encode(item.data).decode()
-  return (
-    f'<figure><img alt="{escape(item.text)}" '
-    f'src="data:{MIME[item.kind]};base64,{data}">'
-    f"<figcaption>{escape(item.caption)}</figcaption></figure>"
-  )
-
-
-def paragraph(text: str, kind: str = "") -> str:
-  start = f'<p class="{kind}">' if kind else "<p>"
-  return f"{start}{escape(text)}</p>"
-
-
-def pairs(items: Sequence[tuple[str, str]]) -> str:
-  """Name and value pairs in columns."""
-  cells = "".join(
-    f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-    for name, value in items
-  )
-  return f'<dl class="facts">{cells}</dl>'
-
-
-def tiles(items: Sequence[tuple[str, str, str]]) -> str:
-  """Key numbers: (name, value, what to compare it with)."""
-  cells = "".join(
-    f'<div class="tile"><div class="name">{escape(name)}</div>'
-    f'<div class="value">{escape(value)}</div>'
-    f'<div class="note">{escape(note)}</div></div>'
-    for name, value, note in items
-  )
-  return f'<div class="tiles">{cells}</div>'
-
-
-def table(rows: Sequence[Sequence[str]], header: bool = True) -> str:
-  """Rows of texts; the first one heads the columns if `header`."""
-  parts = []
-  for number, row in enumerate(rows):
-    tag = "th" if header and number == 0 else "td"
-    cells = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
-    parts.append(f"<tr>{cells}</tr>")
-  return f'<div class="wide"><table>{"".join(parts)}</table></div>'
+  _: dataclasses.KW_ONLY
+  passed: bool | None = None
+  warnings: Sequence[str] = ()
+  text: Sequence[str] = ()
+  tiles: Rows = ()
+  facts: Rows = ()
+  tables: Sequence[Table] = ()
+  figures: Sequence[Figure] = ()
+  commands: Rows = ()
+  legend: Sequence[tuple[str, Sequence[int]]] = ()
+  cards: Sequence[Card] = ()
+  key_numbers: Rows = ()
+  line: str = ""
+  numbers: dict | None = None
 
 
 def fold(command: str, width: int = 88) -> str:
@@ -93,53 +101,25 @@ def fold(command: str, width: int = 88) -> str:
   return command.replace(" --", " \\\n  --")
 
 
-def commands(items: Sequence[tuple[str, str]]) -> str:
-  """Commands to copy, each with its reason above."""
-  return "".join(
-    f"{paragraph(why + ':', 'why')}<pre><code>{escape(fold(line))}</code></pre>"
-    for why, line in items
-  )
+def _data_url(picture: Image.Image | bytes) -> str:
+  is_svg = isinstance(picture, bytes)
+  data = picture if is_svg else pictures.to_png(picture)
+  kind = "svg+xml" if is_svg else "png"
+  return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def export_section(check: object, step: int) -> str:
-  """The export check, or that there is none."""
-  if check is None:
-    return paragraph("Not run yet. The command is in the last section.")
-  passed = export_check.verdict(check)
-  parts = []
-  if passed is not None:
-    kind, word = ("good", "passed") if passed else ("bad", "failed")
-    parts.append(f'<p><span class="badge {kind}">{word}</span></p>')
-  saved = check.get("step") if isinstance(check, dict) else None
-  if isinstance(saved, int) and saved != step:
-    parts.append(
-      paragraph(
-        f"The check is of step {saved}, this report of step {step}: export "
-        "and check again.",
-        "warning",
-      )
-    )
-  for name, rows in export_check.tables(check):
-    parts += [paragraph(name, "why"), table(rows)]
-  parts.append(table(list(export_check.rows(check)), header=False))
-  return "".join(parts)
+_ENVIRONMENT = jinja2.Environment(
+  loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+  autoescape=True,
+  undefined=jinja2.StrictUndefined,
+  trim_blocks=True,
+  lstrip_blocks=True,
+)
+_ENVIRONMENT.filters.update(fold=fold, data_url=_data_url)
 
 
-def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
+def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
   """The whole document."""
-  links = "".join(
-    f'<a href="#{escape(s.name)}">{escape(s.title)}</a>' for s in sections
-  )
-  body = "".join(
-    f'<section id="{escape(s.name)}"><h2>{escape(s.title)}</h2>{s.body}'
-    "</section>"
-    for s in sections
-  )
-  return (
-    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    f"<title>{escape(title)}</title><style>{CSS}</style></head><body><main>"
-    f"<header><h1>{escape(title)}</h1>"
-    f'<p class="subtitle">{escape(subtitle)}</p><nav>{links}</nav></header>'
-    f"{body}</main></body></html>\n"
+  return _ENVIRONMENT.get_template("page.html").render(
+    title=title, subtitle=subtitle, sections=sections
   )

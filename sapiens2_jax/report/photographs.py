@@ -1,32 +1,11 @@
-"""Reads the photographs that a report looks at, and cuts views of them."""
+"""Photographs that a report looks at: which, and whom they are by."""
 
-import dataclasses
+from collections.abc import Sequence
 
-import numpy as np
-from jaxtyping import UInt8
+from data_pipelines.corpus.records import Record
+from sapiens2_jax.report.page import Section, Table
 
-from data_pipelines import crops, images
-from data_pipelines.sources import ImageSource
-
-
-@dataclasses.dataclass(frozen=True)
-class Photograph:
-  """A decoded photograph and what its record says of it.
-
-  Attributes:
-    index: number of the record in its source.
-    image: upright RGB, possibly decoded smaller than the original.
-    size: (height, width) of the original in pixels.
-    name, source, licence, attribution: of the record, "" if not known.
-  """
-
-  index: int
-  image: UInt8[np.ndarray, "h w 3"]
-  size: tuple[int, int]
-  name: str
-  source: str = ""
-  licence: str = ""
-  attribution: str = ""
+Credit = tuple[str, str, str, str]
 
 
 def choose(num_records: int, count: int) -> list[int]:
@@ -35,83 +14,20 @@ def choose(num_records: int, count: int) -> list[int]:
   return [i * num_records // count for i in range(count)]
 
 
-def read(
-  source: ImageSource,
-  indices: list[int],
-  *,
-  min_size: tuple[int, int],
-  max_pixels: int,
-) -> tuple[list[Photograph], list[str]]:
-  """Decodes records no larger than needed.
-
-  Args:
-    source: of the records.
-    indices: which ones.
-    min_size: (height, width) in pixels that a decoded image should have, if
-      the original has it.
-    max_pixels: larger images are left out.
-
-  Returns:
-    The photographs, and one line for each that could not be decoded.
-  """
-  found, failed = [], []
-  for index in indices:
-    try:
-      record = source[index]
-      image = images.decode_image(
-        record.image, min_size=min_size, max_pixels=max_pixels
-      )
-    except images.ImageDecodeError as error:
-      failed.append(f"{source.name(index)}: {error}")
-      continue
-    found.append(
-      Photograph(
-        index,
-        image,
-        (record.height, record.width),
-        record.name,
-        record.source,
-        record.licence,
-        record.attribution,
-      )
-    )
-  return found, failed
+def credit(record: Record) -> Credit:
+  """Name, by, licence, from; `-` where nothing is known."""
+  known = record.name, record.attribution, record.licence, record.source
+  return tuple(text or "-" for text in known)
 
 
-def center_box(height: int, width: int, aspect: float) -> np.ndarray:
-  """The largest centred (top, left, height, width) of aspect width/height."""
-  crop_height = min(height, width / aspect)
-  crop_width = min(width, height * aspect)
-  top, left = (height - crop_height) / 2, (width - crop_width) / 2
-  return np.array([top, left, crop_height, crop_width])
-
-
-def cut_center(
-  photograph: Photograph, size: tuple[int, int]
-) -> UInt8[np.ndarray, "h w 3"]:
-  """The centre of a photograph at (height, width) pixels, not distorted."""
-  box = center_box(*photograph.size, size[1] / size[0])
-  return crops.cut(photograph.image, box, photograph.size, size)
-
-
-def squeeze(
-  photograph: Photograph, size: tuple[int, int]
-) -> UInt8[np.ndarray, "h w 3"]:
-  """The whole photograph at (height, width) pixels, sides scaled alone."""
-  box = np.array([0, 0, *photograph.size])
-  return crops.cut(photograph.image, box, photograph.size, size)
-
-
-def cut_views(
-  photograph: Photograph, config: crops.CropConfig, *, seed: int, epoch: int
-) -> UInt8[np.ndarray, "v h w 3"]:
-  """The global views of one photograph in one epoch, as training cuts them."""
-  boxes, _ = crops.draw_boxes(
-    *photograph.size, config, seed=seed, index=photograph.index, epoch=epoch
+def make_section(credits: Sequence[Credit]) -> Section:
+  """Whom the photographs are by."""
+  name, title = "photographs", "Photographs"
+  if not credits:
+    return Section(name, title, text=["None could be read."])
+  lead = (
+    f"{len(credits)} photographs were read for this report; what their records "
+    "say of them:"
   )
-  return np.stack(
-    [
-      crops.cut(photograph.image, box, photograph.size, config.global_size)
-      for box in boxes
-    ]
-  )
+  table = Table(credits, ("name", "by", "licence", "from"))
+  return Section(name, title, text=[lead], tables=[table])

@@ -9,13 +9,16 @@ import functools
 import io
 import os
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from data_pipelines.common import packages
 
 GRAY = (128, 128, 128, 255)
 GAP = 10  # pixels between tiles
 FONT_SIZE = 18
+HEIGHT = 256  # pixels of a tile in a report
+WIDTH = 1600  # pixels of a picture in a report, at most
 LINE = 1.5  # height of a line, in font sizes
 
 
@@ -38,6 +41,7 @@ class Tile:
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
+  matplotlib = packages.require("matplotlib", "report")
   folder = os.path.join(matplotlib.get_data_path(), "fonts", "ttf")
   return ImageFont.truetype(os.path.join(folder, "DejaVuSans.ttf"), size)
 
@@ -141,6 +145,14 @@ def pack(groups: list[list[Tile]], max_width: int) -> list[list[Tile]]:
     rows[-1] += group
     used += width
   return rows
+
+
+def pair_rows(groups: list[list[Tile]]) -> list[list[Tile]]:
+  """Two groups a row if both fit into a report."""
+  width = sum(tile.image.width for tile in groups[0])
+  if 2 * width > WIDTH:
+    return groups
+  return [sum(groups[i : i + 2], []) for i in range(0, len(groups), 2)]
 
 
 def to_png(image: Image.Image) -> bytes:

@@ -3,13 +3,10 @@
 import dataclasses
 import datetime
 import json
-import math
 import os
 
 from ml_collections import ConfigDict
 
-from sapiens2_jax.architectures import get_architecture
-from sapiens2_jax.objectives.pretrain import RANK_SAMPLES
 from sapiens2_jax.training import checkpoints, writers
 
 EXPORT_CHECK = os.path.join("report", "export_check.json")
@@ -41,31 +38,23 @@ class Run:
   is_exported: bool
 
   @property
-  def num_prototypes(self) -> int:
-    return self.config.model.prototypes
-
-  @property
-  def rank_max(self) -> int:
-    """The largest RankMe there can be in metrics.jsonl."""
-    data = self.config.data
-    samples = data.global_batch_size // data.accumulation_steps
-    width = get_architecture(self.config.model.size).embed_dim
-    return min(samples, RANK_SAMPLES, width)
-
-  @property
   def images_seen(self) -> int:
     return self.step * self.config.data.global_batch_size
 
 
-def read_run(workdir: str) -> Run:
+def read_run(workdir: str, read_config: checkpoints.ReadConfig) -> Run:
   """Reads the newest checkpoint's facts, the metrics and the export check.
+
+  Args:
+    workdir: of the run.
+    read_config: reads the checkpoint's config.
 
   Raises:
     ValueError: if there is no such directory or no checkpoint in it.
   """
   if not os.path.isdir(workdir):
     raise ValueError(f"{workdir}: no such directory; give a training workdir.")
-  step, config = checkpoints.load_run(workdir)
+  step, config = checkpoints.load_run(workdir, read_config)
   _, path = checkpoints.latest(workdir)
 
   def before(rows: list[dict]) -> list[dict]:
@@ -109,16 +98,6 @@ def read_export_check(path: str) -> object:
     return None
   except (OSError, ValueError) as error:
     return {"unreadable": f"{path}: {error}"}
-
-
-def ends(rows: list[dict], key: str) -> tuple[float | None, float | None]:
-  """First and last finite value of a metric, None where there is none."""
-  values = [
-    row[key]
-    for row in rows
-    if row.get(key) is not None and math.isfinite(row[key])
-  ]
-  return (values[0], values[-1]) if values else (None, None)
 
 
 def training_seconds(speed: list[dict]) -> float | None:

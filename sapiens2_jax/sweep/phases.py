@@ -9,8 +9,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from data_pipelines.progress import format_seconds
-from sapiens2_jax.files import write_file
+from data_pipelines.common.files import write_file
+from data_pipelines.common.progress import format_seconds
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from sapiens2_jax.report import curves
+from sapiens2_jax.report import curves, metrics
 from sapiens2_jax.report.curves import GRAY
 from sapiens2_jax.sweep import results
 from sapiens2_jax.sweep import status as status_lib
@@ -114,16 +114,14 @@ def draw(points: list[Point], states: list[str]) -> bytes:
 
 def _style(ax: Axes, title: str) -> None:
   ax.set_title(title, loc="left", fontsize=9, pad=20)
-  ax.grid(axis="y", color=GRAY, alpha=0.18, linewidth=0.6)
-  ax.set_axisbelow(True)
-  ax.yaxis.set_major_locator(MaxNLocator(5))
+  curves.style_panel(ax, 5)
 
 
 def _draw_curves(ax: Axes, points, axis: Axis, others, names) -> None:
   _style(ax, "loss of each logged step")
   for point in points:
     value = point.values.get(axis.field)
-    steps, losses = curves.series(writers.read_metrics(point.workdir), _METRIC)
+    steps, losses = metrics.series(writers.read_metrics(point.workdir), _METRIC)
     number = names.index(_series_name(point, others))
     ax.plot(
       steps,

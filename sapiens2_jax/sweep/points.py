@@ -1,7 +1,6 @@
 """The points of a sweep: read from its file, and checked all at once."""
 
 import dataclasses
-import importlib.util
 import os
 import re
 
@@ -98,9 +97,7 @@ def load_sweep(path: str) -> tuple[str, list[dict[str, object]]]:
   """
   if not os.path.isfile(path):
     raise config_lib.ConfigError(path, [(path, "no such file")])
-  module_spec = importlib.util.spec_from_file_location("sweep", path)
-  module = importlib.util.module_from_spec(module_spec)
-  module_spec.loader.exec_module(module)
+  module = config_lib.load_module(path)
   problems = [
     (path, f"has no {what}")
     for name, what in (("BASE", "BASE"), ("get_sweep", "get_sweep()"))
@@ -168,7 +165,7 @@ def check_workdirs(points: list[Point]) -> None:
     if not os.path.exists(path):
       continue
     with open(path) as file:
-      old = config_lib.from_json(file.read())
+      old = validation.read_config(file.read(), path)
     problems += [
       (point.workdir, f"was run with another value: {line}")
       for line in config_lib.differences(old, point.config)

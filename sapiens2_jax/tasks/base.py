@@ -1,36 +1,66 @@
-"""What the trainer, the evaluator and `predict` ask of a task."""
+"""What the trainer, the evaluator and all others ask of a task.
+
+A task has a definition, which is known without a config, and is made by it for
+one config.
+"""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Float, UInt8
+from ml_collections import ConfigDict
 
-from data_pipelines.examples import UnusableExample
-from data_pipelines.labels import Labels
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.corpus.labels import Labels
+from data_pipelines.loading.examples import ElementSpec
+from sapiens2_jax.fields import Schema
+from sapiens2_jax.tasks.files import Files
+from sapiens2_jax.tasks.probes import ProbeSettings
+from sapiens2_jax.tasks.release import ReleaseHead
 
-__all__ = ["Metric", "Prepared", "ProbedTask", "Task", "UnusableExample"]
+Image = UInt8[np.ndarray, "h w 3"]  # RGB
+Size = tuple[int, int]  # (height, width), pixels
+Rng = np.random.Generator
+Example = dict[str, np.ndarray]
+Arrays = dict[str, Array]
+Loss = tuple[Float[Array, ""], Arrays]
+
+__all__ = [
+  "Metric",
+  "ModelInput",
+  "ProbedTask",
+  "Score",
+  "Task",
+  "TaskDefinition",
+  "UnusableExample",
+]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Prepared:
+class ModelInput:
   """One input of the network, and how its output gets back to the image.
 
   Attributes:
     image: (h, w, 3) uint8 RGB, of the size that the network sees.
-    context: what `Task.finish` needs: padding, box, size of the image.
+    context: what `Task.postprocess` needs: padding, box, size of the image.
   """
 
-  image: UInt8[np.ndarray, "h w 3"]
+  image: Image
   context: Any
+
+
+Inputs = list[ModelInput]
+Outputs = list[Example]  # of the network, one for each input
 
 
 class Metric(Protocol):
   """Adds up over a whole set; never a mean of means."""
 
   def add(self, prediction: Any, labels: Labels) -> None:
-    """Takes in one image: what `Task.finish` returned for it."""
+    """Takes in one image: what `Task.postprocess` returned for it."""
 
   def result(self) -> dict[str, float]:
     """Names and values, as the paper reports them."""
@@ -44,7 +74,7 @@ class Task(Protocol):
   and the loss are JAX.
 
   Attributes:
-    name: of the module.
+    name: that of its definition.
     needs: fields of `Labels` that training and metric read; a record without
       one of them is left out.
   """
@@ -52,15 +82,10 @@ class Task(Protocol):
   name: str
   needs: tuple[str, ...]
 
-  def shapes(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+  def element_spec(self) -> ElementSpec:
     """Shape and dtype of each array of an example; `image` is one of them."""
 
-  def example(
-    self,
-    image: UInt8[np.ndarray, "h w 3"],
-    labels: Labels,
-    rng: np.random.Generator,
-  ) -> dict[str, np.ndarray]:
+  def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
     """Augments an image of any size; makes the targets.
 
     Raises:
@@ -73,33 +98,25 @@ class Task(Protocol):
     Maps are channels last, (b, h, w, c).
     """
 
-  def loss(
-    self, outputs: dict[str, Array], batch: dict[str, Array]
-  ) -> tuple[Float[Array, ""], dict[str, Array]]:
+  def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     """Scalar float32, and metrics whose parts are named `loss_...`."""
 
-  def prepare(
-    self, image: UInt8[np.ndarray, "h w 3"], labels: Labels | None
-  ) -> list[Prepared]:
+  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
     """Test-time inputs: one, or one a person; `labels` give boxes only."""
 
-  def finish(
-    self, outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
-  ) -> Any:
+  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Any:
     """Test-time outputs of one image, brought back to its size."""
 
   def metric(self) -> Metric:
     """A new, empty one."""
 
-  def draw(
-    self, image: UInt8[np.ndarray, "h w 3"], prediction: Any
-  ) -> UInt8[np.ndarray, "h w 3"]:
+  def draw(self, image: Image, prediction: Any) -> Image:
     """The picture that people look at."""
 
 
 @runtime_checkable
 class ProbedTask(Task, Protocol):
-  """A task that can be learned from features of what `prepare` makes.
+  """A task that can be learned from features of what `preprocess` makes.
 
   Attributes:
     view: tasks of the same view prepare the same inputs of an image, so that
@@ -108,9 +125,7 @@ class ProbedTask(Task, Protocol):
 
   view: str
 
-  def targets(
-    self, labels: Labels, size: tuple[int, int]
-  ) -> list[dict[str, np.ndarray] | None]:
+  def targets(self, labels: Labels, size: Size) -> list[Example | None]:
     """What `example` gives beside the image, without augmentation.
 
     Args:
@@ -118,8 +133,61 @@ class ProbedTask(Task, Protocol):
       size: (height, width) of the image.
 
     Returns:
-      One for each input of `prepare`; None: nothing to learn from.
+      One for each input of `preprocess`; None: nothing to learn from.
 
     Raises:
       UnusableExample: nothing to learn from in any.
     """
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+  """The number of a metric that stands for a task in tables.
+
+  Attributes:
+    key: its name in `Metric.result`.
+    title: what a table calls it, with the unit.
+    higher_is_better: or lower.
+    factor: tables show the number times this.
+  """
+
+  key: str
+  title: str
+  higher_is_better: bool
+  factor: float = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskDefinition:
+  """A task before there is a config; None: it does not offer that.
+
+  Attributes:
+    name: in configs (`task.name`), checkpoints and commands.
+    make: the task of a config; raises ValueError for values that do not fit.
+    score: of its metric.
+    fields: of a config, which only this task has, in the groups `task` and
+      `head`; defaults of `task` serve for weights without a config.
+    training_fields: dotted names of those that training alone reads, and other
+      machines may not have.
+    note: what the picture shows and the files hold, for people; plain text.
+    legend: names and RGB colours in the picture.
+    encode: the numbers of a prediction as files; `labels` are the boxes that
+      it was made with.
+    truth: labels of an image as a prediction, so that `Task.draw` draws them.
+    mask: a prediction without what the loss does not look at.
+    probe: how features are measured; the task is a `ProbedTask` then.
+    release: its head in released weights.
+  """
+
+  name: str
+  make: Callable[[ConfigDict], Task]
+  score: Score
+  fields: Schema = dataclasses.field(default_factory=dict)
+  training_fields: tuple[str, ...] = ()
+  note: str = ""
+  legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+  encode: Callable[[Any, Labels], Files] | None = None
+  truth: Callable[[Image, Labels], Any] | None = None
+  mask: Callable[[Any, Labels], Any] | None = None
+  probe: ProbeSettings | None = None
+  release: ReleaseHead | None = None

@@ -1,26 +1,29 @@
 """Examples of a human task: a labelled photograph, augmented or as it is."""
 
+import collections
 import dataclasses
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 
-from data_pipelines import images
-from data_pipelines.examples import Shapes, UnusableExample
-from data_pipelines.labels import Labels, decode_labels
-from data_pipelines.records import Record
-from sapiens2_jax.tasks.base import Task
+from data_pipelines import sources
+from data_pipelines.common import images
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.common.random import Purpose, make_generator
+from data_pipelines.corpus.labels import Labels, decode_labels
+from data_pipelines.corpus.records import Record
+from data_pipelines.loading.examples import ElementSpec
+from sapiens2_jax.tasks.base import Example, Image, Rng, Task
 
 # Grain gives each thread an image of its own; OpenCV's threads would compete.
 cv2.setNumThreads(1)
 
-_PURPOSE_TASK = 3  # Second word of the Philox key, as in crops.py.
+_NUM_LOOKED_AT = 32  # records
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskExamples:
-  """Makes what `Task.example` makes, in the arrays of `Task.shapes`.
+  """Makes what `Task.example` makes, in the arrays of `Task.element_spec`.
 
   Attributes:
     task: whose targets; without augmentation a `ProbedTask`.
@@ -35,8 +38,8 @@ class TaskExamples:
   seed: int = 0
   max_pixels: int = images.DEFAULT_MAX_PIXELS
 
-  def shapes(self) -> Shapes:
-    return self.task.shapes()
+  def element_spec(self) -> ElementSpec:
+    return self.task.element_spec()
 
   def make(
     self, record: Record, index: int, epoch: int, out: dict[str, np.ndarray]
@@ -44,23 +47,15 @@ class TaskExamples:
     """Decodes image and labels in full, and makes an example of them."""
     labels = read_labels(record, self.task)
     image = images.decode_image(record.image, max_pixels=self.max_pixels)
-    bits = np.random.Philox(
-      key=np.array([self.seed, _PURPOSE_TASK], np.uint64),
-      counter=np.array([0, 0, index, epoch], np.uint64),
-    )
+    rng = make_generator(Purpose.TASK, seed=self.seed, index=index, epoch=epoch)
     make = self.task.example if self.augment else self._unchanged
-    example = make(image, labels, np.random.Generator(bits))
-    for name in self.shapes():
+    example = make(image, labels, rng)
+    for name in self.element_spec():
       out[name][...] = example[name]
 
-  def _unchanged(
-    self,
-    image: UInt8[np.ndarray, "h w 3"],
-    labels: Labels,
-    rng: np.random.Generator,
-  ) -> dict[str, np.ndarray]:
+  def _unchanged(self, image: Image, labels: Labels, rng: Rng) -> Example:
     """As `Task.example`."""
-    inputs = self.task.prepare(image, labels)
+    inputs = self.task.preprocess(image, labels)
     targets = self.task.targets(labels, image.shape[:2])
     chosen = choose_known(targets, rng)
     return {"image": inputs[chosen].image, **targets[chosen]}
@@ -90,3 +85,30 @@ def read_labels(record: Record, task: Task) -> Labels:
   if missing:
     raise UnusableExample(f"no {' and '.join(missing)} in the labels")
   return labels
+
+
+def check_labels(source: sources.ImageSource, task: Task, given: str) -> None:
+  """Looks at some records, so that a run without labels does not start.
+
+  Args:
+    source: of the records.
+    task: needs them.
+    given: what the source is called in the message.
+
+  Raises:
+    ValueError: none of those that were looked at can be used.
+  """
+  looked_at = range(0, len(source), -(-len(source) // _NUM_LOOKED_AT))
+  reasons = collections.Counter()
+  for number in looked_at:
+    try:
+      read_labels(source[number], task)
+      return
+    except UnusableExample as error:
+      reasons[error.reason] += 1
+  found = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
+  raise ValueError(
+    f"{given}: task.name={task.name} needs labels ({', '.join(task.needs)}), "
+    f"but none of the {len(looked_at)} images that were looked at has them: "
+    f"{found}."
+  )

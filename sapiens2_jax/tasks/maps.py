@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,14 +10,22 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from ml_collections import ConfigDict
 
-from data_pipelines import geometric
-from data_pipelines.labels import Labels
+from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.models.heads import PixelShuffleHead
-from sapiens2_jax.tasks.base import Prepared, UnusableExample
+from sapiens2_jax.tasks import geometric
+from sapiens2_jax.tasks.base import (
+  Example,
+  Image,
+  Inputs,
+  ModelInput,
+  Outputs,
+  Size,
+  UnusableExample,
+)
 
 MIN_PIXELS = 16
-MAX_SHARE = 0.96
+MAX_FRACTION = 0.96
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,16 +46,29 @@ class MapTask:
   def head(self) -> nn.Module:
     return self.network
 
-  def prepare(
-    self, image: UInt8[np.ndarray, "h w 3"], labels: Labels | None
-  ) -> list[Prepared]:
+  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
     """One input: the whole image, black around it."""
     del labels
     box = geometric.fit(image.shape[:2], self.image_size, math.floor)
     canvas, _ = geometric.letterbox(
       image, Labels(), self.image_size, math.floor
     )
-    return [Prepared(canvas, box)]
+    return [ModelInput(canvas, box)]
+
+
+class LetterboxTask(MapTask):
+  """A map task that learns the same with and without augmentation."""
+
+  view: ClassVar[str] = "letterbox"
+
+  def make_targets(self, labels: Labels) -> Example:
+    """Of letterboxed labels; raises UnusableExample."""
+    raise NotImplementedError
+
+  def targets(self, labels: Labels, size: Size) -> list[Example]:
+    del size
+    labels = geometric.letterbox_labels(labels, self.image_size, math.floor)
+    return [self.make_targets(labels)]
 
 
 def settings(
@@ -99,15 +120,22 @@ def check_people(mask: Bool[np.ndarray, "h w"]) -> None:
   count = np.count_nonzero(mask)
   if count < MIN_PIXELS:
     raise UnusableExample(f"fewer than {MIN_PIXELS} pixels of people")
-  if count > MAX_SHARE * mask.size:
-    raise UnusableExample(f"people cover more than {MAX_SHARE:.0%}")
+  if count > MAX_FRACTION * mask.size:
+    raise UnusableExample(f"people cover more than {MAX_FRACTION:.0%}")
+
+
+def only_people(
+  prediction: Float[np.ndarray, "h w c"], labels: Labels
+) -> Float[np.ndarray, "h w c"]:
+  """A map with zeros around people, where nothing is learned."""
+  return prediction * labels.mask[..., None]
 
 
 def only(
-  outputs: list[dict[str, np.ndarray]], prepared: list[Prepared]
-) -> tuple[dict[str, np.ndarray], geometric.Letterbox]:
+  outputs: Outputs, inputs: Inputs
+) -> tuple[Example, geometric.Letterbox]:
   """The outputs of a `MapTask` for its one input, and where the image lies."""
-  (output,), (one,) = outputs, prepared
+  (output,), (one,) = outputs, inputs
   return output, one.context
 
 

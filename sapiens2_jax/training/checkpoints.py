@@ -1,21 +1,40 @@
 """Orbax checkpoints of the whole state, and of parts of it."""
 
+import dataclasses
 import json
 import math
 import os
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from sapiens2_jax import config as config_lib
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.state import TrainState
 
 _STATE, _RUN = "state", "run"
+# JSON of a config and where it is -> the config: `validation.read_config`.
+ReadConfig = Callable[[str, str], ConfigDict]
+# Fields of the state by their names in the first version.
+_FIRST_NAMES = {"teacher_state": "carried"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leaf:
+  """An array in a checkpoint: its path, and Orbax's metadata of it."""
+
+  path: tuple
+  metadata: Any
+
+
+def _present_names(stored: dict) -> dict:
+  """The fields of a stored state under their present names."""
+  renamed = {old: new for new, old in _FIRST_NAMES.items()}
+  return {renamed.get(name, name): tree for name, tree in stored.items()}
 
 
 def directory(workdir: str) -> str:
@@ -34,6 +53,7 @@ class Checkpointer:
     self,
     workdir: str,
     config: ConfigDict,
+    read_config: ReadConfig,
     local: LocalCheckpoints | None = None,
   ):
     """Opens the checkpoints of a run.
@@ -41,8 +61,10 @@ class Checkpointer:
     Args:
       workdir: of the run.
       config: the experiment.
+      read_config: reads a saved one.
       local: more of them, on the disks of the hosts.
     """
+    self._workdir, self._read_config = workdir, read_config
     self._config, self._local = config, local
     policies = ocp.checkpoint_managers
     options = ocp.CheckpointManagerOptions(
@@ -83,7 +105,7 @@ class Checkpointer:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        **{_STATE: ocp.args.StandardSave(state), _RUN: ocp.args.JsonSave(run)}
+        **{_STATE: ocp.args.PyTreeSave(state), _RUN: ocp.args.JsonSave(run)}
       ),
       force=True,  # The caller decides.
     )
@@ -114,17 +136,33 @@ class Checkpointer:
     if self.latest_step() != self._manager.latest_step():
       state, next_example = self._local.restore()
       return state, self._config, next_example
+    step = self._manager.latest_step()
+    # As a dict: a checkpoint may have been written under other names.
+    item = {
+      field.name: getattr(abstract, field.name)
+      for field in dataclasses.fields(abstract)
+    }
+    stored = _stored_tree(pathlib.Path(directory(self._workdir)) / str(step))
+    if _FIRST_NAMES["teacher_state"] in stored:
+      item = {_FIRST_NAMES.get(name, name): x for name, x in item.items()}
     restored = self._manager.restore(
-      self._manager.latest_step(),
+      step,
       args=ocp.args.Composite(
         **{
-          _STATE: ocp.args.StandardRestore(abstract),
+          _STATE: ocp.args.PyTreeRestore(
+            item=item,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+            # Modules of terms that have no weight any more are left out.
+            partial_restore=True,
+          ),
           _RUN: ocp.args.JsonRestore(),
         }
       ),
     )
     run = restored[_RUN]
-    return restored[_STATE], _config(run), run["next_example"]
+    state = TrainState(**_present_names(restored[_STATE]))
+    saved = self._read_config(json.dumps(run["config"]), self._workdir)
+    return state, saved, run["next_example"]
 
   def close(self) -> None:
     """Waits until everything is on disk."""
@@ -147,54 +185,66 @@ def latest(workdir: str) -> tuple[int, pathlib.Path]:
   return max(steps), root / str(max(steps))
 
 
-def load_run(workdir: str) -> tuple[int, ConfigDict]:
+def _stored_tree(path: pathlib.Path) -> dict:
+  """Orbax's metadata of each array of the state in a checkpoint."""
+  return ocp.PyTreeCheckpointer().metadata(path / _STATE).item_metadata.tree
+
+
+def load_run(workdir: str, read_config: ReadConfig) -> tuple[int, ConfigDict]:
   """Step and resolved config of the newest checkpoint of a run."""
   step, path = latest(workdir)
   with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-    return step, _config(reader.restore(path / _RUN))
-
-
-def _config(run: dict) -> ConfigDict:
-  return config_lib.from_json(json.dumps(run["config"]))
+    run = reader.restore(path / _RUN)
+  return step, read_config(json.dumps(run["config"]), workdir)
 
 
 def count_learned(workdir: str) -> int:
   """Learned parameters in the newest checkpoint of a run; reads no values."""
   _, path = latest(workdir)
-  tree = ocp.PyTreeCheckpointer().metadata(path / _STATE).item_metadata.tree
+  tree = _stored_tree(path)
   return sum(math.prod(x.shape) for x in jax.tree.leaves(tree["params"]))
 
 
-def load_part(workdir: str, *names: str) -> tuple[int, Any]:
-  """Reads one subtree of the newest state onto one device, nothing else.
+def load_part(
+  workdir: str, select: Callable[[TrainState], Any]
+) -> tuple[int, Any]:
+  """Reads one part of the newest state onto one device, nothing else.
 
   Args:
     workdir: of the run.
-    names: path in the state, e.g. "carried", "teacher", "encoder".
+    select: from a state to the part of it that is wanted.
 
   Returns:
-    Step, and the subtree as float32 arrays.
+    Step, and the part as float32 arrays.
   """
   step, path = latest(workdir)
-  reader = ocp.PyTreeCheckpointer()
-  tree = reader.metadata(path / _STATE).item_metadata.tree
+  # A state whose leaves say where they are stored.
+  leaves = jax.tree_util.tree_map_with_path(_Leaf, _stored_tree(path))
+  wanted = select(TrainState(**_present_names(leaves)))
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  for name in names:
-    if name not in tree:
-      raise ValueError(f"{path}: state has no {'/'.join(names)}")
-    tree = tree[name]
-  item = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
-  )
-  restore_args = ocp.checkpoint_utils.construct_restore_args(item)
-  for name in reversed(names):
-    item, restore_args = {name: item}, {name: restore_args}
-  state = reader.restore(
+  item: dict = {}
+  for leaf in jax.tree.leaves(wanted):
+    *groups, last = (key.key for key in leaf.path)
+    group = item
+    for name in groups:
+      group = group.setdefault(name, {})
+    found = leaf.metadata
+    group[last] = jax.ShapeDtypeStruct(
+      found.shape, found.dtype, sharding=device
+    )
+  state = ocp.PyTreeCheckpointer().restore(
     path / _STATE,
     args=ocp.args.PyTreeRestore(
-      item=item, restore_args=restore_args, partial_restore=True
+      item=item,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+      partial_restore=True,
     ),
   )
-  for name in names:
-    state = state[name]
-  return step, state
+
+  def take(leaf: _Leaf) -> jax.Array:
+    found = state
+    for key in leaf.path:
+      found = found[key.key]
+    return found
+
+  return step, jax.tree.map(take, wanted)

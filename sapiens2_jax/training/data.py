@@ -1,24 +1,17 @@
 """From a config to batches on the mesh."""
 
-import collections
 from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from data_pipelines import sources
-from data_pipelines.crops import CropConfig
-from data_pipelines.examples import ExampleMaker, UnusableExample
-from data_pipelines.loader import Batch, LoaderConfig, make_loader
-from data_pipelines.prefetch import Prefetcher
-from data_pipelines.pretrain_examples import PretrainExamples
-from data_pipelines.skips import Skipped
-from sapiens2_jax import tasks
+from data_pipelines.loading.loader import Batch, LoaderConfig, make_loader
+from data_pipelines.loading.prefetch import Prefetcher
+from data_pipelines.loading.skips import Skipped
+from data_pipelines.open_source import open_field
 from sapiens2_jax.parallel import mesh as mesh_lib
-from sapiens2_jax.tasks.examples import TaskExamples, read_labels
-
-_NUM_LOOKED_AT = 32  # records
+from sapiens2_jax.training.objective import Objective
 
 
 class Loaded(NamedTuple):
@@ -29,92 +22,23 @@ class Loaded(NamedTuple):
   skipped: list[Skipped]
 
 
-def open_source(config: ConfigDict) -> sources.ImageSource:
+def open_source(objective: Objective) -> sources.ImageSource:
   """Opens `data.path`; errors name the field.
 
   Raises:
-    ValueError: there is nothing to open, or a task finds no labels in it.
+    ValueError: there is nothing to open, or nothing to learn from.
   """
-  given = f"data.path={config.data.path}"
-  try:
-    source = sources.open_source(config.data.path)
-  except ValueError as error:
-    raise ValueError(f"{given}: {error}") from error
-  if "task" in config:
-    check_labels(source, tasks.make_task(config), given)
+  path = objective.config.data.path
+  source = open_field("data.path", path)
+  objective.check_source(source, f"data.path={path}")
   return source
 
 
-def open_evaluation_source(config: ConfigDict) -> sources.ImageSource:
-  """Opens `evaluation.path`; errors name the field."""
-  path = config.evaluation.path
-  try:
-    source = sources.open_source(path)
-  except ValueError as error:
-    raise ValueError(f"evaluation.path={path}: {error}") from error
-  check_labels(source, tasks.make_task(config), f"evaluation.path={path}")
-  data = config.data
-  return sources.RetryingSource(
-    source, attempts=data.read_attempts, timeout=data.read_timeout
-  )
-
-
-def check_labels(
-  source: sources.ImageSource, task: tasks.Task, given: str
-) -> None:
-  """Looks at some records, so that a run without labels does not start.
-
-  Args:
-    source: of the records.
-    task: needs them.
-    given: what the source is called in the message.
-
-  Raises:
-    ValueError: none of those that were looked at can be used.
-  """
-  looked_at = range(0, len(source), -(-len(source) // _NUM_LOOKED_AT))
-  reasons = collections.Counter()
-  for number in looked_at:
-    try:
-      read_labels(source[number], task)
-      return
-    except UnusableExample as error:
-      reasons[error.reason] += 1
-  found = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
-  raise ValueError(
-    f"{given}: task.name={task.name} needs labels ({', '.join(task.needs)}), "
-    f"but none of the {len(looked_at)} images that were looked at has them: "
-    f"{found}."
-  )
-
-
-def crop_config(config: ConfigDict) -> CropConfig:
-  """The views of one image."""
-  data = config.data
-  return CropConfig(
-    global_size=tuple(data.image_size),
-    local_size=tuple(data.local_size),
-    num_global=data.num_global,
-    num_local=data.num_local,
-    global_area=tuple(data.global_area),
-    local_area=tuple(data.local_area),
-  )
-
-
-def example_maker(config: ConfigDict) -> ExampleMaker:
-  """What a record becomes: crops, or an image with targets of a task."""
-  settings = {"seed": config.seed, "max_pixels": config.data.max_pixels}
-  if "task" in config:
-    task = tasks.make_task(config)
-    return TaskExamples(task, augment=config.data.augment, **settings)
-  return PretrainExamples(crop_config(config), **settings)
-
-
-def loader_config(config: ConfigDict) -> LoaderConfig:
+def loader_config(objective: Objective) -> LoaderConfig:
   """The whole loader."""
-  data = config.data
+  config, data = objective.config, objective.config.data
   return LoaderConfig(
-    examples=example_maker(config),
+    examples=objective.example_maker(),
     global_batch_size=data.global_batch_size,
     accumulation_steps=data.accumulation_steps,
     seed=config.seed,
@@ -126,7 +50,7 @@ def loader_config(config: ConfigDict) -> LoaderConfig:
 
 
 def make_prefetcher(
-  config: ConfigDict,
+  objective: Objective,
   source: sources.ImageSource,
   mesh: Mesh,
   *,
@@ -136,7 +60,7 @@ def make_prefetcher(
   """Loads this process's part of each step and places it on the mesh, ahead.
 
   Args:
-    config: the experiment.
+    objective: makes the examples.
     source: of the images.
     mesh: of the run.
     start_step: number of the first batch.
@@ -157,13 +81,13 @@ def make_prefetcher(
 
   loader = make_loader(
     source,
-    loader_config(config),
+    loader_config(objective),
     start_step=start_step,
     num_steps=num_steps,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
-  data = config.data
+  data = objective.config.data
   return Prefetcher(
     loader, place, depth=data.device_prefetch, timeout=data.batch_timeout
   )

@@ -8,39 +8,24 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from data_pipelines.prefetch import Prefetcher
-from data_pipelines.progress import format_seconds
-from data_pipelines.skips import SkipMonitor
-from sapiens2_jax.parallel import distributed
-from sapiens2_jax.training import flops, goodput
+from data_pipelines.common.files import whole_file
+from data_pipelines.common.progress import format_seconds
+from data_pipelines.loading.prefetch import Prefetcher
+from data_pipelines.loading.skips import SkipMonitor
+from sapiens2_jax.runtime import distributed, goodput
+from sapiens2_jax.runtime.goodput import Timeline
+from sapiens2_jax.runtime.preemption import StopRequest
+from sapiens2_jax.runtime.save_schedule import SaveSchedule
+from sapiens2_jax.training import flops
 from sapiens2_jax.training.checkpoints import Checkpointer
-from sapiens2_jax.training.goodput import Timeline
-from sapiens2_jax.training.save_schedule import SaveSchedule
+from sapiens2_jax.training.objective import Measurement, Objective
 from sapiens2_jax.training.state import TrainState
-from sapiens2_jax.training.stopping import StopRequest
 from sapiens2_jax.training.writers import Writers
 
 NONFINITE_FILE = "nonfinite_batch.npz"
 _POLL_SECONDS = 1.0
 _PART = "loss_"  # Metrics of this name add up to the loss.
-
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-  """What is measured now and then, and at the end.
-
-  Attributes:
-    prefix: of the names of its numbers: "eval" or "probe".
-    every: steps.
-    run: from the state, and what is to be called with the number of images
-      done, to names and values.
-  """
-
-  prefix: str
-  every: int
-  run: Callable[[TrainState, Callable[[int], None]], dict[str, float]]
 
 
 class NonFiniteError(RuntimeError):
@@ -97,9 +82,8 @@ def own_file(name: str) -> str:
 def _save_replay(workdir: str, batches: dict) -> str:
   """Writes the batch of a non-finite step, whole or not at all."""
   path = os.path.join(workdir, own_file(NONFINITE_FILE))
-  with open(f"{path}.partial", "wb") as file:
+  with whole_file(path) as file:
     np.savez(file, **batches)
-  os.replace(f"{path}.partial", path)
   return path
 
 
@@ -107,16 +91,17 @@ class _Report:
   """What is told about the steps: by process 0, but for skipped images."""
 
   def __init__(
-    self, config: ConfigDict, workdir: str, start: int, timeline: Timeline
+    self, objective: Objective, workdir: str, start: int, timeline: Timeline
   ):
+    config = objective.config
     self._config, self._workdir = config, workdir
     self._timeline = timeline
-    self._useful_flops = flops.useful_flops(config)
+    self._useful_flops = objective.flops()
     self._is_writer = distributed.is_writer()
     self._writers = Writers(workdir, start) if self._is_writer else None
     self._skips = SkipMonitor(
       os.path.join(workdir, own_file("skipped.jsonl")),
-      max_skipped_share=config.data.max_skipped_share,
+      max_skipped_fraction=config.data.max_skipped_fraction,
       start_step=start,
     )
     # Host copies of the batches whose metrics have not been read yet.
@@ -186,7 +171,7 @@ def train(
   step_fn: Callable,
   loader: Prefetcher,
   *,
-  config: ConfigDict,
+  objective: Objective,
   workdir: str,
   first_example: int,
   checkpointer: Checkpointer,
@@ -199,7 +184,7 @@ def train(
     state: where to start, on its devices; donated.
     step_fn: jitted (state, batches) -> (state, metrics).
     loader: yields `data.Loaded` from `first_example` on.
-    config: the experiment.
+    objective: of the run, with its config.
     workdir: for metrics, skipped images and a batch to replay.
     first_example: global index of the first example of the loader.
     checkpointer: saves at its interval; still writing when this returns.
@@ -214,17 +199,18 @@ def train(
       row; the last batch is saved for replay.
     TooManySkipped: if too many images could not be read.
   """
+  config = objective.config
   start = step = int(state.step)
   num_steps = config.optim.num_steps
   batch_size = config.data.global_batch_size
   stop = StopRequest(start)
-  report = _Report(config, workdir, start, timeline)
+  report = _Report(objective, workdir, start, timeline)
   schedule = SaveSchedule(
     start,
     every=config.checkpoint.every,
     keep_every=config.checkpoint.keep_every,
     mtbf=3600 * config.checkpoint.mtbf_hours,
-    share=distributed.share,
+    share=distributed.broadcast,
   )
 
   def save(is_local: bool = False) -> None:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from optax import contrib
 
 from sapiens2_jax import errors
-from sapiens2_jax.objectives.modules import DTYPES
+from sapiens2_jax.models.from_config import DTYPES
 
 # Parameters that are not decayed, by the last part of their name: norms and
 # LayerScale, biases. There is no position table at 1K.

@@ -1,24 +1,48 @@
 """Where a run starts: from its newest checkpoint, from weights or fresh."""
 
+from collections.abc import Callable
+
 import jax
-import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
+import optax
 
 from sapiens2_jax import config as config_lib
+from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
+from sapiens2_jax.training.objective import Objective
+
+# From what `model.init_from` says to an encoder and its parameters.
+LoadWeights = Callable[[str], tuple[Encoder, dict]]
 
 
 def restore_or_init(
-  config: ConfigDict, checkpointer: Checkpointer, objective, tx, abstract
+  objective: Objective,
+  checkpointer: Checkpointer,
+  tx: optax.GradientTransformation,
+  abstract: state_lib.TrainState,
+  load_weights: LoadWeights,
 ) -> tuple[state_lib.TrainState, int]:
-  """The newest checkpoint, or a fresh state; and the next example."""
+  """The newest checkpoint, or a fresh state; and the next example.
+
+  Args:
+    objective: of the run.
+    checkpointer: of the workdir.
+    tx: the optimizer.
+    abstract: shapes and shardings of the state.
+    load_weights: reads `model.init_from`.
+
+  Raises:
+    ValueError: weights or checkpoint do not fit the config.
+  """
+  config = objective.config
   step = checkpointer.latest_step()
   if step is None:
     print("start      fresh")
     state = state_lib.init_state(config.seed, objective, tx, abstract)
-    return _start_from_weights(config, state, abstract), 0
+    if config.model.init_from:
+      state = _start_from_weights(objective, state, abstract, load_weights)
+    return state, 0
   state, saved, next_example = checkpointer.restore(abstract)
   print(f"start      resumed at step {step}, example {next_example}")
   for line in config_lib.differences(saved, config):
@@ -32,27 +56,26 @@ def restore_or_init(
 
 
 def _start_from_weights(
-  config: ConfigDict, state: state_lib.TrainState, abstract
+  objective: Objective,
+  state: state_lib.TrainState,
+  abstract: state_lib.TrainState,
+  load_weights: LoadWeights,
 ) -> state_lib.TrainState:
-  """Replaces the encoders by `model.init_from`, if that is set.
-
-  A head keeps its initial values.
-  """
-  if not config.model.init_from:
-    return state
-  from sapiens2_jax.interop.load import load_pretrained
-
+  """Replaces the encoders by `model.init_from`; heads stay as they are."""
+  model = objective.config.model
   try:
-    encoder, params = load_pretrained(config.model.init_from)
+    encoder, params = load_weights(model.init_from)
   except ValueError as error:
     raise ValueError(f"model.init_from: {error}") from error
-  if encoder.architecture.name != config.model.size:
+  if encoder.architecture.name != model.size:
     raise ValueError(
-      f"model.init_from={config.model.init_from} holds a "
-      f"{encoder.architecture.name}, expected model.size={config.model.size}."
+      f"model.init_from={model.init_from} holds a "
+      f"{encoder.architecture.name}, expected model.size={model.size}."
     )
-  shardings = jax.tree.map(lambda x: x.sharding, abstract.params["encoder"])
-  print(f"weights    encoder from {config.model.init_from}")
+  shardings = jax.tree.map(
+    lambda x: x.sharding, objective.encoder_params(abstract)
+  )
+  print(f"weights    encoder from {model.init_from}")
   # Each process has all of them, and gives its own devices their parts.
   placed = jax.tree.map(
     lambda x, sharding: jax.make_array_from_callback(
@@ -61,8 +84,9 @@ def _start_from_weights(
     params,
     shardings,
   )
-  # Copies: the step donates the state, so no two leaves may share memory.
-  state.params["encoder"] = jax.tree.map(jnp.copy, placed)
-  if "teacher" in state.carried:
-    state.carried["teacher"]["encoder"] = jax.tree.map(jnp.copy, placed)
-  return state
+  params = {**state.params, "encoder": placed}
+  init = jax.jit(
+    objective.init_teacher_state,
+    out_shardings=jax.tree.map(lambda x: x.sharding, abstract.teacher_state),
+  )
+  return state.replace(params=params, teacher_state=init(params))

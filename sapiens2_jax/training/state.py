@@ -16,12 +16,12 @@ from sapiens2_jax.parallel import rules
 
 @struct.dataclass
 class TrainState:
-  """Complete state of a run; with the data position, which is `step`.
+  """Complete state of a run; the data position is kept beside it.
 
   Attributes:
     step: number of the next step, int32. Batches seen, applied or skipped.
     params: what is learned, float32.
-    carried: what the objective carries (EMA teacher, center), float32.
+    teacher_state: EMA teacher, statistics of the terms (center), float32.
     opt_state: of optax.
     rng: the run's key (data of a typed key), never changed.
     nonfinite_streak: updates skipped in a row for a non-finite loss or
@@ -31,7 +31,7 @@ class TrainState:
 
   step: Array
   params: Any
-  carried: Any
+  teacher_state: Any
   opt_state: Any
   rng: Array
   nonfinite_streak: Array
@@ -50,7 +50,7 @@ def _init_boxed(rng: PRNGKeyArray, objective, tx) -> TrainState:
   return TrainState(
     step=zero,
     params=params,
-    carried=objective.init_carried(params),
+    teacher_state=objective.init_teacher_state(params),
     opt_state=tx.init(params),
     rng=jax.random.key_data(run_rng),
     nonfinite_streak=zero,

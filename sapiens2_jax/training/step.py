@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from sapiens2_jax.augment import images as image_ops
+from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.parallel import rules
 from sapiens2_jax.training import schedules
@@ -50,7 +50,7 @@ def train_step(
   optim: ConfigDict,
   measure_every: int,
 ) -> tuple[TrainState, Metrics]:
-  """One update of parameters, optimizer and what is carried. Pure.
+  """One update of parameters, optimizer and teacher state. Pure.
 
   A non-finite loss or gradient leaves everything but the step and the
   counters as it was.
@@ -58,7 +58,7 @@ def train_step(
   Args:
     state: of the run.
     batches: leaves (microbatches, b, ...); gradients are averaged over them.
-    objective: see docs/architecture.md.
+    objective: see `training.objective`.
     tx: the optimizer; its updates are multiplied by minus the learning rate.
     optim: the config group with the schedule.
     measure_every: metrics that cost something are computed at multiples of
@@ -69,8 +69,8 @@ def train_step(
   """
   rng = jax.random.wrap_key_data(state.rng)
   lr = schedules.learning_rate(optim, state.step)
-  targets, statistics, teacher_metrics = objective.teach(
-    state.carried, batches, state.step, rng
+  targets, statistics, teacher_metrics = objective.compute_targets(
+    state.teacher_state, batches, state.step, rng
   )
   measure = state.step % measure_every == 0
   loss = functools.partial(objective.loss, rng=rng, measure=measure)
@@ -81,7 +81,9 @@ def train_step(
   with jax.named_scope("update"):
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = jax.tree.map(lambda p, u: p - lr * u, state.params, updates)
-    carried = objective.carry(state.carried, params, statistics)
+    teacher_state = objective.update_teacher_state(
+      state.teacher_state, params, statistics
+    )
 
   def keep(new, old):
     return jax.tree.map(lambda n, o: jnp.where(is_finite, n, o), new, old)
@@ -90,7 +92,7 @@ def train_step(
   new_state = TrainState(
     step=state.step + 1,
     params=keep(params, state.params),
-    carried=keep(carried, state.carried),
+    teacher_state=keep(teacher_state, state.teacher_state),
     opt_state=keep(opt_state, state.opt_state),
     rng=state.rng,
     nonfinite_streak=(state.nonfinite_streak + 1) * skipped,
@@ -132,7 +134,7 @@ def jit_predict(
 
 
 def jit_encode(objective, config: ConfigDict, mesh: Mesh, abstract: TrainState):
-  """The teacher's encoder alone, compiled for the mesh.
+  """The encoder alone, compiled for the mesh.
 
   Returns:
     A function (encoder params, images (b, h, w, 3) uint8) -> cls and patches,
@@ -142,13 +144,14 @@ def jit_encode(objective, config: ConfigDict, mesh: Mesh, abstract: TrainState):
 
   def encode(params, images):
     with rules.logical_constraints(mesh, logical):
-      pixels = image_ops.normalize(images.astype(jnp.float32) / 255)
+      pixels = pixel_lib.from_uint8(images)
       out = objective.encoder.apply({"params": params}, pixels)
     return {"cls": out.cls, "patches": out.patches}
 
   images = NamedSharding(mesh, PartitionSpec(mesh_lib.BATCH_AXES))
-  teacher = abstract.carried["teacher"]["encoder"]
-  params = jax.tree.map(lambda x: x.sharding, teacher)
+  params = jax.tree.map(
+    lambda x: x.sharding, objective.encoder_params(abstract)
+  )
   return jax.jit(
     encode,
     in_shardings=(params, images),

@@ -1,8 +1,9 @@
-"""Where metrics go: two JSON-lines files and TensorBoard."""
+"""Where metrics go: two JSON-lines files and, with its extra, TensorBoard."""
 
+import logging
 import os
 
-from data_pipelines import jsonl
+from data_pipelines.common import jsonl
 
 METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "speed.jsonl"
@@ -31,12 +32,16 @@ class Writers:
       path = os.path.join(workdir, name)
       jsonl.drop_rows_from(path, start_step)
       self._files[name] = open(path, "a", buffering=1)  # noqa: SIM115
-    # It imports torch where it finds it: 3 s that other processes need not.
-    from tensorboardX import SummaryWriter
-
-    self._board = SummaryWriter(
-      os.path.join(workdir, "tensorboard"), purge_step=start_step
-    )
+    self._board = None
+    try:
+      # It imports torch where it finds it: 3 s that other processes need not.
+      from tensorboardX import SummaryWriter
+    except ModuleNotFoundError:
+      logging.warning("no tensorboard/: the extra tensorboard is not installed")
+    else:
+      self._board = SummaryWriter(
+        os.path.join(workdir, "tensorboard"), purge_step=start_step
+      )
 
   def write_metrics(self, step: int, row: dict) -> None:
     """Appends one row; values are finite floats or None."""
@@ -48,11 +53,12 @@ class Writers:
 
   def _write(self, name: str, group: str, step: int, row: dict) -> None:
     self._files[name].write(jsonl.to_line({"step": step, **row}))
-    for key, value in row.items():
+    for key, value in row.items() if self._board else ():
       if value is not None:
         self._board.add_scalar(f"{group}/{key}", value, step)
 
   def close(self) -> None:
     for file in self._files.values():
       file.close()
-    self._board.close()
+    if self._board:
+      self._board.close()

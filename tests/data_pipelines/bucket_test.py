@@ -12,8 +12,10 @@ import fsspec
 import pytest
 from array_record.python import array_record_module
 
-from data_pipelines import images, sources, storage
+from data_pipelines import sources
+from data_pipelines.common import images, storage
 from data_pipelines.humans_tfds import __main__ as humans_main
+from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora, fake_bucket
 
 core = pytest.importorskip("gcsfs.core", reason="needs gcsfs")
@@ -45,9 +47,9 @@ def bucket(root, monkeypatch):
     yield bucket
 
 
-def retrying(place, attempts=2, timeout=0.4):
+def retrying(spec, attempts=2, timeout=0.4):
   return sources.RetryingSource(
-    sources.open_source(f"gs://pictures/{place}"),
+    open_source(f"gs://pictures/{spec}"),
     attempts=attempts,
     timeout=timeout,
     backoff=0.01,
@@ -58,13 +60,13 @@ def retrying(place, attempts=2, timeout=0.4):
 def test_a_bucket_gives_the_same_records_as_a_disk(
   bucket, root, kind, tmp_path
 ):
-  place = kind
+  spec = kind
   if kind == "humans":
     humans_main.build("gs://pictures/corpus", tmp_path / "tfds")
-    place = "humans/1.0.0"
+    spec = "humans/1.0.0"
     shutil.copytree(tmp_path / "tfds" / "humans", root / "humans")
-  on_disk = sources.open_source(root / place)
-  source = sources.open_source(f"gs://pictures/{place}")
+  on_disk = open_source(root / spec)
+  source = open_source(f"gs://pictures/{spec}")
   assert corpora.read_all(source) == corpora.read_all(on_disk)
   for index in range(7):
     assert source.name(index) == on_disk.name(index)
@@ -91,14 +93,14 @@ def test_opening_a_shard_reads_little_of_it(bucket, root):
 
 def test_tars_in_a_bucket_may_be_given_by_a_glob(bucket, root):
   shutil.copy(root / "photos.tar", root / "more.tar")
-  source = sources.open_source("gs://pictures/*.tar")
+  source = open_source("gs://pictures/*.tar")
   assert len(source) == 14
   assert source.location(0) == "gs://pictures/more.tar"
   assert source.location(7) == "gs://pictures/photos.tar"
 
 
 def test_a_shard_is_not_read_before_it_is_needed(bucket):
-  source = sources.open_source("gs://pictures/corpus")
+  source = open_source("gs://pictures/corpus")
   assert not any("array_record" in path for path, _ in bucket.requests)
   source[0], source[1], source[2]
   shards = {path for path, _ in bucket.requests if "array_record" in path}
@@ -106,7 +108,7 @@ def test_a_shard_is_not_read_before_it_is_needed(bucket):
 
 
 def test_an_image_in_a_tar_is_one_request_of_its_bytes(bucket):
-  source = sources.open_source("gs://pictures/photos.tar")
+  source = open_source("gs://pictures/photos.tar")
   bucket.requests.clear()
   size = len(source[3].image)
   ((_, wanted),) = bucket.requests
@@ -114,9 +116,9 @@ def test_an_image_in_a_tar_is_one_request_of_its_bytes(bucket):
   assert int(end) - int(start) + 1 == size
 
 
-@pytest.mark.parametrize("place", ["photos", "corpus", "photos.tar"])
-def test_a_busy_bucket_is_asked_again(bucket, place):
-  source = sources.open_source(f"gs://pictures/{place}")
+@pytest.mark.parametrize("spec", ["photos", "corpus", "photos.tar"])
+def test_a_busy_bucket_is_asked_again(bucket, spec):
+  source = open_source(f"gs://pictures/{spec}")
   wanted = source[0]
   bucket.fail_next(1)
   assert source[0] == wanted  # The clients' own second attempt.
@@ -135,16 +137,16 @@ def test_a_bucket_that_stays_busy_is_given_up(bucket):
   assert time.monotonic() - start < 3
 
 
-@pytest.mark.parametrize("place", ["photos", "corpus", "photos.tar"])
-def test_a_bucket_that_hangs_is_given_up_and_may_come_back(bucket, place):
-  source = retrying(place)
+@pytest.mark.parametrize("spec", ["photos", "corpus", "photos.tar"])
+def test_a_bucket_that_hangs_is_given_up_and_may_come_back(bucket, spec):
+  source = retrying(spec)
   wanted = retried(source, 0)
   bucket.stall_next(10**6)
   for index in (0, 4):  # Of a shard that is open, and of one that is not.
     start = time.monotonic()
     with pytest.raises(
       sources.ShardReadError,
-      match=f"gs://pictures/{place}.*: no answer .*given up after 2 attempts",
+      match=f"gs://pictures/{spec}.*: no answer .*given up after 2 attempts",
     ):
       source[index]
     assert 0.8 <= time.monotonic() - start < 3
@@ -178,7 +180,7 @@ def test_reads_that_hang_do_not_hold_up_later_ones(bucket):
 
 
 def test_a_shard_that_vanishes_and_comes_back_is_waited_for(bucket, root):
-  source = sources.open_source("gs://pictures/corpus")
+  source = open_source("gs://pictures/corpus")
   shard = root / "corpus" / "shard-00001-of-00003.array_record"
   away = shard.rename(root / "away")
   with pytest.raises(
@@ -190,8 +192,8 @@ def test_a_shard_that_vanishes_and_comes_back_is_waited_for(bucket, root):
 
 
 def test_a_tar_or_file_that_vanished_is_named(bucket, root):
-  tar = sources.open_source("gs://pictures/photos.tar")
-  folder = sources.open_source("gs://pictures/photos")
+  tar = open_source("gs://pictures/photos.tar")
+  folder = open_source("gs://pictures/photos")
   (root / "photos.tar").unlink()
   (root / "photos" / "0.JPG").unlink()
   with pytest.raises(sources.ShardReadError, match="gs://pictures/photos.tar"):
@@ -202,9 +204,9 @@ def test_a_tar_or_file_that_vanished_is_named(bucket, root):
 
 def test_what_is_not_in_the_bucket_is_named(bucket):
   with pytest.raises(ValueError, match="gs://pictures/none: no such directory"):
-    sources.open_source("gs://pictures/none")
+    open_source("gs://pictures/none")
   with pytest.raises(sources.ShardReadError, match="gs://pictures/none.tar"):
-    sources.open_source("gs://pictures/none.tar")
+    open_source("gs://pictures/none.tar")
 
 
 def test_a_missing_shard_is_named_at_once(bucket, root):
@@ -212,15 +214,16 @@ def test_a_missing_shard_is_named_at_once(bucket, root):
   with pytest.raises(
     sources.ShardReadError, match="gs://pictures/corpus/shard-00002.*No such"
   ):
-    sources.open_source("gs://pictures/corpus")
+    open_source("gs://pictures/corpus")
 
 
-@pytest.mark.parametrize("place", ["corpus", "photos.tar"])
-def test_a_process_ends_although_its_bucket_hangs(bucket, place):
+@pytest.mark.parametrize("spec", ["corpus", "photos.tar"])
+def test_a_process_ends_although_its_bucket_hangs(bucket, spec):
   script = textwrap.dedent(f"""
     import sys
     from data_pipelines import sources
-    source = sources.open_source("gs://pictures/{place}")
+    from data_pipelines.open_source import open_source
+    source = open_source("gs://pictures/{spec}")
     print(source[0].name, flush=True)
     source = sources.RetryingSource(
       source, attempts=2, timeout=0.3, backoff=0
@@ -244,7 +247,7 @@ def test_a_process_ends_although_its_bucket_hangs(bucket, place):
   start = time.monotonic()
   out, problems = process.communicate("go\n", timeout=30)
   assert process.returncode == 0, problems
-  assert f"gs://pictures/{place}" in out and "no answer within 0.3 s" in out
+  assert f"gs://pictures/{spec}" in out and "no answer within 0.3 s" in out
   assert time.monotonic() - start < 5
 
 
@@ -254,11 +257,11 @@ def test_another_bucket_than_googles_holds_tars_and_folders(photo_folder, root):
   files.put(str(root / "photos"), "/pictures/photos", recursive=True)
   files.put_file(str(root / "photos.tar"), "/pictures/photos.tar")
   wanted = corpora.read_all(sources.FolderSource(photo_folder))
-  for place in ("photos", "photos.tar", "*.tar"):
-    source = sources.open_source(f"memory://pictures/{place}")
+  for spec in ("photos", "photos.tar", "*.tar"):
+    source = open_source(f"memory://pictures/{spec}")
     assert corpora.read_all(source) == wanted
   files.put(str(root / "corpus"), "/pictures/corpus", recursive=True)
   assert storage.exists("memory://pictures/corpus/manifest.json")
   with pytest.raises(ValueError, match="a disk or gs:// only"):
-    sources.open_source("memory://pictures/corpus")
+    open_source("memory://pictures/corpus")
   files.store.clear()

@@ -9,7 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from data_pipelines import build_corpus, corpus_listing, records, sources
+from data_pipelines import build_corpus
+from data_pipelines.building import workspace
+from data_pipelines.corpus import records
+from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora
 
 
@@ -68,7 +71,7 @@ def test_a_corpus_is_shards_indexes_lists_and_a_manifest(
 
 def test_the_index_says_what_the_records_say(photo_folder, tmp_path):
   _build([photo_folder], tmp_path / "corpus", shard_size=5)
-  source = sources.open_source(tmp_path / "corpus")
+  source = open_source(tmp_path / "corpus")
   with np.load(tmp_path / "corpus" / "index-00001-of-00002.npz") as index:
     assert {name: index[name].dtype for name in index} == {
       "content_hash": np.uint8,
@@ -161,7 +164,7 @@ def test_a_tar_gives_the_shards_of_the_folder_it_was_made_of(
   found, expected = _contents(tmp_path / "b"), _contents(tmp_path / "a")
   assert found.pop("manifest.json") != expected.pop("manifest.json")
   assert found == expected and len(found) == 8
-  assert sources.open_source(tmp_path / "b")[1].licence == "CC0"
+  assert open_source(tmp_path / "b")[1].licence == "CC0"
 
 
 def test_several_inputs_keep_their_names(photo_folder, tmp_path):
@@ -169,7 +172,7 @@ def test_several_inputs_keep_their_names(photo_folder, tmp_path):
   other.mkdir()
   (photo_folder / "0.JPG").rename(other / "1.JPG")
   _build([photo_folder, other], tmp_path / "corpus")
-  source = sources.open_source(tmp_path / "corpus")
+  source = open_source(tmp_path / "corpus")
   names = [source.name(index) for index in range(7)]
   assert names[0] == "photos/1.JPG" and names[6] == "other/1.JPG"
 
@@ -186,14 +189,14 @@ def test_sidecars_are_kept_in_the_records(photo_folder, tmp_path):
   (photo_folder / "1.json").write_text(json.dumps(said), "utf-8")
   (photo_folder / "2.json").write_text('{"licence": "MIT"}')
   _build([photo_folder], tmp_path / "corpus")
-  source = sources.open_source(tmp_path / "corpus")
+  source = open_source(tmp_path / "corpus")
   record = source[1]
   assert (record.source, record.licence) == ("here", "CC0")
   assert record.attribution == "mé"
   assert record.person_boxes == ((0, 1, 20.5, 30),)
   assert record.scores == {"sharpness": 0.25, "people": 2}
   assert (source[2].source, source[2].licence) == ("", "MIT")
-  assert source[3] == sources.open_source(photo_folder)[3]
+  assert source[3] == open_source(photo_folder)[3]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,7 @@ def test_a_name_that_is_no_utf8_is_packed_with_escapes(photo_folder, tmp_path):
   (tmp_path / "more").mkdir()
   shutil.copy(folder / "1.JPG", tmp_path / "more")
   _build([folder, tmp_path / "more"], tmp_path / "again")
-  assert sources.open_source(tmp_path / "again")[0].name == "f\\xe9/0.JPG"
+  assert open_source(tmp_path / "again")[0].name == "f\\xe9/0.JPG"
 
 
 def test_the_same_inputs_again_are_already_complete(photo_folder, tmp_path):
@@ -248,7 +251,7 @@ def test_the_same_inputs_again_are_already_complete(photo_folder, tmp_path):
   assert os.stat(tmp_path / "corpus" / "manifest.json") == before
 
 
-@pytest.mark.parametrize("change", ["file", "new", "notes", "shard_size"])
+@pytest.mark.parametrize("change", ["file", "new", "metadata", "shard_size"])
 def test_other_inputs_never_overwrite_a_corpus(photo_folder, tmp_path, change):
   _build([photo_folder], tmp_path / "corpus")
   options = {"shard_size": 5} if change == "shard_size" else {}
@@ -256,11 +259,11 @@ def test_other_inputs_never_overwrite_a_corpus(photo_folder, tmp_path, change):
     (photo_folder / "1.JPG").write_bytes((photo_folder / "2.JPG").read_bytes())
   if change == "new":
     (photo_folder / "7.jpg").write_bytes((photo_folder / "2.JPG").read_bytes())
-  if change == "notes":
+  if change == "metadata":
     (photo_folder / "2.json").write_text("{}")
   with pytest.raises(ValueError, match="built from other inputs"):
     _build([photo_folder], tmp_path / "corpus", **options)
-  assert len(sources.open_source(tmp_path / "corpus")) == 7
+  assert len(open_source(tmp_path / "corpus")) == 7
 
 
 def test_a_corpus_inside_its_own_input_is_complete_too(photo_folder):
@@ -301,13 +304,13 @@ def test_when_no_file_is_usable_it_says_why(tmp_path):
 
 @pytest.mark.parametrize("piece_size", [1, 2, 500])
 def test_the_cut_into_pieces_changes_nothing(
-  photo_folder, tmp_path, monkeypatch, piece_size
+  photo_folder, tmp_path, piece_size
 ):
   (photo_folder / "3b.jpg").write_bytes((photo_folder / "2.JPG").read_bytes())
   (photo_folder / "3c.jpg").write_bytes(b"")
   _build([photo_folder], tmp_path / "a", shard_size=2)
-  monkeypatch.setattr(corpus_listing, "PIECE_SIZE", piece_size)
-  _build([photo_folder], tmp_path / "b", shard_size=2)
+  sizes = workspace.Sizes(piece=piece_size)
+  _build([photo_folder], tmp_path / "b", shard_size=2, sizes=sizes)
   assert _contents(tmp_path / "a") == _contents(tmp_path / "b")
 
 
@@ -343,7 +346,7 @@ def test_the_command_prints_progress_result_and_already_complete(
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"corpus: {state}: 7 images in 1 shards" in done.stdout
     assert "0 rejected, 0 duplicates" in done.stdout
-    for text in ("listing 7  ", "scanning 7/7  ", "packing 7/7  ", "eta 0s"):
+    for text in ("listing 7 ", "scanning 7/7 ", "packing 7/7 ", "eta 00:00"):
       assert (text in done.stderr) == (state == "done")
 
 
@@ -381,8 +384,8 @@ def test_a_mistake_is_one_line_exit_code_2_and_leaves_nothing(
 
 def test_records_of_every_kind_survive_the_way(photo_folder, tmp_path):
   _build([photo_folder], tmp_path / "corpus")
-  source = sources.open_source(tmp_path / "corpus")
+  source = open_source(tmp_path / "corpus")
   for index in range(7):
     record = source[index]
     assert records.hash_content(record.image) == record.content_hash
-    assert record == sources.open_source(photo_folder)[index]
+    assert record == open_source(photo_folder)[index]

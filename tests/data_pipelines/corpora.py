@@ -8,7 +8,8 @@ import pathlib
 import tarfile
 from collections.abc import Mapping
 
-from data_pipelines import build_corpus, records, sources
+from data_pipelines import build_corpus, sources
+from data_pipelines.corpus import records
 
 
 def pack_folder(

@@ -10,12 +10,15 @@ import re
 import threading
 import urllib.parse
 
+_UPLOAD = re.compile(r"/upload/storage/v1/b/[^/]+/o")
 _OBJECTS = re.compile(r"(?:/download)?/storage/v1/b/[^/]+/o(?:/(.+))?")
 _BUCKET = re.compile(r"/storage/v1/b/[^/]+")
 
 
 class FakeBucket:
-  """Answers listings, metadata and (ranged) reads as gs://ANY_NAME.
+  """Answers listings, metadata, (ranged) reads and uploads as gs://ANY_NAME.
+
+  An object appears when all of its bytes have come.
 
   Attributes:
     endpoint: the server's URL.
@@ -34,6 +37,7 @@ class FakeBucket:
     self.requests = []
     self.num_failed = 0
     self.num_stalled = 0
+    self._uploads = []  # The name of each upload that was begun.
     self._server = http.server.ThreadingHTTPServer(
       ("127.0.0.1", 0), type("Handler", (_Handler,), {"bucket": self})
     )
@@ -112,6 +116,13 @@ class FakeBucket:
         items.append(self._describe(name))
     return {"items": items, "prefixes": sorted(prefixes)}
 
+  def _store(self, name: str, data: bytes) -> None:
+    path = self._directory / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{threading.get_ident()}.arriving")
+    partial.write_bytes(data)
+    partial.replace(path)
+
   def _describe(self, name: str) -> dict:
     size = (self._directory / name).stat().st_size
     return {"kind": "storage#object", "name": name, "size": str(size)}
@@ -157,6 +168,42 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         404, b'{"error": {"code": 404, "message": "No such object"}}'
       )
 
+  def do_POST(self):
+    """An upload in one request, or the first or second one of one in two."""
+    url = urllib.parse.urlsplit(self.path)
+    query = dict(urllib.parse.parse_qsl(url.query))
+    data = self._read_body()
+    if data is None:
+      return
+    whole = f"bytes 0-{len(data) - 1}/{len(data)}"
+    if not _UPLOAD.fullmatch(url.path):
+      self._answer(400, b"")
+    elif "upload_id" not in query and query["uploadType"] == "multipart":
+      self._store(*_read_multipart(data))
+    elif "upload_id" not in query:
+      self.bucket._uploads.append(query["name"])
+      number = len(self.bucket._uploads) - 1
+      place = f"{self.bucket.endpoint}{url.path}?upload_id={number}"
+      self._answer(200, b"{}", {"Location": place})
+    elif self.headers["Content-Range"] == whole:
+      self._store(self.bucket._uploads[int(query["upload_id"])], data)
+    else:
+      self._answer(400, b"")
+
+  def _read_body(self):
+    data = self.rfile.read(int(self.headers["Content-Length"] or 0))
+    status = self.bucket._admit(self.path, None)
+    if status == 200:
+      return data
+    if status:
+      self._answer(status, b'{"error": {"message": "try again"}}')
+    self.close_connection = True
+    return None
+
+  def _store(self, name, data):
+    self.bucket._store(name, data)
+    self._answer(200, json.dumps(self.bucket._describe(name)).encode())
+
   def _object(self, name, query, wanted):
     if not (self.bucket._directory / name).is_file():
       raise FileNotFoundError(name)
@@ -190,3 +237,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   def log_message(self, *unused):
     pass
+
+
+def _read_multipart(body: bytes) -> tuple[str, bytes]:
+  """The name and the bytes of an upload in one request, as gcsfs makes it."""
+  mark = b"--==0=="
+  _, described, rest = body.split(mark, 2)
+  content = rest[rest.index(b"\n\n") + 2 : rest.rindex(b"\n" + mark)]
+  return json.loads(described.partition(b"\n\n")[2])["name"], content

@@ -6,7 +6,9 @@ import zipfile
 
 import pytest
 
-from data_pipelines import sample_corpus, sources, verify_corpus
+from data_pipelines import sample_corpus
+from data_pipelines.corpus import verify
+from data_pipelines.open_source import open_source
 
 WHEEL = sample_corpus.Package(
   "wheelie==1.0",
@@ -61,7 +63,7 @@ def test_photographs_are_packed_with_their_credits(
     output, packages=(WHEEL, SDIST), fetch=fetch
   )
   assert is_new and manifest["num_records"] == 2
-  source = sources.open_source(output)
+  source = open_source(output)
   assert [source.name(index) for index in range(2)] == ["one.png", "two.jpg"]
   assert source[0].licence == "CC0"
   assert source[0].attribution == "Ann https://example.org/1"
@@ -76,7 +78,7 @@ def test_photographs_are_packed_with_their_credits(
   for text in ("Ann https://example.org/1", "CC0", "Bob", "source==2.0"):
     assert text in credits
   assert [path.name for path in tmp_path.iterdir()] == [name]
-  assert not list(verify_corpus.verify_corpus(output))
+  assert not list(verify.verify_corpus(output))
 
 
 def test_again_it_is_complete_and_fetches_nothing(tmp_path, fetch):

@@ -13,7 +13,10 @@ import pytest
 from array_record.python import array_record_module
 from PIL import Image
 
-from data_pipelines import images, records, sources
+from data_pipelines import sources
+from data_pipelines.common import images
+from data_pipelines.corpus import records
+from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -21,9 +24,9 @@ tfds = pytest.importorskip("tensorflow_datasets")
 from data_pipelines import humans_tfds  # noqa: E402
 from data_pipelines.humans_tfds import __main__ as main  # noqa: E402
 from data_pipelines.humans_tfds import features  # noqa: E402
-from data_pipelines.sources import tfds as tfds_source  # noqa: E402
+from data_pipelines.humans_tfds import source as tfds_source  # noqa: E402
 
-NOTES = {
+METADATA = {
   "source": "https://example.org/é",
   "licence": "CC BY 4.0",
   "attribution": "A. Person",
@@ -34,7 +37,7 @@ NOTES = {
 
 @pytest.fixture
 def kinds(tmp_path, encode, smooth_photo):
-  """A folder of one image of every kind, one of them with notes."""
+  """A folder of one image of every kind, one of them with metadata."""
   folder = tmp_path / "kinds"
   folder.mkdir()
   photo = smooth_photo(60, 40)
@@ -55,7 +58,7 @@ def kinds(tmp_path, encode, smooth_photo):
   }
   for name, data in files.items():
     (folder / name).write_bytes(data)
-  (folder / "jpeg.json").write_text(json.dumps(NOTES))
+  (folder / "jpeg.json").write_text(json.dumps(METADATA))
   return folder
 
 
@@ -114,8 +117,8 @@ def test_skipping_the_decoding_gives_the_files_bytes(corpus, data_dir):
     assert example["image"] == record.image
 
 
-def opened(place):
-  return sources.open_source(place)
+def opened(spec):
+  return open_source(spec)
 
 
 def test_every_field_of_a_record_is_kept(corpus, data_dir):
@@ -300,7 +303,7 @@ def test_the_tfds_command_finds_the_builder_by_its_path(corpus, tmp_path):
   assert len(opened(tmp_path / "data" / "humans" / "1.0.0")) == 10
 
 
-def test_a_prepared_dataset_opens_as_a_place_to_train_from(corpus, data_dir):
+def test_a_prepared_dataset_opens_as_data_to_train_from(corpus, data_dir):
   source = opened(data_dir / "humans" / "1.0.0")
   assert source[3].image == opened(corpus)[3].image
   assert source.location(5) == str(

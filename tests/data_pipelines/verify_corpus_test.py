@@ -10,7 +10,8 @@ import pytest
 from array_record.python import array_record_module
 from hypothesis import strategies
 
-from data_pipelines import build_corpus, manifest, records, verify_corpus
+from data_pipelines import build_corpus, verify_corpus
+from data_pipelines.corpus import manifest, records, verify
 
 SHARD = "shard-00001-of-00003.array_record"  # Records 3, 4 and 5.
 INDEX = "index-00001-of-00003.npz"
@@ -25,7 +26,7 @@ def corpus(photo_folder, tmp_path):
 
 
 def _verify(directory):
-  return list(verify_corpus.verify_corpus(directory))
+  return list(verify.verify_corpus(directory))
 
 
 def _read_records(path):

@@ -59,7 +59,7 @@ import runpy
 from unittest import mock
 from jax._src import compiler
 import tests.tiny
-from sapiens2_jax.training import save_schedule
+from sapiens2_jax.runtime import save_schedule
 
 save_schedule.FIRST_STEPS = 3
 write = compiler._cache_write
@@ -120,9 +120,11 @@ def start_two(
   return processes
 
 
-def run(command: list[str], env: dict) -> subprocess.CompletedProcess:
+def run(
+  command: list[str], env: dict, cwd: os.PathLike = ROOT
+) -> subprocess.CompletedProcess:
   return subprocess.run(
-    command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600
+    command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600
   )
 
 

@@ -82,7 +82,7 @@ def test_a_bad_file_is_skipped_and_named(setting):
   root, env = setting
   data = commands.write_images(root / "one_bad")
   (data / "broken.jpg").write_bytes((data / "0.png").read_bytes()[:60])
-  options = ("optim.num_steps=4", "data.max_skipped_share=0.9")
+  options = ("optim.num_steps=4", "data.max_skipped_fraction=0.9")
   workdir = root / "skips"
   done = commands.run(commands.train_command(workdir, data, *options), env)
   assert done.returncode == 0, done.stdout + done.stderr
@@ -99,12 +99,12 @@ def test_too_many_bad_files_stop_the_run(setting):
   data = commands.write_images(root / "many_bad", 3)
   for i in range(3):
     (data / f"broken{i}.jpg").write_bytes(b"no image")
-  options = ("optim.num_steps=50", "data.max_skipped_share=0.2")
+  options = ("optim.num_steps=50", "data.max_skipped_fraction=0.2")
   done = commands.run(
     commands.train_command(root / "too_many", data, *options), env
   )
   assert done.returncode == 1
-  assert "max_skipped_share" in done.stderr
+  assert "max_skipped_fraction" in done.stderr
   assert "Traceback" not in done.stderr
 
 

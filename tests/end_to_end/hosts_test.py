@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sapiens2_jax.training import checkpoints, goodput, writers
+from sapiens2_jax.runtime import goodput
+from sapiens2_jax.training import checkpoints, writers
 from tests.end_to_end import commands
 
 pytestmark = pytest.mark.slow

@@ -71,7 +71,8 @@ def test_stopped_it_ends_as_if_nothing_had_happened(tmp_path):
     *("--config", "experiments/probe.py:task=normal,size=toy"),
     *("--output", str(tmp_path / "probed")),
     *(f"--config.data.train={place}", f"--config.data.test={test}"),
-    *("--config.data.image_size=(64,48)", "--config.optim.num_steps=3"),
+    "--config.data.image_size=(64,48)",
+    *("--config.optim.num_steps=3", "--config.optim.warmup_steps=1"),
   )
   probed = commands.run(evaluate, env)
   assert probed.returncode == 0, probed.stdout + probed.stderr

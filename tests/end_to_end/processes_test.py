@@ -29,8 +29,9 @@ if __name__ == "__main__":
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(
       f"localhost:{port}", num_processes=int(count), process_id=int(index))
-  from data_pipelines import sources
+  from data_pipelines.open_source import open_source
   from sapiens2_jax import config as config_lib
+  from sapiens2_jax.objectives import build_objective
   from sapiens2_jax.parallel.mesh import make_mesh
   from sapiens2_jax.training import data
   config = config_lib.load_config(
@@ -38,7 +39,7 @@ if __name__ == "__main__":
     ["data.global_batch_size=8", "data.image_size=(64, 48)",
      "data.local_size=(32, 24)"], lambda config: [])
   loader = data.make_prefetcher(
-    config, sources.open_source(folder), make_mesh(config.mesh),
+    build_objective(config), open_source(folder), make_mesh(config.mesh),
     start_step=int(start), num_steps=int(stop) - int(start))
   for step, loaded in enumerate(loader, int(start)):
     assert loaded.batch["index"].shape == (1, 8)

@@ -16,12 +16,12 @@ def test_neighbors_are_fewer_when_there_are_fewer_rows():
   ids, _ = knn.find_neighbors(np.eye(3), 10)
   assert ids.shape == (3, 2)
   ids, _ = knn.find_neighbors(np.ones((1, 2)), 4)
-  assert np.isnan(knn.same_group_share(ids, np.zeros(1, int)))
+  assert np.isnan(knn.same_group_fraction(ids, np.zeros(1, int)))
 
 
 def test_share_counts_only_the_nearest_neighbor():
   ids = np.array([[1, 2], [2, 0], [3, 0], [2, 1]])
-  assert knn.same_group_share(ids, np.array([0, 0, 1, 1])) == 0.75
+  assert knn.same_group_fraction(ids, np.array([0, 0, 1, 1])) == 0.75
 
 
 def test_chance_level_equals_random_neighbors():

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines import records
-from data_pipelines.labels import Labels, Person, encode_labels
+from data_pipelines.corpus import records
+from data_pipelines.corpus.labels import Labels, Person, encode_labels
 from sapiens2_jax import config as config_lib
+from sapiens2_jax import validation
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.evaluation.features import Backbone, hash_params
 from sapiens2_jax.models.encoder import Encoder
-from sapiens2_jax.validation import probe as validation
 from tests import tiny  # noqa: F401 (its size)
 from tests.tasks import samples
 
@@ -81,5 +81,5 @@ def load_config(argument: str, *overrides: str):
       "optim.warmup_steps=1",
       *overrides,
     ],
-    validation.validate,
+    lambda config: validation.validate(config, 1, "probe"),
   )

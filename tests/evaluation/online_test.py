@@ -3,6 +3,7 @@ import pytest
 
 from sapiens2_jax.config import ConfigError
 from sapiens2_jax.evaluation import online
+from sapiens2_jax.tasks import registry
 from tests import tiny, tiny_task
 from tests.evaluation import labelled
 
@@ -15,7 +16,10 @@ def place(tmp_path_factory):
   return tiny_task.write_corpus(root / "corpus", found)
 
 
-def load_config(place, tasks=tuple(online.TASKS)):
+TASKS = registry.online_task_names()
+
+
+def load_config(place, tasks=TASKS):
   return tiny.load_config(
     "probes.every=2", f"probes.path={place}", f"probes.tasks={tasks}"
   )
@@ -70,7 +74,8 @@ def test_all_numbers_are_found_whatever_the_batch_size(place):
     )
     for size in (2, 16)
   ]
-  names = {name for _, name, _ in online.TASKS.values()}
+  known = map(registry.definition, TASKS)
+  names = {task.probe.online.key for task in known}
   assert names < set(found[0]) and "recall_1" in found[0]
   assert np.isfinite(list(found[0].values())).all()
   for name, value in found[0].items():
@@ -110,7 +115,7 @@ def test_without_tasks_retrieval_needs_no_labels(tmp_path):
 def test_mistakes_of_the_config_are_named():
   with pytest.raises(ConfigError, match=r"probes.every=2 +needs probes.path"):
     load_config("")
-  with pytest.raises(ConfigError, match="unknown task of probes 'pose'"):
+  with pytest.raises(ConfigError, match="unknown probes.tasks 'pose'"):
     load_config("corpus", ("pose",))
   with pytest.raises(ValueError, match="probes.path=/none: "):
     online.load(load_config("/none"))

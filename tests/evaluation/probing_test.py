@@ -5,11 +5,13 @@ import os
 import numpy as np
 import pytest
 
+from data_pipelines.open_source import open_field
 from sapiens2_jax import tasks
 from sapiens2_jax.config import ConfigError
 from sapiens2_jax.evaluation import encoding, probing
 from sapiens2_jax.evaluation import features as features_lib
 from sapiens2_jax.evaluation.probe import Probe, make_task, task_view
+from sapiens2_jax.tasks import registry
 from tests import tiny_task
 from tests.evaluation import labelled
 
@@ -54,13 +56,16 @@ def test_all_tasks_are_measured_and_a_second_run_encodes_nothing(
   # crops of each test image.
   assert sum(calls) == 9 + 9 + 13 + 2 * 3
   table = probing.format_table(results)
-  for title, *_ in probing.COLUMNS.values():
-    assert title in table
+  known = [
+    registry.definition(name) for name in config.tasks if name != "retrieval"
+  ]
+  assert len(known) == 5
   assert "recall_1 (chance)" in table
-  for name, (_, key, _) in probing.COLUMNS.items():
-    assert np.isfinite(results[name][key]), name
-  for name in probing.COLUMNS:
-    assert (results[name]["images"], results[name]["skipped"]) == (3, 0)
+  for task in known:
+    assert task.score.title in table
+    found = results[task.name]
+    assert np.isfinite(found[task.score.key]), task.name
+    assert (found["images"], found["skipped"]) == (3, 0)
   assert results["retrieval"]["chance_recall_1"] == pytest.approx(1 / 5)
 
   calls.clear()
@@ -125,7 +130,7 @@ def test_three_tasks_see_the_same_inputs_and_targets_fit_them():
     labels = tasks.examples.read_labels(record, task)
     targets = task.targets(labels, (record.height, record.width))
     assert len(targets) == len(found) == (2 if name == "pose" else 1)
-    shapes = {key: shape for key, (shape, _) in task.shapes().items()}
+    shapes = {key: shape for key, (shape, _) in task.element_spec().items()}
     del shapes["image"]
     assert {k: np.shape(v) for k, v in targets[0].items()} == shapes
   shared = [x for (view, _), x in inputs.items() if view == "letterbox"]
@@ -138,11 +143,11 @@ def test_targets_of_pose_lie_on_the_keypoints_of_the_crop():
   labels = tasks.examples.read_labels(record, task)
   (target,) = task.targets(labels, (record.height, record.width))
   image = np.zeros((record.height, record.width, 3), np.uint8)
-  (prepared,) = task.prepare(image, labels)
+  (prepared,) = task.preprocess(image, labels)
   heatmaps = np.zeros((32, 24, 308), np.float32)
   points = np.rint(target["points"]).astype(int)
   heatmaps[points[:, 1], points[:, 0], np.arange(308)] = 1
-  (person,) = task.finish([{"heatmaps": heatmaps}], [prepared])
+  (person,) = task.postprocess([{"heatmaps": heatmaps}], [prepared])
   known = target["weights"] > 0
   error = person[known, :2] - labels.people[0].keypoints[known, :2]
   assert known.sum() > 300 and np.abs(error).max() < 2.5
@@ -165,7 +170,7 @@ def test_an_interrupted_computation_leaves_nothing(
 def test_features_on_disk_are_those_of_the_encoder(places, tmp_path):
   backbone = labelled.make_backbone(0)
   config = load_config(places, "task=normal")
-  source = probing.open_place(config, "test")
+  source = open_field("data.test", config.data.test)
   view = task_view(make_task("normal", labelled.SIZE, "tiny"), 10**6)
   path = features_lib.cached(tmp_path, backbone, source, "", view, "float16")
   found = features_lib.load(path)
@@ -177,8 +182,17 @@ def test_features_on_disk_are_those_of_the_encoder(places, tmp_path):
   )
   cells = found.values.astype(np.float64).reshape(-1, 48)
   np.testing.assert_allclose(found.mean, cells.mean(0), rtol=1e-4, atol=1e-6)
-  np.testing.assert_allclose(found.deviation, cells.std(0), rtol=1e-4)
+  np.testing.assert_allclose(found.std, cells.std(0), rtol=1e-4)
   np.testing.assert_array_equal(found.first, [0, 1, 2, 3])
+
+  # As it was written when the std was called deviation.
+  with np.load(path / "index.npz") as index:
+    old = {name.replace("std", "deviation"): x for name, x in index.items()}
+  np.savez(path / "index.npz", **old)
+  features_lib.load.cache_clear()
+  again = features_lib.cached(tmp_path, backbone, source, "", view, "float16")
+  assert again == path and "deviation" in old
+  np.testing.assert_array_equal(features_lib.load(again).std, found.std)
 
 
 def test_the_same_images_for_training_and_test_are_refused(places, tmp_path):

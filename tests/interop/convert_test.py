@@ -23,7 +23,7 @@ def test_import_then_export_changes_no_bit(arch, style, dtype):
     arch, style, samples.FLOATS[dtype], periods=style == "reference"
   )
   found, back = _back(named, style)
-  if style == "native":
+  if style == "transformers":
     del back[keys.PERIODS_KEY]
   assert found == arch
   samples.assert_same_bytes(named, back)
@@ -31,13 +31,13 @@ def test_import_then_export_changes_no_bit(arch, style, dtype):
 
 def test_both_key_styles_give_the_same_parameters():
   reference = samples.arrays(TINY, periods=True)
-  _, back = _back(samples.arrays(TINY, "native"), "reference")
+  _, back = _back(samples.arrays(TINY, "transformers"), "reference")
   samples.assert_same_bytes(reference, back)
 
 
 def test_gate_proj_is_the_first_half_of_w12():
   named = samples.arrays(TINY)
-  _, back = _back(named, "native")
+  _, back = _back(named, "transformers")
   w12 = named["blocks.3.ffn.w12.weight"]
   gate = back["model.layer.3.mlp.gate_proj.weight"]
   np.testing.assert_array_equal(gate, w12[: len(w12) // 2])

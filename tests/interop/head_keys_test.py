@@ -1,5 +1,7 @@
 """Heads: names, widths and layouts of the release."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from sapiens2_jax.architectures import ARCHITECTURES, Architecture
 from sapiens2_jax.interop import convert, head_keys, identify
 from sapiens2_jax.interop.head_keys import Head
 from sapiens2_jax.models.heads import DeconvHead, PixelShuffleHead
+from sapiens2_jax.tasks import registry
 from tests import golden
 from tests.interop import samples, task_samples
 from tests.interop.task_samples import ARCH, HEADS
@@ -58,7 +61,7 @@ def module(head):
   return PixelShuffleHead(
     "map",
     kind.num_outputs,
-    norm="rms" if kind.has_scales else "instance",
+    norm="rms" if kind.norms_have_scales else "instance",
     **head.widths,
   )
 
@@ -128,10 +131,10 @@ def _back(named, style, **options):
 
 
 @pytest.mark.parametrize("task", HEADS)
-@pytest.mark.parametrize("style", ["reference", "native"])
+@pytest.mark.parametrize("style", ["reference", "transformers"])
 @pytest.mark.parametrize("dtype", samples.FLOATS)
 def test_import_then_export_changes_no_bit(task, style, dtype):
-  if task == "albedo" and style == "native":
+  if task == "albedo" and style == "transformers":
     return  # There is none.
   named = task_samples.arrays(HEADS[task], style, samples.FLOATS[dtype])
   head, back = _back(named, style)
@@ -142,7 +145,7 @@ def test_import_then_export_changes_no_bit(task, style, dtype):
 @pytest.mark.parametrize("task", task_samples.IN_TRANSFORMERS)
 def test_both_key_styles_give_the_same_parameters(task):
   named = task_samples.arrays(HEADS[task])
-  _, back = _back(task_samples.arrays(HEADS[task], "native"), "reference")
+  _, back = _back(task_samples.arrays(HEADS[task], "transformers"), "reference")
   samples.assert_same_bytes(named, back)
 
 
@@ -194,7 +197,7 @@ def test_another_number_of_classes_is_refused():
   key = "decode_head.conv_seg.weight"
   named[key] = named[key][:21]
   assert f"{key} (21, 8, 1, 1) should be (29, 8, 1, 1)" in _problems(named)
-  named = task_samples.arrays(HEADS["segmentation"], "native")
+  named = task_samples.arrays(HEADS["segmentation"], "transformers")
   for part in ("weight", "bias"):
     key = f"decode_head.predictor.{part}"
     named[key] = named[key][:21]
@@ -218,13 +221,19 @@ def test_heads_of_other_models_are_refused():
   other = {
     key.replace("conv_normal", "conv_depth"): x for key, x in named.items()
   }
-  assert "a head of no known task; none of decode_head.conv_pose" in _problems(
-    other
-  )
+  assert "of no known task; none of decode_head.conv_albedo" in _problems(other)
   head = {k: x for k, x in named.items() if k.startswith("decode_head.")}
   assert "a head without an encoder" in _problems(head)
   named["backbone.tokenizer.w_cls"] = np.zeros((1, 1, 48), np.float32)
   assert "4K variant" in _problems(named)
+
+
+def test_a_head_that_fits_two_tasks_is_of_neither(monkeypatch):
+  normal = registry.definition("normal")
+  other = dataclasses.replace(normal, name="other")
+  monkeypatch.setitem(registry._registered, "other", other)
+  named = task_samples.arrays(HEADS["normal"], "transformers")
+  assert "a head of normal or other; all fit" in _problems(named)
 
 
 def test_a_whole_file_is_identified_from_its_header_alone():

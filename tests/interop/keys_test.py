@@ -74,7 +74,7 @@ def test_names_are_unique_and_parse_back():
     assert all(keys.parse(name, style) is not None for name in names)
   assert keys.parse("blocks.7.attn.wq.weight", "reference")[1] == 7
   assert keys.parse("blocks.x.attn.wq.weight", "reference") is None
-  assert keys.parse("blocks.7.attn.wq.weight", "native") is None
+  assert keys.parse("blocks.7.attn.wq.weight", "transformers") is None
 
 
 def test_gate_is_the_first_half_of_w12():

@@ -54,6 +54,28 @@ def test_a_run_its_exports_and_imports_give_the_same_model(tmp_path, workdir):
     _assert_loads(_import(directory, tmp_path / "imported"))
 
 
+# What import_weights noted when keys of transformers were called native.
+EARLIER_MARKER = """{
+  "kind": "sapiens2_jax weights",
+  "architecture": {"name": "tiny", "embed_dim": 48, "num_layers": 2,
+    "num_heads": 4, "num_full_first": 1, "num_full_last": 0, "patch_size": 16,
+    "num_registers": 8},
+  "image_size": [64, 48], "layer_scale_init": 0.0001,
+  "head": {"task": "pointmap", "upsample_channels": [8, 12, 8, 6],
+    "conv_channels": [8, 6], "scale_channels": [6], "scale_hidden": [8, 5],
+    "scale_inputs": 24},
+  "source": "exported", "fingerprint": "model.safetensors 1 2"
+}
+"""
+
+
+def test_an_import_of_an_earlier_version_is_read(tmp_path, workdir):
+  directory = _export(workdir, tmp_path / "exported", "transformers")
+  imported = _import(directory, tmp_path / "imported")
+  (imported / weights.IMPORT_MARKER).write_text(EARLIER_MARKER)
+  _assert_loads(imported)
+
+
 def test_an_import_exported_is_the_released_file(tmp_path):
   for task, dtype in (("albedo", "float32"), ("pose", "bfloat16")):
     named = task_samples.arrays(HEADS[task], dtype=samples.FLOATS[dtype])
@@ -84,11 +106,11 @@ def test_a_file_is_enough_to_predict(task, tmp_path):
   (tmp_path / "config.json").write_text(json.dumps({"image_size": IMAGE_SIZE}))
   model, params = sapiens2_jax.load_task(file)
   image = np.random.default_rng(0).integers(0, 256, (50, 90, 3), np.uint8)
-  prepared = model.task.prepare(image, None)
+  prepared = model.task.preprocess(image, None)
   batch = np.stack([one.image for one in prepared])
   outputs = jax.device_get(jax.jit(model.predict)(params, batch))
   listed = [{k: x[i] for k, x in outputs.items()} for i in range(len(prepared))]
-  prediction = model.task.finish(listed, prepared)
+  prediction = model.task.postprocess(listed, prepared)
   drawn = model.task.draw(image, prediction)
   assert drawn.shape == image.shape and drawn.dtype == np.uint8
 
@@ -116,5 +138,5 @@ def test_a_task_that_is_not_of_the_release_has_no_format(tmp_path, workdir):
     loaded.architecture, loaded.params, config=loaded.config
   )
   request = {"format": "reference", "dtype": None}
-  with pytest.raises(ValueError, match="task alpha is not one of the release"):
+  with pytest.raises(ValueError, match="task alpha has no release format"):
     exports.write_export(str(tmp_path / "out"), found, other, request)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import sapiens2_jax
-from sapiens2_jax.interop import directories, exports, weights
+from data_pipelines.common import files
+from sapiens2_jax.interop import exports, weights
 from sapiens2_jax.interop.load import load_pretrained
 from tests.interop import runs, samples
 from tests.interop.samples import TOY
@@ -40,7 +41,7 @@ def _export(source, output, kind, dtype=None):
   return output
 
 
-@pytest.mark.parametrize("style", ["reference", "native"])
+@pytest.mark.parametrize("style", ["reference", "transformers"])
 def test_loads_a_file_a_directory_and_shards(style, tmp_path):
   named = samples.arrays(TOY, style)
   sources = (
@@ -122,13 +123,13 @@ def test_mistakes_are_named(tmp_path, workdir):
 
 def test_a_failing_import_leaves_nothing(tmp_path, monkeypatch):
   file = samples.write(tmp_path / "toy.safetensors", samples.arrays(TOY))
-  real = directories.write_json
+  real = files.write_json
 
   def fail(path, value):
     real(path, value)
     raise OSError("disk is full")
 
-  monkeypatch.setattr(directories, "write_json", fail)
+  monkeypatch.setattr(files, "write_json", fail)
   with pytest.raises(OSError, match="disk is full"):
     _import(file, tmp_path / "imported")
   with pytest.raises(OSError, match="disk is full"):

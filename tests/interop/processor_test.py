@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import vocabulary
-from data_pipelines.labels import Labels, Person
+from data_pipelines.corpus.labels import Labels, Person
 from sapiens2_jax import tasks
 from tests.interop import processor_inputs as inputs
 from tests.interop import runs
@@ -33,7 +33,7 @@ def _labels(number):
 
 def _prepare(task, number):
   image = inputs.image(inputs.SIZES[number])
-  return task.prepare(image, _labels(number))
+  return task.preprocess(image, _labels(number))
 
 
 def _levels(prepared):
@@ -87,7 +87,7 @@ def test_keypoints_are_found_at_the_same_places(number):
   order = vocabulary.keypoints()["flip_indices"]
   mirrored = np.roll(heatmaps, 1, axis=1)[:, ::-1][..., order]
   outputs = [{"heatmaps": heatmaps}, {"heatmaps": mirrored}] * 2
-  people = task.finish(outputs, prepared)
+  people = task.postprocess(outputs, prepared)
   golden = GOLDENS[f"pose.finish.{number}"]
   assert people.shape == golden.shape == (2, 308, 3)
   difference = np.abs(people - golden)
@@ -102,7 +102,7 @@ def test_keypoints_are_found_at_the_same_places(number):
 )
 def test_outputs_come_back_to_the_image_alike(name, number):
   task, size = _task(name), inputs.SIZES[number]
-  found = task.finish([inputs.outputs(name)], _prepare(task, number))
+  found = task.postprocess([inputs.outputs(name)], _prepare(task, number))
   golden = GOLDENS[f"{name}.finish.{number}"]
   if name == "segmentation":
     assert found.shape == golden.shape == size

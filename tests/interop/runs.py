@@ -11,6 +11,7 @@ from sapiens2_jax.config import load_module
 from sapiens2_jax.interop import convert
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.state import TrainState
+from sapiens2_jax.validation import read_config
 from tests import tiny
 from tests.interop import samples, task_samples
 
@@ -29,8 +30,8 @@ def write_run(workdir, *overrides: str, step: int = 3):
   """Saves a teacher of formula weights and a student of their negative."""
   config = tiny.load_config("model.size=toy", *overrides)
   params = {"encoder": toy_params(-1.0), "head": {"kernel": jnp.ones((2, 2))}}
-  carried = {"teacher": {"encoder": toy_params()}, "center": jnp.zeros(4)}
-  return _write(workdir, config, params, carried, step)
+  teacher_state = {"teacher": {"encoder": toy_params()}, "center": jnp.zeros(4)}
+  return write_checkpoint(workdir, config, params, teacher_state, step)
 
 
 def task_params(task: str, size: str = "tiny"):
@@ -46,11 +47,11 @@ def task_params(task: str, size: str = "tiny"):
 def task_config(task: str, size: str = "tiny"):
   """Fine-tuning of a head of `task_samples`."""
   finetune = load_module(_EXPERIMENTS / "finetune.py")
-  groups = load_module(_EXPERIMENTS / "tasks" / f"{task}.py").get_task("toy")
-  groups["head"] = task_samples.HEADS[task].widths
-  groups["model"] = {"size": size, "rope_dtype": "bfloat16"}
-  groups["data"] = {"image_size": task_samples.IMAGE_SIZE}
-  return finetune.make_config("toy", groups)
+  config = finetune.get_config(f"task={task},size=toy")
+  config.head = task_samples.HEADS[task].widths
+  config.model.update(size=size, rope_dtype="bfloat16")
+  config.data.update(image_size=task_samples.IMAGE_SIZE)
+  return config
 
 
 def write_task_run(
@@ -59,21 +60,21 @@ def write_task_run(
   """Saves a fine-tuning run of formula weights; `data` are config fields."""
   config, params = task_config(task, size), task_params(task, size)
   config.data.update(data)
-  return _write(workdir, config, params, {}, step)
+  return write_checkpoint(workdir, config, params, {}, step)
 
 
-def _write(workdir, config, params, carried, step):
+def write_checkpoint(workdir, config, params, teacher_state, step):
   zero = jnp.zeros((), jnp.int32)
   state = TrainState(
     step=jnp.asarray(step, jnp.int32),
     params=params,
-    carried=carried,
+    teacher_state=teacher_state,
     opt_state=(),
     rng=jax.random.key_data(jax.random.key(0)),
     nonfinite_streak=zero,
     nonfinite_total=zero,
   )
-  checkpointer = Checkpointer(str(workdir), config)
+  checkpointer = Checkpointer(str(workdir), config, read_config)
   checkpointer.save(state, step, 0)
   checkpointer.close()
   return workdir

@@ -25,13 +25,13 @@ def shapes(arch, style="reference"):
 
 
 def arrays(arch, style="reference", dtype=np.float32, periods=False):
-  """Formula weights by key; native keys hold the same values."""
+  """Formula weights by key; keys of transformers hold the same values."""
   found = golden.formula_weights(shapes(arch))
-  if style == "native":
+  if style == "transformers":
     named = {}
     for slot in keys.slots(arch):
       (key,) = slot.keys("reference")
-      names = list(slot.keys("native"))
+      names = list(slot.keys("transformers"))
       named.update(zip(names, np.split(found[key], len(names))))
     found = named
   found = {key: x.astype(dtype) for key, x in found.items()}

@@ -60,14 +60,14 @@ def test_exports_agree_with_transformers_in_both_key_styles(tmp_path, workdir):
   samples.assert_same_bytes(named, expected)
   if task == "albedo":
     with pytest.raises(ValueError, match="no class for task albedo; use"):
-      _export(path, tmp_path / "native", "transformers")
-    assert not (tmp_path / "native").exists()
+      _export(path, tmp_path / "transformers", "transformers")
+    assert not (tmp_path / "transformers").exists()
     return
-  native = _export(path, tmp_path / "native", "transformers")
+  theirs = _export(path, tmp_path / "transformers", "transformers")
   # transformers reads reference keys, too.
-  shutil.copy(f"{native}/config.json", reference)
+  shutil.copy(f"{theirs}/config.json", reference)
   shutil.copy(file, f"{reference}/model.safetensors")
-  _compare(path, task, native, reference)
+  _compare(path, task, theirs, reference)
 
 
 def test_automodel_finds_the_encoder_of_a_task_model(tmp_path):

@@ -34,13 +34,13 @@ def shapes(head, style="reference", arch=ARCH):
 
 
 def arrays(head, style="reference", dtype=np.float32, arch=ARCH):
-  """Formula weights by key; native keys hold the same values."""
+  """Formula weights by key; keys of transformers hold the same values."""
   found = golden.formula_weights(shapes(head, arch=arch))
-  if style == "native":
+  if style == "transformers":
     named = {}
     for slot in head_keys.slots(arch, head):
       (key,) = slot.keys("reference")
-      names = list(slot.keys("native"))
+      names = list(slot.keys("transformers"))
       named.update(zip(names, np.split(found[key], len(names))))
     found = named
   assert style in keys.STYLES

@@ -4,7 +4,7 @@ import pytest
 
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.interop import transformers_config
-from sapiens2_jax.interop.head_keys import Head
+from sapiens2_jax.interop.head_keys import Head, releases
 
 
 def _config(size, head=None):
@@ -101,7 +101,7 @@ _HEADS = {
 def test_transformers_reads_the_head(task, tmp_path):
   widths, num_labels, is_shuffle, (up, conv) = _HEADS[task]
   config = _parse("0.4b", tmp_path, Head(task, *widths))
-  assert config.architectures == [transformers_config.CLASSES[task]]
+  assert config.architectures == [releases()[task].transformers.class_name]
   assert config.num_labels == len(config.label2id) == num_labels
   head = config.head_config
   assert head.use_pixel_shuffle == is_shuffle
@@ -125,9 +125,10 @@ def test_names_of_outputs_and_mirrored_keypoints_are_written(tmp_path):
 
 
 def test_what_keeps_its_aspect_is_padded():
+  heads = {task: kind.transformers for task, kind in releases().items()}
   padded = {
-    task: transformers_config.preprocessor_config((1024, 768), task)["do_pad"]
-    for task in transformers_config.CLASSES
+    task: transformers_config.preprocessor_config((1024, 768), head)["do_pad"]
+    for task, head in {"encoder": None, **heads}.items()
   }
   assert {task for task, value in padded.items() if value} == {
     "normal",
@@ -137,5 +138,5 @@ def test_what_keeps_its_aspect_is_padded():
 
 def test_the_width_of_heatmap_peaks_goes_with_the_image():
   for width, sigma in ((768, 6.0), (192, 1.5)):
-    config = transformers_config.preprocessor_config((256, width), "pose")
+    config = transformers_config.preprocessor_config((256, width))
     assert config["keypoint_heatmap_sigma"] == sigma

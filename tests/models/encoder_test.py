@@ -12,6 +12,7 @@ import pytest
 from sapiens2_jax.architectures import ARCHITECTURES, Architecture
 from sapiens2_jax.models.decoder import Decoder
 from sapiens2_jax.models.encoder import Encoder
+from sapiens2_jax.models.grid import TokenGrid
 
 # Exact counts, as the reference builds them.
 NUM_PARAMS = {
@@ -21,6 +22,7 @@ NUM_PARAMS = {
   "1b": 1_455_474_176,
   "5b": 5_066_902_976,
 }
+GRID = TokenGrid(3, 2, 16, 16)
 SMALL = Architecture("small", 32, 6, 4, num_full_first=1, num_full_last=2)
 
 
@@ -135,7 +137,7 @@ def test_scan_unrolled_and_remat_agree_with_gradients():
 
 def tokens(encoder, picture):
   patches = jnp.reshape(picture, (2, 1, -1, 768))[:, :, :6]
-  return encoder.apply(params(), patches, (3, 2), method="tokenize")
+  return encoder.apply(params(), patches, GRID, method="tokenize")
 
 
 def test_views_in_one_call_equal_views_alone():
@@ -170,12 +172,15 @@ def test_decoder_reconstructs_masked_patches_wherever_they_stand():
   features = jax.random.normal(jax.random.key(0), (1, 3, 16))
   visible, masked = jnp.array([[0, 4, 5]]), jnp.array([[1, 2, 3]])
   variables = nn.unbox(
-    decoder.init(jax.random.key(1), features, visible, masked, (3, 2))
+    decoder.init(jax.random.key(1), features, visible, masked, GRID)
   )
-  run = functools.partial(decoder.apply, variables)
-  out = run(features, visible, masked, (3, 2))
+
+  def run(*inputs):
+    return decoder.apply(variables, *inputs).patches
+
+  out = run(features, visible, masked, GRID)
   chex.assert_shape(out, (1, 3, 48))
-  turned = run(features[:, ::-1], visible[:, ::-1], masked[:, ::-1], (3, 2))
+  turned = run(features[:, ::-1], visible[:, ::-1], masked[:, ::-1], GRID)
   np.testing.assert_allclose(out, turned[:, ::-1], atol=1e-5)
   # One mask token serves all: only the position tells patches apart.
   assert np.abs(out[0, 0] - out[0, 1]).max() > 1e-6

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import images
+from data_pipelines.common import images
 from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.prediction import inputs, run
 from sapiens2_jax.prediction.gallery import write_gallery
+from sapiens2_jax.tasks import registry
 from tests.interop.task_samples import HEADS
 from tests.prediction import models
+from tests.tasks import samples
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Task -> (folder, ending, shape of the array behind the image's own).
@@ -93,16 +95,17 @@ def test_each_image_has_a_picture_and_numbers_of_its_size(
         assert values.shape == (*size, *channels)
         assert values.dtype == (np.float16 if ending == "npy" else np.uint8)
   assert not list(output.rglob("*.partial"))
-  check_page(write_gallery(task, [("checkpoint", "x")], found), output)
+  page = write_gallery(registry.definition(task), [("checkpoint", "x")], found)
+  check_page(page, output)
 
 
 def direct(model, params, image, labels):
   """One image alone."""
-  prepared = model.task.prepare(image, labels)
+  prepared = model.task.preprocess(image, labels)
   batch = np.stack([one.image for one in prepared])
   outputs = jax.device_get(jax.jit(model.predict)(params, batch))
   listed = [{k: x[i] for k, x in outputs.items()} for i in range(len(batch))]
-  return model.task.finish(listed, prepared)
+  return model.task.postprocess(listed, prepared)
 
 
 def test_numbers_are_those_of_the_model(tmp_path, folder):
@@ -191,10 +194,10 @@ def test_mistakes_in_the_request_are_named(tmp_path, folder):
   (tmp_path / "file").write_text("")
   with pytest.raises(ValueError, match="is a file; give a directory"):
     inputs.open_images(folder, tmp_path / "file")
-  with pytest.raises(ValueError, match="task=normal: .* model of task pose"):
-    inputs.check_task("pose", "normal", None)
-  with pytest.raises(ValueError, match="only task pose reads boxes"):
-    inputs.check_task("normal", None, "b.json")
+  with pytest.raises(ValueError, match="task=pose: .* model of task normal"):
+    inputs.check_task(samples.make_task("normal"), "pose", None)
+  with pytest.raises(ValueError, match="task normal reads no boxes"):
+    inputs.check_task(samples.make_task("normal"), None, "b.json")
 
 
 COMMAND = """

@@ -1,69 +1,106 @@
 import html.parser
-import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from sapiens2_jax.report import export_check, page
+from sapiens2_jax.report.page import Card, Figure, Section, Table
 
-PIXEL = b"\x89PNG not really"
+PIXEL = Image.new("RGB", (1, 1))
 
 
-class _Links(html.parser.HTMLParser):
-  """Collects everything that a browser would load or follow."""
+class Links(html.parser.HTMLParser):
+  """Collects everything that a browser would load, follow or show."""
 
-  def __init__(self):
+  def __init__(self, text):
     super().__init__()
-    self.links, self.tags = [], []
+    self.links, self.tags, self.attributes, self.texts = [], [], set(), []
+    self.feed(text)
 
   def handle_starttag(self, tag, attrs):
     self.tags.append(tag)
+    self.attributes |= {name for name, _ in attrs}
     self.links += [v for k, v in attrs if k in ("src", "href", "srcset")]
+    self.texts += [v for k, v in attrs if k == "alt"]
+
+  def handle_data(self, data):
+    self.texts.append(data)
 
 
 def links(text):
-  parser = _Links()
-  parser.feed(text)
-  return parser
+  return Links(text)
 
 
-def make_page(title="run", body="<p>body</p>"):
-  figure = page.Figure(PIXEL, "png", "a picture", "what is seen")
-  sections = [
-    page.Section("first", "First", body),
-    page.Section("second", "Second", page.figure(figure)),
-  ]
-  return page.page(title, "subtitle", sections)
+def full_section(text, name="all"):
+  """A section with `text` wherever there can be one."""
+  return Section(
+    name,
+    text,
+    passed=True,
+    warnings=[text],
+    text=[text],
+    tiles=[(text, text, text)],
+    facts=[(text, text)],
+    tables=[Table([[text]], [text], text)],
+    figures=[Figure(PIXEL, text, text), Figure(b"<svg/>", text, text)],
+    commands=[(text, text)],
+    legend=[(text, (1, 2, 3))],
+    cards=[Card([(text, f"a/{text}")], text, [(text, f"b/{text}")])],
+  )
+
+
+def render(*sections, title="run"):
+  return page.render(title, "subtitle", sections)
 
 
 def test_page_loads_nothing_from_outside():
-  text = make_page()
+  figure = Figure(PIXEL, "a picture", "what is seen")
+  text = render(
+    Section("first", "First", text=["body"]),
+    Section("second", "Second", figures=[figure]),
+  )
   found = links(text)
   assert found.links == ["#first", "#second", found.links[-1]]
   assert found.links[-1].startswith("data:image/png;base64,")
   assert not {"script", "link", "iframe"} & set(found.tags)
   assert "@import" not in text and "url(" not in text
-
-
-def test_every_link_has_its_section():
-  text = make_page()
   for name in ("first", "second"):
     assert f'<section id="{name}">' in text
 
 
+def test_sections_show_no_more_than_they_have():
+  tags = links(render(Section("first", "First"))).tags
+  assert not {"p", "div", "dl", "table", "figure", "pre", "ul"} & set(
+    tags[tags.index("section") :]
+  )
+
+
 @pytest.mark.parametrize("name", ["<script>x</script>", 'a"b', "a & b <c>"])
 def test_names_are_escaped_everywhere(name):
-  figure = page.Figure(PIXEL, "png", name, name)
-  text = make_page(
-    name,
-    page.figure(figure)
-    + page.table([[name], [name]])
-    + page.pairs([(name, name)])
-    + page.tiles([(name, name, name)])
-    + page.commands([(name, name)])
-    + page.export_section({name: name, "rows": [{name: name}]}, 1),
-  )
+  check = export_check.make_section({name: name, "rows": [{name: name}]}, 1)
+  text = render(full_section(name), check, title=name)
   assert name not in text
   assert "script" not in links(text).tags
+
+
+HOSTILE = st.text("<>&\"'`/=!-{}%#; \u00e9\u2026abcscript", min_size=1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(HOSTILE)
+def test_no_text_becomes_markup_and_none_is_lost(text):
+  harmless = links(render(full_section("x"), title="x"))
+  found = links(render(full_section(text), title=text))
+  assert found.tags == harmless.tags
+  assert found.attributes == harmless.attributes
+  places = sum("x" in shown for shown in harmless.texts)
+  kept = sum(text in shown for shown in found.texts)
+  # A command may be broken before its flags.
+  assert kept >= places - 1
+  outside = [link for link in found.links if link[0] not in "#ab"]
+  assert all(link.startswith("data:image/") for link in outside)
 
 
 def test_export_check_shows_what_is_there():
@@ -78,28 +115,32 @@ def test_export_check_shows_what_is_there():
     "versions": {"torch": "2.9"},
     "step": 60,
   }
-  text = page.export_section(check, 60)
+  text = render(export_check.make_section(check, 60))
   for part in ("passed", "1.25e-06", "keys.missing", "none", "a.b", "64, 48"):
     assert part in text
   assert "photographs" in text and "nan" in text and "2.9" in text
   assert "again" not in text
-  assert "again" in page.export_section(check, 80)
+  assert "again" in render(export_check.make_section(check, 80))
 
 
 @pytest.mark.parametrize(
   "check", [[], {}, "text", 3, [1, [2]], {"passed": "yes"}, [{"a": {"b": 1}}]]
 )
 def test_export_check_of_any_shape_is_rendered(check):
-  assert "<table>" in page.export_section(check, 1)
+  assert "<table>" in render(export_check.make_section(check, 1))
   assert export_check.verdict(check) is None
+  assert export_check.make_tile(check)[1] == "see below"
 
 
 def test_missing_export_check_says_so():
-  assert "Not run yet" in page.export_section(None, 1)
+  assert "Not run yet" in render(export_check.make_section(None, 1))
+  assert export_check.make_tile(None)[1] == "not run"
 
 
-def test_failed_export_check_says_so():
-  assert re.search("bad.*failed", page.export_section({"passed": False}, 1))
+@pytest.mark.parametrize("passed, word", [(True, "good"), (False, "bad")])
+def test_the_verdict_of_the_export_check_is_shown(passed, word):
+  text = render(export_check.make_section({"passed": passed}, 1))
+  assert f'class="badge {word}"' in text
 
 
 def test_long_commands_break_before_flags():

@@ -1,6 +1,8 @@
 import csv
 import io
+import json
 import math
+import pathlib
 
 import numpy as np
 import pytest
@@ -19,7 +21,9 @@ STATES = ["done", "stopped", "failed", "waiting"]
 
 @pytest.fixture
 def sweep(tmp_path):
-  points = workdirs.make_points(tmp_path, BODY, "optim.num_steps=20")
+  points = workdirs.make_points(
+    tmp_path, BODY, "optim.num_steps=20", "optim.warmup_steps=2"
+  )
   for point, count in zip(points, (20, 7, 3, 0)):
     workdirs.write_run(point, count, saved=count == 20)
   return points
@@ -62,6 +66,20 @@ def test_what_is_unknown_is_empty_in_the_csv_file(sweep):
   assert rows[0]["final_rank_me"] == ""
 
 
+def test_metrics_that_nobody_knows_have_columns(sweep):
+  path = pathlib.Path(sweep[1].workdir) / "metrics.jsonl"
+  row = {"step": 7, "loss_foo": 2.5, "probe_bar": 0.25, "nonfinite_total": 3}
+  with path.open("a") as file:
+    file.write(json.dumps(row) + "\n")
+  first, second, *_ = read_csv(results.format_csv(sweep, STATES))
+  assert second["final_loss_foo"] == second["best_loss_foo"] == "2.5"
+  assert second["final_probe_bar"] == "0.25"
+  assert second["final_nonfinite_total"] == "3"
+  assert "best_probe_bar" not in second
+  assert first["final_loss_foo"] == first["final_probe_bar"] == ""
+  assert list(first)[:2] == ["point", "state"]
+
+
 def test_fields_that_a_point_leaves_alone_are_empty(tmp_path):
   points = workdirs.make_points(tmp_path, '[{"seed": 1}, {"model.scan": True}]')
   rows = read_csv(results.format_csv(points, ["waiting"] * 2))
@@ -91,7 +109,9 @@ def test_both_files_are_written_whole(sweep, tmp_path):
   ],
 )
 def test_a_picture_is_drawn_for_any_kind_of_field(tmp_path, body):
-  points = workdirs.make_points(tmp_path, body, "optim.num_steps=20")
+  points = workdirs.make_points(
+    tmp_path, body, "optim.num_steps=20", "optim.warmup_steps=2"
+  )
   empty = picture.draw(points, ["waiting"] * len(points))
   for point in points:
     workdirs.write_run(point, 20, saved=True)

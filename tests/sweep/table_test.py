@@ -99,7 +99,9 @@ def test_a_log_gets_a_line_when_something_changes():
 
 def test_a_status_is_read_from_the_workdir(tmp_path):
   waiting, stopped, done = workdirs.make_points(
-    tmp_path, '[{"seed": i} for i in range(3)]', "optim.num_steps=5"
+    tmp_path,
+    '[{"seed": i} for i in range(3)]',
+    *("optim.num_steps=5", "optim.warmup_steps=2"),
   )
   workdirs.write_run(stopped, 3)
   workdirs.write_run(done, 5, saved=True)
@@ -115,6 +117,8 @@ def test_a_status_is_read_from_the_workdir(tmp_path):
 
 
 def test_a_last_step_that_was_logged_but_not_saved_is_not_done(tmp_path):
-  (point,) = workdirs.make_points(tmp_path, "[{}]", "optim.num_steps=5")
+  (point,) = workdirs.make_points(
+    tmp_path, "[{}]", *("optim.num_steps=5", "optim.warmup_steps=2")
+  )
   workdirs.write_run(point, 5)
   assert status_lib.stored_state(point) == "stopped"

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from sapiens2_jax.config import load_config, load_module
-from sapiens2_jax.training import goodput
+from sapiens2_jax.runtime import goodput
 
 ROOT = pathlib.Path(__file__).parents[2]
 

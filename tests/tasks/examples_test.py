@@ -5,11 +5,13 @@ import cv2
 import numpy as np
 import pytest
 
-from data_pipelines import loader
-from data_pipelines.examples import UnusableExample
-from data_pipelines.labels import Labels, decode_labels, encode_labels
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.corpus.labels import Labels, decode_labels, encode_labels
+from data_pipelines.loading import loader
+from data_pipelines.open_source import open_source
 from sapiens2_jax import tasks
-from sapiens2_jax.tasks.base import Prepared
+from sapiens2_jax.objectives import build_objective
+from sapiens2_jax.tasks.base import ModelInput
 from sapiens2_jax.tasks.examples import TaskExamples, read_labels
 from sapiens2_jax.training import data
 from tests import tiny_task
@@ -72,7 +74,7 @@ def test_an_example_depends_on_seed_record_and_epoch_alone():
 
   def make(seed, index, epoch):
     maker = pickle.loads(pickle.dumps(TaskExamples(task, seed=seed)))
-    out = {n: np.empty(*wanted) for n, wanted in maker.shapes().items()}
+    out = {n: np.empty(*wanted) for n, wanted in maker.element_spec().items()}
     maker.make(record, index, epoch, out)
     return out["image"].tobytes()
 
@@ -92,9 +94,9 @@ def test_without_augmentation_it_is_what_the_task_sees_at_test_time():
   record = dataclasses.replace(
     record, image=png, labels=encode_labels(labels), height=90, width=60
   )
-  out = {n: np.empty(*wanted) for n, wanted in task.shapes().items()}
+  out = {n: np.empty(*wanted) for n, wanted in task.element_spec().items()}
   TaskExamples(task, augment=False, seed=5).make(record, 3, 2, out)
-  (expected,) = task.prepare(image, None)
+  (expected,) = task.preprocess(image, None)
   np.testing.assert_array_equal(out.pop("image"), expected.image)
   (targets,) = task.targets(decode_labels(record.labels), image.shape[:2])
   assert out.keys() == targets.keys()
@@ -107,14 +109,14 @@ class OnePersonAtATime:
 
   needs = ("alpha",)
 
-  def prepare(self, image, labels):
-    return [Prepared(np.uint8(number), None) for number in range(3)]
+  def preprocess(self, image, labels):
+    return [ModelInput(np.uint8(number), None) for number in range(3)]
 
   def targets(self, labels, size):
     assert size == labels.alpha.shape
     return [{"number": 0}, None, {"number": 2}]
 
-  def shapes(self):
+  def element_spec(self):
     return {"image": ((), np.uint8), "number": ((), np.int32)}
 
 
@@ -123,7 +125,7 @@ def test_without_augmentation_it_is_one_of_the_known_people():
   record = tiny_task.make_record(0)
   made = []
   for epoch in range(20):
-    out = {n: np.empty(*wanted) for n, wanted in maker.shapes().items()}
+    out = {n: np.empty(*wanted) for n, wanted in maker.element_spec().items()}
     maker.make(record, 0, epoch, out)
     assert out["image"] == out["number"]
     made.append(int(out["image"]))
@@ -132,7 +134,7 @@ def test_without_augmentation_it_is_one_of_the_known_people():
 
 def test_workers_make_the_same_and_touch_no_device(tmp_path):
   path = tiny_task.write_corpus(tmp_path / "corpus", records(5).found)
-  source = data.sources.open_source(path)
+  source = open_source(path)
   alone = read(source)
   for (batch, _), (expected, _) in zip(read(source, num_workers=1), alone):
     for name in expected:
@@ -161,7 +163,7 @@ def test_a_run_on_a_corpus_without_labels_does_not_start(tmp_path):
     match=r"data.path=.*task.name=alpha needs labels \(alpha\), but none of "
     "the 3 images that were looked at has them: 3 no labels",
   ):
-    data.open_source(config)
+    data.open_source(build_objective(config))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import base
 from tests.tasks import samples
-from tests.tasks.task_configs import SIZES, get_task
+from tests.tasks.task_configs import SIZES, load_task_config
 
 NAMES = ("albedo", "matting", "normal", "pointmap")
 
@@ -42,7 +42,7 @@ def example(name, seed=0, size=(64, 48)):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(64, 48), (32, 64)])
 def test_examples_have_the_promised_arrays(name, size):
-  shapes = samples.make_task(name, size).shapes()
+  shapes = samples.make_task(name, size).element_spec()
   for seed in range(8):
     found = example(name, seed, size)
     assert set(found) == set(shapes)
@@ -95,10 +95,10 @@ def test_the_loss_of_what_the_head_makes_falls_along_its_gradient(name):
 def test_predictions_and_pictures_have_the_size_of_the_image(name, size):
   task = samples.make_task(name)
   image, labels = samples.ball(size)
-  prepared = task.prepare(image, None)
+  prepared = task.preprocess(image, None)
   assert [one.image.shape for one in prepared] == [(64, 48, 3)]
   outputs = {key: x[0] for key, x in random_outputs(task, 1).items()}
-  prediction = task.finish([outputs], prepared)
+  prediction = task.postprocess([outputs], prepared)
   picture = task.draw(image, prediction)
   assert picture.shape == image.shape and picture.dtype == np.uint8
   metric = task.metric()
@@ -111,10 +111,7 @@ def test_predictions_and_pictures_have_the_size_of_the_image(name, size):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", SIZES)
 def test_every_size_has_a_config(name, size):
-  config = samples.load_config(name)
-  config.update(get_task(name, size))
-  config.model.size = size
-  config.data.image_size = (128, 96) if size == "toy" else (1024, 768)
+  config = load_task_config(name, size)
   task = tasks.make_task(config)
   assert task.name == name and task.needs[0] == "alpha"
   rows, cols = (side // 16 for side in config.data.image_size)
@@ -137,7 +134,7 @@ def test_unknown_names_are_refused():
   with pytest.raises(ValueError, match="did you mean normal"):
     tasks.make_task(config)
   with pytest.raises(ValueError, match="unknown size '2b'"):
-    get_task("normal", "2b")
+    load_task_config("normal", "2b")
 
 
 def test_a_head_that_ends_at_another_size_is_refused():

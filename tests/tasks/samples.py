@@ -3,18 +3,16 @@
 import ml_collections
 import numpy as np
 
-from data_pipelines.labels import Labels
+from data_pipelines.corpus.labels import Labels
 from sapiens2_jax import tasks
-from tests.tasks.task_configs import get_task
+from tests.tasks.task_configs import load_task_config
 
 
 def load_config(
   name: str, image_size=(64, 48), **head
 ) -> ml_collections.ConfigDict:
-  """A toy config of a task, as much of it as tasks read."""
-  config = ml_collections.ConfigDict(get_task(name, "toy"))
-  config.model.size = "toy"
-  config.data = ml_collections.ConfigDict({"image_size": image_size})
+  """A toy config of a task."""
+  config = load_task_config(name, "toy", image_size)
   config.head.update(upsample_channels=(16, 12, 8, 8), conv_channels=(8,))
   if "scale_channels" in config.head:
     config.head.scale_channels = (16,)

@@ -22,11 +22,12 @@ def test_forward_flops_agree_with_the_compilers_count():
   images = config.data.global_batch_size
 
   def teacher(params):
-    return objective._teacher_logits(params, batch, jax.random.key(0))
+    outputs = objective._teacher_outputs(params, batch, jax.random.key(0))
+    return objective.terms["cl"].project(outputs, {}, jnp.int32(0))
 
   arch = objective.encoder.architecture
   head = 2 * (48 * 32 + 32 * 32 + 32 * 16 + 16 * 32)
-  expected = images * 2 * (flops._encoder_flops(arch, 12, 1) + head)
+  expected = images * 2 * (flops.encoder_flops(arch, 12, 1) + head)
   # The compiler also counts norms, softmax and pixels.
   np.testing.assert_allclose(counted(teacher, shapes), expected, rtol=0.25)
   assert counted(teacher, shapes) > expected
@@ -46,7 +47,7 @@ def test_a_step_of_1b_costs_what_its_parts_cost():
   config = tiny.config_lib.load_config(
     "experiments/pretrain.py:size=1b", [], lambda _: []
   )
-  total = flops.pretrain_flops(config)
+  total = tiny.build_objective(config).flops()
   # 6 and 2 FLOPs a parameter and token: student 6 x 777, teacher 2 x 3081.
   rough = 1.455e9 * (6 * 6 * 777 + 2 * 2 * 3081)
   assert 1.0 < total / rough < 1.35
@@ -56,15 +57,15 @@ def test_a_step_of_a_task_is_encoder_and_head_there_and_back():
   config = tiny_task.load_config()
   arch = tiny.build_objective(config).encoder.architecture
   patches, tokens = 12, 12 + arch.num_prefix_tokens
-  encoder = flops._stem_flops(arch, patches) + sum(
+  encoder = flops.stem_flops(arch, patches) + sum(
     flops.block_flops(arch.embed_dim, arch.num_heads, kv, tokens, tokens)
     for kv in arch.num_kv_heads
   )
   # A 3x3 convolution; a transposed one, of whose 16 taps 4 meet no zero, to 48
   # pixels; a 1x1 one there.
   head = 2 * (12 * 9 * 48 * 16 + 48 * 4 * 16 * 8 + 48 * 8)
-  expected = 3 * (encoder + head) - flops._stem_flops(arch, patches)
-  assert flops.useful_flops(config) == expected
+  expected = 3 * (encoder + head) - flops.stem_flops(arch, patches)
+  assert tiny.build_objective(config).flops() == expected
 
 
 def test_head_flops_agree_with_the_compilers_count():
@@ -76,4 +77,4 @@ def test_head_flops_agree_with_the_compilers_count():
   )
   found = counted(objective.head.apply, {"params": shapes["head"]}, features)
   # The compiler leaves out the padding, and counts activations.
-  np.testing.assert_allclose(flops._layer_flops(traced.jaxpr), found, rtol=0.05)
+  np.testing.assert_allclose(flops.layer_flops(traced.jaxpr), found, rtol=0.05)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from sapiens2_jax.planning import account, hlo
-from sapiens2_jax.training import flops
 from tests import tiny
 
 LOSSES = ("loss", "loss_mae", "loss_cl", "loss_koleo", "teacher_entropy")
@@ -43,16 +42,18 @@ def assert_same_run(found, expected, atol=1e-5):
       np.testing.assert_allclose(
         row[name], wanted[name], atol=atol, err_msg=f"{name} at step {step}"
       )
-  # Logit statistics of the global batch, carried through every step.
+  # Logit statistics of the global batch, teacher_state through every step.
   np.testing.assert_allclose(
-    found[1].carried["center"], expected[1].carried["center"], atol=atol
+    found[1].teacher_state["center"],
+    expected[1].teacher_state["center"],
+    atol=atol,
   )
 
 
 def test_the_run_is_not_trivial():
   metrics, state = history(CENTER)
   assert metrics[0]["loss"] != metrics[-1]["loss"]
-  assert np.ptp(state.carried["center"]) > 1e-3
+  assert np.ptp(state.teacher_state["center"]) > 1e-3
   assert state.step == NUM_STEPS
 
 
@@ -89,7 +90,7 @@ def executed_flops(run) -> int:
 
 def test_executed_flops_are_the_useful_ones():
   run = compiled(CENTER)
-  useful = flops.pretrain_flops(run.config) * run.config.data.global_batch_size
+  useful = run.objective.flops() * run.config.data.global_batch_size
   assert executed_flops(run) == pytest.approx(useful, rel=1e-3)
 
 
@@ -147,7 +148,7 @@ def test_parameters_and_moments_are_sharded():
     return tree
 
   adam = run.state.opt_state[1]
-  for tree in (run.state.params, run.state.carried["teacher"], adam.mu):
+  for tree in (run.state.params, run.state.teacher_state["teacher"], adam.mu):
     value = leaf(tree["encoder"])
     assert value.sharding.spec == jax.P(None, "fsdp", "tensor")
     assert value.addressable_shards[0].data.size * 8 == value.size
@@ -167,8 +168,8 @@ def test_a_non_finite_step_changes_only_the_counters():
   assert after.nonfinite_streak == after.nonfinite_total == 1
   assert after.step == before.step + 1
   chex.assert_trees_all_equal(
-    (after.params, after.opt_state, after.carried),
-    (before.params, before.opt_state, before.carried),
+    (after.params, after.opt_state, after.teacher_state),
+    (before.params, before.opt_state, before.teacher_state),
   )
   run.state.params["decoder"]["mask_token"] = jnp.zeros_like(poisoned)
   assert np.isfinite(run.step(2)["loss"])
@@ -178,7 +179,7 @@ def test_a_non_finite_step_changes_only_the_counters():
 
 def test_teacher_is_the_average_of_teacher_and_new_student():
   run = fresh(CENTER)
-  old = jax.device_get(run.state.carried["teacher"])
+  old = jax.device_get(run.state.teacher_state["teacher"])
   run.step(0)
   student = jax.device_get(run.state.params)
   expected = jax.tree.map(
@@ -187,7 +188,7 @@ def test_teacher_is_the_average_of_teacher_and_new_student():
     {name: student[name] for name in old},
   )
   chex.assert_trees_all_close(
-    jax.device_get(run.state.carried["teacher"]), expected, atol=1e-6
+    jax.device_get(run.state.teacher_state["teacher"]), expected, atol=1e-6
   )
   moved = student["encoder"]["cls_token"] - old["encoder"]["cls_token"]
   assert np.abs(moved).max() > 5e-4

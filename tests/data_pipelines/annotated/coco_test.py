@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipelines import images
 from data_pipelines.annotated import coco
+from data_pipelines.common import images
 from data_pipelines.vocabulary import keypoints
 from tests.data_pipelines.annotated import made
 
@@ -74,7 +74,7 @@ def test_308_points_are_taken_as_they_are(open_file):
   assert record.person_boxes == ((6.0, 5.0, 10.0, 20.0),)
 
 
-def test_17_points_take_the_places_of_their_names(open_file):
+def test_17_points_take_the_numbers_of_their_names(open_file):
   given = points(17, visibility=1)
   found = made.labels_of(open_file([person(keypoints=given)])).people[0]
   names = keypoints()["names"]
@@ -96,8 +96,8 @@ def test_fields_of_parts_fill_all_but_the_inner_joints(open_file):
   groups = ("body17", "foot6", "face238", "left_hand20", "right_hand20")
   found = made.labels_of(open_file([person(**fields)])).people[0]
   for group, wanted in zip(groups, fields.values(), strict=True):
-    places = keypoints()["groups"][group]
-    np.testing.assert_array_equal(found.keypoints[places], wanted)
+    ids = keypoints()["groups"][group]
+    np.testing.assert_array_equal(found.keypoints[ids], wanted)
   extra = keypoints()["groups"]["extra7"]
   assert not found.keypoints[extra].any()
 
@@ -112,16 +112,16 @@ def test_coco_wholebody_has_other_hands_and_no_face_of_ours():
       for joint in (1, 2, 3, 4)
     ]
     wanted = [names.index(n) if n in names else -1 for n in theirs]
-    assert coco.find_places(((field, 21),)).tolist() == wanted
+    assert coco.find_ids(((field, 21),)).tolist() == wanted
     assert wanted.count(-1) == 6  # The root, and where fingers begin.
-  assert (coco.find_places((("face_kpts", 68),)) == -1).all()
+  assert (coco.find_ids((("face_kpts", 68),)) == -1).all()
 
 
-def test_the_two_ways_to_place_body_and_feet_agree():
+def test_the_two_ways_to_number_body_and_feet_agree():
   fields = (("keypoints", 17), ("foot_kpts", 6))
   groups = keypoints()["groups"]
   wanted = groups["body17"] + groups["foot6"]
-  assert coco.find_places(fields).tolist() == wanted
+  assert coco.find_ids(fields).tolist() == wanted
 
 
 def test_any_visibility_above_0_is_a_label(open_file):
@@ -174,7 +174,7 @@ def test_who_cannot_be_learned_from_is_left_out(open_file, fields):
   assert [source.name(i) for i in range(len(source))] == ["sub/2.png"]
 
 
-def test_licence_and_place_of_an_image_are_kept(open_file):
+def test_licence_and_source_of_an_image_are_kept(open_file):
   entry = picture(license=4, coco_url="http://here")
   licences = [{"id": 4, "name": "CC BY", "url": "http://cc"}]
   source = open_file([person(keypoints=points(17))], [entry], licenses=licences)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from data_pipelines import images, sources
+from data_pipelines import sources
 from data_pipelines.annotated import folders
+from data_pipelines.common import images
 from tests.data_pipelines.annotated import made
 
 SIZE = (24, 18)
@@ -17,14 +18,14 @@ def unit_vectors(seed=0):
   return found / np.linalg.norm(found, axis=-1, keepdims=True)
 
 
-def write_depth(place, depth, stem="a"):
-  made.write_array(place / f"depth/{stem}.npy", depth)
-  (place / "camera_intrinsics").mkdir(exist_ok=True)
-  np.savetxt(place / f"camera_intrinsics/{stem}.txt", K)
+def write_depth(directory, depth, stem="a"):
+  made.write_array(directory / f"depth/{stem}.npy", depth)
+  (directory / "camera_intrinsics").mkdir(exist_ok=True)
+  np.savetxt(directory / f"camera_intrinsics/{stem}.txt", K)
 
 
 @pytest.fixture
-def place(tmp_path):
+def directory(tmp_path):
   """rgb/a.png, and a mask of all but the first two rows."""
   made.write_image(tmp_path / "rgb/a.png", SIZE)
   mask = np.zeros((*SIZE, 3), np.uint8)
@@ -44,14 +45,14 @@ def angles(a, b):
 
 
 @pytest.mark.parametrize("extension", ["npy", "npz"])
-def test_normals_are_unit_vectors_inside_the_mask(place, extension):
+def test_normals_are_unit_vectors_inside_the_mask(directory, extension):
   normal = unit_vectors()
-  (place / "normal").mkdir()
+  (directory / "normal").mkdir()
   if extension == "npy":
-    made.write_array(place / "normal/a.npy", 3 * normal)
+    made.write_array(directory / "normal/a.npy", 3 * normal)
   else:
-    np.savez(place / "normal/a.npz", normal=(3 * normal).astype(np.float16))
-  source = folders.FoldersSource(str(place))
+    np.savez(directory / "normal/a.npz", normal=(3 * normal).astype(np.float16))
+  source = folders.FoldersSource(str(directory))
   labels = made.labels_of(source)
   np.testing.assert_array_equal(labels.mask, inside())
   np.testing.assert_array_equal(labels.alpha, inside() * np.uint8(255))
@@ -61,11 +62,11 @@ def test_normals_are_unit_vectors_inside_the_mask(place, extension):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
-def test_pixels_without_a_normal_leave_the_mask(place, value):
+def test_pixels_without_a_normal_leave_the_mask(directory, value):
   normal = unit_vectors()
   normal[5, 7] = value
-  made.write_array(place / "normal/a.npy", normal)
-  labels = made.labels_of(folders.FoldersSource(str(place)))
+  made.write_array(directory / "normal/a.npy", normal)
+  labels = made.labels_of(folders.FoldersSource(str(directory)))
   wanted = inside()
   wanted[5, 7] = False
   np.testing.assert_array_equal(labels.mask, wanted)
@@ -80,10 +81,10 @@ def test_pixels_without_a_normal_leave_the_mask(place, value):
     (("-z", "+x", "y"), lambda x, y, z: (-z, x, y)),
   ],
 )
-def test_axes_say_what_of_the_file_ours_are(place, axes, wanted):
+def test_axes_say_what_of_the_file_ours_are(directory, axes, wanted):
   normal = unit_vectors()
-  made.write_array(place / "normal/a.npy", normal)
-  source = folders.FoldersSource(str(place), axes=axes)
+  made.write_array(directory / "normal/a.npy", normal)
+  source = folders.FoldersSource(str(directory), axes=axes)
   expected = np.stack(wanted(*np.moveaxis(normal, -1, 0)), -1)
   found = made.labels_of(source).normal
   assert angles(found, expected)[inside()].max() < 0.05
@@ -92,16 +93,16 @@ def test_axes_say_what_of_the_file_ours_are(place, axes, wanted):
 @pytest.mark.parametrize(
   "axes", [("x", "y"), ("x", "x", "z"), ("x", "--y", "z")]
 )
-def test_other_axes_are_refused(place, axes):
+def test_other_axes_are_refused(directory, axes):
   with pytest.raises(ValueError, match="are not the axes x, y and z"):
-    folders.FoldersSource(str(place), axes=axes)
+    folders.FoldersSource(str(directory), axes=axes)
 
 
-def test_depth_comes_with_its_camera(place):
+def test_depth_comes_with_its_camera(directory):
   depth = np.random.default_rng(0).uniform(1, 4, SIZE)
   depth[9, 3], depth[10, 3] = np.nan, -1
-  write_depth(place, depth)
-  labels = made.labels_of(folders.FoldersSource(str(place)))
+  write_depth(directory, depth)
+  labels = made.labels_of(folders.FoldersSource(str(directory)))
   wanted = inside()
   wanted[9:11, 3] = False
   np.testing.assert_array_equal(labels.mask, wanted)
@@ -112,32 +113,34 @@ def test_depth_comes_with_its_camera(place):
   assert labels.normal is None and labels.albedo is None
 
 
-def test_albedo_is_rgb_as_in_its_file(place):
-  albedo = made.write_image(place / "albedo/a.png", SIZE, 5)
-  labels = made.labels_of(folders.FoldersSource(str(place)))
+def test_albedo_is_rgb_as_in_its_file(directory):
+  albedo = made.write_image(directory / "albedo/a.png", SIZE, 5)
+  labels = made.labels_of(folders.FoldersSource(str(directory)))
   np.testing.assert_array_equal(labels.albedo[inside()], albedo[inside()])
   assert not labels.albedo[~inside()].any()
 
 
-def test_all_maps_share_one_mask_and_some_can_be_chosen(place):
+def test_all_maps_share_one_mask_and_some_can_be_chosen(directory):
   normal, depth = unit_vectors(), np.ones(SIZE, np.float32)
   normal[5, 5], depth[6, 6] = np.nan, np.nan
-  made.write_array(place / "normal/a.npy", normal)
-  write_depth(place, depth)
-  mask = made.labels_of(folders.FoldersSource(str(place))).mask
+  made.write_array(directory / "normal/a.npy", normal)
+  write_depth(directory, depth)
+  mask = made.labels_of(folders.FoldersSource(str(directory))).mask
   assert not mask[5, 5] and not mask[6, 6]
-  chosen = folders.FoldersSource(str(place), maps=["depth"])
+  chosen = folders.FoldersSource(str(directory), maps=["depth"])
   labels = made.labels_of(chosen)
   assert labels.mask[5, 5] and not labels.mask[6, 6]
   assert labels.normal is None
 
 
-def test_face_hair_and_mouth_leave_the_mask(place):
+def test_face_hair_and_mouth_leave_the_mask(directory):
   parts = np.full((8, 6), 22, np.int64)  # A third of the mask's size.
   labels = (1, 2, 3, 4, 22, 23, 27, 28)
   parts[:, 2] = labels
-  made.write_array(place / "seg/a_seg.npy", parts)
-  source = folders.FoldersSource(str(place), face_parts=str(place / "seg"))
+  made.write_array(directory / "seg/a_seg.npy", parts)
+  source = folders.FoldersSource(
+    str(directory), face_parts=str(directory / "seg")
+  )
   wanted = inside()
   for row, label in enumerate(labels):
     if label in (2, 3, 23, 27):
@@ -156,27 +159,27 @@ def test_face_hair_and_mouth_leave_the_mask(place):
     ("depth", np.array([{"a": 1}]), "no array of numbers.*allow_pickle=False"),
   ],
 )
-def test_maps_of_no_use_are_named(place, name, array, message):
-  write_depth(place, np.ones(SIZE))
-  made.write_array(place / f"{name}/a.npy", array)
-  source = folders.FoldersSource(str(place), maps=[name])
+def test_maps_of_no_use_are_named(directory, name, array, message):
+  write_depth(directory, np.ones(SIZE))
+  made.write_array(directory / f"{name}/a.npy", array)
+  source = folders.FoldersSource(str(directory), maps=[name])
   with pytest.raises(images.ImageDecodeError, match=message):
     source[0]
 
 
-def test_an_archive_without_the_array_says_what_it_has(place):
-  (place / "normal").mkdir()
-  np.savez(place / "normal/a.npz", other=unit_vectors())
-  source = folders.FoldersSource(str(place))
+def test_an_archive_without_the_array_says_what_it_has(directory):
+  (directory / "normal").mkdir()
+  np.savez(directory / "normal/a.npz", other=unit_vectors())
+  source = folders.FoldersSource(str(directory))
   with pytest.raises(images.ImageDecodeError, match=r"'normal'; .*\['other'\]"):
     source[0]
 
 
-def test_bytes_that_are_no_array_are_named(place):
-  made.write_array(place / "normal/a.npy", unit_vectors())
-  source = folders.FoldersSource(str(place))
+def test_bytes_that_are_no_array_are_named(directory):
+  made.write_array(directory / "normal/a.npy", unit_vectors())
+  source = folders.FoldersSource(str(directory))
   for content in (b"", b"nothing", b"PK\x03\x04 broken"):
-    (place / "normal/a.npy").write_bytes(content)
+    (directory / "normal/a.npy").write_bytes(content)
     with pytest.raises(images.ImageDecodeError, match="a.npy: no array of num"):
       source[0]
 
@@ -190,17 +193,17 @@ def test_bytes_that_are_no_array_are_named(place):
     ("a b c", "a.txt: no matrix"),
   ],
 )
-def test_other_cameras_are_named(place, text, message):
-  write_depth(place, np.ones(SIZE))
-  (place / "camera_intrinsics/a.txt").write_text(text)
+def test_other_cameras_are_named(directory, text, message):
+  write_depth(directory, np.ones(SIZE))
+  (directory / "camera_intrinsics/a.txt").write_text(text)
   with pytest.raises(images.ImageDecodeError, match=message):
-    folders.FoldersSource(str(place))[0]
+    folders.FoldersSource(str(directory))[0]
 
 
-def test_a_missing_file_leaves_its_image_out(place):
-  made.write_array(place / "normal/b.npy", unit_vectors())
-  made.write_image(place / "rgb/b.png", SIZE)
-  source = folders.FoldersSource(str(place))
+def test_a_missing_file_leaves_its_image_out(directory):
+  made.write_array(directory / "normal/b.npy", unit_vectors())
+  made.write_image(directory / "rgb/b.png", SIZE)
+  source = folders.FoldersSource(str(directory))
   assert len(source) == 2
   for index, message in enumerate((r"normal/a.\*", r"mask/b.\*")):
     with pytest.raises(images.ImageDecodeError, match=message) as caught:
@@ -209,31 +212,31 @@ def test_a_missing_file_leaves_its_image_out(place):
 
 
 @pytest.mark.parametrize("folder", ["rgb", "mask", "camera_intrinsics"])
-def test_a_directory_that_is_not_there_is_named(place, folder):
-  write_depth(place, np.ones(SIZE))
-  (place / folder).rename(place / "away")
+def test_a_directory_that_is_not_there_is_named(directory, folder):
+  write_depth(directory, np.ones(SIZE))
+  (directory / folder).rename(directory / "away")
   with pytest.raises(ValueError, match=f"{folder}: no such directory"):
-    folders.FoldersSource(str(place))
+    folders.FoldersSource(str(directory))
 
 
-def test_masks_of_other_images_are_refused(place):
-  (place / "mask/a.png").rename(place / "mask/b.png")
+def test_masks_of_other_images_are_refused(directory):
+  (directory / "mask/a.png").rename(directory / "mask/b.png")
   with pytest.raises(ValueError, match="no stem of rgb/ is one of mask/"):
-    folders.FoldersSource(str(place))
+    folders.FoldersSource(str(directory))
 
 
-def test_an_unknown_map_is_refused(place):
+def test_an_unknown_map_is_refused(directory):
   with pytest.raises(ValueError, match="shape is none of normal, depth, albe"):
-    folders.FoldersSource(str(place), maps=["shape"])
+    folders.FoldersSource(str(directory), maps=["shape"])
 
 
-def test_a_disk_that_fails_is_no_bad_image(place, monkeypatch):
-  made.write_array(place / "normal/a.npy", unit_vectors())
-  source = folders.FoldersSource(str(place))
+def test_a_disk_that_fails_is_no_bad_image(directory, monkeypatch):
+  made.write_array(directory / "normal/a.npy", unit_vectors())
+  source = folders.FoldersSource(str(directory))
 
   def fail(path):
     raise OSError(5, "Input/output error")
 
-  monkeypatch.setattr("data_pipelines.storage.read_bytes", fail)
+  monkeypatch.setattr("data_pipelines.common.storage.read_bytes", fail)
   with pytest.raises(sources.ShardReadError, match="a.png: .*Input/output"):
     source[0]

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipelines import images
 from data_pipelines.annotated import keypoints344
+from data_pipelines.common import images
 from data_pipelines.vocabulary import keypoints
 from tests.data_pipelines.annotated import made
 
@@ -23,7 +23,7 @@ def array344(seed=0):
 
 
 @pytest.fixture
-def place(tmp_path):
+def directory(tmp_path):
   """A list of samples b and 3, with their files."""
   for number, name in enumerate(("b", "3")):
     made.write_image(tmp_path / f"images/{name}.png", SIZE, number)
@@ -52,18 +52,18 @@ def our_name(name):
 _JOINTS = {"tip": 4, "first_joint": 3, "second_joint": 2, "third_joint": ""}
 
 
-def open_files(place, **options):
+def open_files(directory, **options):
   return keypoints344.KeypointFilesSource(
-    str(place / "list.json"),
-    images=str(place / "images"),
-    keypoints=str(place / "points"),
+    str(directory / "list.json"),
+    images=str(directory / "images"),
+    keypoints=str(directory / "points"),
     **options,
   )
 
 
-def open_list(place):
+def open_list(directory):
   return keypoints344.KeypointListSource(
-    str(place / "list.json"), images=str(place / "images")
+    str(directory / "list.json"), images=str(directory / "images")
   )
 
 
@@ -92,8 +92,8 @@ def test_the_index_map_drops_teeth_only():
   assert set(removed) == {"teeth"} and len(removed) == 36
 
 
-def test_the_box_is_the_extent_of_what_counts(place):
-  source = open_files(place)
+def test_the_box_is_the_extent_of_what_counts(directory):
+  source = open_files(directory)
   assert [source.name(i) for i in range(len(source))] == ["b.png", "3.png"]
   record, labels = source[1], made.labels_of(source, 1)
   (person,) = labels.people
@@ -128,29 +128,29 @@ def test_nobody_visible_is_a_box_of_the_whole_image():
   [(6, 2, True), (6, 1, False), (5, 50, False), (8, 0, True)],
 )
 def test_a_person_needs_8_points_and_6_of_the_body(
-  place, num_body, num_others, is_taken
+  directory, num_body, num_others, is_taken
 ):
   points = array344()
   points[2] = 0
   points[2, :num_body] = points[2, 21 : 21 + num_others] = 1
-  made.write_array(place / "points/b.npy", points)
+  made.write_array(directory / "points/b.npy", points)
   if is_taken:
-    assert len(made.labels_of(open_files(place)).people) == 1
+    assert len(made.labels_of(open_files(directory)).people) == 1
     return
   with pytest.raises(
     images.ImageDecodeError, match="too few keypoints .*b.npy"
   ):
-    open_files(place)[0]
-  loose = open_files(place, min_visible=1, min_body=0)
+    open_files(directory)[0]
+  loose = open_files(directory, min_visible=1, min_body=0)
   assert len(made.labels_of(loose).people) == 1
 
 
-def test_grey_images_are_left_out_unless_asked_for(place):
+def test_grey_images_are_left_out_unless_asked_for(directory):
   grey = np.arange(60 * 45, dtype=np.uint8).reshape(SIZE)
-  made.write_pixels(place / "images/b.png", np.stack([grey] * 3, -1))
+  made.write_pixels(directory / "images/b.png", np.stack([grey] * 3, -1))
   with pytest.raises(images.ImageDecodeError, match="grey image"):
-    open_files(place)[0]
-  assert open_files(place, keep_grey=True)[0].labels
+    open_files(directory)[0]
+  assert open_files(directory, keep_grey=True)[0].labels
 
 
 @pytest.mark.parametrize(
@@ -161,37 +161,37 @@ def test_grey_images_are_left_out_unless_asked_for(place):
     (np.array([{}]), "b.npy: no array of numbers: .*allow_pickle"),
   ],
 )
-def test_other_arrays_are_named(place, array, message):
-  made.write_array(place / "points/b.npy", array)
+def test_other_arrays_are_named(directory, array, message):
+  made.write_array(directory / "points/b.npy", array)
   with pytest.raises(images.ImageDecodeError, match=message):
-    open_files(place)[0]
+    open_files(directory)[0]
 
 
-def test_samples_without_files_are_all_named(place):
-  (place / "points/b.npy").unlink()
-  (place / "points/3.npy").unlink()
+def test_samples_without_files_are_all_named(directory):
+  (directory / "points/b.npy").unlink()
+  (directory / "points/3.npy").unlink()
   with pytest.raises(ValueError) as caught:
-    open_files(place)
+    open_files(directory)
   lines = str(caught.value).split("\n")
   assert lines[0].endswith("list.json: 2 problems")
   assert lines[1].startswith("  b: no file of that name in ")
   assert lines[2].startswith("  3: no file of that name in ")
 
 
-def test_two_images_of_one_stem_are_named(place):
-  made.write_image(place / "images/b.bmp", SIZE)
+def test_two_images_of_one_stem_are_named(directory):
+  made.write_image(directory / "images/b.bmp", SIZE)
   with pytest.raises(ValueError, match="b.png: there is b.bmp as well"):
-    open_files(place)
+    open_files(directory)
 
 
-def test_a_directory_that_is_not_there_is_named(place):
+def test_a_directory_that_is_not_there_is_named(directory):
   with pytest.raises(ValueError, match="nowhere: cannot be listed"):
     keypoints344.KeypointListSource(
       made.write_json(
-        place / "list.json",
+        directory / "list.json",
         [{"sample_id": 1, "person_id": 0, "keypoints_2d": [[1, 1, 1]] * 70}],
       ),
-      images=str(place / "nowhere"),
+      images=str(directory / "nowhere"),
     )
 
 
@@ -204,21 +204,21 @@ def test_a_directory_that_is_not_there_is_named(place):
     ({}, "an object, expected a list"),
   ],
 )
-def test_other_lists_are_refused(place, samples, message):
-  made.write_json(place / "list.json", samples)
+def test_other_lists_are_refused(directory, samples, message):
+  made.write_json(directory / "list.json", samples)
   with pytest.raises(ValueError, match=message):
-    open_files(place)
+    open_files(directory)
 
 
-def test_70_points_are_the_first_of_the_308(place):
+def test_70_points_are_the_first_of_the_308(directory):
   people = [array344(seed).T[:70].copy() for seed in (5, 6)]
   people[0][:, :2] *= 0.4  # A smaller one.
   samples = [
     {"sample_id": "b", "person_id": i, "keypoints_2d": points.tolist()}
     for i, points in enumerate(people)
   ]
-  made.write_json(place / "list.json", samples)
-  source = open_list(place)
+  made.write_json(directory / "list.json", samples)
+  source = open_list(directory)
   assert len(source) == 1
   found = made.labels_of(source).people
   for person, wanted in zip(found, people[::-1], strict=True):
@@ -228,14 +228,14 @@ def test_70_points_are_the_first_of_the_308(place):
     assert not person.keypoints[70:].any()
 
 
-def test_other_70_points_are_named(place):
+def test_other_70_points_are_named(directory):
   samples = [
     {"sample_id": "b", "person_id": 0, "keypoints_2d": [[1, 2, 3]] * 69},
     {"sample_id": "b", "person_id": 1, "keypoints_2d": "x"},
   ]
-  made.write_json(place / "list.json", samples)
+  made.write_json(directory / "list.json", samples)
   with pytest.raises(ValueError, match=r"2 problems\n  \[0\]: keypoints_2d is"):
-    open_list(place)
-  made.write_json(place / "list.json", [{"sample_id": "b"}])
+    open_list(directory)
+  made.write_json(directory / "list.json", [{"sample_id": "b"}])
   with pytest.raises(ValueError, match="person_id is missing"):
-    open_list(place)
+    open_list(directory)

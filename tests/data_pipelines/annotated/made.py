@@ -8,7 +8,7 @@ import pathlib
 import cv2
 import numpy as np
 
-from data_pipelines.labels import Labels, decode_labels
+from data_pipelines.corpus.labels import Labels, decode_labels
 
 
 def write_image(path: pathlib.Path, size: tuple[int, int], seed=0):

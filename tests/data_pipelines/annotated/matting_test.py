@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from data_pipelines import images
 from data_pipelines.annotated import matting
+from data_pipelines.common import images
 from tests.data_pipelines.annotated import made
 
 SIZE = (11, 17)
@@ -20,12 +20,12 @@ def rgba(dtype=np.uint8, seed=3):
   return found
 
 
-def open_json(place, mask, **options):
-  made.write_image(place / "images/a.jpg", SIZE)
+def open_json(directory, mask, **options):
+  made.write_image(directory / "images/a.jpg", SIZE)
   if mask is not None:
-    made.write_pixels(place / "masks/a.png", mask)
+    made.write_pixels(directory / "masks/a.png", mask)
   entries = [{"image": "images/a.jpg", "mask": "masks/a.png"}]
-  path = made.write_json(place / "list.json", entries)
+  path = made.write_json(directory / "list.json", entries)
   return matting.MattingSource(path, **options)
 
 
@@ -68,8 +68,8 @@ def test_rgba_images_are_their_own_masks(tmp_path, dtype):
     labels.foreground[seen], np.rint(exact[seen, :3])
   )
   # What a loader sees is the same person, over white.
-  share = exact[..., 3:] / 255
-  white = share * exact[..., :3] + (1 - share) * 255
+  fraction = exact[..., 3:] / 255
+  white = fraction * exact[..., :3] + (1 - fraction) * 255
   decoded = images.decode_image(source[0].image)
   assert np.abs(decoded - white).max() <= 2
 

@@ -6,9 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from data_pipelines import annotated, crops, loader, sources
+from data_pipelines import annotated
 from data_pipelines.annotated import folders, keypoints344, matting
-from data_pipelines.pretrain_examples import PretrainExamples
+from data_pipelines.loading import crops, loader
+from data_pipelines.loading.pretrain_examples import PretrainExamples
+from data_pipelines.open_source import open_source
 from tests.data_pipelines.annotated import made
 
 SIZE = (12, 16)
@@ -16,21 +18,21 @@ DOCS = pathlib.Path(__file__).parents[3] / "docs" / "data.md"
 
 
 @pytest.fixture
-def place(tmp_path):
-  """The text of a place with one matting image."""
+def spec(tmp_path):
+  """The text of a spec with one matting image."""
   made.write_pixels(tmp_path / "a.png", np.full((*SIZE, 4), 200, np.uint8))
   (tmp_path / "list.txt").write_text("a.png")
   return f"matting:{tmp_path}/list.txt"
 
 
-def test_open_source_opens_labelled_images(place):
-  source = sources.open_source(place)
+def test_open_source_opens_labelled_images(spec):
+  source = open_source(spec)
   assert len(source) == 1
   assert (made.labels_of(source).alpha == 200).all()
 
 
-def test_labelled_images_are_mixed_with_weights(place, photo_folder):
-  mixture = sources.open_source(f"{place},3;{photo_folder},1")
+def test_labelled_images_are_mixed_with_weights(spec, photo_folder):
+  mixture = open_source(f"{spec},3;{photo_folder},1")
   assert (mixture.sizes, mixture.weights) == ((1, 7), (3, 1))
 
 
@@ -44,7 +46,7 @@ def test_the_loader_replaces_images_with_bad_labels(tmp_path):
   path = made.write_json(tmp_path / "list.json", pairs)
   views = crops.CropConfig(global_size=(32, 24), local_size=(16, 20))
   batches = loader.make_loader(
-    sources.open_source(f"matting:{path}"),
+    open_source(f"matting:{path}"),
     loader.LoaderConfig(PretrainExamples(views), global_batch_size=4),
     start_step=0,
     num_steps=3,
@@ -60,7 +62,7 @@ def test_the_loader_replaces_images_with_bad_labels(tmp_path):
 
 
 def test_options_become_arguments(tmp_path):
-  name, path, options = annotated.parse_place(
+  name, path, options = annotated.parse_spec(
     "keypoints344:gs://b/l.json, images=i ,keypoints=k,min_visible=3,"
     "min_body=0,keep_grey=true"
   )
@@ -69,7 +71,7 @@ def test_options_become_arguments(tmp_path):
     **{"images": "i", "keypoints": "k"},
     **{"min_visible": 3, "min_body": 0, "keep_grey": True},
   }
-  _, _, options = annotated.parse_place("folders:d,maps=normal+depth,axes=x-yz")
+  _, _, options = annotated.parse_spec("folders:d,maps=normal+depth,axes=x-yz")
   assert options == {"maps": ("normal", "depth"), "axes": ("x", "-y", "z")}
 
 
@@ -127,9 +129,9 @@ def test_each_option_is_an_argument_of_its_source():
     ),
   ],
 )
-def test_all_that_is_wrong_with_a_place_is_said_at_once(text, lines):
+def test_all_that_is_wrong_with_a_spec_is_said_at_once(text, lines):
   with pytest.raises(ValueError) as caught:
-    sources.open_source(text)
+    open_source(text)
   first, *rest = str(caught.value).split("\n")
   assert rest == lines
   noun = "problem" if len(lines) == 1 else "problems"
@@ -145,16 +147,16 @@ def test_other_formats_are_refused_with_those_that_there_are():
   with pytest.raises(
     ValueError, match="no such directory; .*FORMAT:PATH of co"
   ):
-    sources.open_source("voc:/data")
+    open_source("voc:/data")
 
 
-def test_every_place_in_the_docs_can_be_taken_apart():
+def test_every_spec_in_the_docs_can_be_taken_apart():
   names = "|".join(annotated.FORMATS)
   text = DOCS.read_text().replace("\\\n", "")
   found = re.findall(rf"--input +((?:{names}):[^\s`]+)", text)
-  assert {place.partition(":")[0] for place in found} == set(annotated.FORMATS)
-  for place in found:
-    annotated.parse_place(place)
+  assert {spec.partition(":")[0] for spec in found} == set(annotated.FORMATS)
+  for spec in found:
+    annotated.parse_spec(spec)
 
 
 def test_the_docs_have_each_usage():

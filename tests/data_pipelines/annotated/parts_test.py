@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_pipelines import images
 from data_pipelines.annotated import parts
+from data_pipelines.common import images
 from data_pipelines.vocabulary import parts as vocabulary
 from tests.data_pipelines.annotated import made
 

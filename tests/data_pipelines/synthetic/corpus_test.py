@@ -5,8 +5,11 @@ import pathlib
 import numpy as np
 import pytest
 
-from data_pipelines import building, images, sources, verify_corpus
-from data_pipelines import labels as labels_lib
+from data_pipelines.building import workspace
+from data_pipelines.common import images
+from data_pipelines.corpus import labels as labels_lib
+from data_pipelines.corpus import verify
+from data_pipelines.open_source import open_source
 from data_pipelines.synthetic import __main__ as command
 from data_pipelines.synthetic import contact_sheet, corpus, samples
 from tests.data_pipelines.synthetic import shapes
@@ -33,7 +36,7 @@ def built(tmp_path_factory):
 
 
 def test_it_opens_as_any_corpus_and_holds_all_labels(built):
-  source = sources.open_source(built)
+  source = open_source(built)
   assert len(source) == 5
   for index in range(5):
     record = source[index]
@@ -49,7 +52,7 @@ def test_it_opens_as_any_corpus_and_holds_all_labels(built):
 
 
 def test_it_is_whole(built):
-  assert list(verify_corpus.verify_corpus(built)) == []
+  assert list(verify.verify_corpus(built)) == []
 
 
 def test_workers_change_no_byte(built, tmp_path):
@@ -62,7 +65,7 @@ def test_an_image_depends_on_its_number_only(built):
   record = samples.make_record(
     people, photographs, PLAN.size, seed=PLAN.seed, index=4
   )
-  assert sources.open_source(built)[4] == record
+  assert open_source(built)[4] == record
 
 
 def test_a_stopped_build_continues(built, tmp_path, monkeypatch):
@@ -85,7 +88,7 @@ def test_a_stopped_build_continues(built, tmp_path, monkeypatch):
   build(tmp_path / "c")
   assert calls == [2, 3, 4]
   assert read_all(tmp_path / "c") == read_all(built)
-  assert not building.place(tmp_path / "c").exists()
+  assert not workspace.locate(tmp_path / "c").exists()
 
 
 def test_a_complete_corpus_is_left_as_it_is(built):

@@ -77,5 +77,5 @@ def test_missing_assets_are_told(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(assets, "find_assets", fail)
   arguments = ["--output", str(tmp_path), "--assets", "/nowhere"]
   assert draw_keypoints.main(arguments) == 2
-  assert capsys.readouterr().err == "/nowhere: not there\n"
+  assert capsys.readouterr().err == "draw_keypoints: /nowhere: not there\n"
   assert not list(pathlib.Path(tmp_path).iterdir())

@@ -20,13 +20,13 @@ def test_both_sexes_and_all_ages_are_drawn_but_no_newborns():
     assert person.african + person.asian + person.caucasian == pytest.approx(1)
 
 
-def test_shares_of_ancestry_and_age_add_up(anatomy):
+def test_fractions_of_ancestry_and_age_add_up(anatomy):
   for person in _draw(20):
-    shares = shape.mix_targets(person)
-    assert shares.keys() <= anatomy.targets.keys()
+    fractions = shape.mix_targets(person)
+    assert fractions.keys() <= anatomy.targets.keys()
     whole = sum(
-      share
-      for name, share in shares.items()
+      fraction
+      for name, fraction in fractions.items()
       if name.startswith(("macrodetails/a", "macrodetails/c"))
     )
     assert whole == pytest.approx(1, abs=0.01)
@@ -50,7 +50,7 @@ def test_people_grow_up(anatomy):
   assert 1.65 < stature(30) < 1.9
 
 
-def test_a_target_moves_its_vertices_by_its_share(anatomy):
+def test_a_target_moves_its_vertices_by_its_fraction(anatomy):
   name = "faceunits/jawOpen"
   target = anatomy.targets[name]
   one = slice(*anatomy.target_starts[target : target + 2])
@@ -71,6 +71,6 @@ def test_faces_and_local_changes_are_known_targets(anatomy):
   assert len(pairs) > 100
   for seed in range(60):
     rng = np.random.default_rng(seed)
-    shares = {**shape.draw_face(rng), **shape.draw_local_changes(rng, pairs)}
-    assert shares.keys() <= anatomy.targets.keys()
-    assert 0 <= min(shares.values()) and max(shares.values()) <= 1
+    fractions = {**shape.draw_face(rng), **shape.draw_local_changes(rng, pairs)}
+    assert fractions.keys() <= anatomy.targets.keys()
+    assert 0 <= min(fractions.values()) and max(fractions.values()) <= 1

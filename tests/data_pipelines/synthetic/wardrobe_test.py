@@ -27,7 +27,7 @@ def trunk(model):
 def _worn(pieces, *surfaces):
   """Vertices of the shell that cloth of these kinds covers."""
   worn = [
-    piece.corners[piece.shares[:, 0] == 1, 0]
+    piece.corners[piece.fractions[:, 0] == 1, 0]
     for piece in pieces
     if piece.surface in surfaces
   ]

@@ -1,0 +1,208 @@
+"""The directory of an unfinished build, which a later run continues.
+
+Every step's result is a file that appears whole or not at all, also if the
+power fails; a step whose file is there is not done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from data_pipelines.common import files, progress, storage
+from data_pipelines.corpus import manifest as manifests
+
+Job = TypeVar("Job")
+
+_CORPUS = "corpus"
+_DIRECTORIES = (_CORPUS, "list", "scan", "keep", "shards")
+
+
+class InputError(ValueError):
+  """Nothing can be built from the inputs; no unfinished build is kept."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+  """How much a build does at a time; the corpus does not depend on it.
+
+  Attributes:
+    piece: images a piece, the unit of work: a kill loses as much in each
+      process.
+    partition: rows of 40 bytes that are sorted in memory, which takes about
+      five times as much.
+    block: pieces that are summed up together.
+  """
+
+  piece: int = 200
+  partition: int = 2**18
+  block: int = 128
+
+
+DEFAULT_SIZES = Sizes()
+
+
+@dataclasses.dataclass(frozen=True)
+class Building:
+  """A build that goes on in a directory.
+
+  Attributes:
+    root: the directory.
+    sizes: how much is done at a time.
+  """
+
+  root: pathlib.Path
+  sizes: Sizes = DEFAULT_SIZES
+
+  @property
+  def corpus(self) -> pathlib.Path:
+    """What the output directory is going to be."""
+    return self.root / _CORPUS
+
+  def unfinished(self, name: str, suffix: str) -> list[pathlib.Path]:
+    """The files of a suffix in a directory of the build that are not whole."""
+    return sorted((self.root / name).glob(f".*{suffix}.*"))
+
+
+def locate(output: str | os.PathLike) -> pathlib.Path:
+  """The directory in which an output is built: hidden, beside it."""
+  path = pathlib.Path(os.path.abspath(output))
+  return path.parent / f".{path.name}.building"
+
+
+def check_free(output: pathlib.Path) -> None:
+  """Raises ValueError if there is more than an empty directory."""
+  if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+    raise ValueError(f"{output}: exists and is not empty; nothing was written.")
+
+
+def find_complete(
+  output: str | os.PathLike, inputs_hash: Callable[[], str], other: str
+) -> dict | None:
+  """Looks for a corpus that a build before this one has completed.
+
+  Args:
+    output: the final directory.
+    inputs_hash: says what the manifest must say that it is built from.
+    other: what has changed if it says something else, for the message.
+
+  Returns:
+    Its manifest, None if there is no corpus.
+
+  Raises:
+    ValueError: it is built from something else.
+  """
+  if not manifests.is_corpus(output):
+    return None
+  manifest = manifests.read_manifest(output)
+  if manifest["inputs_hash"] != inputs_hash():
+    raise ValueError(
+      f"{output}: holds a corpus {other}; give another output, or remove this "
+      "one first."
+    )
+  # A kill between the last two steps leaves it.
+  shutil.rmtree(locate(output), ignore_errors=True)
+  return manifest
+
+
+def check_local(output: str | os.PathLike) -> None:
+  """Raises ValueError for an output that is not on a disk."""
+  if storage.is_remote(output):
+    raise ValueError(
+      f"{output}: the output must be on a disk; build it there, then copy it."
+    )
+
+
+@contextlib.contextmanager
+def open_building(
+  output: str | os.PathLike, arguments: dict, sizes: Sizes = DEFAULT_SIZES
+) -> Iterator[Building]:
+  """Makes or continues a build; at the end it becomes the output.
+
+  Args:
+    output: the final directory; not there, or empty.
+    arguments: what is asked for, JSON; must be equal to continue.
+    sizes: how much is done at a time; must be equal to continue.
+
+  Yields:
+    The build. After an exception other than `InputError` its directory stays
+    as it is.
+
+  Raises:
+    ValueError: there is something at `output`, another process builds it, or
+      an unfinished build was started with other arguments.
+  """
+  output = pathlib.Path(os.path.abspath(output))
+  check_free(output)
+  root = locate(output)
+  arguments = {**arguments, "sizes": dataclasses.asdict(sizes)}
+  root.mkdir(parents=True, exist_ok=True)
+  with _lock(root):
+    _check_arguments(root, arguments)
+    for name in _DIRECTORIES:
+      (root / name).mkdir(exist_ok=True)
+    for directory in (root, *map(root.joinpath, _DIRECTORIES)):
+      files.remove_partial(directory)
+    try:
+      yield Building(root, sizes)
+    except InputError:
+      shutil.rmtree(root)
+      raise
+    os.replace(root / _CORPUS, output)
+    shutil.rmtree(root)
+
+
+def find_missing(
+  jobs: Iterable[Job],
+  shown: progress.Progress,
+  *,
+  path: Callable[[Job], pathlib.Path],
+  size: Callable[[Job], int],
+) -> Iterator[Job]:
+  """Leaves out the jobs that are done, and counts those as progress.
+
+  Args:
+    jobs: all there are.
+    shown: advanced by the size of each that is left out.
+    path: the file that is there once a job is done.
+    size: of a job, in what `shown` counts.
+
+  Yields:
+    The jobs to do.
+  """
+  for job in jobs:
+    if path(job).exists():
+      shown.advance(size(job))
+    else:
+      yield job
+
+
+def _check_arguments(root: pathlib.Path, arguments: dict) -> None:
+  path = root / "arguments.json"
+  if not path.exists():
+    files.write_json(path, arguments)
+    return
+  found = files.read_json(path)
+  for name, value in arguments.items():
+    if found.get(name) != value:
+      raise ValueError(
+        f"{root}: an unfinished build with {name}={found.get(name)}, now it "
+        f"is {value}; give what was given then, or remove that directory."
+      )
+
+
+@contextlib.contextmanager
+def _lock(root: pathlib.Path) -> Iterator[None]:
+  """Keeps two processes out of one directory; a kill unlocks it."""
+  with open(root / "lock", "w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ValueError(f"{root}: another process is building this.") from None
+    yield

@@ -1,0 +1,73 @@
+"""What all commands have in common: flags, messages and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Callable
+
+
+def make_parser(module: str, description: str) -> argparse.ArgumentParser:
+  """Makes the parser of `python -m data_pipelines.MODULE`."""
+  return argparse.ArgumentParser(
+    prog=f"python -m data_pipelines.{module}", description=description
+  )
+
+
+def add_output(parser: argparse.ArgumentParser, shard_size: int) -> None:
+  """Gives a command that makes a corpus its flags: where to, how, by whom."""
+  parser.add_argument("--output", required=True, help="directory to make")
+  parser.add_argument("--shard_size", type=int, default=shard_size)
+  add_workers(parser)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+  """Gives a command the flag --workers."""
+  parser.add_argument(
+    "--workers",
+    type=int,
+    default=os.cpu_count(),
+    help="processes; 0 works in this one",
+  )
+
+
+def run(
+  name: str,
+  work: Callable[[], int | None],
+  *,
+  kept: pathlib.Path | None = None,
+  errors: tuple[type[Exception], ...] = (),
+) -> int:
+  """Does the work of a command; its errors become one line and a code.
+
+  Args:
+    name: starts the line.
+    work: returns the exit code, None for 0.
+    kept: where unfinished work is, which the same command continues; said of
+      all errors but ValueError, if it is there.
+    errors: to explain, beside ValueError and OSError.
+
+  Returns:
+    The exit code: 2 after an error, 130 after Ctrl-C.
+  """
+  hint = f"; {kept} is kept, the same command continues" if kept else ""
+  try:
+    return work() or 0
+  except KeyboardInterrupt:
+    print(f"{name}: stopped{hint}", file=sys.stderr)
+    return 130
+  except ValueError as error:
+    print(f"{name}: {error}", file=sys.stderr)
+  except (OSError, *errors) as error:
+    hint = hint if kept and kept.exists() else ""
+    print(f"{name}: {error}{hint}", file=sys.stderr)
+  return 2
+
+
+def start(main: Callable[[], int]) -> None:
+  """Runs a command's `main` as the process; a polite kill is as Ctrl-C."""
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  sys.exit(main())

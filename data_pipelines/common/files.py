@@ -1,0 +1,108 @@
+"""Files that appear whole or not at all, on a disk or in a bucket."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from data_pipelines.common import storage
+
+_PARTIAL = ".partial"
+
+
+@contextlib.contextmanager
+def whole_path(path: str | os.PathLike) -> Iterator[str]:
+  """Gives the path of a file to write, which at the end becomes `path`.
+
+  What was there before is replaced. On a disk the file is written beside its
+  last name and waited for (fsync) before it gets its name; for a bucket it
+  is written to a temporary file and uploaded whole. An exception leaves
+  nothing behind. A kill leaves a hidden file, see `remove_partial`.
+
+  Args:
+    path: path or URL; the directories that it is in are made. A new directory
+      may be written instead of a file, on a disk.
+
+  Yields:
+    A path on this machine, where there is nothing yet.
+
+  Raises:
+    OSError: it cannot be written or uploaded.
+    ValueError: a URL of an unknown scheme.
+  """
+  local = storage.local_path(path)
+  if local is None:
+    with tempfile.TemporaryDirectory() as directory:
+      partial = os.path.join(directory, os.path.basename(os.fspath(path)))
+      yield partial
+      storage.upload(partial, path)
+    return
+  parent, name = os.path.split(local)
+  os.makedirs(parent or ".", exist_ok=True)
+  token = f"{os.getpid()}-{secrets.token_hex(4)}"
+  partial = os.path.join(parent, f".{name}.{token}{_PARTIAL}")
+  try:
+    yield partial
+    sync(partial)
+    os.replace(partial, local)
+  except BaseException:
+    _remove(partial)
+    raise
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+  """Opens a file to write, which at the end becomes `path`; see above."""
+  with whole_path(path) as partial, open(partial, "wb") as file:
+    yield file
+
+
+def write_file(path: str | os.PathLike, data: bytes) -> None:
+  """Writes a file, and the directories that it is in."""
+  with whole_file(path) as file:
+    file.write(data)
+
+
+def write_json(path: str | os.PathLike, value: object) -> None:
+  """Writes readable JSON of ASCII characters, since paths may be no UTF-8."""
+  write_file(path, json.dumps(value, indent=2).encode() + b"\n")
+
+
+def read_json(path: str | os.PathLike) -> object:
+  """Reads what `write_json` wrote on a disk."""
+  return json.loads(pathlib.Path(path).read_bytes())
+
+
+def remove_partial(directory: str | os.PathLike) -> None:
+  """Removes what killed processes left in a directory of whole files.
+
+  In a bucket nothing is ever left.
+  """
+  local = storage.local_path(directory)
+  if local is not None:
+    for path in pathlib.Path(local).glob(f".*{_PARTIAL}"):
+      _remove(path)
+
+
+def sync(path: str | os.PathLike) -> None:
+  """Waits until what was written to a file is on the disk."""
+  opened = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(opened)
+  finally:
+    os.close(opened)
+
+
+def _remove(path: str | os.PathLike) -> None:
+  if os.path.isdir(path):
+    shutil.rmtree(path, ignore_errors=True)
+  else:
+    with contextlib.suppress(OSError):
+      os.unlink(path)

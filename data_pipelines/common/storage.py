@@ -1,0 +1,241 @@
+"""Files on a disk or in a bucket, by path or URL.
+
+A URL is anything with a scheme that fsspec knows: gs://, s3://, http://...
+(its package, for example gcsfs, must be installed; without it, or with an
+unknown scheme, all functions here raise ValueError). Nothing here keeps a file
+open between two calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import fsspec
+from fsspec.implementations import local
+
+_PIECE = 8 * 2**20  # Bytes of one request when a file is read in order.
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+  """Whether the path is a URL."""
+  return "://" in os.fspath(path)
+
+
+def local_path(path: str | os.PathLike) -> str | None:
+  """The path on a disk that a path or a file:// URL means; None if neither."""
+  if not is_remote(path):
+    return os.fspath(path)
+  files, inner = _resolve(path)
+  return inner if isinstance(files, local.LocalFileSystem) else None
+
+
+def join(directory: str | os.PathLike, *parts: str) -> str:
+  """Puts a path together, for disks and buckets alike."""
+  return "/".join([os.fspath(directory).rstrip("/"), *parts])
+
+
+def exists(path: str | os.PathLike) -> bool:
+  """Whether there is a file or directory.
+
+  Raises:
+    OSError: the bucket does not say.
+  """
+  if not is_remote(path):
+    return os.path.exists(path)
+  return _info(path) is not None
+
+
+def is_directory(path: str | os.PathLike) -> bool:
+  """Whether there is a directory.
+
+  Raises:
+    OSError: the bucket does not say.
+  """
+  if not is_remote(path):
+    return os.path.isdir(path)
+  info = _info(path)
+  return info is not None and info["type"] == "directory"
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+  """Reads a whole file.
+
+  Raises:
+    OSError: it cannot be read.
+  """
+  if not is_remote(path):
+    with open(path, "rb") as file:
+      return file.read()
+  files, inner = _resolve(path)
+  with _as_os_error():
+    return files.cat_file(inner)
+
+
+def read_range(path: str | os.PathLike, start: int, size: int) -> bytes:
+  """Reads `size` bytes from byte `start` on; fewer at the file's end.
+
+  Raises:
+    OSError: the file cannot be read.
+  """
+  if not is_remote(path):
+    with open(path, "rb") as file:
+      file.seek(start)
+      return file.read(size)
+  files, inner = _resolve(path)
+  with _as_os_error():
+    return files.cat_file(inner, start=start, end=start + size)
+
+
+def upload(source: str | os.PathLike, url: str | os.PathLike) -> None:
+  """Copies a file of this machine into a bucket, where it appears whole.
+
+  Raises:
+    OSError: it cannot be read or written.
+  """
+  files, inner = _resolve(url)
+  with _as_os_error():
+    files.put_file(os.fspath(source), inner)
+
+
+@contextlib.contextmanager
+def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+  """Opens a file for `read`, `seek` and `tell`, from its start to its end.
+
+  Raises:
+    OSError: it cannot be opened, or later, read.
+  """
+  if not is_remote(path):
+    with open(path, "rb") as file:
+      yield file
+    return
+  files, inner = _resolve(path)
+  with _as_os_error():
+    # Small reads at short distances are faster from large pieces.
+    opened = files.open(inner, "rb", block_size=_PIECE, cache_type="readahead")
+  with opened:
+    yield _RemoteFile(opened)
+
+
+def list_sizes(directory: str | os.PathLike) -> dict[str, int]:
+  """The files right in a directory: name -> size in bytes.
+
+  Raises:
+    OSError: no such directory.
+  """
+  if not is_remote(directory):
+    with os.scandir(directory) as scanned:
+      return {
+        entry.name: entry.stat().st_size for entry in scanned if entry.is_file()
+      }
+  files, inner = _resolve(directory)
+  with _as_os_error():
+    files.invalidate_cache()  # Other processes write there, too.
+    return {
+      entry["name"].rpartition("/")[2]: entry["size"]
+      for entry in files.ls(inner, detail=True)
+      if entry["type"] == "file"
+    }
+
+
+def list_files(directory: str | os.PathLike) -> Iterator[str]:
+  """All files below a directory, relative to it, sorted.
+
+  Names that start with a dot are left out, and all below such directories;
+  symbolic links to directories are not followed. Memory grows with the number
+  of files in one directory; in a bucket, with all.
+
+  Raises:
+    OSError: no such directory, or one below it cannot be listed.
+  """
+  if not is_remote(directory):
+    yield from _walk(os.fspath(directory), "")
+    return
+  if not is_directory(directory):
+    raise FileNotFoundError(f"{directory}: no such directory")
+  files, inner = _resolve(directory)
+  prefix = inner.rstrip("/") + "/"
+  with _as_os_error():
+    found = files.find(inner)
+  for path in sorted(found):
+    name = path.removeprefix(prefix)
+    if not any(part.startswith(".") for part in name.split("/")):
+      yield name
+
+
+def expand(pattern: str) -> list[str]:
+  """The files that match a glob pattern, sorted; `**` matches directories.
+
+  Raises:
+    OSError: the bucket does not say.
+  """
+  if not is_remote(pattern):
+    return sorted(glob.glob(pattern, recursive=True))
+  files, inner = _resolve(pattern)
+  with _as_os_error():
+    return sorted(files.unstrip_protocol(path) for path in files.glob(inner))
+
+
+class _RemoteFile:
+  """An open file whose errors are all OSErrors."""
+
+  def __init__(self, file: BinaryIO):
+    self._file = file
+
+  def read(self, size: int = -1) -> bytes:
+    with _as_os_error():
+      return self._file.read(size)
+
+  def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+    return self._file.seek(offset, whence)
+
+  def tell(self) -> int:
+    return self._file.tell()
+
+
+def _walk(directory: str, prefix: str) -> Iterator[str]:
+  with os.scandir(directory) as scanned:
+    # A directory sorts with its slash, as in a sorted list of whole paths.
+    names = (
+      entry.name + "/" * entry.is_dir(follow_symlinks=False)
+      for entry in scanned
+      if not entry.name.startswith(".")
+      and (entry.is_dir(follow_symlinks=False) or not entry.is_dir())
+    )
+    for name in sorted(names):
+      if name.endswith("/"):
+        yield from _walk(f"{directory}/{name[:-1]}", prefix + name)
+      else:
+        yield prefix + name
+
+
+def _info(url: str | os.PathLike) -> dict | None:
+  """What the bucket says of a file or directory; None if there is none."""
+  # Not fsspec's own `exists`: that says no to any error.
+  files, inner = _resolve(url)
+  with _as_os_error():
+    try:
+      return files.info(inner)
+    except FileNotFoundError:
+      return None
+
+
+def _resolve(url: str | os.PathLike) -> tuple[fsspec.AbstractFileSystem, str]:
+  try:
+    return fsspec.core.url_to_fs(os.fspath(url))
+  except (ImportError, ValueError) as error:  # no such scheme, or its package
+    raise ValueError(f"{url}: {error}") from error
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+  """Turns the errors that each scheme's package has of its own to OSError."""
+  try:
+    yield
+  except (OSError, MemoryError):
+    raise
+  except Exception as error:
+    raise OSError(f"{type(error).__name__}: {error}") from error

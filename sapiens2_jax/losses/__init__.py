@@ -1,1 +1,0 @@
-"""Pure losses, one idea a file."""

@@ -1,1 +1,0 @@
-"""What the tasks are measured by: sums over a whole set, in NumPy."""

@@ -1,0 +1,49 @@
+"""Inference in batches of one size, so that it is compiled once."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def in_batches(
+  function: Callable[..., Any], batch_size: int, *arrays: np.ndarray
+) -> Iterator[Any]:
+  """Applies a function to `batch_size` rows at a time.
+
+  Args:
+    function: takes arrays of `batch_size` rows, returns a tree of such arrays.
+    batch_size: rows a call; the last call is filled up with zeros.
+    *arrays: of equally many rows.
+
+  Yields:
+    The tree of each call as NumPy arrays, without the filling.
+  """
+  for start in range(0, len(arrays[0]), batch_size):
+    given = [array[start : start + batch_size] for array in arrays]
+    count = len(given[0])
+    if count < batch_size:
+      given = [_fill(array, batch_size) for array in given]
+    outputs = jax.device_get(function(*given))
+    yield jax.tree.map(lambda x, n=count: np.asarray(x)[:n], outputs)
+
+
+def _fill(array: np.ndarray, count: int) -> np.ndarray:
+  filled = np.zeros((count, *array.shape[1:]), array.dtype)
+  filled[: len(array)] = array
+  return filled
+
+
+def map_batches(
+  function: Callable[..., Any], batch_size: int, *arrays: np.ndarray
+) -> Any:
+  """All that `in_batches` yields as one tree, float32 where floating."""
+
+  def join(*leaves: np.ndarray) -> np.ndarray:
+    joined = np.concatenate(leaves)
+    is_float = jnp.issubdtype(joined.dtype, jnp.floating)
+    return joined.astype(np.float32) if is_float else joined
+
+  return jax.tree.map(join, *in_batches(function, batch_size, *arrays))

@@ -1,0 +1,56 @@
+"""Pixels as the model takes them: normalised, cut into patches and back."""
+
+import einops
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, UInt8
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalize(images: Float[ArrayLike, "*b 3"]) -> Float[Array, "*b 3"]:
+  """Pixels in [0, 1] to ImageNet-normalised. Source: paper."""
+  return (images - jnp.array(IMAGENET_MEAN)) / jnp.array(IMAGENET_STD)
+
+
+def denormalize(images: Float[ArrayLike, "*b 3"]) -> Float[Array, "*b 3"]:
+  """Inverse of `normalize`."""
+  return images * jnp.array(IMAGENET_STD) + jnp.array(IMAGENET_MEAN)
+
+
+def from_uint8(images: UInt8[ArrayLike, "*b 3"]) -> Float[Array, "*b 3"]:
+  """RGB of 0 to 255 to what the encoder takes, ImageNet-normalised float32."""
+  return normalize(jnp.asarray(images).astype(jnp.float32) / 255)
+
+
+def patchify(
+  images: Float[ArrayLike, "*b h w c"], patch_size: int
+) -> Float[Array, "*b n p"]:
+  """Cuts images into patches, row by row; a remainder is dropped.
+
+  Returns:
+    n = rows * cols patches of p = patch_size**2 * c values each, in row,
+    column, channel order.
+  """
+  rows, cols = (side // patch_size for side in images.shape[-3:-1])
+  images = images[..., : rows * patch_size, : cols * patch_size, :]
+  return einops.rearrange(
+    images,
+    "... (r p) (s q) c -> ... (r s) (p q c)",
+    p=patch_size,
+    q=patch_size,
+  )
+
+
+def unpatchify(
+  patches: Float[ArrayLike, "*b n p"], grid: tuple[int, int], patch_size: int
+) -> Float[Array, "*b h w c"]:
+  """Inverse of `patchify` for a grid of (rows, cols)."""
+  return einops.rearrange(
+    patches,
+    "... (r s) (p q c) -> ... (r p) (s q) c",
+    r=grid[0],
+    p=patch_size,
+    q=patch_size,
+  )

@@ -1,0 +1,183 @@
+"""What pretraining adds to the report of a run."""
+
+import jax
+import numpy as np
+from PIL import Image
+
+from data_pipelines import sources
+from data_pipelines.open_source import open_source
+from sapiens2_jax.evaluation import encoding
+from sapiens2_jax.pretrain.objective import PretrainObjective
+from sapiens2_jax.pretrain.report import (
+  components,
+  neighbors,
+  photographs,
+  reconstruction,
+)
+from sapiens2_jax.pretrain.report.notes import make_notes
+from sapiens2_jax.pretrain.report.photographs import Photograph
+from sapiens2_jax.report.contents import Contents
+from sapiens2_jax.report.page import Section
+from sapiens2_jax.report.photographs import choose
+from sapiens2_jax.report.pictures import HEIGHT, Tile, grid, stretch, to_image
+from sapiens2_jax.report.run import Run
+from sapiens2_jax.training import checkpoints
+
+NUM_SHOWN = 6  # photographs in pictures
+NUM_TRAINED = 16  # whose crops are drawn as in training
+NUM_OVERVIEW = 3  # of them in the picture of it all
+_DECODE_SCALE = 3  # times the training size: no view is enlarged for nothing
+
+
+def make_contents(
+  objective: PretrainObjective, run: Run, data_path: str | None, count: int
+) -> Contents:
+  """Runs the newest checkpoint on photographs, and says what it did.
+
+  Args:
+    objective: of the run.
+    run: facts.
+    data_path: of photographs, None for the run's own data.
+    count: how many are read, at most.
+  """
+  config = run.config
+  path = data_path or config.data.path
+  num_records, found, missing = read_photographs(run, path, count)
+  is_own, pictures = path == config.data.path, {}
+  if found:
+    epoch = last_whole_pass(run, num_records)
+    sections, pictures = look(objective, run.workdir, found, epoch)
+    if not is_own:
+      other = f"The photographs are of {path}, not of the run's own data."
+      missing = f"{other} {missing}".strip()
+  else:
+    subjects = [components, neighbors]
+    if reconstruction.metric(objective):
+      subjects.insert(0, reconstruction)
+    sections = [
+      Section(subject.NAME, subject.TITLE, warnings=[missing])
+      for subject in subjects
+    ]
+  size = config.model.size
+  experiment = f"experiments/pretrain.py:size={size}"
+  own = (
+    "Train on a folder of your own photographs",
+    f"python -m sapiens2_jax.train --config {experiment} "
+    "--workdir runs/mine --config.data.path=PHOTOGRAPHS",
+  )
+  return Contents(
+    title=f"sapiens2_jax pretraining, size {size}",
+    experiment=experiment,
+    facts=make_facts(run, num_records if is_own else None),
+    sections=sections,
+    notes=make_notes(objective, sections),
+    commands=[own],
+    pictures=pictures,
+    credits=[photograph.credit for photograph in found],
+    missing=missing,
+  )
+
+
+def make_facts(run: Run, num_records: int | None) -> list[tuple[str, str]]:
+  """What only pretraining has; `num_records` are in the run's data."""
+  config = run.config
+  height, width = config.data.image_size
+  facts = [
+    ("global crops", f"{config.data.num_global} of {height} x {width} pixels"),
+    ("masking", ", ".join(f"{k} {v}" for k, v in config.masking.items())),
+  ]
+  if num_records:
+    passes = run.images_seen / num_records
+    facts.append(("photographs", f"{num_records:,} ({passes:,.0f} passes)"))
+  return facts
+
+
+def last_whole_pass(run: Run, num_records: int) -> int:
+  """Number of the last pass over the data that is complete; at least 0."""
+  return max(0, run.images_seen // num_records - 1)
+
+
+def read_photographs(
+  run: Run, path: str, count: int
+) -> tuple[int | None, list[Photograph], str]:
+  """Reads at most `count` of the photographs at `path`.
+
+  Returns:
+    How many there are (None: no such source), those read, and what is missing
+    and why ("": nothing).
+  """
+  data = run.config.data
+  try:
+    source = open_source(path)
+    found, failed = photographs.read(
+      source,
+      choose(len(source), count),
+      min_size=tuple(_DECODE_SCALE * side for side in data.image_size),
+      max_pixels=data.max_pixels,
+    )
+  except (ValueError, OSError, sources.ShardReadError) as error:
+    text = f"No pictures: the photographs cannot be read ({error})."
+    return None, [], f"{text} Give others with --data_path."
+  missing = ""
+  if failed:
+    missing = f"Left out, as they cannot be decoded: {'; '.join(failed)}"
+  return len(source), found, missing
+
+
+def look(
+  objective: PretrainObjective,
+  workdir: str,
+  found: list[Photograph],
+  epoch: int,
+) -> tuple[list[Section], dict[str, Image.Image]]:
+  """Runs the newest checkpoint on at least one photograph.
+
+  Args:
+    objective: of the run.
+    workdir: of the run.
+    found: photographs.
+    epoch: whose crops and masks the training losses are measured on.
+
+  Returns:
+    The sections, and pictures that belong to none of them.
+  """
+  shown, sections, images = found[:NUM_SHOWN], [], []
+  # One set of weights at a time: large sizes fill the memory.
+  if reconstruction.metric(objective):
+    names = ("encoder", "decoder")
+    _, student = checkpoints.load_part(
+      workdir, lambda state: {name: state.params[name] for name in names}
+    )
+    _, key = checkpoints.load_part(workdir, lambda state: state.rng)
+    rng, trained = jax.random.wrap_key_data(key), found[:NUM_TRAINED]
+    section, images = reconstruction.find(
+      objective, student, rng, shown, trained, epoch
+    )
+    sections.append(section)
+    del student
+  crops, groups = neighbors.cut(objective.config, found)
+
+  def encode(params: dict) -> np.ndarray:
+    return encoding.encode(objective.encoder, params, crops)["cls"]
+
+  by_random = encode(neighbors.random_weights(objective))
+  _, teacher = checkpoints.load_part(workdir, objective.encoder_params)
+  section, colors = components.find(objective, teacher, shown)
+  area = tuple(objective.config.data.local_area)
+  near = neighbors.find(crops, groups, encode(teacher), by_random, area)
+  pictures = {"overview": draw_overview(images, colors)} if images else {}
+  return [*sections, section, near], pictures
+
+
+def draw_overview(images, colors) -> Image.Image:
+  """A row for each of the first photographs: four views of it."""
+  labels = ("input", "masked", "reconstruction", "patch features")
+  rows = []
+  for i, views in enumerate(images[:NUM_OVERVIEW]):
+    tiles = [to_image(pixels, HEIGHT) for pixels in views]
+    painted = to_image(colors[i], colors.shape[1])
+    tiles.append(stretch(painted, tiles[0].size))
+    rows.append(
+      [Tile(image, None if i else label) for image, label in zip(tiles, labels)]
+    )
+  return grid(rows)

@@ -1,0 +1,202 @@
+"""L_CL: self-distillation of [cls] over prototypes.
+
+Every statistic is one of the GLOBAL batch: under `jit` with sharded inputs
+the means and sums below run over all devices.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from sapiens2_jax import errors
+from sapiens2_jax.pretrain.modules import Learned, Sizes, build_head, head_flops
+from sapiens2_jax.pretrain.terms.base import (
+  StudentOutputs,
+  TeacherOutputs,
+  Term,
+)
+from sapiens2_jax.report.metrics import Note
+
+
+def center_targets(
+  logits: Float[ArrayLike, "*b k"],
+  center: Float[ArrayLike, "k"],
+  temperature: Float[ArrayLike, ""] | float,
+) -> Float[Array, "*b k"]:
+  """softmax((logits - center) / temperature). Source: DINO, paper."""
+  return jax.nn.softmax((logits - center) / temperature, axis=-1)
+
+
+def update_center(
+  center: Float[ArrayLike, "k"],
+  batch_mean: Float[ArrayLike, "k"],
+  momentum: float,
+) -> Float[Array, "k"]:
+  """EMA of the mean teacher logits over the global batch."""
+  return center * momentum + batch_mean * (1 - momentum)
+
+
+def sinkhorn_targets(
+  logits: Float[ArrayLike, "*b k"],
+  temperature: Float[ArrayLike, ""] | float,
+  num_iterations: int = 3,
+) -> Float[Array, "*b k"]:
+  """Assigns samples to prototypes evenly over the whole batch.
+
+  Args:
+    logits: teacher logits of all views of the global batch.
+    temperature: of the teacher.
+    num_iterations: alternations of column and row normalisation.
+
+  Returns:
+    Probabilities over prototypes, each row sums to one.
+
+  Source: DINOv3 (arXiv 2508.10104); in log space, so that no temperature
+  overflows: ours.
+  """
+  shape = logits.shape
+  scores = logits.reshape(-1, shape[-1]) / temperature
+  for _ in range(num_iterations):
+    scores = scores - jax.nn.logsumexp(scores, axis=0, keepdims=True)
+    scores = scores - jax.nn.logsumexp(scores, axis=1, keepdims=True)
+  return jnp.exp(scores).reshape(shape)
+
+
+def pair_cross_entropy(
+  student_logits: Float[ArrayLike, "b v k"],
+  targets: Float[ArrayLike, "b g k"],
+  temperature: float,
+) -> Float[Array, "g v"]:
+  """H(target of global view i, student view j), averaged over the batch.
+
+  As each target sums to one, H = logsumexp(s) - target . s: no log-softmax of
+  65536 prototypes is written to memory.
+  """
+  scores = student_logits.astype(jnp.float32) / temperature
+  targets = lax.stop_gradient(targets)
+  agreement = jnp.einsum("bgk,bvk->gv", targets, scores) / len(scores)
+  return jnp.mean(jax.nn.logsumexp(scores, axis=-1), axis=0) - agreement
+
+
+def distillation_loss(
+  student_logits: Float[ArrayLike, "b v k"],
+  targets: Float[ArrayLike, "b g k"],
+  temperature: float,
+) -> Float[Array, ""]:
+  """Mean cross-entropy in nats over all pairs of different views.
+
+  Views are ordered global first, and target i belongs to student view i: with
+  2 global and 4 local views, 2 + 2 * 4 = 10 pairs.
+
+  Source: arXiv 2604.21681.
+  """
+  pairs = pair_cross_entropy(student_logits, targets, temperature)
+  num_targets, num_views = pairs.shape
+  different = ~jnp.eye(num_targets, num_views, dtype=bool)
+  return jnp.mean(pairs, where=different)
+
+
+def entropy(probabilities: Float[ArrayLike, "*b k"]) -> Float[Array, ""]:
+  """Mean entropy in nats; 0 and log(k) both mean collapse."""
+  log = jnp.log(jnp.maximum(probabilities, jnp.finfo(jnp.float32).tiny))
+  return -jnp.mean(jnp.sum(probabilities * log, axis=-1))
+
+
+def _sinkhorn(logits: Array, center: Array, temperature: Array) -> Array:
+  del center
+  return sinkhorn_targets(logits, temperature)
+
+
+# By `objective.target`: teacher logits to probabilities.
+TARGETS = {"center": center_targets, "sinkhorn": _sinkhorn}
+
+
+def teacher_temperature(objective: ConfigDict, step: Array) -> Array:
+  """Linear from `teacher_temp_start` to `teacher_temp`, then constant."""
+  progress = jnp.clip(step / max(1, objective.teacher_temp_steps), 0.0, 1.0)
+  change = objective.teacher_temp - objective.teacher_temp_start
+  return objective.teacher_temp_start + change * progress
+
+
+def prototype_notes(config: ConfigDict, entropy_name: str) -> dict[str, Note]:
+  """What is known of a loss over prototypes, and of its targets' entropy."""
+  count = config.model.prototypes
+  reference = math.log(count), f"log K = {math.log(count):.3f}"
+  return {
+    "loss": Note(
+      f"cross-entropy in nats over K = {count} prototypes; log K is what a "
+      "student that tells nothing apart would have.",
+      *reference,
+    ),
+    entropy_name: Note(
+      "in nats; at 0 (always one prototype) or at log K (all prototypes alike) "
+      "the teacher teaches nothing.",
+      *reference,
+    ),
+  }
+
+
+class Distillation(Term):
+  """L_CL: all views of an image predict the teacher's prototypes of it."""
+
+  reads_local_views = True
+  reads_teacher = True
+  teacher_modules = ("head",)
+
+  def modules(self) -> dict[str, Learned]:
+    return {"head": build_head(self.config)}
+
+  def init_statistics(self, params: dict) -> dict:
+    return {"center": jnp.zeros((self.config.model.prototypes,))}
+
+  def project(self, teacher: TeacherOutputs, statistics: dict, step: Array):
+    # Rows as the teacher's encoder has them: views stay on their device.
+    b, g, d = teacher.cls.shape
+    cls = teacher.cls.reshape(b * g, d)
+    logits = self._logits(teacher.params, cls)
+    return logits.reshape(b, g, -1)
+
+  def targets(
+    self, projected: Array, statistics: dict, step: Array
+  ) -> tuple[Array, Array, dict]:
+    objective = self.config.objective
+    temperature = teacher_temperature(objective, step)
+    make = errors.lookup(TARGETS, objective.target, "objective.target")
+    targets = make(projected, statistics["center"], temperature)
+    metrics = {
+      "teacher_entropy": entropy(targets),
+      "teacher_temp": temperature,
+    }
+    return targets, jnp.mean(projected, axis=(0, 1, 2)), metrics
+
+  def loss(
+    self, student: StudentOutputs, targets: Float[Array, "b g k"]
+  ) -> tuple[Array, dict]:
+    with jax.named_scope("head"):
+      logits = self._logits(student.params, student.cls)
+      temperature = self.config.objective.student_temp
+      return distillation_loss(logits, targets, temperature), {}
+
+  def _logits(self, params: dict, cls: Array) -> Array:
+    head = build_head(self.config).module
+    return head.apply({"params": params["head"]}, cls)
+
+  def update_statistics(
+    self, statistics: dict, found: Array, teacher: dict
+  ) -> dict:
+    momentum = self.config.objective.center_momentum
+    return {"center": update_center(statistics["center"], found, momentum)}
+
+  def flops(self, sizes: Sizes) -> tuple[int, int]:
+    head = head_flops(self.config)
+    views = sizes.num_global + sizes.num_local
+    return views * head, sizes.num_global * head
+
+  def notes(self) -> dict[str, Note]:
+    notes = prototype_notes(self.config, "teacher_entropy")
+    return {**notes, "teacher_temp": Note(form="{:.4f}")}

@@ -1,0 +1,119 @@
+"""L_Gram: the similarity of patches stays that of an earlier teacher.
+
+From `objective.gram_start_step` on the teacher of that step is kept, frozen;
+with `objective.gram_refresh_steps` above 0 the present one takes its place each
+so many steps. Before, the term is 0.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from sapiens2_jax.architectures import get_architecture
+from sapiens2_jax.pretrain.modules import Sizes
+from sapiens2_jax.pretrain.terms.base import (
+  StudentOutputs,
+  TeacherOutputs,
+  Term,
+)
+from sapiens2_jax.report.metrics import Note
+from sapiens2_jax.training import flops
+
+_TEACHER = "gram_teacher"
+
+
+def normalize_features(
+  features: Float[ArrayLike, "*b d"],
+) -> Float[Array, "*b d"]:
+  """Float32 features of length 1."""
+  x = features.astype(jnp.float32)
+  norm_square = jnp.sum(x * x, axis=-1, keepdims=True)
+  return x * lax.rsqrt(jnp.maximum(norm_square, 1e-24))
+
+
+def gram_losses(
+  features: Float[ArrayLike, "b g n d"], anchors: Float[ArrayLike, "b g n d"]
+) -> Float[Array, "b g"]:
+  """Mean squared difference of two matrices of cosine similarities.
+
+  Args:
+    features: of the student's patches; L2-normalised here, in float32.
+    anchors: of the same patches by the earlier teacher, of length 1.
+
+  Returns:
+    One number for each view.
+
+  Source: DINOv3 (arXiv 2508.10104) section 4.2; at the patches that the student
+  sees: ours.
+  """
+  x = normalize_features(features)
+  anchors = lax.stop_gradient(anchors)
+  found = jnp.einsum("bgid,bgjd->bgij", x, x)
+  wanted = jnp.einsum("bgid,bgjd->bgij", anchors, anchors)
+  return jnp.mean((found - wanted) ** 2, axis=(-1, -2))
+
+
+class GramAnchoring(Term):
+  """The student's visible patches against a frozen earlier teacher."""
+
+  reads_teacher = True
+
+  def init_statistics(self, params: dict) -> dict:
+    return {_TEACHER: jax.tree.map(jnp.copy, params["encoder"])}
+
+  def project(self, teacher: TeacherOutputs, statistics: dict, step: Array):
+    ids = teacher.views.visible_ids[..., None]
+
+    def anchors() -> Array:
+      _, patches = teacher.encode(statistics[_TEACHER])
+      return normalize_features(jnp.take_along_axis(patches, ids, axis=2))
+
+    shape = jax.eval_shape(anchors)
+    is_on = step >= self.config.objective.gram_start_step
+    found = lax.cond(
+      is_on, anchors, lambda: jnp.zeros(shape.shape, shape.dtype)
+    )
+    return found, jnp.full(len(ids), is_on)
+
+  def targets(
+    self, projected: tuple, statistics: dict, step: Array
+  ) -> tuple[tuple, Array, dict]:
+    return projected, step, {}
+
+  def loss(self, student: StudentOutputs, targets: tuple) -> tuple[Array, dict]:
+    anchors, is_on = targets
+    with jax.named_scope("gram"):
+      losses = gram_losses(student.patches, anchors)
+      return jnp.mean(jnp.where(is_on[:, None], losses, 0.0)), {}
+
+  def update_statistics(
+    self, statistics: dict, found: Array, teacher: dict
+  ) -> dict:
+    objective = self.config.objective
+    since = found + 1 - objective.gram_start_step
+    is_due = since <= 0
+    if objective.gram_refresh_steps:
+      is_due |= since % objective.gram_refresh_steps == 0
+    return {
+      _TEACHER: jax.tree.map(
+        lambda new, old: jnp.where(is_due, new, old),
+        teacher["encoder"],
+        statistics[_TEACHER],
+      )
+    }
+
+  def flops(self, sizes: Sizes) -> tuple[int, int]:
+    arch = get_architecture(self.config.model.size)
+    tokens = sizes.patches + arch.num_prefix_tokens
+    frozen = flops.encoder_flops(arch, sizes.patches, tokens)
+    gram = 2 * sizes.visible**2 * arch.embed_dim
+    return sizes.num_global * gram, sizes.num_global * (frozen + gram)
+
+  def notes(self) -> dict[str, Note]:
+    text = (
+      "mean squared difference of patch similarities from those of an earlier "
+      "teacher; 0 before objective.gram_start_step."
+    )
+    return {"loss": Note(text)}

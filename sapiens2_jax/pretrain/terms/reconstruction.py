@@ -1,0 +1,72 @@
+"""L_MAE: mean squared error of normalised masked patches."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from sapiens2_jax.pretrain.modules import (
+  Learned,
+  Sizes,
+  build_decoder,
+  decoder_flops,
+)
+from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
+from sapiens2_jax.report.metrics import Note
+
+EPS = 1e-6
+
+
+def patch_moments(
+  patches: Float[ArrayLike, "*b p"],
+) -> tuple[Float[Array, "*b 1"], Float[Array, "*b 1"]]:
+  """Mean and standard deviation of each patch (unbiased, eps 1e-6 inside)."""
+  mean = jnp.mean(patches, axis=-1, keepdims=True)
+  variance = jnp.var(patches, axis=-1, keepdims=True, ddof=1)
+  return mean, jnp.sqrt(variance + EPS)
+
+
+def normalize_patches(
+  patches: Float[ArrayLike, "*b p"],
+) -> Float[Array, "*b p"]:
+  """(x - mean) / sqrt(var + 1e-6) of each patch, var with n - 1.
+
+  Source: arXiv 2111.06377 (code), arXiv 2604.21681.
+  """
+  mean, std = patch_moments(patches)
+  return (patches - mean) / std
+
+
+def patch_errors(
+  predictions: Float[ArrayLike, "*b p"], patches: Float[ArrayLike, "*b p"]
+) -> Float[Array, "*b"]:
+  """Mean squared error of each patch against its normalised pixels.
+
+  Args:
+    predictions: of normalised pixels, any float dtype; computed in float32.
+    patches: ImageNet-normalised pixels in row, column, channel order.
+  """
+  error = predictions.astype(jnp.float32) - normalize_patches(patches)
+  return jnp.mean(error * error, axis=-1)
+
+
+class Reconstruction(Term):
+  """L_MAE of the masked patches, through the decoder."""
+
+  def modules(self) -> dict[str, Learned]:
+    return {"decoder": build_decoder(self.config)}
+
+  def loss(self, student: StudentOutputs, targets: tuple) -> tuple[Array, dict]:
+    with jax.named_scope("decoder"):
+      patches, masked_ids = student.views.patches, student.views.masked_ids
+      hidden = jnp.take_along_axis(patches, masked_ids[..., None], axis=2)
+      errors = patch_errors(student.decoded.patches, hidden)
+      return jnp.mean(errors), {}
+
+  def flops(self, sizes: Sizes) -> tuple[int, int]:
+    decoder = decoder_flops(self.config, sizes)
+    return sizes.num_global * decoder, 0
+
+  def notes(self) -> dict[str, Note]:
+    text = "mean squared error of masked patches in normalised pixels."
+    return {"loss": Note(text)}

@@ -1,0 +1,54 @@
+r"""Shows what the model sees: the examples of one step as a PNG.
+
+Run:  python -m sapiens2_jax.preview --output page.png \
+        --config experiments/pretrain.py:size=toy \
+        --config.data.path=/data/corpus [--step 0] [--examples 4]
+
+The crops come from the run's own loader; flips, augmentation and masks from
+the functions and keys of its training step. Boxes are (top, left, height,
+width) in pixels of the original. Needs sapiens2_jax beside this package.
+"""
+
+import os
+
+from absl import flags
+
+from data_pipelines import sources
+from data_pipelines.common.files import write_file
+from data_pipelines.loading.loader import NoUsableImage
+from sapiens2_jax import command, train
+from sapiens2_jax.preview.data import read_examples
+from sapiens2_jax.preview.page import draw_page
+from sapiens2_jax.report import pictures
+
+_OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.")
+_STEP = flags.DEFINE_integer("step", 0, "Of training.", lower_bound=0)
+_EXAMPLES = flags.DEFINE_integer(
+  "examples", 4, "The first so many of the step's batch.", lower_bound=1
+)
+
+
+def check_output(path: str) -> None:
+  """Raises ValueError if no file can be made there."""
+  folder = os.path.dirname(path) or "."
+  if not os.path.isdir(folder):
+    raise ValueError(f"output={path}: no such directory: {folder}")
+  if os.path.isdir(path):
+    raise ValueError(f"output={path}: is a directory; name a PNG file.")
+
+
+def main(overrides: list[str]) -> int:
+  config, output = train.load_config(overrides), _OUTPUT.value
+  check_output(output)
+  try:
+    examples = read_examples(config, _STEP.value, _EXAMPLES.value)
+  except (NoUsableImage, sources.ShardReadError) as error:
+    command.fail(str(error), code=1)
+  title = f"What the model sees at step {_STEP.value}, seed {config.seed}"
+  write_file(output, pictures.to_png(draw_page(examples, title)))
+  print(f"{output}: {len(examples)} examples of step {_STEP.value}")
+  return 0
+
+
+if __name__ == "__main__":
+  command.run_with_config(main, "output")

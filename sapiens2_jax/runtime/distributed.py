@@ -1,0 +1,189 @@
+"""Starts one process of many, and lets them agree and end together."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import NoReturn
+
+import jax
+from absl import logging
+from jax._src import distributed as jax_distributed
+from ml_collections import ConfigDict
+
+from sapiens2_jax.runtime import peers
+
+# Each with the environment variable that is read where it is not set.
+_FIELDS = {
+  "coordinator_address": "JAX_COORDINATOR_ADDRESS",
+  "num_processes": "JAX_NUM_PROCESSES",
+  "process_id": "JAX_PROCESS_ID",
+}
+_UNSET = ("", -1)
+_NO_CLUSTER = "coordinator_address should be defined"  # JAX's own words.
+
+_peers: peers.Peers | None = None
+
+
+def settings(
+  config: ConfigDict, environ: Mapping[str, str]
+) -> dict[str, str | int]:
+  """What was said about this process, by the config or else the environment.
+
+  Args:
+    config: the group `distributed`; "" and -1 stand for not set.
+    environ: of the process.
+
+  Returns:
+    coordinator_address, num_processes and process_id as
+    `jax.distributed.initialize` takes them; empty if nothing was said.
+
+  Raises:
+    ValueError: if only some of the three are there, or do not fit.
+  """
+  found = {}
+  for field, variable in _FIELDS.items():
+    value = config[field]
+    if value in _UNSET and (value := environ.get(variable, "")):
+      if field != "coordinator_address" and not value.isdigit():
+        raise ValueError(f"{variable}={value}: expected a number.")
+    if value not in _UNSET:
+      kind = str if field == "coordinator_address" else int
+      found[field] = kind(value)
+  missing = [field for field in _FIELDS if field not in found]
+  if found and missing:
+    given = ", ".join(f"{field}={value}" for field, value in found.items())
+    wanted = " and ".join(f"distributed.{f} ({_FIELDS[f]})" for f in missing)
+    raise ValueError(f"distributed: {given} is set, but {wanted} is missing.")
+  if not found:
+    return found
+  address, count, index = found.values()
+  if not address.rpartition(":")[2].isdigit():
+    raise ValueError(
+      f"distributed.coordinator_address={address}: expected HOST:PORT."
+    )
+  if not 0 <= index < count:
+    raise ValueError(
+      f"distributed.process_id={index}: expected 0 to num_processes - 1 = "
+      f"{count - 1}."
+    )
+  return found
+
+
+def start(config: ConfigDict) -> None:
+  """Joins the other processes; must run before anything touches a device.
+
+  Where neither config nor environment says anything, JAX looks for a cluster
+  (Cloud TPU, SLURM, GKE, Open MPI); without one this is the only process, and
+  nothing is waited for.
+
+  Args:
+    config: the group `distributed`.
+
+  Raises:
+    ValueError: see `settings`.
+
+  If the others do not come in time, JAX aborts; that is told, with code 1.
+  """
+  global _peers
+  said = settings(config, os.environ)
+  if said.get("num_processes") == 1:
+    return
+  if said:
+    peers.on_abort(lambda: _explain_start(said, config.start_timeout))
+  jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  try:
+    jax.distributed.initialize(
+      **said,
+      initialization_timeout=round(config.start_timeout),
+      # JAX ends a process without a word on who is missing: `Peers` goes first.
+      heartbeat_timeout_seconds=round(3 * config.heartbeat_timeout) + 10,
+    )
+  except ValueError as error:
+    if said or _NO_CLUSTER not in str(error):
+      raise
+    return
+  if jax.process_count() == 1:
+    return
+  state = jax_distributed.global_state
+  _peers = peers.Peers(
+    state.client,
+    state.process_id,
+    state.num_processes,
+    timeout=config.heartbeat_timeout,
+    coordinator_address=state.coordinator_address,
+  )
+  if not is_writer():
+    # One process speaks; what the others have to say are errors.
+    logging.set_verbosity(logging.ERROR)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _explain_start(said: dict[str, str | int], timeout: float) -> None:
+  print(
+    f"process {said['process_id']}: the {said['num_processes']} processes did "
+    f"not come together at {said['coordinator_address']} within {timeout:g} s "
+    "(distributed.start_timeout).",
+    file=sys.stderr,
+    flush=True,
+  )
+
+
+def is_writer() -> bool:
+  """Whether this process writes the files and lines of the run."""
+  return jax.process_index() == 0
+
+
+def require_one_process(field: str, what: str) -> None:
+  """Refuses what only a process that is alone can do.
+
+  Args:
+    field: that asks for it, with its value; 0 turns it off.
+    what: it is, a plural.
+
+  Raises:
+    ValueError: there are several processes.
+  """
+  if jax.process_count() > 1:
+    raise ValueError(
+      f"{field}: {what} run in one process, this job has "
+      f"{jax.process_count()}; expected 0."
+    )
+
+
+def broadcast(name: str, value: int) -> int:
+  """The value that process 0 has; `name` is used once in a run.
+
+  All processes must call this.
+  """
+  return value if _peers is None else _peers.broadcast(name, value)
+
+
+def finish() -> None:
+  """Leaves after all processes have come to their end."""
+  global _peers
+  if _peers is not None:
+    _peers.finish()
+    _peers = None
+    jax.distributed.shutdown()
+
+
+def end(message: str, code: int, *, may_be_echo: bool = False) -> NoReturn:
+  """Ends this process with an error, and all the others with it.
+
+  Args:
+    message: for stderr.
+    code: exit code of all processes.
+    may_be_echo: the error may be no more than how the death of another process
+      shows here; wait until that one can be named.
+  """
+  if _peers is not None:
+    _peers.fail(message, code, may_be_echo=may_be_echo)
+  print(message, file=sys.stderr)
+  leave(code)
+
+
+def leave(code: int) -> NoReturn:
+  """Ends the process without waiting for its threads, one may hang."""
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)

@@ -1,0 +1,142 @@
+"""Where the wall time of a run went, all its restarts together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+
+from data_pipelines.common.files import write_file
+from data_pipelines.common.progress import format_seconds
+
+FILE = "goodput.json"
+NUM_MARKS = 100
+# What a process can be doing; see `Timeline`.
+PHASES = ("start", "compile", "data", "step", "evaluate", "save")
+
+
+@dataclasses.dataclass
+class Ledger:
+  """Seconds by what they were spent on; they add up to the wall time.
+
+  Attributes:
+    started: when the run first started, seconds since 1970.
+    updated: up to when the time is accounted for.
+    starts: how often the run was started.
+    seconds: of each of `PHASES`, of `lost` (steps that a restart computed
+      again) and of `down` (between the last record of one process and the
+      start of the next).
+    marks: seconds of `step` when a checkpoint of this step was made.
+  """
+
+  started: float
+  updated: float
+  starts: int = 1
+  seconds: dict[str, float] = dataclasses.field(
+    default_factory=lambda: dict.fromkeys((*PHASES, "lost", "down"), 0.0)
+  )
+  marks: dict[int, float] = dataclasses.field(default_factory=lambda: {0: 0.0})
+
+  @property
+  def trained(self) -> float:
+    """Seconds in which steps advanced or waited for data."""
+    return self.seconds["step"] + self.seconds["data"]
+
+  def spend(self, phase: str, seconds: float) -> None:
+    """Accounts for the time since `updated`."""
+    self.seconds[phase] += seconds
+    self.updated += seconds
+
+  def mark(self, step: int) -> None:
+    """Remembers that a checkpoint of `step` is made; only the newest ones."""
+    self.marks[step] = self.seconds["step"]
+    self.marks = dict(sorted(self.marks.items())[-NUM_MARKS:])
+
+  def resume(self, step: int, now: float) -> None:
+    """Starts again from the checkpoint of `step`.
+
+    What was computed after it is lost. A checkpoint that has no mark counts
+    as the newest: nothing is known to be lost.
+    """
+    kept = self.marks.get(step, self.seconds["step"])
+    self.seconds["lost"] += self.seconds["step"] - kept
+    self.seconds["step"] = kept
+    self.marks = {s: at for s, at in self.marks.items() if s <= step}
+    self.marks[step] = kept
+    self.spend("down", max(0.0, now - self.updated))
+    self.starts += 1
+
+  def line(self) -> str:
+    """Shares of the wall time, e.g. `93% of 2h10m in 3 starts: ...`."""
+    total = sum(self.seconds.values())
+    share = {
+      name: part / max(total, 1e-9) for name, part in self.seconds.items()
+    }
+    others = "  ".join(
+      f"{name} {part:.0%}" for name, part in share.items() if name != "step"
+    )
+    starts = f"{self.starts} start{'s' * (self.starts > 1)}"
+    return (
+      f"goodput    {share['step']:.0%} of {format_seconds(total)} in {starts}; "
+      f"{others}"
+    )
+
+
+def load(workdir: str) -> Ledger | None:
+  """The ledger of a run that was started before."""
+  path = os.path.join(workdir, FILE)
+  if not os.path.exists(path):
+    return None
+  with open(path) as file:
+    fields = json.load(file)
+  fields["seconds"] = {**Ledger(0, 0).seconds, **fields["seconds"]}
+  fields["marks"] = {int(step): at for step, at in fields["marks"].items()}
+  return Ledger(**fields)
+
+
+def save(ledger: Ledger, workdir: str) -> None:
+  """Writes the ledger, whole or not at all."""
+  path = os.path.join(workdir, FILE)
+  text = json.dumps(dataclasses.asdict(ledger), indent=2) + "\n"
+  write_file(path, text.encode())
+
+
+class Timeline:
+  """What the process is doing, since when, and how long it did what.
+
+  The loop says what it turns to; the watchdog and the ledger read it.
+  """
+
+  def __init__(self, clock: Callable[[], float] = time.monotonic):
+    """Starts in phase `start`.
+
+    Args:
+      clock: seconds; never goes back, unlike the time of day.
+    """
+    self._clock = clock
+    self.began = time.time()
+    self.ledger = Ledger(self.began, self.began)
+    self.phase, self.step = "start", 0
+    self._since = clock()
+
+  def enter(self, phase: str, step: int) -> None:
+    """Ends what was done until now and turns to `phase` of `step`."""
+    now = self._clock()
+    self.ledger.spend(self.phase, now - self._since)
+    self.phase, self.step, self._since = phase, step, now
+
+  def unchanged(self) -> float:
+    """Seconds since the process turned to what it does."""
+    return self._clock() - self._since
+
+  def resume(self, earlier: Ledger | None, step: int) -> None:
+    """Goes on in the ledger of the earlier processes of this run."""
+    if earlier is None:
+      return
+    spent = self.ledger.seconds
+    earlier.resume(step, self.began)
+    for phase in PHASES:
+      earlier.spend(phase, spent[phase])
+    self.ledger = earlier

@@ -1,0 +1,37 @@
+"""Albedo as all others know it."""
+
+import numpy as np
+
+from sapiens2_jax.tasks import maps
+from sapiens2_jax.tasks.albedo.task import FIELDS, make_task
+from sapiens2_jax.tasks.base import Score, TaskDefinition
+from sapiens2_jax.tasks.probes import OnlineProbe, ProbeSettings
+from sapiens2_jax.tasks.release import ReleaseHead
+
+TASK = TaskDefinition(
+  name="albedo",
+  make=make_task,
+  score=Score("mae", "albedo MAE x 1e-2", higher_is_better=False, factor=100),
+  fields=FIELDS,
+  note="The colour of surfaces without light, in predictions/*.png. The "
+  "model has learned people; what is around them means nothing.",
+  truth=lambda image, labels: labels.albedo / np.float32(255),
+  mask=maps.only_people,
+  probe=ProbeSettings(
+    output_name="albedo",
+    num_outputs=3,
+    online=OnlineProbe(
+      key="albedo_mae",
+      higher_is_better=False,
+      dense=lambda targets: (
+        targets["albedo"] / np.float32(255),
+        targets["mask"],
+      ),
+      score=lambda found, wanted: float(np.mean(np.abs(found - wanted))),
+    ),
+  ),
+  # transformers has no class for it.
+  release=ReleaseHead(
+    predictor="decode_head.conv_albedo", num_outputs=3, norms_have_scales=True
+  ),
+)

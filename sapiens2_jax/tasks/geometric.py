@@ -1,0 +1,221 @@
+"""Scales, cuts, flips and letterboxes an image together with its labels.
+
+Pure functions of an image (h, w, 3) uint8 RGB and its `Labels`. Maps and
+intrinsics come along; people and parts do not and are None afterwards.
+
+Source: the public Sapiens2 release. Ours: the centre of a pixel stays the
+centre of a pixel, for maps and intrinsics alike (the reference takes corners,
+half a pixel off), and a crop never ends beyond the image.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from data_pipelines.corpus.labels import Labels
+
+Pair = tuple[np.ndarray, Labels]
+
+# A mean of two normals or depths is neither of them; colours may be mixed.
+_INTERPOLATIONS = {
+  "alpha": cv2.INTER_NEAREST_EXACT,
+  "normal": cv2.INTER_NEAREST_EXACT,
+  "depth": cv2.INTER_NEAREST_EXACT,
+  "albedo": cv2.INTER_LINEAR,
+}
+_NUM_TRIES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Letterbox:
+  """Where an image lies on a canvas, in pixels of the canvas.
+
+  Attributes:
+    original_size: (height, width) of the image before it was put there.
+  """
+
+  top: int
+  left: int
+  height: int
+  width: int
+  original_size: tuple[int, int]
+
+
+def fit(
+  original_size: tuple[int, int],
+  canvas_size: tuple[int, int],
+  rounding: Callable[[float], int] = round,
+) -> Letterbox:
+  """The largest place of the image's aspect in the middle of a canvas.
+
+  Args:
+    original_size: (height, width) of the image.
+    canvas_size: (height, width).
+    rounding: of the size; `round` in training, `math.floor` at test time.
+  """
+  scale = min(canvas / size for canvas, size in zip(canvas_size, original_size))
+  height, width = (
+    min(max(1, rounding(size * scale)), canvas)
+    for size, canvas in zip(original_size, canvas_size)
+  )
+  return Letterbox(
+    (canvas_size[0] - height) // 2,
+    (canvas_size[1] - width) // 2,
+    height,
+    width,
+    tuple(original_size),
+  )
+
+
+def letterbox(
+  image: np.ndarray,
+  labels: Labels,
+  canvas_size: tuple[int, int],
+  rounding: Callable[[float], int] = round,
+) -> Pair:
+  """Resizes to fit a canvas (height, width), keeping aspect; black around."""
+  box = fit(image.shape[:2], canvas_size, rounding)
+  image, labels = resize(image, labels, (box.height, box.width))
+
+  def pad(name: str, array: np.ndarray) -> np.ndarray:
+    canvas = np.zeros((*canvas_size, *array.shape[2:]), array.dtype)
+    canvas[box.top : box.top + box.height, box.left : box.left + box.width] = (
+      array
+    )
+    return canvas
+
+  move = np.array([[1, 0, box.left], [0, 1, box.top], [0, 0, 1]])
+  return pad("image", image), _change(labels, pad, move)
+
+
+def letterbox_labels(
+  labels: Labels,
+  canvas_size: tuple[int, int],
+  rounding: Callable[[float], int] = round,
+) -> Labels:
+  """As `letterbox`, for labels whose image nobody needs."""
+  image = np.zeros((*labels.mask.shape, 3), np.uint8)
+  return letterbox(image, labels, canvas_size, rounding)[1]
+
+
+def inside(array: np.ndarray, box: Letterbox) -> np.ndarray:
+  """The part of a canvas (h, w, c) where the image lies."""
+  rows = slice(box.top, box.top + box.height)
+  return array[rows, box.left : box.left + box.width]
+
+
+def uncover(array: np.ndarray, box: Letterbox) -> np.ndarray:
+  """The image of a canvas (h, w, c), linearly at its original size."""
+  return cv2.resize(inside(array, box), box.original_size[::-1])
+
+
+def resize(image: np.ndarray, labels: Labels, size: tuple[int, int]) -> Pair:
+  """To (height, width); image and albedo linearly, other maps by nearest."""
+  y, x = (new / old for new, old in zip(size, image.shape))
+  grow = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+
+  def change(name: str, array: np.ndarray) -> np.ndarray:
+    mode = _INTERPOLATIONS.get(name, cv2.INTER_LINEAR)
+    resized = cv2.resize(array, size[::-1], interpolation=mode)
+    if name != "albedo":
+      return resized
+    # Without the black beside people, where albedo is not known.
+    fraction = change("fraction", labels.mask.astype(np.float32))[..., None]
+    is_inside = (change("alpha", labels.alpha) >= 128)[..., None]
+    resized = np.rint(resized / np.maximum(fraction, 1 / 255))
+    return np.where(is_inside, np.minimum(resized, 255), 0).astype(np.uint8)
+
+  return change("image", image), _change(labels, change, grow)
+
+
+def crop(
+  image: np.ndarray, labels: Labels, box: tuple[int, int, int, int]
+) -> Pair:
+  """Cuts out (top, left, height, width), in whole pixels of the image."""
+  top, left, height, width = box
+  move = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
+
+  def cut(name: str, array: np.ndarray) -> np.ndarray:
+    return array[top : top + height, left : left + width]
+
+  return cut("image", image), _change(labels, cut, move)
+
+
+def flip(image: np.ndarray, labels: Labels) -> Pair:
+  """Mirrors left and right; the x of normals changes its sign."""
+
+  def mirror(name: str, array: np.ndarray) -> np.ndarray:
+    array = np.ascontiguousarray(array[:, ::-1])
+    return array * np.float32([-1, 1, 1]) if name == "normal" else array
+
+  flipped = _change(labels, mirror, np.eye(3))
+  if labels.intrinsics is not None:
+    intrinsics = labels.intrinsics.copy()
+    intrinsics[0, 2] = image.shape[1] - 1 - intrinsics[0, 2]
+    flipped = dataclasses.replace(flipped, intrinsics=intrinsics)
+  return mirror("image", image), flipped
+
+
+def random_view(
+  image: np.ndarray,
+  labels: Labels,
+  rng: np.random.Generator,
+  *,
+  probability: float = 0.3,
+) -> Pair:
+  """Scales by a factor in [0.5, 2], cuts out a part, flips: each by chance.
+
+  Args:
+    image: see module.
+    labels: of the image.
+    rng: drawn from.
+    probability: of each of the three.
+  """
+  if rng.random() < probability:
+    factor = rng.uniform(0.5, 2.0)
+    size = tuple(max(1, round(side * factor)) for side in image.shape[:2])
+    image, labels = resize(image, labels, size)
+  if rng.random() < probability:
+    image, labels = crop(image, labels, draw_crop(image.shape[:2], rng))
+  if rng.random() < probability:
+    image, labels = flip(image, labels)
+  return image, labels
+
+
+def draw_crop(
+  size: tuple[int, int], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+  """A part of 40 to 100 % of an image (height, width), aspect 1:2 to 2:1.
+
+  Returns:
+    (top, left, height, width); all of it if eight tries do not fit.
+  """
+  for _ in range(_NUM_TRIES):
+    aspect = rng.uniform(0.5, 2.0)
+    area = rng.uniform(0.4, 1.0) * size[0] * size[1]
+    height = round(math.sqrt(area / aspect))
+    width = round(math.sqrt(area * aspect))
+    if 0 < height <= size[0] and 0 < width <= size[1]:
+      top = int(rng.integers(0, size[0] - height, endpoint=True))
+      left = int(rng.integers(0, size[1] - width, endpoint=True))
+      return top, left, height, width
+  return 0, 0, *size
+
+
+def _change(
+  labels: Labels,
+  change: Callable[[str, np.ndarray], np.ndarray],
+  pixels: np.ndarray,
+) -> Labels:
+  """Changes every map, and intrinsics by a matrix of homogeneous pixels."""
+  maps = {}
+  for name in _INTERPOLATIONS:
+    array = getattr(labels, name)
+    maps[name] = None if array is None else change(name, array)
+  intrinsics = labels.intrinsics
+  if intrinsics is not None:
+    intrinsics = (pixels @ intrinsics).astype(np.float32)
+  return Labels(intrinsics=intrinsics, **maps)

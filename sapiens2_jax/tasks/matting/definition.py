@@ -1,0 +1,51 @@
+"""Mattes as all others know them."""
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.tasks.base import Score, TaskDefinition
+from sapiens2_jax.tasks.files import Files, to_png
+from sapiens2_jax.tasks.matting.task import FIELDS, Matte, make_task
+from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
+
+_MIN_ALPHA = 1 / 255
+
+
+def encode(matte: Matte, labels: Labels) -> Files:
+  """Colours of PNG are not multiplied by alpha."""
+  del labels
+  alpha = matte[..., 3:]
+  colors = np.clip(matte[..., :3] / np.maximum(alpha, _MIN_ALPHA), 0, 1)
+  levels = np.rint(np.concatenate([colors, alpha], axis=-1) * 255)
+  return {("mattes", "png"): to_png(levels.astype(np.uint8))}
+
+
+def truth(
+  image: UInt8[np.ndarray, "h w 3"], labels: Labels
+) -> Float[np.ndarray, "h w 4"]:
+  alpha = labels.alpha[..., None].astype(np.float32) / 255
+  return np.concatenate([image / np.float32(255) * alpha, alpha], axis=-1)
+
+
+# Not probed: it has no targets without augmentation.
+TASK = TaskDefinition(
+  name="matting",
+  make=make_task,
+  score=Score("mad", "matting MAD", higher_is_better=False),
+  fields=FIELDS,
+  note="People before a checkerboard. mattes/*.png holds their colour "
+  "and, as alpha, how much of a pixel they cover.",
+  encode=encode,
+  truth=truth,
+  release=ReleaseHead(
+    predictor="decode_head.conv_matting",
+    num_outputs=4,
+    transformers=TransformersHead(
+      class_name="Sapiens2ForImageMatting",
+      labels=("red", "green", "blue", "alpha"),
+      outputs={"matte": ("foregrounds", "alphas")},
+      example="alphas = model(images).alphas",
+    ),
+  ),
+)

@@ -1,0 +1,141 @@
+"""Matting: how much of each pixel people cover, and with which colour.
+
+A prediction is (h, w, 4) float32 in [0, 1] of the image's size: sRGB of the
+people times alpha, and alpha. Labels hold alpha alone, so colours are learned
+where a pixel is wholly of people (the image's own) or not at all (black).
+
+Reads `data.image_size` (height, width), `head.upsample_channels` (four) and
+`head.conv_channels`, `model.size` and `model.dtype`.
+
+Source: the public Sapiens2 release; its metric is not public: ours.
+"""
+
+import dataclasses
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from data_pipelines.corpus.labels import Labels
+from data_pipelines.loading.examples import ElementSpec
+from sapiens2_jax.models import heads
+from sapiens2_jax.tasks import maps
+from sapiens2_jax.tasks.base import (
+  Arrays,
+  Example,
+  Image,
+  Inputs,
+  Loss,
+  ModelInput,
+  Outputs,
+  Rng,
+)
+from sapiens2_jax.tasks.matting import losses as matting
+from sapiens2_jax.tasks.matting import views as matte_views
+
+Matte = Float[np.ndarray, "h w 4"]
+
+MIN_OPAQUE = 254  # alpha >= 0.996
+_LOSSES = {
+  "l1": matting.l1_loss,
+  "gradient": matting.sobel_loss,
+  "laplacian": matting.laplacian_loss,
+}
+_SQUARE = 16  # pixels; of the checkerboard
+
+FIELDS = heads.config_fields()
+
+
+def make_task(config: ConfigDict) -> "MattingTask":
+  """See the module for the fields that it reads."""
+  given = maps.settings(config, "matte", 4, use_sigmoid=True)
+  return MattingTask("matting", ("alpha",), **given)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MattingTask(maps.MapTask):
+  """See `Task`."""
+
+  def element_spec(self) -> ElementSpec:
+    return {
+      "image": ((*self.image_size, 3), np.uint8),
+      "alpha": (self.image_size, np.uint8),
+    }
+
+  def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
+    """Raises `UnusableExample` if almost nobody, or nothing else, is seen."""
+    maps.check_people(labels.mask)
+    image, alpha = matte_views.augment(
+      image, labels.alpha, self.image_size, rng
+    )
+    return {"image": image, "alpha": alpha}
+
+  def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
+    alpha = batch["alpha"][..., None]
+    is_opaque = alpha >= MIN_OPAQUE
+    colors = jnp.where(is_opaque, batch["image"], 0)
+    target = jnp.concatenate([colors, alpha], axis=-1) / 255
+    is_known = jnp.repeat(is_opaque | (alpha == 0), 3, axis=-1)
+    mask = jnp.concatenate([is_known, jnp.ones(alpha.shape, bool)], axis=-1)
+    parts = {}
+    for name, loss in _LOSSES.items():
+      of_channel = loss(outputs["matte"], target, mask)
+      parts[f"loss_foreground_{name}"] = jnp.mean(of_channel[:3])
+      parts[f"loss_alpha_{name}"] = of_channel[3]
+    return sum(parts.values()), parts
+
+  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
+    """The whole image, stretched to the network's size."""
+    del labels
+    resized = matte_views.resize_to_input(image, self.image_size)
+    return [ModelInput(resized, image.shape[:2])]
+
+  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Matte:
+    (output,), (one,) = outputs, inputs
+    height, width = one.context
+    return np.clip(cv2.resize(output["matte"], (width, height)), 0, 1)
+
+  def metric(self) -> "MattingMetric":
+    return MattingMetric()
+
+  def draw(self, image: Image, prediction: Matte) -> Image:
+    """People over a checkerboard."""
+    rows, cols = np.indices(prediction.shape[:2]) // _SQUARE
+    board = np.where((rows + cols) % 2, 0.8, 0.5)[..., None]
+    colors, alpha = prediction[..., :3], prediction[..., 3:]
+    return maps.to_uint8(colors + (1 - alpha) * board)
+
+
+class MattingMetric:
+  """Errors of alpha in [0, 1] over all pixels: mad, mse; ours.
+
+  And sad, the mean over images of the sum of |error| in thousands; and iou,
+  the overlap of people at alpha >= 0.5.
+  """
+
+  def __init__(self):
+    self._images = self._pixels = self._both = self._either = 0
+    self._absolute = self._square = 0.0
+
+  def add(self, prediction: Matte, labels: Labels) -> None:
+    found = prediction[..., 3].astype(np.float64)
+    error = found - labels.alpha / 255
+    self._images += 1
+    self._pixels += error.size
+    self._absolute += np.abs(error).sum()
+    self._square += np.sum(error**2)
+    people = found >= 0.5
+    self._both += np.count_nonzero(people & labels.mask)
+    self._either += np.count_nonzero(people | labels.mask)
+
+  def result(self) -> dict[str, float]:
+    """NaN of nothing."""
+    pixels = self._pixels or float("nan")
+    return {
+      "mad": float(self._absolute / pixels),
+      "mse": float(self._square / pixels),
+      "sad": float(self._absolute / 1000 / (self._images or float("nan"))),
+      "iou": float(self._both / (self._either or float("nan"))),
+    }

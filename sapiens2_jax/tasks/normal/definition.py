@@ -1,0 +1,45 @@
+"""Surface normals as all others know them."""
+
+import numpy as np
+
+from sapiens2_jax.tasks import maps
+from sapiens2_jax.tasks.angles import angles_between
+from sapiens2_jax.tasks.base import Score, TaskDefinition
+from sapiens2_jax.tasks.files import to_npy
+from sapiens2_jax.tasks.normal.task import FIELDS, make_task
+from sapiens2_jax.tasks.probes import OnlineProbe, ProbeSettings
+from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
+
+TASK = TaskDefinition(
+  name="normal",
+  make=make_task,
+  score=Score("mean", "normal MAE deg", higher_is_better=False),
+  fields=FIELDS,
+  note="Red is to the right, green up, blue towards the camera. "
+  "normals/*.npy is (h, w, 3) float16. The model has learned people; what is "
+  "around them means nothing.",
+  encode=lambda normals, labels: {("normals", "npy"): to_npy(normals)},
+  truth=lambda image, labels: labels.normal,
+  mask=maps.only_people,
+  probe=ProbeSettings(
+    output_name="normal",
+    num_outputs=3,
+    online=OnlineProbe(
+      key="normal_deg",
+      higher_is_better=False,
+      dense=lambda targets: (targets["normal"], targets["mask"]),
+      score=lambda found, wanted: float(np.mean(angles_between(found, wanted))),
+    ),
+  ),
+  release=ReleaseHead(
+    predictor="decode_head.conv_normal",
+    num_outputs=3,
+    transformers=TransformersHead(
+      class_name="Sapiens2ForNormalEstimation",
+      labels=("x", "y", "z"),
+      outputs={"normal": ("normals",)},
+      example="normals = model(images).normals",
+      is_padded=True,
+    ),
+  ),
+)

@@ -1,0 +1,206 @@
+"""Fine-tuning on a human task: encoder, head and the task's loss.
+
+The whole encoder is trained.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from ml_collections import ConfigDict
+
+from data_pipelines import sources
+from data_pipelines.open_source import open_field
+from sapiens2_jax import tasks
+from sapiens2_jax.models import partition
+from sapiens2_jax.models import pixels as pixel_lib
+from sapiens2_jax.models.encoder import Encoder
+from sapiens2_jax.models.from_config import build_encoder
+from sapiens2_jax.models.grid import TokenGrid
+from sapiens2_jax.runtime import distributed
+from sapiens2_jax.tasks.evaluate import evaluate
+from sapiens2_jax.tasks.examples import TaskExamples, check_labels
+from sapiens2_jax.training import flops
+from sapiens2_jax.training.objective import Measurement
+from sapiens2_jax.training.state import TrainState
+from sapiens2_jax.training.step import jit_predict
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaskObjective:
+  """See `training.objective.Objective`.
+
+  It has no teacher.
+
+  Attributes:
+    config: the resolved experiment (see experiments/finetune.py).
+    encoder, head: the modules that `params` belong to.
+    task: gives the loss.
+  """
+
+  config: ConfigDict
+  encoder: Encoder
+  head: nn.Module
+  task: tasks.Task
+  encoder_names = ()
+
+  @functools.cached_property
+  def grid(self) -> TokenGrid:
+    """Of what the network sees."""
+    return self.encoder.grid(tuple(self.config.data.image_size))
+
+  def init(self, rng: PRNGKeyArray) -> dict:
+    rngs = jax.random.split(rng, 2)
+    side = self.grid.pixels_per_token
+    image = jnp.zeros((1, side, side, 3))
+    embed_dim = self.encoder.architecture.embed_dim
+    features = jnp.zeros((1, *self.grid.shape, embed_dim))
+    return {
+      "encoder": self.encoder.init(rngs[0], image)["params"],
+      "head": self.head.init(rngs[1], features)["params"],
+    }
+
+  def init_teacher_state(self, params: dict) -> dict:
+    del params
+    return {}
+
+  def compute_targets(
+    self, teacher_state: dict, batches: dict, step: Array, rng: PRNGKeyArray
+  ) -> tuple[tuple, tuple, dict]:
+    """No targets, no statistics, no metrics."""
+    del teacher_state, batches, step, rng
+    return (), (), {}
+
+  def predict(
+    self, params: dict, images: UInt8[Array, "b h w 3"]
+  ) -> dict[str, Array]:
+    """The head's outputs for RGB images of `data.image_size`."""
+    with jax.named_scope("encoder"):
+      variables = {"params": params["encoder"]}
+      pixels = pixel_lib.from_uint8(images)
+      features = self.encoder.apply(variables, pixels).patches
+    with jax.named_scope("head"):
+      features = partition.constrain(features, "batch", None, None, None)
+      return self.head.apply({"params": params["head"]}, features)
+
+  def loss(
+    self,
+    params: dict,
+    batch: dict[str, Array],
+    targets: tuple,
+    rng: PRNGKeyArray,
+    measure: Array,
+  ) -> tuple[Float[Array, ""], dict]:
+    """The task's loss on one microbatch.
+
+    Args:
+      params: of encoder and head.
+      batch: leaves (b, ...), as `Task.element_spec` says, with index and epoch.
+      targets, rng, measure: not used.
+
+    Returns:
+      Scalar float32 and metrics, each a mean over the microbatch.
+    """
+    del targets, rng, measure
+    outputs = self.predict(params, batch["image"])
+    with jax.named_scope("loss"):
+      loss, metrics = self.task.loss(outputs, batch)
+    return loss, {"loss": loss, **metrics}
+
+  def update_teacher_state(
+    self, teacher_state: dict, params: dict, statistics: tuple
+  ) -> dict:
+    del params, statistics
+    return teacher_state
+
+  @staticmethod
+  def encoder_params(state: Any, which: str | None = None) -> dict:
+    if which is not None:
+      raise ValueError(f"encoder {which!r}: a task has one encoder alone.")
+    return state.params["encoder"]
+
+  def example_maker(self) -> TaskExamples:
+    data = self.config.data
+    return TaskExamples(
+      self.task,
+      augment=data.augment,
+      seed=self.config.seed,
+      max_pixels=data.max_pixels,
+    )
+
+  def check_source(self, source: sources.ImageSource, given: str) -> None:
+    check_labels(source, self.task, given)
+
+  def measurement(self, mesh: Mesh, abstract: TrainState) -> Measurement | None:
+    """The task's metric on `evaluation.path`."""
+    evaluation, data = self.config.evaluation, self.config.data
+    if not evaluation.every:
+      return None
+    distributed.require_one_process(
+      f"evaluation.every={evaluation.every}", "evaluations"
+    )
+    source = self._open_evaluation_source()
+    apply_fn = jit_predict(self, self.config, mesh, abstract)
+
+    def run(state: TrainState, on_progress) -> dict[str, float]:
+      return evaluate(
+        self.task,
+        apply_fn,
+        state.params,
+        source,
+        batch_size=data.global_batch_size // data.accumulation_steps,
+        num_images=evaluation.num_images,
+        max_pixels=data.max_pixels,
+        on_progress=on_progress,
+      )
+
+    return Measurement("eval", evaluation.every, run)
+
+  def _open_evaluation_source(self) -> sources.ImageSource:
+    path, data = self.config.evaluation.path, self.config.data
+    source = open_field("evaluation.path", path)
+    self.check_source(source, f"evaluation.path={path}")
+    return sources.RetryingSource(
+      source, attempts=data.read_attempts, timeout=data.read_timeout
+    )
+
+  def flops(self) -> int:
+    arch, patches = self.encoder.architecture, self.grid.num_tokens
+    tokens = patches + arch.num_prefix_tokens
+    encoder = flops.encoder_flops(arch, patches, tokens)
+    features = jax.ShapeDtypeStruct(
+      (1, *self.grid.shape, arch.embed_dim), jnp.float32
+    )
+    rng = jax.eval_shape(lambda: jax.random.key(0))
+    traced = jax.make_jaxpr(self.head.init_with_output)(rng, features)
+    learned = 3 * (encoder + flops.layer_flops(traced.jaxpr))
+    return learned - flops.stem_flops(arch, patches)
+
+  def report(self) -> Callable:
+    # Not at the top: it draws, and asks for this module.
+    from sapiens2_jax.tasks.report import contents
+
+    return functools.partial(contents.make_contents, self)
+
+
+def matches(config: ConfigDict) -> bool:
+  """Whether a config describes fine-tuning on a task."""
+  return "task" in config
+
+
+def build_task(config: ConfigDict) -> TaskObjective:
+  """Makes what `config.model` and `config.task` describe.
+
+  Raises:
+    ValueError: if a named choice is unknown, or the config is of no task.
+  """
+  if not matches(config):
+    raise ValueError("the config is of pretraining; expected one of a task.")
+  task = tasks.make_task(config)
+  return TaskObjective(config, build_encoder(config.model), task.head(), task)

@@ -1,0 +1,77 @@
+"""Keypoints of people as all others know them."""
+
+import json
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from data_pipelines import vocabulary
+from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.tasks.base import Score, TaskDefinition
+from sapiens2_jax.tasks.files import Files
+from sapiens2_jax.tasks.pose.codec import full_keypoints
+from sapiens2_jax.tasks.pose.task import FIELDS, People, make_task
+from sapiens2_jax.tasks.probes import ProbeSettings
+from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
+
+_KEYPOINTS = vocabulary.keypoints()
+
+
+def encode(people: People, labels: Labels) -> Files:
+  """As the public Sapiens2 release: a list of people, boxes x0 y0 x1 y1."""
+  listed = []
+  for person, keypoints in zip(labels.people, people):
+    top, left, height, width = person.box
+    keypoints = keypoints.astype(np.float64)
+    listed.append(
+      {
+        "bbox": [left, top, left + width, top + height],
+        "keypoints": np.round(keypoints[:, :2], 3).tolist(),
+        "keypoint_scores": np.round(keypoints[:, 2], 5).tolist(),
+      }
+    )
+  return {("keypoints", "json"): (json.dumps(listed) + "\n").encode()}
+
+
+def truth(
+  image: UInt8[np.ndarray, "h w 3"], labels: Labels
+) -> Float[np.ndarray, "p 308 3"]:
+  """What is labelled has score 1."""
+  del image
+  people = np.zeros((len(labels.people), _KEYPOINTS["num_keypoints"], 3))
+  for person, found in zip(labels.people, people):
+    found[...] = full_keypoints(person.keypoints)
+    found[:, 2] = found[:, 2] > 0
+  return people
+
+
+TASK = TaskDefinition(
+  name="pose",
+  make=make_task,
+  score=Score("AP", "pose mAP", higher_is_better=True),
+  fields=FIELDS,
+  note="Keypoints that score 0.3 or more, and the links between them. "
+  "keypoints/*.json is a list of people: bbox (x0, y0, x1, y1), 308 keypoints "
+  "(x, y) and keypoint_scores, in pixels of the image.",
+  encode=encode,
+  truth=truth,
+  probe=ProbeSettings(
+    output_name="heatmaps",
+    num_outputs=_KEYPOINTS["num_keypoints"],
+    stride=4,
+    # A mirror image would be another input.
+    fields={"task.flip_test": False},
+  ),
+  release=ReleaseHead(
+    predictor="decode_head.conv_pose",
+    num_outputs=_KEYPOINTS["num_keypoints"],
+    is_shuffle=False,
+    transformers=TransformersHead(
+      class_name="Sapiens2ForPoseEstimation",
+      labels=tuple(_KEYPOINTS["names"]),
+      outputs={"heatmaps": ("heatmaps",)},
+      example="heatmaps = model(images).heatmaps",
+      flip_pairs=tuple(map(tuple, _KEYPOINTS["flip_pairs_left_right"])),
+    ),
+  ),
+)

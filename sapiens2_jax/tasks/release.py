@@ -1,0 +1,46 @@
+"""Heads in files of released weights: what is particular to a task."""
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformersHead:
+  """A class of Hugging Face transformers.
+
+  Attributes:
+    class_name: of the whole model.
+    labels: names of the channels.
+    outputs: of each output of ours those of theirs, joined along channels.
+    example: lines of Python that get predictions from `model` and `images`.
+    is_padded: images keep their shape and have black around them.
+    flip_pairs: channels that a mirror image exchanges.
+  """
+
+  class_name: str
+  labels: tuple[str, ...]
+  outputs: Mapping[str, tuple[str, ...]]
+  example: str
+  is_padded: bool = False
+  flip_pairs: tuple[tuple[int, int], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReleaseHead:
+  """What the heads of one task have in common.
+
+  Attributes:
+    predictor: reference name of the last convolution.
+    num_outputs: channels of the map.
+    is_shuffle: enlarged by pixel shuffles, not by transposed convolutions.
+    norms_have_scales: or its norms learn nothing.
+    predicts_scale: a number beside the map.
+    transformers: None if it has no class for the task.
+  """
+
+  predictor: str
+  num_outputs: int
+  is_shuffle: bool = True
+  norms_have_scales: bool = False
+  predicts_scale: bool = False
+  transformers: TransformersHead | None = None

@@ -1,0 +1,201 @@
+"""What fine-tuning on a task adds to the report of a run."""
+
+import collections
+import os
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from data_pipelines import sources
+from data_pipelines.common import images
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.corpus.labels import Labels
+from data_pipelines.open_source import open_source
+from sapiens2_jax.report.contents import Contents
+from sapiens2_jax.report.facts import UNKNOWN, show
+from sapiens2_jax.report.metrics import ends
+from sapiens2_jax.report.page import Figure, Section, Table
+from sapiens2_jax.report.photographs import Credit, choose, credit
+from sapiens2_jax.report.pictures import (
+  HEIGHT,
+  WIDTH,
+  Tile,
+  grid,
+  pack,
+  to_image,
+)
+from sapiens2_jax.report.run import Run
+from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks.base import Task
+from sapiens2_jax.tasks.evaluate import Item, predict
+from sapiens2_jax.tasks.examples import read_labels
+from sapiens2_jax.tasks.objective import TaskObjective
+from sapiens2_jax.training import checkpoints
+
+NAME, TITLE = "predictions", "Predictions"
+MAX_SHOWN = 12
+_NUM_TILES = 3
+_BATCH_SIZE = 4  # inputs of the network at once
+
+
+def make_contents(
+  objective: TaskObjective, run: Run, data_path: str | None, count: int
+) -> Contents:
+  """Runs the newest model on labelled photographs, and says what it did.
+
+  Args:
+    objective: of the run.
+    run: facts.
+    data_path: of photographs; None for those that the run is evaluated on or,
+      if there are none, trained on.
+    count: how many are read, at most.
+  """
+  config = run.config
+  path = data_path or config.evaluation.path or config.data.path
+  section, credits, missing = look(objective, run, path, count)
+  name, workdir = config.task.name, os.path.normpath(run.workdir)
+  height, width = config.data.image_size
+  return Contents(
+    title=f"sapiens2_jax fine-tuning, {name}, size {config.model.size}",
+    experiment=f"experiments/finetune.py:task={name},size={config.model.size}",
+    facts=[
+      ("task", name),
+      ("started from", config.model.init_from or "random weights"),
+      ("network's input", f"{height} x {width} pixels"),
+      ("evaluated on", config.evaluation.path or UNKNOWN),
+    ],
+    sections=[section],
+    notes={},
+    commands=[
+      (
+        "Look at a folder of your own photographs",
+        f"python -m sapiens2_jax.predict --checkpoint {shlex.quote(workdir)} "
+        "--images PHOTOGRAPHS --output "
+        f"{shlex.quote(f'{workdir}-predictions')}",
+      )
+    ],
+    pictures={},
+    credits=credits,
+    missing=missing,
+    can_export=registry.definition(name).release is not None,
+  )
+
+
+def look(
+  objective: TaskObjective, run: Run, path: str, count: int
+) -> tuple[Section, list[Credit], str]:
+  """Runs the newest model on records of `path`, evenly spread.
+
+  Returns:
+    The section, whom the photographs are by, what is missing and why.
+  """
+  try:
+    source = open_source(path)
+  except (ValueError, OSError) as error:
+    missing = (
+      f"No predictions: the photographs cannot be read ({error}). Give others "
+      "with --data_path."
+    )
+    return Section(NAME, TITLE, warnings=[missing]), [], missing
+  task, metric = objective.task, objective.task.metric()
+  credits, failed, groups = [], [], []
+  waiting: collections.deque[np.ndarray] = collections.deque()
+
+  def read() -> Iterator[Item]:
+    for index in choose(len(source), count):
+      try:
+        record = source[index]
+        labels = read_labels(record, task)
+        image = images.decode_image(
+          record.image, max_pixels=run.config.data.max_pixels
+        )
+      except (UnusableExample, sources.ShardReadError) as error:
+        failed.append(f"{source.name(index)}: {error}")
+        continue
+      waiting.append(image)
+      credits.append(credit(record))
+      yield image, labels
+
+  params = checkpoints.load_part(run.workdir, lambda state: state.params)[1]
+  apply_fn = jax.jit(objective.predict)
+  for prediction, labels in predict(
+    task, apply_fn, params, read(), _BATCH_SIZE
+  ):
+    image = waiting.popleft()
+    metric.add(prediction, labels)
+    if len(groups) < MAX_SHOWN:
+      name = credits[len(groups)][0]
+      groups.append(draw(task, name, image, prediction, labels))
+  missing = ""
+  if failed:
+    missing = f"Left out, as they cannot be used: {'; '.join(failed)}"
+  if not credits:
+    return Section(NAME, TITLE, warnings=[missing]), [], missing
+  picture = grid(pack(groups, WIDTH), group=len(groups[0]))
+  section = make_section(
+    run, path, metric.result(), len(credits), picture, len(groups)
+  )
+  return section, credits, missing
+
+
+def draw(
+  task: Task,
+  name: str,
+  image: UInt8[np.ndarray, "h w 3"],
+  prediction: Any,
+  labels: Labels,
+) -> list[Tile]:
+  """Image, prediction and, if it can be drawn, truth."""
+  known = registry.definition(task.name)
+  shown = known.mask(prediction, labels) if known.mask else prediction
+  columns = [(image, name), (task.draw(image, shown), "prediction")]
+  if known.truth:
+    truth = task.draw(image, known.truth(image, labels))
+    columns.append((truth, "truth"))
+  return [Tile(to_image(pixels, HEIGHT), label) for pixels, label in columns]
+
+
+def make_section(
+  run: Run,
+  path: str,
+  numbers: dict[str, float],
+  count: int,
+  picture: Image.Image,
+  num_shown: int,
+) -> Section:
+  """Metric and predictions of `count` photographs."""
+  lead = (
+    f"The model of step {run.step:,} on {count} photographs of {path}, evenly "
+    "spread."
+  )
+  if path == run.config.data.path:
+    lead += " The model was trained on these photographs."
+  task = registry.definition(run.config.task.name)
+  caption = f"The first {num_shown}: photograph, prediction"
+  caption += ", and what the labels say." if task.truth else "."
+  if task.mask:
+    caption += " Only people are shown: the loss looks at nothing else."
+  rows = [
+    (key, show(value), show(ends(run.metrics, f"eval_{key}")[1]))
+    for key, value in numbers.items()
+  ]
+  shown = "  ".join(f"{key} {value}" for key, value, _ in rows)
+  return Section(
+    NAME,
+    TITLE,
+    text=[lead],
+    tables=[Table(rows, ("metric", "below", "last while training"))],
+    figures=[
+      Figure(picture, "Photographs beside predictions and truth", caption)
+    ],
+    key_numbers=[
+      (key, value, f"on {count} photographs") for key, value, _ in rows
+    ][:_NUM_TILES],
+    line=f"metric     {shown} ({count} photographs)",
+    numbers={"path": path, "num_photographs": count, **numbers},
+  )

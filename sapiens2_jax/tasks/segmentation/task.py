@@ -1,0 +1,172 @@
+"""29 classes of body parts, one for each pixel.
+
+Reads `data.image_size`, `model.dtype` and FIELDS.
+
+A prediction is (h, w) uint8: classes 0 to 28.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from data_pipelines import vocabulary
+from data_pipelines.common.images import ImageDecodeError, decode_image
+from data_pipelines.corpus.labels import IGNORE, Labels
+from data_pipelines.loading.examples import ElementSpec
+from data_pipelines.open_source import open_field
+from data_pipelines.sources.base import ImageSource
+from sapiens2_jax.fields import Field
+from sapiens2_jax.models import heads
+from sapiens2_jax.models.heads import DeconvHead
+from sapiens2_jax.tasks.base import (
+  Arrays,
+  Example,
+  Image,
+  Inputs,
+  Loss,
+  ModelInput,
+  Outputs,
+  Rng,
+  Size,
+  UnusableExample,
+)
+from sapiens2_jax.tasks.segmentation import augment as segmentation_augment
+from sapiens2_jax.tasks.segmentation import losses as objective
+from sapiens2_jax.tasks.segmentation.drawing import draw_parts
+from sapiens2_jax.tasks.segmentation.metric import SegmentationMetric
+
+Parts = UInt8[np.ndarray, "h w"]
+
+# Of people, before and after augmentation. Source: the public release.
+MIN_PIXELS = 8
+MIN_FRACTION = 0.01
+
+FIELDS = {
+  # Four times in five. The reference's are not public.
+  "task.backgrounds": Field(
+    "", "Images to put behind people, as data.path; empty: none.", source="ours"
+  ),
+  **heads.config_fields(
+    upsample_channels=(512, 256, 128, 64), conv_channels=(64, 64)
+  ),
+}
+
+
+def make_task(config: ConfigDict) -> SegmentationTask:
+  """Raises ValueError if `task.backgrounds` holds no images."""
+  places = config.task.backgrounds
+  return SegmentationTask(
+    image_size=tuple(config.data.image_size),
+    upsample_channels=tuple(config.head.upsample_channels),
+    conv_channels=tuple(config.head.conv_channels),
+    backgrounds=open_field("task.backgrounds", places) if places else None,
+    dtype=config.model.dtype,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationTask:
+  """See `base.ProbedTask`."""
+
+  image_size: tuple[int, int]
+  upsample_channels: tuple[int, ...]
+  conv_channels: tuple[int, ...]
+  backgrounds: ImageSource | None
+  dtype: str
+  name: ClassVar[str] = "segmentation"
+  view: ClassVar[str] = "squeeze"
+  needs: ClassVar[tuple[str, ...]] = ("parts",)
+
+  def element_spec(self) -> ElementSpec:
+    return {
+      "image": ((*self.image_size, 3), np.uint8),
+      "parts": (self.image_size, np.uint8),
+    }
+
+  def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
+    if labels.parts is None:
+      raise UnusableExample("no parts")
+    if _people(labels.parts).sum() < MIN_PIXELS:
+      raise UnusableExample(f"people cover fewer than {MIN_PIXELS} pixels")
+    image, parts = segmentation_augment.augment_parts(
+      image, labels.parts, self.image_size, rng, self._background(image, rng)
+    )
+    if _people(parts).mean() < MIN_FRACTION:
+      raise UnusableExample("people cover less than 1 % of the crop")
+    return {"image": image, "parts": parts}
+
+  def targets(self, labels: Labels, size: Size) -> list[Example]:
+    del size
+    parts = segmentation_augment.resize_parts(labels.parts, self.image_size)
+    if _people(parts).mean() < MIN_FRACTION:
+      raise UnusableExample("people cover less than 1 % of the image")
+    return [{"parts": parts}]
+
+  def _background(self, image: Image, rng: np.random.Generator) -> Image | None:
+    probability = segmentation_augment.BACKGROUND_PROBABILITY
+    if self.backgrounds is None or rng.random() >= probability:
+      return None
+    index = int(rng.integers(len(self.backgrounds)))
+    try:
+      data = self.backgrounds[index].image
+      return decode_image(data, min_size=image.shape[:2])
+    except ImageDecodeError as error:
+      raise UnusableExample(f"background: {error.reason}") from error
+
+  def head(self) -> DeconvHead:
+    return DeconvHead(
+      output_name="logits",
+      num_outputs=vocabulary.parts()["num_classes"],
+      upsample_channels=self.upsample_channels,
+      conv_channels=self.conv_channels,
+      deconv_init="uniform",
+      dtype=jnp.dtype(self.dtype),
+    )
+
+  def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
+    parts = batch["parts"]
+    logits = objective.match_labels(outputs["logits"], parts.shape[1:])
+    parts_loss = objective.cross_entropy(logits, parts)
+    dice_loss = jnp.mean(objective.dice_losses(logits, parts))
+    return parts_loss + dice_loss, {
+      "loss_ce": parts_loss,
+      "loss_dice": dice_loss,
+      "accuracy": objective.pixel_accuracy(logits, parts),
+    }
+
+  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
+    """The whole image, whatever its aspect."""
+    resized = segmentation_augment.resize_image(image, self.image_size)
+    return [ModelInput(resized, image.shape[:2])]
+
+  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Parts:
+    """The class of the highest logit, of logits resized to the image.
+
+    Class after class: all 29 maps of a large photograph are gigabytes.
+    """
+    logits, (height, width) = outputs[0]["logits"], inputs[0].context
+    best = np.full((height, width), -np.inf, np.float32)
+    parts = np.zeros((height, width), np.uint8)
+    for number in range(logits.shape[-1]):
+      plane = np.ascontiguousarray(logits[..., number], np.float32)
+      plane = cv2.resize(plane, (width, height))
+      better = plane > best
+      parts[better], best[better] = number, plane[better]
+    return parts
+
+  def metric(self) -> SegmentationMetric:
+    return SegmentationMetric()
+
+  def draw(self, image: Image, prediction: Parts) -> Image:
+    return draw_parts(image, prediction)
+
+
+def _people(parts: np.ndarray) -> np.ndarray:
+  return (parts > 0) & (parts != IGNORE)

@@ -1,0 +1,211 @@
+"""Rules that span fields; each names what it reads.
+
+A rule is asked only where each single field that it reads is right.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from ml_collections import ConfigDict
+
+from sapiens2_jax import tasks
+from sapiens2_jax.architectures import get_architecture
+from sapiens2_jax.models.grid import pixels_per_token, token_grid
+from sapiens2_jax.parallel import mesh, rules
+from sapiens2_jax.pretrain import masks
+from sapiens2_jax.pretrain.terms import TERMS
+from sapiens2_jax.tasks.base import ProbedTask
+
+Found = Iterator[tuple[str, str]]
+# (config, number of devices) -> problems, and the fields or groups it reads.
+Rules = Mapping[Callable[[ConfigDict, int], Found], tuple[str, ...]]
+
+
+def _whole_batches(config: ConfigDict, num_devices: int) -> Found:
+  data, shards = config.data, 1
+  try:
+    sizes = {axis: config.mesh[axis] for axis in mesh.AXES}
+    shape = mesh.mesh_shape(sizes, num_devices)
+    shards = shape[0] * shape[1]
+  except ValueError as error:
+    yield "mesh", str(error)
+  given = f"data.global_batch_size={data.global_batch_size}"
+  micro, rest = divmod(data.global_batch_size, data.accumulation_steps)
+  if rest:
+    yield given, f"not divided by accumulation_steps={data.accumulation_steps}"
+  if micro % shards:
+    wrong = f"is not divided by data * fsdp = {shards}"
+    yield given, f"a microbatch of {micro} {wrong}"
+
+
+def _local_directory(config: ConfigDict, _: int) -> Found:
+  every = config.checkpoint.local_every
+  if every and not config.checkpoint.local_directory:
+    wrong = "needs checkpoint.local_directory, on a disk of each host"
+    yield f"checkpoint.local_every={every}", wrong
+
+
+def _timeouts(config: ConfigDict, _: int) -> Found:
+  timeout, batch_timeout = config.watchdog.timeout, config.data.batch_timeout
+  if timeout <= batch_timeout:
+    yield (
+      f"watchdog.timeout={timeout}",
+      f"must be above data.batch_timeout={batch_timeout}, or a process that "
+      "waits for another one's data ends first",
+    )
+
+
+def _warmup(config: ConfigDict, _: int) -> Found:
+  warmup_steps, num_steps = config.optim.warmup_steps, config.optim.num_steps
+  if warmup_steps and warmup_steps >= num_steps:
+    yield (
+      f"optim.warmup_steps={warmup_steps}",
+      f"must be below optim.num_steps={num_steps}, or the run ends before "
+      "peak_lr is reached",
+    )
+
+
+def _tensor_axis(tensor: int, heads: set[int]) -> Found:
+  for number in sorted(heads):
+    if tensor > 1 and number % tensor:
+      yield f"mesh.tensor={tensor}", f"does not divide {number} heads"
+
+
+def _heads(config: ConfigDict, _: int) -> Found:
+  heads = get_architecture(config.model.size).num_kv_heads
+  return _tensor_axis(config.mesh.tensor, set(heads))
+
+
+def _sharding(config: ConfigDict, _: int) -> Found:
+  try:
+    rules.read_rules(config.sharding, config.mesh)
+  except ValueError as error:
+    yield "sharding", str(error)
+
+
+def _whole_patches(*names: str, size: str = "") -> Callable:
+  """A rule: sizes of images, by their names in `data`, are whole patches.
+
+  Args:
+    *names: of these fields.
+    size: of the encoder; of the config if it is "".
+  """
+
+  def rule(config: ConfigDict, _: int) -> Found:
+    step = pixels_per_token(get_architecture(size or config.model.size))
+    for name in names:
+      if any(side % step for side in config.data[name]):
+        given = f"data.{name}={config.data[name]}"
+        yield given, f"must be multiples of {step}"
+
+  return rule
+
+
+def _equal_lengths(config: ConfigDict, _: int) -> Found:
+  """The six student sequences must have one length."""
+  data, ratio = config.data, config.masking.mask_ratio
+  arch = get_architecture(config.model.size)
+  step = pixels_per_token(arch)
+  if any(side % step for side in data.image_size + data.local_size):
+    return
+  num_global, num_local = (
+    token_grid(arch, size).num_tokens
+    for size in (data.image_size, data.local_size)
+  )
+  try:
+    visible = num_global - masks.num_masked(num_global, ratio)
+  except ValueError as error:
+    yield f"masking.mask_ratio={ratio}", str(error)
+    return
+  if visible != num_local:
+    yield (
+      f"data.local_size={data.local_size}",
+      f"gives {num_local} patches, but a masked global view has {visible} "
+      "visible ones; the student needs equal lengths",
+    )
+
+
+def _koleo_groups(config: ConfigDict, _: int) -> Found:
+  size = config.objective.koleo_group_size
+  micro = config.data.global_batch_size // config.data.accumulation_steps
+  if micro % size:
+    wrong = f"does not divide a microbatch of {micro}"
+    yield f"objective.koleo_group_size={size}", wrong
+
+
+def _some_term(config: ConfigDict, _: int) -> Found:
+  if not any(config.objective[f"w_{name}"] for name in TERMS):
+    yield "objective", "all weights are 0; nothing would be learned"
+
+
+def _decoder_heads(config: ConfigDict, _: int) -> Found:
+  width, heads = config.model.decoder_dim, config.model.decoder_heads
+  if width % (4 * heads):
+    wrong = f"decoder_dim={width} must be a multiple of 4 a head"
+    yield f"model.decoder_heads={heads}", wrong
+  yield from _tensor_axis(config.mesh.tensor, {heads})
+
+
+def _measured_path(name: str) -> Callable:
+  """A rule: who measures while training needs images."""
+
+  def rule(config: ConfigDict, _: int) -> Found:
+    if config[name].every and not config[name].path:
+      yield f"{name}.every={config[name].every}", f"needs {name}.path"
+
+  return rule
+
+
+def _task(config: ConfigDict, _: int) -> Found:
+  """The task's own complaints, and those of its head."""
+  given = f"task.name={config.task.name}"
+  try:
+    task = tasks.make_task(config)
+    task.head()
+  except ValueError as error:
+    yield given, str(error)
+    return
+  if not (config.data.augment or isinstance(task, ProbedTask)):
+    yield given, "has no targets without augmentation; set data.augment=true"
+
+
+def _probed_images(config: ConfigDict, _: int) -> Found:
+  for name in ("train", "test"):
+    if not config.data[name] and (name, *config.tasks) != (
+      "train",
+      "retrieval",
+    ):
+      yield f"data.{name}=", "must be a place of images"
+
+
+_BATCH = ("data.global_batch_size", "data.accumulation_steps")
+_SIZES = ("data.image_size", "data.local_size", "model.size")
+_WARMUP = {_warmup: ("optim.warmup_steps", "optim.num_steps")}
+_COMMON = {
+  **_WARMUP,
+  _local_directory: ("checkpoint.local_every", "checkpoint.local_directory"),
+  _timeouts: ("watchdog.timeout", "data.batch_timeout"),
+  _heads: ("model.size", "mesh.tensor"),
+  _sharding: ("sharding", "mesh"),
+  _whole_batches: ("mesh", *_BATCH),
+}
+PRETRAIN: Rules = {
+  _whole_patches("image_size", "local_size"): _SIZES,
+  _equal_lengths: (*_SIZES, "masking.mask_ratio"),
+  _koleo_groups: ("objective.koleo_group_size", *_BATCH),
+  _some_term: ("objective",),
+  _decoder_heads: ("model.decoder_dim", "model.decoder_heads", "mesh.tensor"),
+  _measured_path("probes"): ("probes.every", "probes.path"),
+  **_COMMON,
+}
+FINETUNE: Rules = {
+  _whole_patches("image_size"): ("data.image_size", "model.size"),
+  _task: ("task", "head", "data.image_size", "data.augment", "model"),
+  _measured_path("evaluation"): ("evaluation.every", "evaluation.path"),
+  **_COMMON,
+}
+PROBE: Rules = {
+  **_WARMUP,
+  # Patches have one size in all models.
+  _whole_patches("image_size", size="0.4b"): ("data.image_size",),
+  _probed_images: ("tasks", "data.train", "data.test"),
+}

@@ -1,0 +1,388 @@
+"""Every field of every config: its default, where that is from, its meaning.
+
+`paper` is arXiv 2604.21681, `reference` the public Sapiens2 release, `DINOv3`
+that code base, `ours` a choice of this project. Fields of a single task are in
+its own module. Whoever changes a field's name enters it in RENAMED and raises
+VERSION.
+"""
+
+from sapiens2_jax.architectures import ARCHITECTURES
+from sapiens2_jax.fields import (
+  AREA,
+  FRACTION,
+  POSITIVE,
+  RANGE,
+  SIZE,
+  Field,
+  all_of,
+  at_least,
+  group,
+  must,
+  one_of,
+  with_defaults,
+)
+from sapiens2_jax.models.attention import BACKENDS
+from sapiens2_jax.models.block import REMAT_POLICIES
+from sapiens2_jax.models.from_config import DTYPES
+from sapiens2_jax.models.rope import TABLES
+from sapiens2_jax.pretrain.masks import MODES
+from sapiens2_jax.pretrain.terms.distillation import TARGETS
+from sapiens2_jax.pretrain.terms.patch_distillation import HEADS, TOKENS
+from sapiens2_jax.tasks import registry
+from sapiens2_jax.training.optimizer import OPTIMIZERS
+from sapiens2_jax.training.schedules import SCHEDULES
+
+VERSION = 1
+# version: {old name: new name} of the fields that it renamed.
+RENAMED = {1: {"data.max_skipped_share": "data.max_skipped_fraction"}}
+
+_BACKENDS = {"auto": None, **BACKENDS}
+_STORED = dict.fromkeys(("float16", "float32"))
+_AXIS = must("-1 or at least 1", lambda size: size == -1 or size >= 1)
+_FIRST = {
+  "version": Field(
+    VERSION,
+    "Version of the schema that the fields belong to.",
+    must(f"{VERSION}", lambda version: version == VERSION),
+    "ours",
+  ),
+  "seed": Field(0, "Seed of all randomness.", at_least(0), "ours"),
+}
+_MODEL = group(
+  *("model", "ours"),
+  size=Field("0.4b", "Size of the encoder.", one_of(ARCHITECTURES)),
+  layer_scale_init=Field(
+    1e-4, "Initial factor of what a block adds.", at_least(0), "reference"
+  ),
+  # As transformers; the reference takes bfloat16.
+  rope_dtype=Field("float32", "Dtype of the rotations.", one_of(TABLES)),
+  # Parameters and losses stay float32.
+  dtype=Field("bfloat16", "Dtype of the computation.", one_of(DTYPES), "paper"),
+  scan=Field(True, "Whether equal blocks are compiled once, as a loop."),
+  # See models/block.py.
+  remat=Field(
+    "full", "What the backward pass finds in memory.", one_of(REMAT_POLICIES)
+  ),
+  attention_backend=Field(
+    "auto", "xla, splash (TPU) or cudnn (GPU).", one_of(_BACKENDS)
+  ),
+  init_from=Field(
+    "", "Encoder weights to start from, in any format; empty: random."
+  ),
+)
+_DATA = group(
+  *("data", "ours"),
+  path=Field(
+    "corpus",
+    "A corpus, TFDS directory, tars or folder, on a disk or in a bucket, or a "
+    'mixture, "PLACE,WEIGHT;PLACE,WEIGHT".',
+  ),
+  # 500k steps see a billion images.
+  global_batch_size=Field(2048, "Images of a step.", at_least(1)),
+  accumulation_steps=Field(1, "Microbatches of a step.", at_least(1)),
+  image_size=Field(
+    (1024, 768), "Height and width of input images, pixels.", SIZE, "paper"
+  ),
+  max_skipped_fraction=Field(
+    0.01, "Fraction of unusable images above which the run stops.", FRACTION
+  ),
+  num_workers=Field(
+    16, "Processes that decode; 0: threads in this one.", at_least(0)
+  ),
+  prefetch=Field(2, "Batches ready in each of them.", at_least(1)),
+  device_prefetch=Field(2, "Batches ready on the devices.", at_least(1)),
+  read_attempts=Field(5, "Attempts to read a record.", at_least(1)),
+  read_timeout=Field(60.0, "Seconds of an attempt.", POSITIVE),
+  batch_timeout=Field(
+    1800.0, "Seconds without a batch after which the run stops.", POSITIVE
+  ),
+  max_pixels=Field(
+    170_000_000, "Pixels above which an image is skipped.", at_least(1)
+  ),
+)
+_OPTIM = group(
+  *("optim", "paper"),
+  name=Field("adamw", "adamw, or muon for matrices.", one_of(OPTIMIZERS)),
+  num_steps=Field(500_000, "Updates of the run.", at_least(1)),
+  schedule=Field("cosine", "How the learning rate falls.", one_of(SCHEDULES)),
+  warmup_steps=Field(
+    1000, "Steps in which the rate rises to peak_lr.", at_least(0)
+  ),
+  peak_lr=Field(1e-4, "The largest learning rate.", at_least(0)),
+  final_lr=Field(1e-7, "The learning rate at the end.", at_least(0)),
+  b1=Field(0.9, "Decay of the first moment.", FRACTION),
+  b2=Field(0.95, "Decay of the second moment.", FRACTION),
+  eps=Field(1e-8, "Added to the root of the second moment.", POSITIVE, "ours"),
+  weight_decay=Field(
+    0.05, "Decay of weights, times the learning rate.", at_least(0)
+  ),
+  decay_tokens=Field(False, "Whether special tokens decay, too."),
+  clip_norm=Field(5.0, "Largest norm of the gradient.", POSITIVE),
+  layer_decay=Field(
+    1.0,
+    "Rate of a layer over the next one's.",
+    all_of(POSITIVE, FRACTION),
+    "ours",
+  ),
+  moments_dtype=Field(
+    "float32", "Dtype of both moments.", one_of(DTYPES), "ours"
+  ),
+  max_nonfinite_steps=Field(
+    20, "Steps skipped in a row after which the run stops.", at_least(1), "ours"
+  ),
+)
+_MESH = group(
+  *("mesh", "ours"),
+  data=Field(1, "Parts of the devices with a whole copy each.", _AXIS),
+  fsdp=Field(-1, "Devices; -1: all that the others leave.", _AXIS),
+  sequence=Field(1, "Devices along the tokens.", _AXIS),
+  tensor=Field(1, "Devices along heads and hidden layers.", _AXIS),
+)
+# Names of mesh axes joined by "+"; the batch is cut along data and fsdp.
+_SHARDING = group(
+  *("sharding", "ours"),
+  tokens=Field("sequence", "Mesh axes that cut the tokens; empty: none."),
+  embed=Field("fsdp", "Mesh axes that cut the width of tokens."),
+  heads=Field("tensor", "Mesh axes that cut the attention heads."),
+  mlp=Field("tensor", "Mesh axes that cut the feed-forward layer."),
+  layers=Field("", "Mesh axes that cut a stack of equal blocks."),
+)
+_CHECKPOINT = group(
+  *("checkpoint", "ours"),
+  # Cost and step time differ a hundredfold between sizes and slices.
+  every=Field(
+    0, "Steps between saves; 0: from their cost and mtbf_hours.", at_least(0)
+  ),
+  mtbf_hours=Field(24.0, "Hours between failures or preemptions.", POSITIVE),
+  keep_last=Field(3, "Number of newest saves that are kept.", at_least(1)),
+  keep_every=Field(
+    50_000, "Steps between saves that are kept for ever.", at_least(1)
+  ),
+  # They are all parts of mesh.data but the first, so that needs at least 2.
+  local_every=Field(
+    0, "Steps between saves to a disk of each host; 0: none.", at_least(0)
+  ),
+  local_directory=Field("", "Directory on that disk."),
+)
+# Unset, they are JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID, or
+# what JAX finds out on Cloud TPU, SLURM, GKE and Open MPI; else there is only
+# this process.
+_DISTRIBUTED = group(
+  *("distributed", "ours"),
+  coordinator_address=Field("", "host:port of process 0; empty: unset."),
+  num_processes=Field(-1, "Processes of the job; -1: unset.", _AXIS),
+  process_id=Field(-1, "This process, from 0; -1: unset.", at_least(-1)),
+  start_timeout=Field(
+    300.0, "Seconds for all processes to come together.", POSITIVE
+  ),
+  heartbeat_timeout=Field(
+    100.0, "Seconds of silence after which a process is dead.", POSITIVE
+  ),
+)
+# A run in which nothing moves for so long ends, to be restarted.
+_WATCHDOG = group(
+  *("watchdog", "ours"),
+  timeout=Field(2700.0, "Seconds for a step or a save.", POSITIVE),
+  start_timeout=Field(
+    3600.0, "Seconds to start, restore and compile.", POSITIVE
+  ),
+)
+_LOGGING = group(
+  "logging", "ours", every=Field(50, "Steps between lines.", at_least(1))
+)
+
+_COMMON = {
+  **(_FIRST | _MODEL | _MESH | _SHARDING),
+  **(_DISTRIBUTED | _WATCHDOG | _LOGGING),
+}
+
+
+def _online(name: str, value: tuple) -> str:
+  """Looks at the tasks only when some are given: it imports them all."""
+  known = registry.online_task_names() if value else ()
+  return one_of(dict.fromkeys(known))(name, value)
+
+
+PRETRAIN = {
+  **(_COMMON | _DATA | _OPTIM | _CHECKPOINT),
+  **group(
+    *("model", "paper"),
+    decoder_dim=Field(512, "Width of the decoder.", at_least(4)),
+    decoder_layers=Field(8, "Blocks of the decoder.", at_least(1)),
+    # Heads of 128 fill the matrix unit of a TPU.
+    decoder_heads=Field(
+      4, "Attention heads of the decoder.", at_least(1), "ours"
+    ),
+    # DINOv3's default.
+    prototypes=Field(
+      65536, "Outputs of the projection head.", at_least(2), "ours"
+    ),
+    head_hidden_dim=Field(
+      2048, "Width of the projection head.", at_least(1), "DINOv3"
+    ),
+    bottleneck_dim=Field(
+      256, "Width before the prototypes.", at_least(1), "DINOv3"
+    ),
+  ),
+  **group(
+    *("data", "paper"),
+    # As many tokens as a masked global crop.
+    local_size=Field((512, 384), "Size of local crops, pixels.", SIZE, "ours"),
+    num_global=Field(2, "Global crops of an image.", at_least(2)),
+    num_local=Field(4, "Local crops of an image.", at_least(1)),
+    global_area=Field(
+      (0.5, 1.0), "Range of a crop's fraction of the image.", AREA
+    ),
+    local_area=Field(
+      (0.2, 0.7), "Range of a crop's fraction of the image.", AREA
+    ),
+  ),
+  # Of local crops. Globals only flip: they carry the reconstruction target.
+  **group(
+    *("augment", "DINOv3"),
+    brightness=Field(0.4, "Factors are in 1 +- it.", at_least(0)),
+    contrast=Field(0.4, "Factors are in 1 +- it.", at_least(0)),
+    saturation=Field(0.2, "Factors are in 1 +- it.", at_least(0)),
+    hue=Field(0.1, "Largest turn, in circles.", FRACTION),
+    jitter_probability=Field(0.8, "Of these four.", FRACTION),
+    grayscale_probability=Field(0.2, "Of a grey image.", FRACTION),
+    blur_probability=Field(0.5, "Of a Gaussian blur.", FRACTION),
+    blur_sigma=Field((0.1, 2.0), "Range in pixels.", RANGE),
+    solarize_probability=Field(0.2, "Of inverting what is bright.", FRACTION),
+  ),
+  **group(
+    *("masking", "paper"),
+    mask_ratio=Field(0.75, "Fraction of patches that are hidden.", FRACTION),
+    mode=Field("blockwise", "blockwise or grid.", one_of(MODES)),
+    block_probability=Field(
+      0.4, "Of hiding blocks instead of patches; blockwise.", FRACTION
+    ),
+    # Source: Pixio.
+    block_size=Field(
+      4, "Patches a side of a hidden square; grid.", at_least(1), "ours"
+    ),
+  ),
+  **group(
+    *("objective", "ours"),
+    w_ibot=Field(0.0, "Weight of patch-level distillation.", at_least(0)),
+    # See terms/patch_distillation.py for what they mean.
+    ibot_tokens=Field("visible", "visible or masked patches.", one_of(TOKENS)),
+    ibot_head=Field("own", "Its own head, or that of [cls].", one_of(HEADS)),
+    ibot_num_patches=Field(
+      64, "Patches of a view that it compares; 0: all.", at_least(0)
+    ),
+    w_gram=Field(0.0, "Weight of Gram anchoring.", at_least(0)),
+    gram_start_step=Field(
+      0, "Step whose teacher is held on to; before it: 0.", at_least(0)
+    ),
+    gram_refresh_steps=Field(
+      0, "Steps after which a newer one is taken; 0: never.", at_least(0)
+    ),
+  ),
+  **group(
+    *("objective", "paper"),
+    w_mae=Field(1.0, "Weight of reconstruction.", at_least(0)),
+    w_cl=Field(0.4, "Weight of self-distillation.", at_least(0)),
+    w_koleo=Field(0.04, "Weight of KoLeo.", at_least(0)),
+    # sinkhorn: DINOv3's.
+    target=Field("center", "How targets are balanced.", one_of(TARGETS)),
+    student_temp=Field(0.1, "The student's temperature.", POSITIVE),
+    teacher_temp_start=Field(
+      0.065, "The teacher's temperature at first.", POSITIVE
+    ),
+    teacher_temp=Field(0.07, "The one that follows.", POSITIVE),
+    teacher_temp_steps=Field(1000, "Steps from one to the other.", at_least(0)),
+    teacher_momentum=Field(
+      0.992, "Fraction of the teacher that a step keeps.", FRACTION
+    ),
+    center_momentum=Field(
+      0.9, "Fraction of the center that a step keeps.", FRACTION
+    ),
+    # DINOv3's default.
+    koleo_group_size=Field(
+      16, "Consecutive samples that KoLeo compares.", at_least(2), "ours"
+    ),
+  ),
+  **group(
+    *("sharding", "ours"),
+    prototypes=Field("tensor", "Mesh axes that cut the prototypes."),
+  ),
+  # Ridge regression from frozen features of the teacher to dense targets, and
+  # retrieval, in one process.
+  **group(
+    *("probes", "ours"),
+    every=Field(0, "Steps, and at the end; 0: never.", at_least(0)),
+    path=Field("", "Images, with labels for the tasks, as data.path."),
+    tasks=Field((), "Tasks whose targets are predicted.", _online),
+    num_images=Field(
+      64, "Images from the first; half of them for measuring.", at_least(2)
+    ),
+  ),
+}
+
+# Of each task its own module has more, and experiments/finetune.py values.
+FINETUNE = {
+  **_COMMON,
+  **with_defaults(
+    with_defaults(_DATA, "reference", image_size=(1024, 768)),
+    "ours",
+    **{"global_batch_size": 64, "max_skipped_fraction": 0.2},
+  ),
+  **group(
+    *("data", "reference"),
+    augment=Field(True, "False: images are as at test time."),
+  ),
+  **with_defaults(
+    _OPTIM,
+    "reference",
+    **{"name": "adamw", "schedule": "linear", "warmup_steps": 500},
+    **{"num_steps": 20_000, "peak_lr": 5e-4, "final_lr": 0.0},
+    **{"b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 0.1},
+    **{"decay_tokens": True, "clip_norm": 4.0, "layer_decay": 0.8},
+  ),
+  **with_defaults(_CHECKPOINT, "ours", keep_every=10_000),
+  **group(
+    "task", "ours", name=Field("", "A folder of tasks/, or one registered.")
+  ),
+  # The task's metric, on whole images of a labelled set, in one process.
+  **group(
+    *("evaluation", "ours"),
+    every=Field(0, "Steps, and at the end; 0: never.", at_least(0)),
+    path=Field("", "A corpus with labels."),
+    num_images=Field(0, "Images from the first; 0: all.", at_least(0)),
+  ),
+}
+
+# The paper (section 4, table 2) gives no hyperparameters of its probes.
+PROBE = {
+  **_FIRST,
+  "tasks": Field((), "Tasks that are probed, or retrieval.", source="ours"),
+  **group(
+    *("data", "ours"),
+    train=Field("", "Labelled images, any place that data.path may be."),
+    test=Field("", "Other ones."),
+    image_size=Field((1024, 768), "Height and width, pixels.", SIZE),
+    max_pixels=Field(
+      170_000_000, "Pixels above which an image is left out.", at_least(1)
+    ),
+    num_workers=Field(
+      0, "Processes that read labels; 0: threads in this one.", at_least(0)
+    ),
+  ),
+  **group(
+    *("features", "ours"),
+    directory=Field("", "Where they are kept; empty: in the output."),
+    compute_dtype=Field("float32", "Of the backbone.", one_of(DTYPES)),
+    dtype=Field("float16", "On disk: float16 or float32.", one_of(_STORED)),
+  ),
+  **group("decoder", "ours", hidden_dim=Field(256, "Its width.", at_least(1))),
+  **group(
+    *("optim", "ours"),
+    num_steps=Field(10_000, "Updates of a probe.", at_least(1)),
+    batch_size=Field(16, "Images of a step.", at_least(1)),
+    warmup_steps=Field(500, "Steps in which the rate rises.", at_least(0)),
+    peak_lr=Field(1e-3, "The largest learning rate.", at_least(0)),
+    weight_decay=Field(0.05, "Times the learning rate.", at_least(0)),
+    clip_norm=Field(1.0, "Largest norm of the gradient.", POSITIVE),
+  ),
+}

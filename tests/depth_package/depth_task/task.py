@@ -1,0 +1,108 @@
+"""Metric depth: for each pixel of a person metres from the camera's plane.
+
+The network predicts the logarithm; a prediction is (h, w) float32 metres of
+the image's size. The loss is L1 of the logarithm and of its differences
+between neighbours. Focal lengths are not looked at: a data set of one camera.
+"""
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.models import heads
+from sapiens2_jax.tasks import dense, geometric, maps, photometric
+
+FIELDS = heads.config_fields(
+  upsample_channels=(512, 256, 128, 64), conv_channels=(32,)
+)
+_CLOSE = 1.25  # largest ratio of depths that count as equal
+
+
+def make_task(config) -> "DepthTask":
+  given = maps.settings(config, "log_depth", 1)
+  return DepthTask("depth", ("alpha", "depth"), **given)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DepthTask(maps.MapTask):
+  """See `sapiens2_jax.tasks.base.ProbedTask`."""
+
+  view: ClassVar[str] = "letterbox"
+
+  def element_spec(self):
+    return {
+      "image": ((*self.image_size, 3), np.uint8),
+      "log_depth": (self.image_size, np.float32),
+      "mask": (self.image_size, np.bool_),
+    }
+
+  def example(self, image, labels, rng):
+    image = photometric.distort_colors(image, rng)
+    image, labels = geometric.letterbox(image, labels, self.image_size)
+    if rng.random() < 0.5:
+      image, labels = geometric.flip(image, labels)
+    return {"image": image, **_targets(labels)}
+
+  def targets(self, labels, size):
+    del size
+    boxed = geometric.letterbox_labels(labels, self.image_size, math.floor)
+    return [_targets(boxed)]
+
+  def loss(self, outputs, batch):
+    found, wanted = outputs["log_depth"], batch["log_depth"][..., None]
+    parts = {
+      "loss_l1": dense.masked_l1(found, wanted, batch["mask"]),
+      "loss_gradient": dense.gradient_loss(found, wanted, batch["mask"]),
+    }
+    mean = jnp.mean(jnp.exp(found), where=batch["mask"][..., None])
+    return sum(parts.values()), {**parts, "mean_metres": mean}
+
+  def postprocess(self, outputs, prepared):
+    output, box = maps.only(outputs, prepared)
+    return geometric.uncover(np.exp(output["log_depth"]), box)
+
+  def metric(self):
+    return DepthMetric()
+
+  def draw(self, image, prediction):
+    """The near bright."""
+    near = 1 / np.maximum(prediction, 1e-3)
+    low, high = np.percentile(near, (2, 98))
+    levels = maps.to_uint8((near - low) / max(high - low, 1e-6))
+    return cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)[..., ::-1]
+
+
+class DepthMetric:
+  """abs_rel and delta_1 of people's pixels, in [0, 1]."""
+
+  def __init__(self):
+    self._error = self._close = self._count = 0
+
+  def add(self, prediction, labels: Labels) -> None:
+    mask = _mask(labels)
+    found, wanted = prediction[mask], labels.depth[mask]
+    self._error += float(np.sum(np.abs(found - wanted) / wanted))
+    ratio = np.maximum(found / wanted, wanted / found)
+    self._close += np.count_nonzero(ratio < _CLOSE)
+    self._count += np.count_nonzero(mask)
+
+  def result(self) -> dict[str, float]:
+    count = self._count or float("nan")
+    return {"abs_rel": self._error / count, "delta_1": self._close / count}
+
+
+def _mask(labels: Labels) -> np.ndarray:
+  return labels.mask & (labels.depth > 0)
+
+
+def _targets(labels: Labels) -> dict[str, np.ndarray]:
+  """Of letterboxed labels."""
+  mask = _mask(labels)
+  maps.check_people(mask)
+  log_depth = np.log(np.where(mask, labels.depth, 1), dtype=np.float32)
+  return {"log_depth": log_depth, "mask": mask}

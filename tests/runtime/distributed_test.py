@@ -1,0 +1,76 @@
+"""What a process is told about the others, and who counts as alive."""
+
+import pytest
+from ml_collections import ConfigDict
+
+from sapiens2_jax.runtime import distributed
+from sapiens2_jax.runtime.peers import Liveness
+
+VARIABLES = {
+  "JAX_COORDINATOR_ADDRESS": "host0:1234",
+  "JAX_NUM_PROCESSES": "4",
+  "JAX_PROCESS_ID": "3",
+}
+
+
+def settings(environ=(), **fields):
+  unset = {"coordinator_address": "", "num_processes": -1, "process_id": -1}
+  return distributed.settings(ConfigDict({**unset, **fields}), dict(environ))
+
+
+def test_a_process_that_is_told_nothing_is_alone():
+  assert settings() == {}
+
+
+def test_variables_are_read_where_the_config_says_nothing():
+  expected = {
+    "coordinator_address": "host0:1234",
+    "num_processes": 4,
+    "process_id": 3,
+  }
+  assert settings(VARIABLES) == expected
+  assert settings(VARIABLES, process_id=0) == {**expected, "process_id": 0}
+
+
+@pytest.mark.parametrize("missing", list(VARIABLES))
+def test_a_missing_variable_is_named(missing):
+  some = {key: value for key, value in VARIABLES.items() if key != missing}
+  with pytest.raises(ValueError, match=rf"but .*{missing}.* is missing"):
+    settings(some)
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"process_id": 4}, "process_id=4: expected 0 to num_processes - 1 = 3"),
+    ({"coordinator_address": "host0"}, "host0: expected HOST:PORT"),
+  ],
+)
+def test_values_that_do_not_fit_are_named(fields, message):
+  with pytest.raises(ValueError, match=message):
+    settings(VARIABLES, **fields)
+
+
+def test_a_variable_that_is_no_number_is_named():
+  with pytest.raises(ValueError, match="JAX_PROCESS_ID=one: expected a number"):
+    settings({**VARIABLES, "JAX_PROCESS_ID": "one"})
+
+
+def test_a_process_is_dead_when_its_sign_stays_the_same():
+  liveness = Liveness([1, 2], timeout=10, now=0)
+  assert liveness.update({1: "a"}, now=9) == {}
+  # 1 was seen at 9; of 2 nothing was ever seen.
+  assert liveness.update({1: "a"}, now=12) == {2: 12}
+  assert liveness.update({1: "a", 2: "b"}, now=20) == {1: 11}
+  assert liveness.update({1: "c", 2: "b"}, now=31) == {2: 11}
+
+
+def test_what_needs_one_process_is_refused_in_a_job_of_several(monkeypatch):
+  distributed.require_one_process("probes.every=5", "probes")
+  monkeypatch.setattr(distributed.jax, "process_count", lambda: 4)
+  with pytest.raises(
+    ValueError,
+    match=r"probes.every=5: probes run in one process, this job has 4; "
+    "expected 0",
+  ):
+    distributed.require_one_process("probes.every=5", "probes")
