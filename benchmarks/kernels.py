@@ -1,6 +1,6 @@
 """How busy the attention kernels keep a TPU's matrix units, by their schedule.
 
-  python -m benchmarks.kernels [--chip v5p]
+  python -m benchmarks.kernels [--chip v5p] [--shape "[24, 12, 64, 777]"]
 
 Needs libtpu, no TPU. Compiles the kernels of the training step with the
 compiler's dump of VLIW bundles, and divides the cycles that the products would
@@ -72,7 +72,7 @@ def scheduled_bundles(chip_name: str, shape: tuple[int, ...]) -> dict[str, int]:
     dump = "--xla_jf_dump_llo_text=true --xla_jf_emit_annotations=true"
     subprocess.run(
       [sys.executable, "-m", "benchmarks.kernels", "--chip", chip_name]
-      + ["--compile", json.dumps(shape)],
+      + ["--compile", "--shape", json.dumps(shape)],
       env={
         **os.environ,
         "LIBTPU_INIT_ARGS": f"--xla_jf_dump_to={folder} {dump}",
@@ -113,15 +113,21 @@ def efficiencies(chip_name: str, shape: tuple[int, ...]) -> dict[str, float]:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--chip", choices=list(CHIPS), help="only this one")
-  parser.add_argument("--compile", help=argparse.SUPPRESS)
+  parser.add_argument(
+    "--shape",
+    type=json.loads,
+    action="append",
+    help="[query heads, key/value heads, head width, tokens]; default: all",
+  )
+  parser.add_argument("--compile", action="store_true", help=argparse.SUPPRESS)
   given = parser.parse_args()
   if given.compile:
-    compile_kernels(given.chip, tuple(json.loads(given.compile)))
+    compile_kernels(given.chip, given.shape[0])
     return
   result = {}
   for chip in [given.chip] if given.chip else CHIPS:
     lowest: dict[str, float] = {}
-    for shape in SHAPES:
+    for shape in given.shape or SHAPES:
       shares = efficiencies(chip, shape)
       shown = "  ".join(f"{k} {share:.1%}" for k, share in shares.items())
       print(
@@ -131,9 +137,10 @@ def main() -> None:
         lowest[name] = min(share, lowest.get(name, share))
     names = ("forward, short", "forward, long", "backward")
     for name, used in zip(names, EFFICIENCY[chip]):
-      print(
-        f"{chip:<4} {name}: lowest {lowest[name]:.1%}, plans use {used:.0%}"
-      )
+      if name in lowest:  # Of few shapes none may be short.
+        print(
+          f"{chip:<4} {name}: lowest {lowest[name]:.1%}, plans use {used:.0%}"
+        )
     result[chip] = {name: round(share, 3) for name, share in lowest.items()}
   print("RESULT " + json.dumps(result))
 

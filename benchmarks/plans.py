@@ -1,10 +1,11 @@
 r"""Plans every size on slices that fit it, and writes docs/plans.md.
 
-  python -m benchmarks.plans [--only 1b] [--write]
+  python -m benchmarks.plans [--only 1b] [--output docs] [--write]
 
 Needs libtpu, no TPU. Each plan is a compilation of some minutes; finished
-ones are kept in docs/plans.jsonl and not made again (delete the line, or the
-file, to make them anew). `--write` only writes the page.
+ones are kept in plans.jsonl beside the page and not made again (delete the
+line, or the file, to make them anew). `--write` only writes the page; `--only
+toy` makes a plan of the toy, which is not on the page of docs.
 """
 
 import argparse
@@ -15,8 +16,6 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ROWS = os.path.join(ROOT, "docs", "plans.jsonl")
-PAGE = os.path.join(ROOT, "docs", "plans.md")
 
 _BLOCK, _FULL = "model.remat=block", "model.remat=full"
 
@@ -55,6 +54,13 @@ PLANS = (
 )
 
 
+# Only shows that everything runs.
+SMALLEST = (
+  *("toy", "v5e:2x2", 1, "mesh.data=4", "model.decoder_layers=1"),
+  *("data.image_size=(64,48)", "data.local_size=(48,16)"),
+)
+
+
 def command(entry: tuple) -> list[str]:
   """The plan that a user would ask for."""
   size, topology, slices, *overrides = entry
@@ -66,16 +72,17 @@ def command(entry: tuple) -> list[str]:
   ]
 
 
-def read_rows() -> dict[str, dict]:
+def read_rows(output: str) -> dict[str, dict]:
   """Finished plans by their command."""
-  if not os.path.exists(ROWS):
+  path = os.path.join(output, "plans.jsonl")
+  if not os.path.exists(path):
     return {}
-  with open(ROWS) as file:
+  with open(path) as file:
     rows = [json.loads(line) for line in file]
   return {row["command"]: row for row in rows}
 
 
-def make(entry: tuple) -> None:
+def make(entry: tuple, output: str) -> None:
   """Makes one plan and appends it."""
   line = command(entry)
   start = time.perf_counter()
@@ -86,7 +93,7 @@ def make(entry: tuple) -> None:
     raise SystemExit(f"plans: failed: {' '.join(line)}")
   row = {"command": " ".join(line), **json.loads(done.stdout.splitlines()[-1])}
   row["planning_seconds"] = round(time.perf_counter() - start)
-  with open(ROWS, "a") as file:
+  with open(os.path.join(output, "plans.jsonl"), "a") as file:
     file.write(json.dumps(row) + "\n")
 
 
@@ -155,30 +162,35 @@ def format_row(row: dict) -> str:
   return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def write_page() -> None:
+def write_page(output: str) -> None:
   """All finished plans, by size and chip."""
+  sizes = list(dict.fromkeys(entry[0] for entry in (SMALLEST, *PLANS)))
   rows = sorted(
-    read_rows().values(),
-    key=lambda row: (float(row["size"].rstrip("b")), row["topology"]),
+    read_rows(output).values(),
+    key=lambda row: (sizes.index(row["size"]), row["topology"]),
   )
   head = [" | ".join(("", *_COLUMNS, "")).strip(), "|---" * len(_COLUMNS) + "|"]
-  with open(PAGE, "w") as file:
+  with open(os.path.join(output, "plans.md"), "w") as file:
     file.write(_HEAD + "\n".join([*head, *map(format_row, rows)]) + "\n")
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--only", help="a size")
+  parser.add_argument(
+    "--output", default=os.path.join(ROOT, "docs"), help="where all is kept"
+  )
   parser.add_argument("--write", action="store_true", help="no new plans")
   given = parser.parse_args()
-  for entry in () if given.write else PLANS:
+  plans = (SMALLEST,) if given.only == SMALLEST[0] else PLANS
+  for entry in () if given.write else plans:
     line = " ".join(command(entry))
-    if given.only in (None, entry[0]) and line not in read_rows():
+    if given.only in (None, entry[0]) and line not in read_rows(given.output):
       print(f"plans: {line}", flush=True)
-      make(entry)
-      write_page()
-  write_page()
-  rows = read_rows().values()
+      make(entry, given.output)
+      write_page(given.output)
+  write_page(given.output)
+  rows = read_rows(given.output).values()
   fits = sum(row["fits"] for row in rows)
   print("RESULT " + json.dumps({"plans": len(rows), "fit": fits}))
 

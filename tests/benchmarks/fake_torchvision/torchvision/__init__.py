@@ -1,0 +1,1 @@
+"""As much of torchvision as benchmarks/torchvision_crops.py asks for."""

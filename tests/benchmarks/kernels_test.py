@@ -1,0 +1,15 @@
+"""benchmarks/kernels.py, with the TPU compiler and no TPU."""
+
+import pytest
+
+from tests.benchmarks.running import run
+
+pytest.importorskip("libtpu")
+pytestmark = pytest.mark.slow
+
+
+def test_a_kernel_keeps_its_units_busy_for_a_part_of_the_time(tmp_path):
+  arguments = ("--chip", "v5e", "--shape", "[1, 1, 128, 128]")
+  (found,) = run(tmp_path, "-m", "benchmarks.kernels", *arguments).values()
+  assert set(found) == {"forward, short", "backward"}
+  assert all(0 < share < 1 for share in found.values())

@@ -1,0 +1,29 @@
+"""benchmarks/plans.py."""
+
+import shutil
+
+import pytest
+
+from tests.benchmarks.running import run
+from tests.end_to_end.commands import ROOT
+
+
+def test_the_page_of_docs_is_that_of_its_plans(tmp_path):
+  shutil.copy(ROOT / "docs" / "plans.jsonl", tmp_path)
+  found = run(
+    tmp_path, "-m", "benchmarks.plans", "--write", "--output", tmp_path
+  )
+  page = (ROOT / "docs" / "plans.md").read_text()
+  assert (tmp_path / "plans.md").read_text() == page
+  assert found["plans"] == page.count("\n| ") - 1 and found["fit"] > 0
+
+
+@pytest.mark.slow
+def test_a_plan_is_made_once(tmp_path):
+  pytest.importorskip("libtpu")
+  command = ("-m", "benchmarks.plans", "--only", "toy", "--output", tmp_path)
+  assert run(tmp_path, *command) == {"plans": 1, "fit": 1}
+  rows = (tmp_path / "plans.jsonl").read_text()
+  assert "| toy | v5e:2x2 | 4 |" in (tmp_path / "plans.md").read_text()
+  assert run(tmp_path, *command) == {"plans": 1, "fit": 1}
+  assert (tmp_path / "plans.jsonl").read_text() == rows

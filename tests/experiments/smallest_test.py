@@ -1,0 +1,121 @@
+"""Experiments of several commands, each command once at its smallest size."""
+
+import pathlib
+import shlex
+import shutil
+import sys
+
+import pytest
+
+from sapiens2_jax.config import load_module
+from tests import tiny, tiny_task
+from tests.end_to_end import commands
+from tests.evaluation import labelled
+
+pytestmark = pytest.mark.slow
+EXPERIMENTS = commands.ROOT / "experiments"
+# `python -m` with the tiny size of the tests.
+PROGRAM = (
+  "import runpy, sys, tests.tiny; "
+  "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+SHORT = ("optim.num_steps=2", "optim.warmup_steps=1")
+TINY = ("model.size=tiny", *SHORT)
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory):
+  return commands.environment(tmp_path_factory.mktemp("cache"))
+
+
+def run(env, arguments, *overrides: str) -> str:
+  """What Python says with the arguments of a command and smaller fields."""
+  if arguments[0] == "-m":
+    arguments = ("-c", PROGRAM, *arguments[1:])
+  smaller = [f"--config.{override}" for override in overrides]
+  done = commands.run([sys.executable, *arguments, *smaller], env)
+  assert done.returncode == 0, done.stdout + done.stderr
+  return done.stdout
+
+
+def write_people(folder, first: int) -> str:
+  found = [labelled.make_record(n) for n in range(first, first + 6)]
+  return tiny_task.write_corpus(folder, found)
+
+
+def find(phases, title: str):
+  return next(phase for phase in phases if phase.title.startswith(title))
+
+
+def dry_run(env, *arguments: str) -> list[list[str]]:
+  """The trainings of a sweep, as arguments of Python."""
+  said = run(env, ("launch/sweep.py", "--dry_run", *arguments))
+  return [shlex.split(line)[1:] for line in said.splitlines()]
+
+
+def test_replication(env, tmp_path):
+  replication = load_module(EXPERIMENTS / "replication.py")
+  output = str(tmp_path)
+  for number, name in enumerate(("people", "train", "test")):
+    write_people(tmp_path / name, 6 * number)
+  commands.write_images(tmp_path / "photographs")
+  phases = replication.make_phases(output)
+  sweep = find(phases, "pretrain").arguments
+  trainings = dry_run(env, *sweep[1:])
+  assert len(trainings) == 2 * len(replication.VARIANTS)
+  place = list(replication.VARIANTS).index(replication.JOINT)
+  run(env, trainings[place], *tiny.SIZE, "model.scan=false", *TINY)
+  probe = find(phases, f"probe: {replication.JOINT}, seed 0")
+  run(
+    env,
+    probe.arguments,
+    *("data.image_size=(64, 48)", "decoder.hidden_dim=16"),
+    *SHORT,
+  )
+  done = replication.results_path(output, replication.JOINT, 0)
+  for phase in phases:  # As if all probes had measured the same.
+    if phase.done and phase.done != done:
+      pathlib.Path(phase.done).parent.mkdir()
+      shutil.copy(done, phase.done)
+  table = replication.summarize(output)["replication.md"].decode()
+  assert table.count("toy, ") == len(replication.VARIANTS)
+  assert "seeds overlap" in table and "nan" not in table
+
+
+def test_toy_tasks(env, tmp_path):
+  toy_tasks = load_module(EXPERIMENTS / "toy_tasks.py")
+  output = str(tmp_path)
+  for number, name in enumerate(("people", "test")):
+    write_people(tmp_path / name, 6 * number)
+  phases = toy_tasks.make_phases(output)
+  for task in toy_tasks.TASKS:
+    run(
+      env,
+      find(phases, f"train: {task}, seed 0").arguments,
+      *(*TINY, "data.image_size=(64, 48)"),
+      *("evaluation.every=2", "evaluation.num_images=3"),
+    )
+    workdir = toy_tasks.workdir_of(output, task, 0)
+    for seed in toy_tasks.SEEDS[1:]:
+      shutil.copytree(workdir, toy_tasks.workdir_of(output, task, seed))
+  report = find(phases, f"report: {task}, seed 0")
+  run(env, report.arguments)
+  assert (tmp_path / report.done).exists()
+  contents = toy_tasks.summarize(output)
+  assert contents["toy_tasks.md"].count(b"\n") == 2 + len(toy_tasks.TASKS)
+  assert contents["toy_tasks.png"].startswith(b"\x89PNG")
+
+
+def test_a_point_of_the_sweep_of_learning_rates(env, tmp_path):
+  trainings = dry_run(
+    env,
+    *("--config", "experiments/sweeps/learning_rate.py"),
+    *("--output", str(tmp_path / "runs")),
+    f"--config.data.path={commands.write_images(tmp_path / 'images')}",
+  )
+  assert len(trainings) == 8
+  # Its views are 128 x 96: a half of the patches is as many as a local view.
+  views = ("data.image_size", "data.local_size")
+  small = [field for field in tiny.SIZE if not field.startswith(views)]
+  said = run(env, trainings[-1], *small, *TINY)
+  assert "step 2/2" in said
