@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from flax import traverse_util
+from jax.tree_util import keystr
 from ml_collections import ConfigDict
 
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
@@ -21,14 +23,6 @@ _STATE, _RUN = "state", "run"
 ReadConfig = Callable[[str, str], ConfigDict]
 # Fields of the state by their names in the first version.
 _FIRST_NAMES = {"teacher_state": "carried"}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Leaf:
-  """An array in a checkpoint: its path, and Orbax's metadata of it."""
-
-  path: tuple
-  metadata: Any
 
 
 def _present_names(stored: dict) -> dict:
@@ -218,20 +212,19 @@ def load_part(
     Step, and the part as float32 arrays.
   """
   step, path = latest(workdir)
+  tree = _stored_tree(path)
   # A state whose leaves say where they are stored.
-  leaves = jax.tree_util.tree_map_with_path(_Leaf, _stored_tree(path))
-  wanted = select(TrainState(**_present_names(leaves)))
+  names = jax.tree_util.tree_map_with_path(
+    lambda keys, _: keystr(keys, simple=True, separator="/"), tree
+  )
+  wanted = select(TrainState(**_present_names(names)))
+  stored = traverse_util.flatten_dict(tree, sep="/")
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  item: dict = {}
-  for leaf in jax.tree.leaves(wanted):
-    *groups, last = (key.key for key in leaf.path)
-    group = item
-    for name in groups:
-      group = group.setdefault(name, {})
-    found = leaf.metadata
-    group[last] = jax.ShapeDtypeStruct(
-      found.shape, found.dtype, sharding=device
-    )
+  item = {}
+  for name in jax.tree.leaves(wanted):
+    shape, dtype = stored[name].shape, stored[name].dtype
+    item[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=device)
+  item = traverse_util.unflatten_dict(item, sep="/")
   state = ocp.PyTreeCheckpointer().restore(
     path / _STATE,
     args=ocp.args.PyTreeRestore(
@@ -240,11 +233,5 @@ def load_part(
       partial_restore=True,
     ),
   )
-
-  def take(leaf: _Leaf) -> jax.Array:
-    found = state
-    for key in leaf.path:
-      found = found[key.key]
-    return found
-
-  return step, jax.tree.map(take, wanted)
+  arrays = traverse_util.flatten_dict(state, sep="/")
+  return step, jax.tree.map(arrays.get, wanted)
