@@ -26,13 +26,6 @@ def restore_or_init(
 ) -> tuple[state_lib.TrainState, int]:
   """The newest checkpoint, or a fresh state; and the next example.
 
-  Args:
-    objective: of the run.
-    checkpointer: of the workdir.
-    tx: the optimizer.
-    abstract: shapes and shardings of the state.
-    load_weights: reads `model.init_from`.
-
   Raises:
     ValueError: weights or checkpoint do not fit the config.
   """
