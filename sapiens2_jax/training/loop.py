@@ -155,10 +155,8 @@ class _Report:
 
   def saved(self, step: int) -> None:
     """Takes in that a save was begun."""
-    ledger = self._timeline.ledger
-    ledger.mark(step)
-    if self._writers:
-      goodput.save(ledger, self._workdir)
+    self._timeline.ledger.mark(step)
+    goodput.save(self._timeline.ledger, self._workdir)
 
   def close(self) -> None:
     if self._writers:
