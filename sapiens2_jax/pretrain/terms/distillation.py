@@ -139,8 +139,12 @@ class PrototypeTerm(base.Term):
     temperature = teacher_temperature(objective, step)
     make = errors.lookup(TARGETS, objective.target, "objective.target")
     targets = make(projected, statistics[self.center], temperature)
+    metrics = self.measure(targets, temperature)
     mean = jnp.mean(projected, axis=tuple(range(projected.ndim - 1)))
-    return targets, mean, {self.entropy: entropy(targets)}
+    return targets, mean, metrics
+
+  def measure(self, targets: Array, temperature: Array) -> dict[str, Array]:
+    return {self.entropy: entropy(targets)}
 
   def update_statistics(self, statistics: dict, found: Array, teacher: dict):
     momentum = self.config.objective.center_momentum
@@ -183,10 +187,11 @@ class Distillation(PrototypeTerm):
   def project(self, teacher: base.TeacherOutputs, *_) -> Array:
     return self.logits_of_views(teacher.params, teacher.cls)
 
-  def targets(self, projected: Array, statistics: dict, step: Array):
-    targets, mean, metrics = super().targets(projected, statistics, step)
-    temperature = teacher_temperature(self.config.objective, step)
-    return targets, mean, {**metrics, "teacher_temp": temperature}
+  def measure(self, targets: Array, temperature: Array) -> dict[str, Array]:
+    return {
+      **super().measure(targets, temperature),
+      "teacher_temp": temperature,
+    }
 
   def loss(self, student: base.StudentOutputs, targets: Float[Array, "b g k"]):
     with jax.named_scope("head"):
