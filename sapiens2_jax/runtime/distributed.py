@@ -58,9 +58,8 @@ def settings(
     return found
   address, count, index = found.values()
   if not address.rpartition(":")[2].isdigit():
-    raise ValueError(
-      f"distributed.coordinator_address={address}: expected HOST:PORT."
-    )
+    given = f"distributed.coordinator_address={address}"
+    raise ValueError(f"{given}: expected HOST:PORT.")
   if not 0 <= index < count:
     raise ValueError(
       f"distributed.process_id={index}: expected 0 to num_processes - 1 = "
@@ -169,8 +168,8 @@ def end(message: str, code: int, *, may_be_echo: bool = False) -> NoReturn:
   Args:
     message: for stderr.
     code: exit code of all processes.
-    may_be_echo: the error may be no more than how the death of another process
-      shows here; wait until that one can be named.
+    may_be_echo: it may be how the death of another process shows here; wait
+      until that one can be named.
   """
   if _peers is not None:
     _peers.fail(message, code, may_be_echo=may_be_echo)

@@ -18,34 +18,34 @@ from sapiens2_jax.pretrain.modules import Learned, Sizes, build_head, head_flops
 from sapiens2_jax.pretrain.terms import base
 from sapiens2_jax.report.metrics import Note
 
+Rows = Float[ArrayLike, "*b k"]
+Row = Float[ArrayLike, "k"]
+StudentLogits = Float[ArrayLike, "b v k"]
+Targets = Float[ArrayLike, "b g k"]
+Temperature = Float[ArrayLike, ""] | float
+
 
 def center_targets(
-  logits: Float[ArrayLike, "*b k"],
-  center: Float[ArrayLike, "k"],
-  temperature: Float[ArrayLike, ""] | float,
+  logits: Rows, center: Row, temperature: Temperature
 ) -> Float[Array, "*b k"]:
   """softmax((logits - center) / temperature). Source: DINO, paper."""
   return jax.nn.softmax((logits - center) / temperature, axis=-1)
 
 
 def update_center(
-  center: Float[ArrayLike, "k"],
-  batch_mean: Float[ArrayLike, "k"],
-  momentum: float,
+  center: Row, batch_mean: Row, momentum: float
 ) -> Float[Array, "k"]:
   """EMA of the mean teacher logits over the global batch."""
   return center * momentum + batch_mean * (1 - momentum)
 
 
 def sinkhorn_targets(
-  logits: Float[ArrayLike, "*b k"],
-  temperature: Float[ArrayLike, ""] | float,
-  num_iterations: int = 3,
+  logits: Rows, temperature: Temperature, num_iterations: int = 3
 ) -> Float[Array, "*b k"]:
   """Assigns samples to prototypes evenly over the whole batch.
 
   Args:
-    logits: teacher logits of all views of the global batch.
+    logits: of the teacher, for all views of the global batch.
     temperature: of the teacher.
     num_iterations: alternations of column and row normalisation.
 
@@ -63,9 +63,7 @@ def sinkhorn_targets(
 
 
 def pair_cross_entropy(
-  student_logits: Float[ArrayLike, "b v k"],
-  targets: Float[ArrayLike, "b g k"],
-  temperature: float,
+  student_logits: StudentLogits, targets: Targets, temperature: float
 ) -> Float[Array, "g v"]:
   """H(target of global view i, student view j), averaged over the batch.
 
@@ -79,9 +77,7 @@ def pair_cross_entropy(
 
 
 def distillation_loss(
-  student_logits: Float[ArrayLike, "b v k"],
-  targets: Float[ArrayLike, "b g k"],
-  temperature: float,
+  student_logits: StudentLogits, targets: Targets, temperature: float
 ) -> Float[Array, ""]:
   """Mean cross-entropy in nats over all pairs of different views.
 
@@ -96,7 +92,7 @@ def distillation_loss(
   return jnp.mean(pairs, where=different)
 
 
-def entropy(probabilities: Float[ArrayLike, "*b k"]) -> Float[Array, ""]:
+def entropy(probabilities: Rows) -> Float[Array, ""]:
   """Mean entropy in nats; 0 and log(k) both mean collapse."""
   log = jnp.log(jnp.maximum(probabilities, jnp.finfo(jnp.float32).tiny))
   return -jnp.mean(jnp.sum(probabilities * log, axis=-1))
@@ -193,7 +189,7 @@ class Distillation(PrototypeTerm):
       "teacher_temp": temperature,
     }
 
-  def loss(self, student: base.StudentOutputs, targets: Float[Array, "b g k"]):
+  def loss(self, student: base.StudentOutputs, targets: Targets):
     with jax.named_scope("head"):
       logits = self.logits(student.params, student.cls)
       temperature = self.config.objective.student_temp

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
@@ -22,7 +21,7 @@ from sapiens2_jax.models.from_config import compute_dtype
 from sapiens2_jax.models.layers import dense
 from sapiens2_jax.pretrain import modules as modules_lib
 from sapiens2_jax.pretrain.terms import base
-from sapiens2_jax.pretrain.terms.distillation import PrototypeTerm
+from sapiens2_jax.pretrain.terms.distillation import PrototypeTerm, Rows
 
 TOKENS = dict.fromkeys(("visible", "masked"))  # by `objective.ibot_tokens`
 # By `objective.ibot_head`: the head of [cls], or another one.
@@ -31,16 +30,13 @@ _PROJECTION = "patch_projection"
 
 
 def patch_distillation_loss(
-  logits: Float[ArrayLike, "*b k"],
-  targets: Float[ArrayLike, "*b k"],
-  temperature: float,
+  logits: Rows, targets: Rows, temperature: float
 ) -> Float[Array, ""]:
   """Mean cross-entropy in nats of each patch with its own target.
 
   Args:
-    logits: of the student, not yet divided by the temperature.
+    logits: of the student, not yet divided by its temperature.
     targets: probabilities of the teacher for the same patches.
-    temperature: of the student.
 
   Source: iBOT (arXiv 2111.07832), DINOv3 (arXiv 2508.10104).
   """
