@@ -13,11 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data_pipelines.common import images, storage, tars
+from data_pipelines.common import images, storage
 from data_pipelines.sources import base
 
-BAD = "bad labels"  # Reasons to leave an image out, to count by.
-MISSING = "missing labels"
 _MAX_SHOWN = 20  # Problems of one file that a message lists.
 _UNUSABLE = (FileNotFoundError, PermissionError, IsADirectoryError)
 _INDEX_MODES = ("1", "L", "P", "I", "I;16")
@@ -49,12 +47,7 @@ class Problems:
 
 def bad_labels(path: str, problem: object) -> images.ImageDecodeError:
   """The error of an image whose label file is of no use."""
-  return images.ImageDecodeError(BAD, f"{path}: {problem}")
-
-
-def missing_labels(path: str) -> images.ImageDecodeError:
-  """The error of an image that has no file of labels."""
-  return images.ImageDecodeError(MISSING, f"{path}: no such file")
+  return images.ImageDecodeError("bad labels", f"{path}: {problem}")
 
 
 def read(path: str) -> bytes:
@@ -106,9 +99,7 @@ def read_json(path: str, kind: type) -> list | dict:
   return found
 
 
-def index_stems(
-  directory: str, extensions: Sequence[str] = tars.IMAGE_EXTENSIONS
-) -> dict[str, str]:
+def index_stems(directory: str, extensions: Sequence[str]) -> dict[str, str]:
   """The files below a directory: path without extension -> path.
 
   Raises:
@@ -135,11 +126,6 @@ def resolve(root: str, path: str) -> str:
   if storage.is_remote(path) or os.path.isabs(path):
     return path
   return storage.join(root, path)
-
-
-def parent(path: str) -> str:
-  """The directory of a file or URL."""
-  return path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
 
 
 def decode_pixels(data: bytes, path: str) -> np.ndarray:

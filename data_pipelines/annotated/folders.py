@@ -98,7 +98,8 @@ class FoldersSource(labelled.LabelledSource):
   def _read(self, index: int, name: str) -> tuple[str, bytes]:
     stem = self.name(index)
     if stem not in self._files[name]:
-      raise files.missing_labels(f"{name}/{stem}.*")
+      problem = f"{name}/{stem}.*: no such file"
+      raise images.ImageDecodeError("missing labels", problem)
     path = self._files[name][stem]
     return path, files.read(path)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from data_pipelines.annotated import files
+from data_pipelines.common import tars
 
 _IDS = ("sample_id", "airstore_id")
 
@@ -58,22 +59,21 @@ def check_unique(path: str, ids: Sequence[str]) -> None:
   problems.raise_any()
 
 
-def check_files(
-  path: str, ids: Sequence[str], known: Mapping[str, str], directory: str
-) -> None:
-  """Checks that each sample has a file in a directory.
-
-  Args:
-    path: of the list, for the message.
-    ids: of the samples.
-    known: what `index_stems` found.
-    directory: it was found in.
+def find_files(
+  path: str,
+  ids: Sequence[str],
+  directory: str,
+  extensions: Sequence[str] = tars.IMAGE_EXTENSIONS,
+) -> list[str]:
+  """The file of each sample of the list `path`, relative to a directory.
 
   Raises:
-    ValueError: naming those that have none.
+    ValueError: naming those that have none, or as `files.index_stems`.
   """
+  known = files.index_stems(directory, extensions)
   problems = files.Problems(path)
   for sample_id in ids:
     if sample_id not in known:
       problems.add(sample_id, f"no file of that name in {directory}")
   problems.raise_any()
+  return [known[sample_id] for sample_id in ids]

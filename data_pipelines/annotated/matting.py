@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 import numpy as np
 
 from data_pipelines.annotated import files, labelled
@@ -32,7 +34,7 @@ class MattingSource(labelled.LabelledSource):
     pairs = _read_json(path) if is_json else _read_text(path)
     if not pairs:
       raise ValueError(f"{path}: names no image.")
-    root = files.parent(path) if root is None else root
+    root = posixpath.dirname(path) or "." if root is None else root
     names = [image for image, _ in pairs]
     super().__init__([files.resolve(root, name) for name in names], names)
     self._masks = [files.resolve(root, mask) for _, mask in pairs]
