@@ -21,15 +21,8 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 
-from data_pipelines.building import (
-  dedup,
-  listing,
-  packing,
-  scan,
-  workspace,
-)
+from data_pipelines.building import dedup, listing, packing, scan, workspace
 from data_pipelines.common import command, worker_pool
-from data_pipelines.corpus import manifest as manifests
 from data_pipelines.corpus import records, writer
 
 DEFAULT_SHARD_SIZE = 1000
@@ -101,8 +94,8 @@ def build_corpus(
     manifest = writer.commit(
       building.corpus,
       shards,
-      dedup.read_rejected(building, num_pieces),
-      dedup.read_duplicates(building, num_pieces),
+      dedup.read_left_out(building, num_pieces, "rejected"),
+      dedup.read_left_out(building, num_pieces, "duplicates"),
       {"inputs_hash": _hash_inputs(units, hashes, shard_size)},
     )
   return manifest, True
@@ -130,19 +123,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
   command.add_output(parser, DEFAULT_SHARD_SIZE)
   given = parser.parse_args(arguments)
-
-  def work() -> None:
-    manifest, is_new = build_corpus(
+  return workspace.run_command(
+    "build_corpus",
+    given.output,
+    lambda: build_corpus(
       given.input,
       given.output,
       shard_size=given.shard_size,
       num_workers=given.workers,
-    )
-    state = "done" if is_new else "already complete"
-    print(f"{given.output}: {state}: {manifests.summarize(manifest)}")
-
-  kept = workspace.locate(given.output)
-  return command.run("build_corpus", work, kept=kept)
+    ),
+  )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,13 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from data_pipelines.common import files, progress, storage
+from data_pipelines.common import (
+  command,
+  files,
+  progress,
+  storage,
+  worker_pool,
+)
 from data_pipelines.corpus import manifest as manifests
 
 Job = TypeVar("Job")
@@ -50,12 +56,7 @@ DEFAULT_SIZES = Sizes()
 
 @dataclasses.dataclass(frozen=True)
 class Building:
-  """A build that goes on in a directory.
-
-  Attributes:
-    root: the directory.
-    sizes: how much is done at a time.
-  """
+  """A build that goes on in the directory `root`."""
 
   root: pathlib.Path
   sizes: Sizes = DEFAULT_SIZES
@@ -64,10 +65,6 @@ class Building:
   def corpus(self) -> pathlib.Path:
     """What the output directory is going to be."""
     return self.root / _CORPUS
-
-  def unfinished(self, name: str, suffix: str) -> list[pathlib.Path]:
-    """The files of a suffix in a directory of the build that are not whole."""
-    return sorted((self.root / name).glob(f".*{suffix}.*"))
 
 
 def locate(output: str | os.PathLike) -> pathlib.Path:
@@ -158,29 +155,58 @@ def open_building(
     shutil.rmtree(root)
 
 
-def find_missing(
+def do_missing(
+  workers: worker_pool.WorkerPool,
+  function: Callable[[Job], int],
   jobs: Iterable[Job],
   shown: progress.Progress,
   *,
   path: Callable[[Job], pathlib.Path],
   size: Callable[[Job], int],
-) -> Iterator[Job]:
-  """Leaves out the jobs that are done, and counts those as progress.
+) -> None:
+  """Does the jobs that are not done yet, and counts all of them as progress.
 
   Args:
+    workers: to do them.
+    function: does one, and returns its size; picklable.
     jobs: all there are.
-    shown: advanced by the size of each that is left out.
+    shown: advanced by the size of each.
     path: the file that is there once a job is done.
-    size: of a job, in what `shown` counts.
-
-  Yields:
-    The jobs to do.
+    size: of a job.
   """
-  for job in jobs:
-    if path(job).exists():
-      shown.advance(size(job))
-    else:
-      yield job
+
+  def missing() -> Iterator[Job]:
+    for job in jobs:
+      if path(job).exists():
+        shown.advance(size(job))
+      else:
+        yield job
+
+  for count in workers.map(function, missing()):
+    shown.advance(count)
+
+
+def run_command(
+  name: str,
+  output: str,
+  build: Callable[[], tuple[dict, bool]],
+  errors: tuple[type[Exception], ...] = (),
+) -> int:
+  """Runs a command that makes a corpus; see `command.run`.
+
+  Args:
+    name: of the command.
+    output: the final directory.
+    build: returns the manifest, and whether the corpus was completed now.
+    errors: to explain, beside ValueError and OSError.
+  """
+
+  def work() -> None:
+    manifest, is_new = build()
+    state = "done" if is_new else "already complete"
+    print(f"{output}: {state}: {manifests.summarize(manifest)}")
+
+  return command.run(name, work, kept=locate(output), errors=errors)
 
 
 def _check_arguments(root: pathlib.Path, arguments: dict) -> None:

@@ -61,33 +61,23 @@ def is_directory(path: str | os.PathLike) -> bool:
   return info is not None and info["type"] == "directory"
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
-  """Reads a whole file.
-
-  Raises:
-    OSError: it cannot be read.
-  """
-  if not is_remote(path):
-    with open(path, "rb") as file:
-      return file.read()
-  files, inner = _resolve(path)
-  with _as_os_error():
-    return files.cat_file(inner)
-
-
-def read_range(path: str | os.PathLike, start: int, size: int) -> bytes:
-  """Reads `size` bytes from byte `start` on; fewer at the file's end.
+def read_bytes(
+  path: str | os.PathLike, start: int = 0, size: int | None = None
+) -> bytes:
+  """Reads `size` bytes from byte `start` on, fewer at the end; None for all.
 
   Raises:
     OSError: the file cannot be read.
   """
   if not is_remote(path):
     with open(path, "rb") as file:
-      file.seek(start)
+      if start:  # A pipe cannot seek.
+        file.seek(start)
       return file.read(size)
   files, inner = _resolve(path)
+  part = {} if size is None else {"start": start, "end": start + size}
   with _as_os_error():
-    return files.cat_file(inner, start=start, end=start + size)
+    return files.cat_file(inner, **part)
 
 
 def upload(source: str | os.PathLike, url: str | os.PathLike) -> None:

@@ -55,7 +55,7 @@ class TarSource:
     path = self.location(index)
     start, size = map(int, self._ranges[index])
     try:
-      image = storage.read_range(path, start, size)
+      image = storage.read_bytes(path, start, size)
     except OSError as error:
       raise base.ShardReadError(f"{path}: {error}") from error
     if len(image) != size:
