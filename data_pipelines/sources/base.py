@@ -69,10 +69,5 @@ def make_image_record(image: bytes, name: str) -> records.Record:
     ImageDecodeError: its header is not an image's.
   """
   height, width = images.image_size(image)
-  return records.Record(
-    image=image,
-    height=height,
-    width=width,
-    content_hash=records.hash_content(image),
-    name=name,
-  )
+  content_hash = records.hash_content(image)
+  return records.Record(image, height, width, content_hash, name)
