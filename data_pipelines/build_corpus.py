@@ -16,10 +16,8 @@ the corpus cannot be built, 130 after Ctrl-C.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from data_pipelines.building import dedup, listing, packing, scan, workspace
 from data_pipelines.common import command, worker_pool
@@ -70,7 +68,7 @@ def build_corpus(
   units = listing.find_units(inputs)
   manifest = workspace.find_complete(
     output,
-    lambda: _hash_inputs(units, map(listing.hash_unit, units), shard_size),
+    lambda: workspace.hash_inputs(shard_size, map(listing.hash_unit, units)),
     "built from other inputs or another shard_size",
   )
   if manifest is not None:
@@ -85,7 +83,7 @@ def build_corpus(
     workers,
   ):
     units = listing.list_units(building, units, workers)
-    hashes = listing.read_hashes(building, units)
+    hashes = (listing.read_hash(building, n, u) for n, u in enumerate(units))
     num_pieces = scan.scan_pieces(building, units, workers)
     num_kept = dedup.find_duplicates(building, num_pieces, workers)
     shards = packing.write_shards(
@@ -96,18 +94,9 @@ def build_corpus(
       shards,
       dedup.read_left_out(building, num_pieces, "rejected"),
       dedup.read_left_out(building, num_pieces, "duplicates"),
-      {"inputs_hash": _hash_inputs(units, hashes, shard_size)},
+      {"inputs_hash": workspace.hash_inputs(shard_size, hashes)},
     )
   return manifest, True
-
-
-def _hash_inputs(
-  units: Sequence[listing.Unit], hashes: Iterable[str], shard_size: int
-) -> str:
-  digest = hashlib.sha256(f"{records.VERSION} {shard_size}\n".encode())
-  for unit, unit_hash in zip(units, hashes):
-    digest.update(json.dumps([unit.prefix, unit_hash]).encode())
-  return digest.hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -25,11 +25,7 @@ class LabelledSource:
     self._names = list(names)
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
-    """The labels of one image.
-
-    Args:
-      index: of the image.
-      record: of it, without labels.
+    """The labels of one image, whose record has none yet.
 
     Raises:
       ImageDecodeError: they are of no use.

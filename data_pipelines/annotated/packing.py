@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import itertools
-import json
 import os
 import pathlib
 import warnings
@@ -66,7 +64,9 @@ def pack(
     "inputs": list(specs),
     "shard_size": shard_size,
     "version": records.VERSION,
-    "inputs_hash": _hash_inputs(source, shard_size),
+    "inputs_hash": workspace.hash_inputs(
+      shard_size, map(source.name, range(len(source)))
+    ),
   }
   with workspace.open_building(output, arguments) as building, workers:
     done = _Done(building)
@@ -203,10 +203,3 @@ def _read_record(specs: tuple[str, ...], index: int) -> records.Record | dict:
     known = {"reason": error.reason, "detail": error.detail}
     return {"name": source.name(index), **known}
   return record
-
-
-def _hash_inputs(source: mixture.Mixture, shard_size: int) -> str:
-  digest = hashlib.sha256(f"{records.VERSION} {shard_size}\n".encode())
-  for index in range(len(source)):
-    digest.update(json.dumps(source.name(index)).encode())
-  return digest.hexdigest()

@@ -20,38 +20,23 @@ from data_pipelines.sources import folder
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-  """A folder or a tar that images are taken from.
+  """A folder or a tar that images are taken from."""
 
-  Attributes:
-    path: of it, or its URL.
-    prefix: what the names of its images start with.
-    is_tar: it is a tar.
-    given: the input it belongs to, as given.
-  """
-
-  path: str
-  prefix: str
+  path: str  # Or its URL.
+  prefix: str  # What the names of its images start with.
   is_tar: bool
-  given: str
+  given: str  # The input it belongs to.
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-  """The images of one listing file: some that follow one another in a unit.
+  """The images of one listing file: some that follow one another in a unit."""
 
-  Attributes:
-    number: among all pieces.
-    unit: what it is of.
-    file: its listing, in the directory of the build.
-    num_images: at most `Sizes.piece`.
-    has_metadata: there are sidecars in the unit.
-  """
-
-  number: int
+  number: int  # Among all pieces.
   unit: Unit
-  file: str
-  num_images: int
-  has_metadata: bool
+  file: str  # Its listing, in the directory of the build.
+  num_images: int  # At most `Sizes.piece`.
+  has_metadata: bool  # There are sidecars in the unit.
 
 
 def absolute(path: str | os.PathLike) -> str:
@@ -92,15 +77,15 @@ def _resolve(given: str) -> list[Unit]:
   )
 
 
-def hash_unit(unit: Unit) -> str:
-  """A hash of names, sizes and times of change of what a unit is made of.
+def hash_unit(unit: Unit) -> tuple[str, str]:
+  """Prefix, and a hash of names, sizes and times of change of what is in it.
 
   In a bucket, of names only.
   """
   rows = _Rows(unit)
   if not unit.is_tar:
     collections.deque(rows, maxlen=0)
-  return rows.hash.hexdigest()
+  return unit.prefix, rows.hash.hexdigest()
 
 
 def list_units(
@@ -144,10 +129,9 @@ def list_units(
   return units
 
 
-def read_hashes(building: Building, units: Sequence[Unit]) -> Iterator[str]:
-  """For each unit, what `hash_unit` said when it was listed."""
-  for number in range(len(units)):
-    yield _read_marker(building, number)["hash"]
+def read_hash(building: Building, number: int, unit: Unit) -> tuple[str, str]:
+  """What `hash_unit` said when the unit was listed."""
+  return unit.prefix, _read_marker(building, number)["hash"]
 
 
 def read_pieces(building: Building, units: Sequence[Unit]) -> Iterator[Piece]:

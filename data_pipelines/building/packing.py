@@ -18,20 +18,12 @@ from data_pipelines.corpus.manifest import ShardEntry
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """Which images a shard is made of.
-
-  Attributes:
-    number: of the shard.
-    num_shards: in the corpus.
-    piece: where its first record lies.
-    skip: kept images of that piece that belong to the shard before.
-    num_records: of the shard.
-  """
+  """Which images a shard is made of."""
 
   number: int
-  num_shards: int
-  piece: int
-  skip: int
+  num_shards: int  # In the corpus.
+  piece: int  # Where its first record lies.
+  skip: int  # Kept images of that piece that belong to the shard before.
   num_records: int
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import os
 import pathlib
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,19 +28,12 @@ from data_pipelines.sources import folder
 BAD_METADATA = "bad notes"  # A reason of rejected.jsonl.
 
 
-@dataclasses.dataclass(frozen=True)
-class Location:
-  """Where the bytes of a file are: alone, or inside of a tar.
+class Location(NamedTuple):
+  """Where the bytes of a file are: alone, or inside of a tar."""
 
-  Attributes:
-    path: file or URL.
-    start: first byte.
-    size: bytes; None for the whole file.
-  """
-
-  path: str
+  path: str  # Or URL.
   start: int = 0
-  size: int | None = None
+  size: int | None = None  # Bytes; None for the whole file.
 
 
 class ChangedError(ValueError):
@@ -197,7 +190,7 @@ def read_metadata(location: Location) -> dict:
 
 def _read(location: Location) -> bytes:
   try:
-    return storage.read_bytes(*dataclasses.astuple(location))
+    return storage.read_bytes(*location)
   except (FileNotFoundError, IsADirectoryError, PermissionError):
     raise
   except OSError as error:
@@ -234,7 +227,7 @@ def _scan_image(
     raise OSError(f"{whole}: {name}: not enough memory") from error
   return {
     "name": name,
-    "location": dataclasses.astuple(location),
+    "location": location,
     "content_hash": records.hash_content(data),
     "height": height,
     "width": width,

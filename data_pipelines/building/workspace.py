@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -23,6 +25,7 @@ from data_pipelines.common import (
   worker_pool,
 )
 from data_pipelines.corpus import manifest as manifests
+from data_pipelines.corpus import records
 
 Job = TypeVar("Job")
 
@@ -67,6 +70,14 @@ class Building:
     return self.root / _CORPUS
 
 
+def hash_inputs(shard_size: int, inputs: Iterable[object]) -> str:
+  """The manifest's `inputs_hash` of a corpus that is made of some JSON."""
+  digest = hashlib.sha256(f"{records.VERSION} {shard_size}\n".encode())
+  for part in inputs:
+    digest.update(json.dumps(part).encode())
+  return digest.hexdigest()
+
+
 def locate(output: str | os.PathLike) -> pathlib.Path:
   """The directory in which an output is built: hidden, beside it."""
   path = pathlib.Path(os.path.abspath(output))
@@ -86,7 +97,7 @@ def find_complete(
 
   Args:
     output: the final directory.
-    inputs_hash: says what the manifest must say that it is built from.
+    inputs_hash: says what the manifest must say.
     other: what has changed if it says something else, for the message.
 
   Returns:
@@ -194,11 +205,7 @@ def run_command(
 ) -> int:
   """Runs a command that makes a corpus; see `command.run`.
 
-  Args:
-    name: of the command.
-    output: the final directory.
-    build: returns the manifest, and whether the corpus was completed now.
-    errors: to explain, beside ValueError and OSError.
+  `build` returns the manifest, and whether the corpus was completed now.
   """
 
   def work() -> None:

@@ -90,11 +90,9 @@ class RetryingSource:
     ) from problem
 
   def name(self, index: int) -> str:
-    """As the wrapped source."""
     return self._source.name(index)
 
   def location(self, index: int) -> str:
-    """As the wrapped source."""
     return self._source.location(index)
 
   def _read(self, index: int) -> records.Record:
