@@ -53,14 +53,13 @@ class CocoSource(labelled.LabelledSource):
       ValueError: unreadable, or entries of another form: all are listed.
     """
     found = files.read_json(path, dict)
-    problems = files.Problems(path)
-    for name in ("images", "annotations"):
-      if not isinstance(found.get(name), list):
-        problems.add(name, "expected a list")
-    problems.raise_any()
-    entries = _read_images(found["images"], problems)
-    people = _read_people(found["annotations"], entries, problems)
-    problems.raise_any()
+    with files.problems_of(path) as add:
+      for name in ("images", "annotations"):
+        if not isinstance(found.get(name), list):
+          add(name, "expected a list")
+    with files.problems_of(path) as add:
+      entries = _read_images(found["images"], add)
+      people = _read_people(found["annotations"], entries, add)
     if not people:
       raise ValueError(
         f"{path}: none of {len(found['annotations'])} annotations is a person "
@@ -141,12 +140,12 @@ def clip_box(box: Box, height: int, width: int) -> Box | None:
   return float(top), float(left), float(bottom - top), float(right - left)
 
 
-def _read_images(entries: list, problems: files.Problems) -> dict:
+def _read_images(entries: list, add: files.Add) -> dict:
   found = {}
   for number, entry in enumerate(entries):
     where = f"images[{number}]"
     if not isinstance(entry, dict):
-      problems.add(where, "expected an object")
+      add(where, "expected an object")
       continue
     wrong = [
       name
@@ -154,24 +153,23 @@ def _read_images(entries: list, problems: files.Problems) -> dict:
       if not isinstance(entry.get(name), kind)
     ]
     if wrong:
-      problems.add(where, f"{', '.join(wrong)}: missing or of another type")
+      add(where, f"{', '.join(wrong)}: missing or of another type")
     elif entry["id"] in found:
-      problems.add(where, f"id {entry['id']} is there twice")
+      add(where, f"id {entry['id']} is there twice")
     else:
       found[entry["id"]] = entry
   return found
 
 
-def _read_people(
-  entries: list, pictures: dict, problems: files.Problems
-) -> dict[int | str, list[_Found]]:
+def _read_people(entries: list, pictures: dict, add: files.Add) -> dict:
+  """Number of an image -> list of _Found."""
   people = {}
   for number, entry in enumerate(entries):
     where = f"annotations[{number}]"
     try:
       person = _read_person(entry, pictures)
     except ValueError as error:
-      problems.add(where, str(error))
+      add(where, str(error))
       continue
     if person is not None:
       people.setdefault(entry["image_id"], []).append(person)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import posixpath
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -17,32 +18,31 @@ from data_pipelines.common import images, storage
 from data_pipelines.sources import base
 
 _MAX_SHOWN = 20  # Problems of one file that a message lists.
+Add = Callable[[str, str], None]  # Where in a file a problem is, and which.
 _UNUSABLE = (FileNotFoundError, PermissionError, IsADirectoryError)
 _INDEX_MODES = ("1", "L", "P", "I", "I;16")
 _LABEL_FORMATS = ("PNG", "TIFF", "BMP", "GIF")  # None of them loses anything.
 
 
-class Problems:
-  """Collects what is wrong with one file, to say all of it at once."""
+@contextlib.contextmanager
+def problems_of(what: str) -> Iterator[Add]:
+  """Collects what is wrong with one file, to say all of it at once.
 
-  def __init__(self, what: str):
-    self._what = what
-    self._found = []
+  Yields:
+    A function that takes one.
 
-  def add(self, where: str, problem: str) -> None:
-    """Adds a problem, and says where in the file it is."""
-    self._found.append(f"  {where}: {problem}")
-
-  def raise_any(self) -> None:
-    """Raises ValueError if there was one."""
-    if not self._found:
-      return
-    count = len(self._found)
-    lines = self._found[:_MAX_SHOWN]
-    if count > _MAX_SHOWN:
-      lines.append(f"  and {count - _MAX_SHOWN} more")
-    noun = "problem" if count == 1 else "problems"
-    raise ValueError("\n".join([f"{self._what}: {count} {noun}", *lines]))
+  Raises:
+    ValueError: at the end, if there was one.
+  """
+  found = []
+  yield lambda where, problem: found.append(f"  {where}: {problem}")
+  if not found:
+    return
+  count, lines = len(found), found[:_MAX_SHOWN]
+  if count > _MAX_SHOWN:
+    lines.append(f"  and {count - _MAX_SHOWN} more")
+  noun = "problem" if count == 1 else "problems"
+  raise ValueError("\n".join([f"{what}: {count} {noun}", *lines]))
 
 
 def bad_labels(path: str, problem: object) -> images.ImageDecodeError:
@@ -106,18 +106,16 @@ def index_stems(directory: str, extensions: Sequence[str]) -> dict[str, str]:
     ValueError: it cannot be listed, or two files differ by extension only.
   """
   found = {}
-  problems = Problems(directory)
-  try:
-    for path in storage.list_files(directory):
-      stem, extension = posixpath.splitext(path)
-      if extension.lower() not in extensions:
-        continue
-      if stem in found:
-        problems.add(path, f"there is {found[stem]} as well")
-      found[stem] = path
-  except OSError as error:
-    raise ValueError(f"{directory}: cannot be listed: {error}") from error
-  problems.raise_any()
+  with problems_of(directory) as add:
+    try:
+      for path in storage.list_files(directory):
+        stem, extension = posixpath.splitext(path)
+        if extension.lower() in extensions:
+          if stem in found:
+            add(path, f"there is {found[stem]} as well")
+          found[stem] = path
+    except OSError as error:
+      raise ValueError(f"{directory}: cannot be listed: {error}") from error
   return found
 
 
@@ -154,8 +152,8 @@ def decode_pixels(data: bytes, path: str) -> np.ndarray:
   return np.ascontiguousarray(pixels[..., order])
 
 
-def decode_indices(data: bytes, path: str) -> np.ndarray:
-  """Decodes a picture whose pixels are numbers of classes.
+def read_indices(path: str) -> np.ndarray:
+  """Reads a picture whose pixels are numbers of classes.
 
   Returns:
     (h, w) integers; of a picture with a palette, indices into it.
@@ -163,8 +161,9 @@ def decode_indices(data: bytes, path: str) -> np.ndarray:
   Raises:
     ImageDecodeError: no lossless picture of one channel.
   """
+  data = io.BytesIO(read(path))
   try:
-    image = Image.open(io.BytesIO(data), formats=_LABEL_FORMATS)
+    image = Image.open(data, formats=_LABEL_FORMATS)
     if image.mode not in _INDEX_MODES:
       raise bad_labels(path, f"{image.mode} pixels, expected one channel")
     pixels = np.asarray(image)
@@ -177,17 +176,16 @@ def decode_indices(data: bytes, path: str) -> np.ndarray:
   return pixels.astype(np.int32)
 
 
-def load_array(
-  data: bytes, path: str, name: str, kind: type[np.number]
-) -> np.ndarray:
+def load_array(path: str, name: str, kind: type[np.number]) -> np.ndarray:
   """Reads an .npy file, or the array `name` of an .npz file.
 
   Raises:
     ImageDecodeError: neither, no such array, pickled objects (which are not
       looked at), or numbers of another kind.
   """
+  data = io.BytesIO(read(path))
   try:
-    found = np.load(io.BytesIO(data), allow_pickle=False)
+    found = np.load(data, allow_pickle=False)
     if not isinstance(found, np.ndarray):
       if name not in found:
         raise bad_labels(path, f"no array {name!r}; it has {list(found)}")
@@ -201,13 +199,14 @@ def load_array(
   return found
 
 
-def load_matrix(data: bytes, path: str, side: int) -> np.ndarray:
+def load_matrix(path: str, side: int) -> np.ndarray:
   """Reads a text file of a square matrix.
 
   Raises:
     ImageDecodeError: other text, another size, or a number that is not
       finite.
   """
+  data = read(path)
   try:
     matrix = np.loadtxt(io.StringIO(data.decode()), ndmin=2)
   except ValueError as error:

@@ -53,7 +53,6 @@ class KeypointFilesSource(labelled.LabelledSource):
         all are listed.
     """
     ids = [sample["sample_id"] for sample in lists.read_samples(path)]
-    lists.check_unique(path, ids)
     names = lists.find_files(path, ids, images)
     arrays = lists.find_files(path, ids, keypoints, (".npy",))
     super().__init__([storage.join(images, name) for name in names], names)
@@ -64,7 +63,7 @@ class KeypointFilesSource(labelled.LabelledSource):
   def read_labels(self, index: int, record: records.Record) -> Labels:
     """Reads the array of the one person."""
     path = self._arrays[index]
-    points = files.load_array(files.read(path), path, "", np.number)
+    points = files.load_array(path, "", np.number)
     if points.shape != (expected := (3, NUM_POINTS)):
       raise files.bad_labels(path, f"{points.shape}, expected {expected}")
     if not self._keep_grey and _is_grey(record.image):
@@ -94,18 +93,17 @@ class KeypointListSource(labelled.LabelledSource):
     Raises:
       ValueError: as `KeypointFilesSource`.
     """
-    people, problems = {}, files.Problems(path)
-    for number, sample in enumerate(lists.read_samples(path, ["person_id"])):
-      try:
-        points = np.array(sample.get("keypoints_2d"), np.float32)
-      except (TypeError, ValueError):
-        points = np.zeros(0)
-      if points.shape != (NUM_FIRST, 3):
-        problems.add(
-          f"[{number}]", f"keypoints_2d is not {NUM_FIRST} times x, y, v"
-        )
-      people.setdefault(sample["sample_id"], []).append(points)
-    problems.raise_any()
+    people, problem = {}, f"keypoints_2d is not {NUM_FIRST} times x, y, v"
+    samples = lists.read_samples(path, ["person_id"])
+    with files.problems_of(path) as add:
+      for number, sample in enumerate(samples):
+        try:
+          points = np.array(sample.get("keypoints_2d"), np.float32)
+        except (TypeError, ValueError):
+          points = np.zeros(0)
+        if points.shape != (NUM_FIRST, 3):
+          add(f"[{number}]", problem)
+        people.setdefault(sample["sample_id"], []).append(points)
     names = lists.find_files(path, list(people), images)
     super().__init__([storage.join(images, name) for name in names], names)
     self._points = list(people.values())

@@ -57,14 +57,14 @@ class MattingSource(labelled.LabelledSource):
 
 
 def _read_json(path: str) -> list[tuple[str, str]]:
-  pairs, problems = [], files.Problems(path)
-  for number, entry in enumerate(files.read_json(path, list)):
-    found = entry if isinstance(entry, dict) else {}
-    pair = found.get("image"), found.get("mask")
-    if not all(isinstance(name, str) and name for name in pair):
-      problems.add(f"[{number}]", 'expected {"image": PATH, "mask": PATH}')
-    pairs.append(pair)
-  problems.raise_any()
+  pairs = []
+  with files.problems_of(path) as add:
+    for number, entry in enumerate(files.read_json(path, list)):
+      found = entry if isinstance(entry, dict) else {}
+      pair = found.get("image"), found.get("mask")
+      if not all(isinstance(name, str) and name for name in pair):
+        add(f"[{number}]", 'expected {"image": PATH, "mask": PATH}')
+      pairs.append(pair)
   return pairs
 
 

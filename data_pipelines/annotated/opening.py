@@ -21,15 +21,10 @@ from data_pipelines.annotated import (
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-  """How annotations are stored.
+  """How annotations are stored."""
 
-  Attributes:
-    open: makes the source of a path and options.
-    usage: how the spec of a dataset of this format is written.
-  """
-
-  open: Callable[..., labelled.LabelledSource]
-  usage: str
+  open: Callable[..., labelled.LabelledSource]  # Of a path and options.
+  usage: str  # How the spec of a dataset of this format is written.
 
   @property
   def options(self) -> dict[str, inspect.Parameter]:
@@ -79,30 +74,29 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, object]]:
     )
   expected = FORMATS[name]
   path, *pairs = (part.strip() for part in rest.split(","))
-  problems = files.Problems(f"{spec} (expected {expected.usage})")
-  if not path:
-    problems.add(name, "no path")
   options = {}
-  for pair in pairs:
-    key, equals, value = pair.partition("=")
-    if not equals:
-      problems.add(pair, "is not OPTION=VALUE")
-    elif key not in expected.options:
-      match = difflib.get_close_matches(key, expected.options, n=1)
-      hint = f"; did you mean {match[0]}?" if match else ""
-      problems.add(key, f"no such option{hint}")
-    elif key in options:
-      problems.add(key, "is given twice")
-    else:
-      options[key] = None
-      try:
-        options[key] = _READERS[key](value)
-      except ValueError as error:
-        problems.add(pair, str(error))
-  for key in expected.required:
-    if key not in options:
-      problems.add(key, "is missing")
-  problems.raise_any()
+  with files.problems_of(f"{spec} (expected {expected.usage})") as add:
+    if not path:
+      add(name, "no path")
+    for pair in pairs:
+      key, equals, value = pair.partition("=")
+      if not equals:
+        add(pair, "is not OPTION=VALUE")
+      elif key not in expected.options:
+        match = difflib.get_close_matches(key, expected.options, n=1)
+        hint = f"; did you mean {match[0]}?" if match else ""
+        add(key, f"no such option{hint}")
+      elif key in options:
+        add(key, "is given twice")
+      else:
+        options[key] = None
+        try:
+          options[key] = _READERS[key](value)
+        except ValueError as error:
+          add(pair, str(error))
+    for key in expected.required:
+      if key not in options:
+        add(key, "is missing")
   return name, path, options
 
 

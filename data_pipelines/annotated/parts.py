@@ -45,7 +45,6 @@ class PartsSource(labelled.LabelledSource):
     samples = lists.read_samples(path, _ORDER)
     samples.sort(key=lambda sample: [str(sample[name]) for name in _ORDER])
     ids = [sample["sample_id"] for sample in samples]
-    lists.check_unique(path, ids)
     names = lists.find_files(path, ids, images)
     maps = lists.find_files(path, ids, labels)
     super().__init__([storage.join(images, name) for name in names], names)
@@ -55,7 +54,7 @@ class PartsSource(labelled.LabelledSource):
   def read_labels(self, index: int, record: records.Record) -> Labels:
     """Reads the picture of part labels, as the 29 parts."""
     path = self._maps[index]
-    found = files.decode_indices(files.read(path), path)
+    found = files.read_indices(path)
     found = np.where((found < 0) | (found > IGNORE), IGNORE, found)
     mapped = self._table[found]
     if ((mapped > 0) & (mapped != IGNORE)).sum() < _MIN_FOREGROUND:
