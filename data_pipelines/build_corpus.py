@@ -16,6 +16,7 @@ the corpus cannot be built, 130 after Ctrl-C.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 
@@ -86,8 +87,13 @@ def build_corpus(
     hashes = (listing.read_hash(building, n, u) for n, u in enumerate(units))
     num_pieces = scan.scan_pieces(building, units, workers)
     num_kept = dedup.find_duplicates(building, num_pieces, workers)
-    shards = packing.write_shards(
-      building, num_pieces, num_kept, shard_size, workers
+    counts = dedup.read_kept_counts(building, num_pieces)
+    shards = packing.run_shards(
+      building,
+      packing.plan_shards(counts, num_kept, shard_size),
+      functools.partial(packing.write_shard, building),
+      workers,
+      label="packing",
     )
     manifest = writer.commit(
       building.corpus,

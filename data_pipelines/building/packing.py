@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 
@@ -36,9 +35,6 @@ def plan_shards(
     kept_counts: for each piece, how many of its images are kept.
     num_kept: their sum.
     shard_size: records a shard, at least 1.
-
-  Yields:
-    The shards, in order.
   """
   num_shards = -(-num_kept // shard_size)
   before = number = 0  # Kept images of the pieces before; shards so far.
@@ -51,32 +47,6 @@ def plan_shards(
     before += count
 
 
-def write_shards(
-  building: Building,
-  num_pieces: int,
-  num_kept: int,
-  shard_size: int,
-  workers: WorkerPool,
-) -> list[ShardEntry]:
-  """Writes all shards; those already written are left as they are.
-
-  Returns:
-    What `writer.commit` needs to know of the shards.
-
-  Raises:
-    ChangedError: an image is not what it was when it was scanned.
-    OSError: something cannot be read or written.
-  """
-  counts = dedup.read_kept_counts(building, num_pieces)
-  return run_shards(
-    building,
-    plan_shards(counts, num_kept, shard_size),
-    functools.partial(_write_shard, building),
-    workers,
-    label="packing",
-  )
-
-
 def run_shards(
   building: Building,
   shards: Iterable[Shard],
@@ -87,12 +57,7 @@ def run_shards(
 ) -> list[ShardEntry]:
   """Has shards written that are not there yet, and shows how far it is.
 
-  Args:
-    building: the build.
-    shards: all of them.
-    write: does one with `pack_shard`; picklable.
-    workers: to do the work.
-    label: of the progress.
+  `write` does one with `pack_shard`, and must be picklable.
 
   Returns:
     What `writer.commit` needs to know of the shards.
@@ -114,7 +79,13 @@ def run_shards(
   ]
 
 
-def _write_shard(building: Building, shard: Shard) -> int:
+def write_shard(building: Building, shard: Shard) -> int:
+  """Writes a shard of kept images; returns the number of its records.
+
+  Raises:
+    ChangedError: an image is not what it was when it was scanned.
+    OSError: something cannot be read or written.
+  """
   found = (_read_record(building, row) for row in _kept_rows(building, shard))
   return pack_shard(building, shard, found)
 

@@ -95,16 +95,12 @@ def find_complete(
 ) -> dict | None:
   """Looks for a corpus that a build before this one has completed.
 
-  Args:
-    output: the final directory.
-    inputs_hash: says what the manifest must say.
-    other: what has changed if it says something else, for the message.
-
   Returns:
     Its manifest, None if there is no corpus.
 
   Raises:
-    ValueError: it is built from something else.
+    ValueError: the manifest has another `inputs_hash`; `other` says what has
+      changed then.
   """
   if not manifests.is_corpus(output):
     return None
@@ -114,8 +110,7 @@ def find_complete(
       f"{output}: holds a corpus {other}; give another output, or remove this "
       "one first."
     )
-  # A kill between the last two steps leaves it.
-  shutil.rmtree(locate(output), ignore_errors=True)
+  shutil.rmtree(locate(output), ignore_errors=True)  # What a late kill left.
   return manifest
 
 
@@ -181,7 +176,7 @@ def do_missing(
     workers: to do them.
     function: does one, and returns its size; picklable.
     jobs: all there are.
-    shown: advanced by the size of each.
+    shown: counts sizes.
     path: the file that is there once a job is done.
     size: of a job.
   """

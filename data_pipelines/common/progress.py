@@ -33,9 +33,7 @@ class Progress(tqdm.tqdm):
       bar_format="{desc} " + count + "  {rate_noinv_fmt}" + eta,
     )
 
-  def advance(self, count: int = 1) -> None:
-    """So many more items are done."""
-    self.update(count)
+  advance = tqdm.tqdm.update  # So many more items are done.
 
   def reach(self, done: int) -> None:
     """So many items are done in all."""

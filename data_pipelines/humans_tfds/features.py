@@ -28,11 +28,7 @@ class UprightImage(tfds.features.Image):
     return image
 
   def decode_example_np(self, example: bytes) -> np.ndarray:
-    """Decodes any kind that a corpus may hold.
-
-    Raises:
-      ImageDecodeError: with the reason.
-    """
+    """Decodes any kind that a corpus may hold, or raises ImageDecodeError."""
     return images.decode_image(example)
 
 
@@ -82,10 +78,7 @@ def to_example(record: records.Record) -> dict[str, object]:
 
 
 def to_record(example: Mapping[str, object]) -> records.Record:
-  """Makes a record of an example, its image not decoded.
-
-  Boxes and scores come back with the precision of float32.
-  """
+  """Makes a record; its image is not decoded, boxes and scores are float32."""
   scores = example["scores"]
   return records.Record(
     image=example["image"],

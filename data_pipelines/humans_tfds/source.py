@@ -68,7 +68,6 @@ class TfdsSource:
     return self._name_of(index, self._read(index) if self._label else {})
 
   def location(self, index: int) -> str:
-    """The shard that holds a record."""
     return self._reader.location(index)
 
   def _read(self, index: int) -> dict:

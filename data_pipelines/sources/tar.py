@@ -72,7 +72,6 @@ class TarSource:
     return name.decode("utf-8", "backslashreplace")
 
   def location(self, index: int) -> str:
-    """The tar."""
     return self._paths[base.locate(self._ends, index)[0]]
 
 
