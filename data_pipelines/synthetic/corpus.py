@@ -96,7 +96,6 @@ def build_synthetic(
     shards = packing.run_shards(
       building,
       packing.plan_shards([plan.count], plan.count, plan.shard_size),
-      plan.count,
       functools.partial(_write_shard, building, plan, load),
       workers,
       label="rendering",
