@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
-from sapiens2_jax import fields
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.planning.plan import Plan
 
@@ -80,7 +79,8 @@ def with_overrides(config: ConfigDict, overrides: dict) -> ConfigDict:
   """A copy of the config with some fields set."""
   copy = ConfigDict(config.to_dict())
   for name, value in overrides.items():
-    fields.set_value(copy, name, value)
+    group, leaf = name.split(".")
+    copy[group][leaf] = value
   return copy
 
 
