@@ -110,12 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser = command.make_parser(
     "build_corpus", "Packs images into ArrayRecord shards."
   )
-  parser.add_argument(
-    "--input",
-    action="append",
-    required=True,
-    help="a folder, a tar or a glob of tars; repeatable",
-  )
+  what = "a folder, a tar or a glob of tars; repeatable"
+  command.add_inputs(parser, what)
   command.add_output(parser, DEFAULT_SHARD_SIZE)
   given = parser.parse_args(arguments)
   return workspace.run_command(

@@ -27,12 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser = command.make_parser(
     "annotated", "Packs labelled images into ArrayRecord shards."
   )
-  parser.add_argument(
-    "--input",
-    action="append",
-    required=True,
-    help=" or ".join(known.usage for known in opening.FORMATS.values()),
-  )
+  usages = [known.usage for known in opening.FORMATS.values()]
+  command.add_inputs(parser, " or ".join(usages))
   command.add_output(parser, build_corpus.DEFAULT_SHARD_SIZE)
   given = parser.parse_args(arguments)
 

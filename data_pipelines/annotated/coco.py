@@ -15,8 +15,6 @@ from data_pipelines.corpus import records
 from data_pipelines.corpus.labels import NUM_KEYPOINTS, Labels, Person
 from data_pipelines.vocabulary import keypoints
 
-Box = tuple[float, float, float, float]
-
 _ALL = "goliath_wholebody_kpts"
 # Fields -> numbers of points they may have -> first of these among the 133 of
 # COCO-WholeBody, or the group of ours that lists them in order.
@@ -94,7 +92,7 @@ class CocoSource(labelled.LabelledSource):
 class _Found:
   """A person as the file has it: far smaller than 308 keypoints."""
 
-  box: Box
+  box: records.Box
   area: float | None
   fields: tuple[tuple[str, int], ...]  # Names and numbers of points.
   points: np.ndarray
@@ -126,7 +124,7 @@ def find_ids(fields: tuple[tuple[str, int], ...]) -> np.ndarray:
   return np.array(ids)
 
 
-def clip_box(box: Box, height: int, width: int) -> Box | None:
+def clip_box(box: records.Box, height: int, width: int) -> records.Box | None:
   """COCO's x, y, width, height to ours, inside the image; None if empty.
 
   Returns:

@@ -172,33 +172,12 @@ def load_array(path: str, name: str, kind: type[np.number]) -> np.ndarray:
   data = io.BytesIO(read(path))
   try:
     found = np.load(data, allow_pickle=False)
-    if not isinstance(found, np.ndarray):
-      if name not in found:
-        raise bad_labels(path, f"no array {name!r}; it has {list(found)}")
+    if not isinstance(found, np.ndarray) and name in found:
       found = found[name]
-  except images.ImageDecodeError:
-    raise
   except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
     raise bad_labels(path, f"no array of numbers: {error}") from error
+  if not isinstance(found, np.ndarray):
+    raise bad_labels(path, f"no array {name!r}; it has {list(found)}")
   if not np.issubdtype(found.dtype, kind):
     raise bad_labels(path, f"{found.dtype}, expected {kind.__name__}")
   return found
-
-
-def load_matrix(path: str, side: int) -> np.ndarray:
-  """Reads a text file of a square matrix.
-
-  Raises:
-    ImageDecodeError: other text, another size, or a number that is not
-      finite.
-  """
-  data = read(path)
-  try:
-    matrix = np.loadtxt(io.StringIO(data.decode()), ndmin=2)
-  except ValueError as error:
-    raise bad_labels(path, f"no matrix: {error}") from error
-  if matrix.shape != (side, side) or not np.isfinite(matrix).all():
-    raise bad_labels(
-      path, f"{matrix.shape} numbers, expected {(side, side)}, all finite"
-    )
-  return matrix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import cv2
@@ -131,7 +132,14 @@ class FoldersSource(labelled.LabelledSource):
 
   def _read_intrinsics(self, index: int) -> np.ndarray:
     path = self._path(index, _INTRINSICS)
-    matrix = files.load_matrix(path, 3)
+    data = files.read(path)
+    try:
+      matrix = np.loadtxt(io.StringIO(data.decode()), ndmin=2)
+    except ValueError as error:
+      raise files.bad_labels(path, f"no matrix: {error}") from error
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
+      problem = f"{matrix.shape} numbers, expected (3, 3), all finite"
+      raise files.bad_labels(path, problem)
     if min(matrix[0, 0], matrix[1, 1]) <= 0:
       raise files.bad_labels(path, "focal lengths must be above 0")
     return matrix.astype(np.float32)

@@ -136,9 +136,7 @@ class _Done:
 
 
 def _keep(
-  read: Iterable[records.Record | dict],
-  done: _Done,
-  shown: progress.Progress,
+  read: Iterable[records.Record | dict], done: _Done, shown: progress.Progress
 ) -> Iterator[records.Record]:
   """Gives the usable records, each image once; `done` learns of the others."""
   for found in read:

@@ -13,6 +13,7 @@ from data_pipelines.common.images import ImageDecodeError
 from data_pipelines.common.worker_pool import WorkerPool
 from data_pipelines.corpus import records, writer
 from data_pipelines.corpus.manifest import ShardEntry
+from data_pipelines.corpus.records import Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,15 +88,11 @@ def write_shard(building: Building, shard: Shard) -> int:
     OSError: something cannot be read or written.
   """
   found = (_read_record(building, row) for row in _kept_rows(building, shard))
-  return pack_shard(building, shard, found)
+  return pack_shard(building, shard, found, compress=False)
 
 
 def pack_shard(
-  building: Building,
-  shard: Shard,
-  contents: Iterable[records.Record],
-  *,
-  compress: bool = False,
+  building: Building, shard: Shard, contents: Iterable[Record], compress: bool
 ) -> int:
   """Writes one shard, its index and its entry; see `writer.write_shard`.
 
@@ -121,7 +118,7 @@ def _kept_rows(building: Building, shard: Shard) -> Iterator[dict]:
     number, skip, left = number + 1, 0, left - len(rows)
 
 
-def _read_record(building: Building, row: dict) -> records.Record:
+def _read_record(building: Building, row: dict) -> Record:
   location = scan.Location(*row["location"])
   try:
     image = scan.read_image(location)

@@ -17,6 +17,11 @@ def make_parser(module: str, description: str) -> argparse.ArgumentParser:
   )
 
 
+def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
+  """Gives a command the flag --input, which may be given several times."""
+  parser.add_argument("--input", action="append", required=True, help=what)
+
+
 def add_output(parser: argparse.ArgumentParser, shard_size: int) -> None:
   """Gives a command that makes a corpus its flags: where to, how, by whom."""
   parser.add_argument("--output", required=True, help="directory to make")

@@ -40,7 +40,7 @@ class Person:
       divides by; None if nobody did.
   """
 
-  box: tuple[float, float, float, float]
+  box: records.Box
   keypoints: np.ndarray
   area: float | None = None
 

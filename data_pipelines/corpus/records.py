@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import msgpack
 
+Box = tuple[float, float, float, float]  # Top, left, height, width; pixels.
+
 VERSION = "1.0"  # MAJOR.MINOR; a reader accepts any MINOR of its MAJOR.
 
 
@@ -43,7 +45,7 @@ class Record:
   source: str = ""
   licence: str = ""
   attribution: str = ""
-  person_boxes: tuple[tuple[float, float, float, float], ...] = ()
+  person_boxes: tuple[Box, ...] = ()
   scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
   labels: bytes = b""
 

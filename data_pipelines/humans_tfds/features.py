@@ -9,8 +9,7 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.common import images
 from data_pipelines.corpus import records
-
-Box = tuple[float, float, float, float]
+from data_pipelines.corpus.records import Box
 
 _NUMBERS = ("height", "width")
 _TEXTS = ("content_hash", "name", "source", "licence", "attribution")

@@ -33,7 +33,6 @@ class RetryingSource:
     """Wraps a source.
 
     Args:
-      source: to read from.
       attempts: reads of one record before giving up, at least 1.
       timeout: seconds for one read.
       backoff: seconds before the second read of a record.

@@ -23,7 +23,6 @@ from collections.abc import Sequence
 
 from data_pipelines.building import workspace
 from data_pipelines.common import command
-from data_pipelines.corpus import manifest as manifests
 from data_pipelines.synthetic import assets, backgrounds, corpus
 
 
@@ -51,24 +50,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument("--assets", help="where bodies and photographs are kept")
   given = parser.parse_args(arguments)
 
-  def work() -> None:
+  def build() -> tuple[dict, bool]:
     plan = corpus.Plan(
       given.count, given.seed, parse_size(given.size), given.shard_size
     )
     # Fetched before the workers look for them.
     assets.find_assets(given.assets)
     backgrounds.find_photographs(given.assets)
-    manifest, is_new = corpus.build_synthetic(
+    return corpus.build_synthetic(
       given.output,
       plan,
       load=functools.partial(corpus.load_inputs, given.assets),
       num_workers=given.workers,
     )
-    state = "done" if is_new else "already complete"
-    print(f"{given.output}: {state}: {manifests.summarize(manifest)}")
 
-  kept = workspace.locate(given.output)
-  return command.run("synthetic", work, kept=kept)
+  return workspace.run_command("synthetic", given.output, build)
 
 
 if __name__ == "__main__":
