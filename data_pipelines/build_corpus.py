@@ -16,20 +16,12 @@ the corpus cannot be built, 130 after Ctrl-C.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from data_pipelines.building import (
-  dedup,
-  listing,
-  packing,
-  scan,
-  workspace,
-)
+from data_pipelines.building import dedup, listing, packing, scan, workspace
 from data_pipelines.common import command, worker_pool
-from data_pipelines.corpus import manifest as manifests
 from data_pipelines.corpus import records, writer
 
 DEFAULT_SHARD_SIZE = 1000
@@ -77,7 +69,7 @@ def build_corpus(
   units = listing.find_units(inputs)
   manifest = workspace.find_complete(
     output,
-    lambda: _hash_inputs(units, map(listing.hash_unit, units), shard_size),
+    lambda: workspace.hash_inputs(shard_size, map(listing.hash_unit, units)),
     "built from other inputs or another shard_size",
   )
   if manifest is not None:
@@ -92,29 +84,25 @@ def build_corpus(
     workers,
   ):
     units = listing.list_units(building, units, workers)
-    hashes = listing.read_hashes(building, units)
+    hashes = (listing.read_hash(building, n, u) for n, u in enumerate(units))
     num_pieces = scan.scan_pieces(building, units, workers)
     num_kept = dedup.find_duplicates(building, num_pieces, workers)
-    shards = packing.write_shards(
-      building, num_pieces, num_kept, shard_size, workers
+    counts = dedup.read_kept_counts(building, num_pieces)
+    shards = packing.run_shards(
+      building,
+      packing.plan_shards(counts, num_kept, shard_size),
+      functools.partial(packing.write_shard, building),
+      workers,
+      label="packing",
     )
     manifest = writer.commit(
       building.corpus,
       shards,
-      dedup.read_rejected(building, num_pieces),
-      dedup.read_duplicates(building, num_pieces),
-      {"inputs_hash": _hash_inputs(units, hashes, shard_size)},
+      dedup.read_left_out(building, num_pieces, "rejected"),
+      dedup.read_left_out(building, num_pieces, "duplicates"),
+      {"inputs_hash": workspace.hash_inputs(shard_size, hashes)},
     )
   return manifest, True
-
-
-def _hash_inputs(
-  units: Sequence[listing.Unit], hashes: Iterable[str], shard_size: int
-) -> str:
-  digest = hashlib.sha256(f"{records.VERSION} {shard_size}\n".encode())
-  for unit, unit_hash in zip(units, hashes):
-    digest.update(json.dumps([unit.prefix, unit_hash]).encode())
-  return digest.hexdigest()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,19 +118,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
   command.add_output(parser, DEFAULT_SHARD_SIZE)
   given = parser.parse_args(arguments)
-
-  def work() -> None:
-    manifest, is_new = build_corpus(
+  return workspace.run_command(
+    "build_corpus",
+    given.output,
+    lambda: build_corpus(
       given.input,
       given.output,
       shard_size=given.shard_size,
       num_workers=given.workers,
-    )
-    state = "done" if is_new else "already complete"
-    print(f"{given.output}: {state}: {manifests.summarize(manifest)}")
-
-  kept = workspace.locate(given.output)
-  return command.run("build_corpus", work, kept=kept)
+    ),
+  )
 
 
 if __name__ == "__main__":

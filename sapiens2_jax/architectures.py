@@ -1,6 +1,7 @@
 """The size table: what each member of the Sapiens2 family is made of."""
 
 import dataclasses
+import itertools
 
 from sapiens2_jax import errors
 
@@ -52,14 +53,14 @@ class Architecture:
   @property
   def segments(self) -> tuple[tuple[int, int], ...]:
     """Runs of equal blocks as (number of blocks, key/value heads)."""
-    return group_equal(self.num_kv_heads)
+    runs = itertools.groupby(self.num_kv_heads)
+    return tuple((len(list(run)), kv_heads) for kv_heads, run in runs)
 
   @property
   def num_params(self) -> int:
     """Learned parameters of the encoder, from the shapes alone."""
     d = self.embed_dim
-    stem = self.patch_size**2 * 3 * d + d + self.num_prefix_tokens * d + d
-    total = stem
+    total = self.patch_size**2 * 3 * d + d + self.num_prefix_tokens * d + d
     for kv_heads in self.num_kv_heads:
       kv_dim = kv_heads * self.head_dim
       attention = 2 * (d * d + d) + 2 * (d * kv_dim + kv_dim)
@@ -69,21 +70,9 @@ class Architecture:
     return total
 
 
-def group_equal(values: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-  """Run-length encodes `values` as (length, value) pairs."""
-  runs: list[tuple[int, int]] = []
-  for value in values:
-    if runs and runs[-1][1] == value:
-      runs[-1] = (runs[-1][0] + 1, value)
-    else:
-      runs.append((1, value))
-  return tuple(runs)
-
-
 _SIZES = (
-  Architecture(
-    "toy", 192, 4, 4, num_full_first=1, num_full_last=1
-  ),  # ours: all three segments, small enough for a laptop
+  # ours: all three segments, small enough for a laptop
+  Architecture("toy", 192, 4, 4, num_full_first=1, num_full_last=1),
   Architecture("0.1b", 768, 12, 12),
   Architecture("0.4b", 1024, 24, 16),
   Architecture("0.8b", 1280, 32, 16),

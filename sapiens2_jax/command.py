@@ -7,8 +7,6 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-_CONFIG_PREFIX = "--config."
-
 
 def fail(message: str, code: int = 2) -> NoReturn:
   """Ends the program with a message and no traceback."""
@@ -17,9 +15,7 @@ def fail(message: str, code: int = 2) -> NoReturn:
 
 
 def run(
-  main: Callable[[], int | None],
-  *required: str,
-  argv: list[str] | None = None,
+  main: Callable[[], int | None], *required: str, argv: list[str] | None = None
 ) -> None:
   """Runs `main` as a command.
 
@@ -64,7 +60,7 @@ def run_with_config(
   Arguments `--config.group.field=value` are the overrides, as
   `group.field=value`; all others are flags.
   """
-  prefix = _CONFIG_PREFIX
+  prefix = "--config."
   overrides = [a.removeprefix(prefix) for a in sys.argv if a.startswith(prefix)]
   run(
     functools.partial(main, overrides),

@@ -161,22 +161,17 @@ def from_json(text: str) -> ConfigDict:
   `validation.read_config` reads what an older version wrote, too.
   """
 
-  def tuples(value):
-    if isinstance(value, dict):
-      return {key: tuples(item) for key, item in value.items()}
-    if isinstance(value, list):
-      return tuple(tuples(item) for item in value)
-    return value
+  def group(items: dict) -> dict:
+    return {name: fields.convert(x, type(x)) for name, x in items.items()}
 
-  return ConfigDict(tuples(json.loads(text)))
+  return ConfigDict(json.loads(text, object_hook=group))
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
   """Lines `name: old -> new` for fields that are not equal."""
-  flat = [dict(fields.leaves(config)) for config in (old, new)]
-  names = sorted(set(flat[0]) | set(flat[1]))
+  before, after = (dict(fields.leaves(config)) for config in (old, new))
   return [
-    f"{name}: {flat[0].get(name, '-')} -> {flat[1].get(name, '-')}"
-    for name in names
-    if flat[0].get(name) != flat[1].get(name)
+    f"{name}: {before.get(name, '-')} -> {after.get(name, '-')}"
+    for name in sorted(before | after)
+    if before.get(name) != after.get(name)
   ]

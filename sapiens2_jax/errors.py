@@ -7,9 +7,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
   """`; did you mean X?` for the known name nearest to `name`, or nothing."""
-  match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+  match = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
   return f"; did you mean {match[0]}?" if match else ""
 
 

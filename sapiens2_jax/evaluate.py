@@ -45,7 +45,6 @@ _WEIGHTS = flags.DEFINE_enum(
 _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", 8, "Inputs a call, with --data.", lower_bound=1
 )
-RESULTS = "results.json"
 
 
 def write_results(output: str, found: dict) -> str:
@@ -57,12 +56,12 @@ def write_results(output: str, found: dict) -> str:
     is_nan = isinstance(value, float) and not math.isfinite(value)
     return None if is_nan else value
 
-  path = os.path.join(output, RESULTS)
+  path = os.path.join(output, "results.json")
   write_file(path, json.dumps(known(found), indent=2).encode())
   return path
 
 
-def probe(overrides: list[str]) -> None:
+def probe(overrides: list[str]) -> dict:
   """Dense probes and retrieval of a frozen backbone."""
   config = config_lib.load_config(
     _CONFIG.value,
@@ -80,21 +79,17 @@ def probe(overrides: list[str]) -> None:
   directory = config.features.directory
   directory = directory or os.path.join(_OUTPUT.value, "features")
   results = probing.run(config, backbone, directory)
-  path = write_results(
-    _OUTPUT.value,
-    {
-      "checkpoint": _CHECKPOINT.value,
-      "size": size,
-      "weights": backbone.content_hash,
-      "config": config.to_dict(),
-      "results": results,
-    },
-  )
   print(probing.format_table(results))
-  print(f"results    {path}")
+  return {
+    "checkpoint": _CHECKPOINT.value,
+    "size": size,
+    "weights": backbone.content_hash,
+    "config": config.to_dict(),
+    "results": results,
+  }
 
 
-def measure_run() -> None:
+def measure_run() -> dict:
   """The metric of a run of fine-tuning.
 
   Raises:
@@ -126,16 +121,8 @@ def measure_run() -> None:
   print(f"{name} of {workdir}, step {step}, on {data}")
   for key, value in found.items():
     print(f"  {key:<16} {value:.6g}")
-  path = write_results(
-    _OUTPUT.value,
-    {
-      "checkpoint": workdir,
-      "step": step,
-      "data": data,
-      "results": {name: found},
-    },
-  )
-  print(f"results    {path}")
+  results = {name: found}
+  return {"checkpoint": workdir, "step": step, "data": data, "results": results}
 
 
 def main(overrides: list[str]) -> None:
@@ -144,14 +131,12 @@ def main(overrides: list[str]) -> None:
       "give --config (probes of frozen weights) or --data (a run of "
       "fine-tuning), one of them"
     )
-  if _DATA.value is not None:
-    if overrides:
-      raise ValueError(
-        f"--config.{overrides[0]}: nothing to override with --data"
-      )
-    measure_run()
-  else:
-    probe(overrides)
+  if _DATA.value is not None and overrides:
+    raise ValueError(
+      f"--config.{overrides[0]}: nothing to override with --data"
+    )
+  found = probe(overrides) if _DATA.value is None else measure_run()
+  print(f"results    {write_results(_OUTPUT.value, found)}")
 
 
 if __name__ == "__main__":

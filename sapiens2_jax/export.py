@@ -17,24 +17,13 @@ from absl import flags
 
 from data_pipelines.common import directories
 from sapiens2_jax import command
+from sapiens2_jax.interop import exports
+from sapiens2_jax.interop import weights as weights_lib
 from sapiens2_jax.interop.convert import num_params
-from sapiens2_jax.interop.exports import (
-  FORMATS,
-  KIND,
-  MARKER,
-  is_done,
-  write_export,
-)
-from sapiens2_jax.interop.weights import (
-  ENCODERS,
-  Found,
-  Weights,
-  find_weights,
-  read_weights,
-)
+from sapiens2_jax.interop.weights import ENCODERS, Found, Weights
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
-_FORMAT = flags.DEFINE_enum("format", None, FORMATS, "Who reads it.")
+_FORMAT = flags.DEFINE_enum("format", None, exports.FORMATS, "Who reads it.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
 _WEIGHTS = flags.DEFINE_enum(
   "weights", "teacher", ENCODERS, "Which encoder of a pretraining workdir."
@@ -48,9 +37,9 @@ import torch, transformers
 model = transformers.{loader}.from_pretrained({directory!r}).eval()
 images = torch.zeros(1, 3, {height}, {width})  # RGB, ImageNet-normalised
 """
-ENCODER_OUTPUTS = (
-  "tokens = model(images).last_hidden_state  # [cls], registers, patches"
-)
+ENCODER_OUTPUTS = """\
+tokens = model(images).last_hidden_state  # [cls], registers, patches
+"""
 REFERENCE_USE = """\
 import safetensors.torch
 state_dict = safetensors.torch.load_file({file!r})
@@ -59,12 +48,11 @@ state_dict = safetensors.torch.load_file({file!r})
 
 def announce(output: str, name: str, found: Found, weights: Weights) -> None:
   """Prints what was written and how it is read in PyTorch."""
-  marker = directories.read_marker(output, MARKER)
-  arch, path = weights.architecture, os.path.join(output, name)
-  count = num_params(weights.params)
-  size = os.path.getsize(path)
+  marker = directories.read_marker(output, exports.MARKER)
+  path = os.path.join(output, name)
+  count, size = num_params(weights.params), os.path.getsize(path)
   print(f"source     {found.description}")
-  what = f"{arch.name} {weights.task or 'encoder'}"
+  what = f"{weights.architecture.name} {weights.task or 'encoder'}"
   print(f"model      {what}, {count:,} parameters, {marker['dtype']}")
   print(f"wrote      {path} ({size:,} bytes, sha256 {marker['sha256'][name]})")
   if marker["format"] == "reference":
@@ -93,7 +81,7 @@ def announce(output: str, name: str, found: Found, weights: Weights) -> None:
 def main() -> None:
   # Weights are only copied: no accelerator is needed, or waited for.
   jax.config.update("jax_platforms", "cpu")
-  found = find_weights(_CHECKPOINT.value, _WEIGHTS.value)
+  found = weights_lib.find_weights(_CHECKPOINT.value, _WEIGHTS.value)
   request = {
     "format": _FORMAT.value,
     "source": os.path.abspath(found.path),
@@ -103,12 +91,14 @@ def main() -> None:
     "dtype": _DTYPE.value,
   }
   output = _OUTPUT.value
-  if is_done(output, request):
+  if exports.is_done(output, request):
     print(f"already exported: {output}")
     return
-  directories.check_output(output, MARKER, kind=KIND, format=_FORMAT.value)
-  weights = read_weights(found)
-  name = write_export(output, found, weights, request)
+  directories.check_output(
+    output, exports.MARKER, kind=exports.KIND, format=_FORMAT.value
+  )
+  weights = weights_lib.read_weights(found)
+  name = exports.write_export(output, found, weights, request)
   announce(output, name, found, weights)
 
 

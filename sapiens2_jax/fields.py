@@ -4,7 +4,6 @@ A schema maps dotted names, e.g. `optim.peak_lr`, to fields.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,8 +20,7 @@ Problems = list[tuple[str, str]]
 def must(be: str, is_right: Callable[[Any], bool]) -> Check:
   """Checks that `is_right(value)`; if not, the value "must be {be}"."""
 
-  def check(name: str, value: Any) -> str:
-    del name
+  def check(_: str, value: Any) -> str:
     try:
       return "" if is_right(value) else f"must be {be}"
     except TypeError:  # Items of a tuple that cannot be compared.
@@ -54,8 +52,7 @@ def at_least(low: float) -> Check:
   return must(f"at least {low}", lambda value: value >= low)
 
 
-def _two_values(name: str, value: tuple) -> str:
-  del name
+def _two_values(_: str, value: tuple) -> str:
   return "" if len(value) == 2 else f"expected 2 values, found {len(value)}"
 
 
@@ -108,11 +105,9 @@ def group(name: str, source: str, /, **fields: Field) -> dict[str, Field]:
 def with_defaults(schema: Schema, source: str, **defaults: Any) -> Schema:
   """The fields of a group with other defaults, by their names in it."""
   changed = {
-    name: dataclasses.replace(
-      field, default=defaults.pop(name.rpartition(".")[2]), source=source
-    )
+    name: dataclasses.replace(field, default=defaults.pop(leaf), source=source)
     for name, field in schema.items()
-    if name.rpartition(".")[2] in defaults
+    if (leaf := name.rpartition(".")[2]) in defaults
   }
   if defaults:
     raise ValueError(f"no such fields: {', '.join(defaults)}.")
@@ -152,14 +147,15 @@ def nearest(name: str, known: list[str]) -> str:
   """`; did you mean X?` for the field that looks most like `name`."""
   last = name.rpartition(".")[2]
   same_leaf = [k for k in known if k.rpartition(".")[2] == last]
-  match = same_leaf or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-  return f"; did you mean {match[0]}?" if match else ""
+  if same_leaf:
+    return f"; did you mean {same_leaf[0]}?"
+  return errors.nearest(name, known, cutoff=0.5)
 
 
-def _convert(value: Any, kind: type) -> Any:
+def convert(value: Any, kind: type) -> Any:
   """A list as a tuple, and a whole number as a float if that is wanted."""
   if isinstance(value, (list, tuple)):
-    return tuple(_convert(item, type(item)) for item in value)
+    return tuple(convert(item, type(item)) for item in value)
   return float(value) if kind is float and type(value) is int else value
 
 
@@ -172,8 +168,7 @@ def check(config: ConfigDict, schema: Schema) -> dict[str, tuple[str, str]]:
     For each field that is wrong, unknown or missing: what was given, and what
     is wrong with it.
   """
-  problems, given = {}, dict(leaves(config))
-  members = {}
+  problems, members, given = {}, {}, dict(leaves(config))
   for name in schema:
     members.setdefault(name.rpartition(".")[0], []).append(name)
   for name, value in given.items():
@@ -200,7 +195,7 @@ def check(config: ConfigDict, schema: Schema) -> dict[str, tuple[str, str]]:
 
 def _check_value(config: ConfigDict, name: str, value: Any, field: Field):
   kind = type(field.default)
-  converted = _convert(value, kind)
+  converted = convert(value, kind)
   if repr(converted) != repr(value):
     set_value(config, name, converted)
   if type(converted) is not kind:

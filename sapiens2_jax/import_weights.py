@@ -14,14 +14,8 @@ from absl import flags
 from data_pipelines.common import directories
 from sapiens2_jax import command
 from sapiens2_jax.architectures import ARCHITECTURES
+from sapiens2_jax.interop import weights as weights_lib
 from sapiens2_jax.interop.convert import num_params
-from sapiens2_jax.interop.weights import (
-  IMPORT_KIND,
-  IMPORT_MARKER,
-  find_weights,
-  read_weights,
-  write_import,
-)
 
 _SOURCE = flags.DEFINE_string("source", None, "Safetensors file or directory.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
@@ -31,12 +25,14 @@ def main() -> None:
   # Weights are only copied: no accelerator is needed, or waited for.
   jax.config.update("jax_platforms", "cpu")
   output = _OUTPUT.value
-  found = find_weights(_SOURCE.value)
+  found = weights_lib.find_weights(_SOURCE.value)
   if found.kind != "tensors":
     raise ValueError(f"{found.path}: holds our own checkpoint, not a release")
-  directories.check_output(output, IMPORT_MARKER, kind=IMPORT_KIND)
-  weights = read_weights(found)
-  write_import(output, weights, found)
+  directories.check_output(
+    output, weights_lib.IMPORT_MARKER, kind=weights_lib.IMPORT_KIND
+  )
+  weights = weights_lib.read_weights(found)
+  weights_lib.write_import(output, weights, found)
   size, what = weights.architecture.name, weights.task or "encoder"
   count = num_params(weights.params)
   dtype = weights.encoder_params["cls_token"].dtype

@@ -77,7 +77,7 @@ def run_search(config, devices: list) -> plan_lib.Plan | None:
     print(search.format_table([plan]), file=sys.stderr, flush=True)
     return plan
 
-  chip, _ = compiling.parse_topology(_TOPOLOGY.value)
+  chip = compiling.parse_topology(_TOPOLOGY.value)
   ranked = search.search(
     config, len(devices), _NUM_SLICES.value, chip.hbm_bytes, attempt
   )

@@ -29,7 +29,6 @@ from sapiens2_jax.training import announce, data, loop, optimizer, starting
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
-from sapiens2_jax.training.objective import Objective
 from sapiens2_jax.training.step import jit_train_step
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
@@ -92,10 +91,10 @@ def open_checkpoints(
     started: when the run first started; tells its local checkpoints from those
       of an earlier one in the same workdir.
   """
-  if not config.checkpoint.local_every:
-    return Checkpointer(workdir, config, validation.read_config)
-  run_id = distributed.broadcast("run_id", round(1000 * started))
-  local = LocalCheckpoints(config.checkpoint, mesh, abstract, run_id)
+  local = None
+  if config.checkpoint.local_every:
+    run_id = distributed.broadcast("run_id", round(1000 * started))
+    local = LocalCheckpoints(config.checkpoint, mesh, abstract, run_id)
   return Checkpointer(workdir, config, validation.read_config, local)
 
 
@@ -115,35 +114,19 @@ def start_watchdog(
 def close_ledger(timeline: goodput.Timeline, workdir: str) -> None:
   """Accounts for all time until now, and prints where it went."""
   timeline.enter("save", timeline.step)
-  if distributed.is_writer():
-    goodput.save(timeline.ledger, workdir)
+  goodput.save(timeline.ledger, workdir)
   print(timeline.ledger.line())
 
 
-def run_loop(
-  objective: Objective,
-  workdir: str,
-  loader,
-  checkpointer: Checkpointer,
-  timeline: goodput.Timeline,
-  watchdog: Watchdog,
-  **rest,
-) -> None:
+def run_loop(watchdog: Watchdog, loader, checkpointer, **run) -> None:
   """`loop.train` and its end; an error ends all processes with code 1."""
   try:
-    is_done = loop.train(
-      loader=loader,
-      objective=objective,
-      workdir=workdir,
-      checkpointer=checkpointer,
-      timeline=timeline,
-      **rest,
-    )
+    is_done = loop.train(loader=loader, checkpointer=checkpointer, **run)
     checkpointer.close()
     watchdog.stop()
-    close_ledger(timeline, workdir)
+    close_ledger(run["timeline"], run["workdir"])
     if is_done:
-      announce.results(workdir)
+      announce.results(run["workdir"])
     return
   except _FATAL as error:
     message, may_be_echo = str(error), False
@@ -186,8 +169,7 @@ def train(overrides: list[str]) -> None:
     return
 
   timeline.resume(earlier, start)
-  if distributed.is_writer():
-    goodput.save(timeline.ledger, workdir)
+  goodput.save(timeline.ledger, workdir)
   loader = data.make_prefetcher(
     objective,
     source,
@@ -196,15 +178,15 @@ def train(overrides: list[str]) -> None:
     num_steps=num_steps - start,
   )
   run_loop(
-    objective,
-    workdir,
+    watchdog,
     loader,
     checkpointer,
-    timeline,
-    watchdog,
     state=state,
     step_fn=jit_train_step(objective, tx, config, mesh, abstract),
+    objective=objective,
+    workdir=workdir,
     first_example=next_example,
+    timeline=timeline,
     measurement=measurement,
   )
   if not loader.close():

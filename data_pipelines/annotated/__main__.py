@@ -19,7 +19,6 @@ from data_pipelines import build_corpus
 from data_pipelines.annotated import opening, packing
 from data_pipelines.building import workspace
 from data_pipelines.common import command
-from data_pipelines.corpus import manifest as manifests
 from data_pipelines.sources import base
 
 
@@ -37,20 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
   command.add_output(parser, build_corpus.DEFAULT_SHARD_SIZE)
   given = parser.parse_args(arguments)
 
-  def work() -> None:
+  def build() -> tuple[dict, bool]:
     manifest = packing.pack(
       given.input,
       given.output,
       shard_size=given.shard_size,
       num_workers=given.workers,
     )
-    print(f"{given.output}: done: {manifests.summarize(manifest)}")
+    return manifest, True
 
-  return command.run(
-    "annotated",
-    work,
-    kept=workspace.locate(given.output),
-    errors=(base.ShardReadError,),
+  return workspace.run_command(
+    "annotated", given.output, build, errors=(base.ShardReadError,)
   )
 
 

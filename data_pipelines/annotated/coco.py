@@ -15,6 +15,8 @@ from data_pipelines.corpus import records
 from data_pipelines.corpus.labels import NUM_KEYPOINTS, Labels, Person
 from data_pipelines.vocabulary import keypoints
 
+Box = tuple[float, float, float, float]
+
 _ALL = "goliath_wholebody_kpts"
 # Fields -> numbers of points they may have -> first of these among the 133 of
 # COCO-WholeBody, or the group of ours that lists them in order.
@@ -51,27 +53,24 @@ class CocoSource(labelled.LabelledSource):
       ValueError: unreadable, or entries of another form: all are listed.
     """
     found = files.read_json(path, dict)
-    problems = files.Problems(path)
-    for name in ("images", "annotations"):
-      if not isinstance(found.get(name), list):
-        problems.add(name, "expected a list")
-    problems.raise_any()
-    entries = _read_images(found["images"], problems)
-    people = _read_people(found["annotations"], entries, problems)
-    problems.raise_any()
+    with files.problems_of(path) as add:
+      for name in ("images", "annotations"):
+        if not isinstance(found.get(name), list):
+          add(name, "expected a list")
+    with files.problems_of(path) as add:
+      entries = _read_images(found["images"], add)
+      people = _read_people(found["annotations"], entries, add)
     if not people:
       raise ValueError(
         f"{path}: none of {len(found['annotations'])} annotations is a person "
         f"with keypoints ({' '.join(_COUNTS)})."
       )
     licences = _read_licences(found.get("licenses"))
-    self._people, self._sizes, self._metadata, names = [], [], [], []
-    for number, entry in entries.items():
-      if number in people:
-        names.append(entry["file_name"])
-        self._people.append(people[number])
-        self._sizes.append((entry["height"], entry["width"]))
-        self._metadata.append(_make_metadata(entry, licences))
+    used = {number: entries[number] for number in entries if number in people}
+    self._people = [people[number] for number in used]
+    self._sizes = [(e["height"], e["width"]) for e in used.values()]
+    self._metadata = [_make_metadata(e, licences) for e in used.values()]
+    names = [entry["file_name"] for entry in used.values()]
     super().__init__([storage.join(images, name) for name in names], names)
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
@@ -95,7 +94,7 @@ class CocoSource(labelled.LabelledSource):
 class _Found:
   """A person as the file has it: far smaller than 308 keypoints."""
 
-  box: tuple[float, float, float, float]
+  box: Box
   area: float | None
   fields: tuple[tuple[str, int], ...]  # Names and numbers of points.
   points: np.ndarray
@@ -110,9 +109,6 @@ class _Found:
 @functools.cache
 def find_ids(fields: tuple[tuple[str, int], ...]) -> np.ndarray:
   """Where the points of some fields, one behind the other, lie in the 308.
-
-  Args:
-    fields: names and numbers of points.
 
   Returns:
     (points,) int; -1 for those that the 308 do not have.
@@ -130,9 +126,7 @@ def find_ids(fields: tuple[tuple[str, int], ...]) -> np.ndarray:
   return np.array(ids)
 
 
-def clip_box(
-  box: tuple[float, float, float, float], height: int, width: int
-) -> tuple[float, float, float, float] | None:
+def clip_box(box: Box, height: int, width: int) -> Box | None:
   """COCO's x, y, width, height to ours, inside the image; None if empty.
 
   Returns:
@@ -146,12 +140,12 @@ def clip_box(
   return float(top), float(left), float(bottom - top), float(right - left)
 
 
-def _read_images(entries: list, problems: files.Problems) -> dict:
+def _read_images(entries: list, add: files.Add) -> dict:
   found = {}
   for number, entry in enumerate(entries):
     where = f"images[{number}]"
     if not isinstance(entry, dict):
-      problems.add(where, "expected an object")
+      add(where, "expected an object")
       continue
     wrong = [
       name
@@ -159,24 +153,23 @@ def _read_images(entries: list, problems: files.Problems) -> dict:
       if not isinstance(entry.get(name), kind)
     ]
     if wrong:
-      problems.add(where, f"{', '.join(wrong)}: missing or of another type")
+      add(where, f"{', '.join(wrong)}: missing or of another type")
     elif entry["id"] in found:
-      problems.add(where, f"id {entry['id']} is there twice")
+      add(where, f"id {entry['id']} is there twice")
     else:
       found[entry["id"]] = entry
   return found
 
 
-def _read_people(
-  entries: list, pictures: dict, problems: files.Problems
-) -> dict[int | str, list[_Found]]:
+def _read_people(entries: list, pictures: dict, add: files.Add) -> dict:
+  """Number of an image -> list of _Found."""
   people = {}
   for number, entry in enumerate(entries):
     where = f"annotations[{number}]"
     try:
       person = _read_person(entry, pictures)
     except ValueError as error:
-      problems.add(where, str(error))
+      add(where, str(error))
       continue
     if person is not None:
       people.setdefault(entry["image_id"], []).append(person)
@@ -205,9 +198,8 @@ def _read_person(entry: object, pictures: dict) -> _Found | None:
   if clipped is None or not merged[:, 2].any() or merged[:, :2].max() <= 0:
     return None
   area = entry.get("area")
-  if area is not None and not (
-    isinstance(area, int | float) and math.isfinite(area)
-  ):
+  is_number = isinstance(area, int | float) and math.isfinite(area)
+  if area is not None and not is_number:
     raise ValueError("area is no finite number")
   fields = tuple((name, len(field)) for name, field in zip(names, points))
   return _Found(clipped, area, fields, merged)
@@ -248,8 +240,5 @@ def _read_licences(entries: object) -> dict:
 def _make_metadata(entry: dict, licences: dict) -> dict[str, str]:
   source = entry.get("flickr_url") or entry.get("coco_url") or ""
   licence = entry.get("license")
-  known = isinstance(licence, _NUMBER)
-  return {
-    "source": str(source),
-    "licence": licences.get(licence, "") if known else "",
-  }
+  known = licences.get(licence, "") if isinstance(licence, _NUMBER) else ""
+  return {"source": str(source), "licence": known}

@@ -2,77 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import posixpath
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from data_pipelines.common import images, storage, tars
+from data_pipelines.common import images, storage
 from data_pipelines.sources import base
 
-BAD = "bad labels"  # Reasons to leave an image out, to count by.
-MISSING = "missing labels"
 _MAX_SHOWN = 20  # Problems of one file that a message lists.
-_UNUSABLE = (FileNotFoundError, PermissionError, IsADirectoryError)
+Add = Callable[[str, str], None]  # Where in a file a problem is, and which.
 _INDEX_MODES = ("1", "L", "P", "I", "I;16")
 _LABEL_FORMATS = ("PNG", "TIFF", "BMP", "GIF")  # None of them loses anything.
 
 
-class Problems:
-  """Collects what is wrong with one file, to say all of it at once."""
+@contextlib.contextmanager
+def problems_of(what: str) -> Iterator[Add]:
+  """Collects what is wrong with one file, to say all of it at once.
 
-  def __init__(self, what: str):
-    self._what = what
-    self._found = []
+  Yields:
+    A function that takes one.
 
-  def add(self, where: str, problem: str) -> None:
-    """Adds a problem, and says where in the file it is."""
-    self._found.append(f"  {where}: {problem}")
-
-  def raise_any(self) -> None:
-    """Raises ValueError if there was one."""
-    if not self._found:
-      return
-    count = len(self._found)
-    lines = self._found[:_MAX_SHOWN]
-    if count > _MAX_SHOWN:
-      lines.append(f"  and {count - _MAX_SHOWN} more")
-    noun = "problem" if count == 1 else "problems"
-    raise ValueError("\n".join([f"{self._what}: {count} {noun}", *lines]))
+  Raises:
+    ValueError: at the end, if there was one.
+  """
+  found = []
+  yield lambda where, problem: found.append(f"  {where}: {problem}")
+  if not found:
+    return
+  count, lines = len(found), found[:_MAX_SHOWN]
+  if count > _MAX_SHOWN:
+    lines.append(f"  and {count - _MAX_SHOWN} more")
+  noun = "problem" if count == 1 else "problems"
+  raise ValueError("\n".join([f"{what}: {count} {noun}", *lines]))
 
 
 def bad_labels(path: str, problem: object) -> images.ImageDecodeError:
   """The error of an image whose label file is of no use."""
-  return images.ImageDecodeError(BAD, f"{path}: {problem}")
-
-
-def missing_labels(path: str) -> images.ImageDecodeError:
-  """The error of an image that has no file of labels."""
-  return images.ImageDecodeError(MISSING, f"{path}: no such file")
+  return images.ImageDecodeError("bad labels", f"{path}: {problem}")
 
 
 def read(path: str) -> bytes:
-  """Reads a file that belongs to one image.
-
-  Raises:
-    ImageDecodeError: it is not there, or may not be read.
-    ShardReadError: it cannot be read now.
-  """
-  try:
-    return storage.read_bytes(path)
-  except _UNUSABLE as error:
-    reason = error.strerror or type(error).__name__
-    raise images.ImageDecodeError(
-      "cannot be read", f"{path}: {reason}"
-    ) from error
-  except OSError as error:
-    raise base.ShardReadError(f"{path}: {error}") from error
+  """Reads a file that belongs to one image; see `base.read_file`."""
+  return base.read_file(path, f"{path}: ")
 
 
 def read_text(path: str) -> str:
@@ -106,27 +85,23 @@ def read_json(path: str, kind: type) -> list | dict:
   return found
 
 
-def index_stems(
-  directory: str, extensions: Sequence[str] = tars.IMAGE_EXTENSIONS
-) -> dict[str, str]:
+def index_stems(directory: str, extensions: Sequence[str]) -> dict[str, str]:
   """The files below a directory: path without extension -> path.
 
   Raises:
     ValueError: it cannot be listed, or two files differ by extension only.
   """
   found = {}
-  problems = Problems(directory)
-  try:
-    for path in storage.list_files(directory):
-      stem, extension = posixpath.splitext(path)
-      if extension.lower() not in extensions:
-        continue
-      if stem in found:
-        problems.add(path, f"there is {found[stem]} as well")
-      found[stem] = path
-  except OSError as error:
-    raise ValueError(f"{directory}: cannot be listed: {error}") from error
-  problems.raise_any()
+  with problems_of(directory) as add:
+    try:
+      for path in storage.list_files(directory):
+        stem, extension = posixpath.splitext(path)
+        if extension.lower() in extensions:
+          if stem in found:
+            add(path, f"there is {found[stem]} as well")
+          found[stem] = path
+    except OSError as error:
+      raise ValueError(f"{directory}: cannot be listed: {error}") from error
   return found
 
 
@@ -135,11 +110,6 @@ def resolve(root: str, path: str) -> str:
   if storage.is_remote(path) or os.path.isabs(path):
     return path
   return storage.join(root, path)
-
-
-def parent(path: str) -> str:
-  """The directory of a file or URL."""
-  return path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
 
 
 def decode_pixels(data: bytes, path: str) -> np.ndarray:
@@ -168,8 +138,8 @@ def decode_pixels(data: bytes, path: str) -> np.ndarray:
   return np.ascontiguousarray(pixels[..., order])
 
 
-def decode_indices(data: bytes, path: str) -> np.ndarray:
-  """Decodes a picture whose pixels are numbers of classes.
+def read_indices(path: str) -> np.ndarray:
+  """Reads a picture whose pixels are numbers of classes.
 
   Returns:
     (h, w) integers; of a picture with a palette, indices into it.
@@ -177,8 +147,9 @@ def decode_indices(data: bytes, path: str) -> np.ndarray:
   Raises:
     ImageDecodeError: no lossless picture of one channel.
   """
+  data = io.BytesIO(read(path))
   try:
-    image = Image.open(io.BytesIO(data), formats=_LABEL_FORMATS)
+    image = Image.open(data, formats=_LABEL_FORMATS)
     if image.mode not in _INDEX_MODES:
       raise bad_labels(path, f"{image.mode} pixels, expected one channel")
     pixels = np.asarray(image)
@@ -191,17 +162,16 @@ def decode_indices(data: bytes, path: str) -> np.ndarray:
   return pixels.astype(np.int32)
 
 
-def load_array(
-  data: bytes, path: str, name: str, kind: type[np.number]
-) -> np.ndarray:
+def load_array(path: str, name: str, kind: type[np.number]) -> np.ndarray:
   """Reads an .npy file, or the array `name` of an .npz file.
 
   Raises:
     ImageDecodeError: neither, no such array, pickled objects (which are not
       looked at), or numbers of another kind.
   """
+  data = io.BytesIO(read(path))
   try:
-    found = np.load(io.BytesIO(data), allow_pickle=False)
+    found = np.load(data, allow_pickle=False)
     if not isinstance(found, np.ndarray):
       if name not in found:
         raise bad_labels(path, f"no array {name!r}; it has {list(found)}")
@@ -215,13 +185,14 @@ def load_array(
   return found
 
 
-def load_matrix(data: bytes, path: str, side: int) -> np.ndarray:
+def load_matrix(path: str, side: int) -> np.ndarray:
   """Reads a text file of a square matrix.
 
   Raises:
     ImageDecodeError: other text, another size, or a number that is not
       finite.
   """
+  data = read(path)
   try:
     matrix = np.loadtxt(io.StringIO(data.decode()), ndmin=2)
   except ValueError as error:

@@ -74,14 +74,14 @@ class FoldersSource(labelled.LabelledSource):
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
     """The mask, and all maps inside it."""
-    path, data = self._read(index, "mask")
-    mask = files.decode_pixels(data, path)[..., 0] > 0
+    path = self._path(index, "mask")
+    mask = files.decode_pixels(files.read(path), path)[..., 0] > 0
     if self._face_parts is not None:
       mask &= ~self._read_face(index, mask.shape)
     maps = {}
     for name in self._maps:
-      map_path, data = self._read(index, name)
-      maps[name], usable = self._decode(name, data, map_path)
+      map_path = self._path(index, name)
+      maps[name], usable = self._read_map(name, map_path)
       if usable.shape != mask.shape:
         raise files.bad_labels(
           map_path, f"{usable.shape}, its mask is {mask.shape}"
@@ -95,22 +95,19 @@ class FoldersSource(labelled.LabelledSource):
       maps["intrinsics"] = self._read_intrinsics(index)
     return Labels(alpha=np.where(mask, 255, 0).astype(np.uint8), **maps)
 
-  def _read(self, index: int, name: str) -> tuple[str, bytes]:
+  def _path(self, index: int, name: str) -> str:
     stem = self.name(index)
     if stem not in self._files[name]:
-      raise files.missing_labels(f"{name}/{stem}.*")
-    path = self._files[name][stem]
-    return path, files.read(path)
+      problem = f"{name}/{stem}.*: no such file"
+      raise images.ImageDecodeError("missing labels", problem)
+    return self._files[name][stem]
 
-  def _decode(
-    self, name: str, data: bytes, path: str
-  ) -> tuple[np.ndarray, np.ndarray]:
+  def _read_map(self, name: str, path: str) -> tuple[np.ndarray, np.ndarray]:
     """A map, and where it can be used."""
     if name == "albedo":
-      albedo = images.decode_image(data).copy()
+      albedo = images.decode_image(files.read(path)).copy()
       return albedo, np.ones(albedo.shape[:2], bool)
-    array = files.load_array(data, path, name, np.floating)
-    array = array.astype(np.float32)
+    array = files.load_array(path, name, np.floating).astype(np.float32)
     if name == "depth":
       if array.ndim != 2:
         raise files.bad_labels(path, f"{array.shape}, expected (h, w)")
@@ -125,7 +122,7 @@ class FoldersSource(labelled.LabelledSource):
   def _read_face(self, index: int, size: tuple[int, int]) -> np.ndarray:
     """(h, w) bool: face, hair and mouth; nearest pixels of the parts."""
     path = storage.join(self._face_parts, f"{self.name(index)}_seg.npy")
-    found = files.load_array(files.read(path), path, "", np.integer)
+    found = files.load_array(path, "", np.integer)
     if found.ndim != 2:
       raise files.bad_labels(path, f"{found.shape}, expected (h, w)")
     is_face = np.isin(found, _FACE).astype(np.uint8)
@@ -133,8 +130,8 @@ class FoldersSource(labelled.LabelledSource):
     return resized > 0
 
   def _read_intrinsics(self, index: int) -> np.ndarray:
-    path, data = self._read(index, _INTRINSICS)
-    matrix = files.load_matrix(data, path, 3)
+    path = self._path(index, _INTRINSICS)
+    matrix = files.load_matrix(path, 3)
     if min(matrix[0, 0], matrix[1, 1]) <= 0:
       raise files.bad_labels(path, "focal lengths must be above 0")
     return matrix.astype(np.float32)
@@ -163,11 +160,10 @@ def _find_maps(directory: str, maps: Sequence[str] | None) -> tuple[str, ...]:
   for name in maps or ():
     if name not in MAPS:
       raise ValueError(f"maps: {name} is none of {', '.join(MAPS)}.")
-  if maps is not None:
-    return tuple(maps)
-  return tuple(
-    name for name in MAPS if storage.is_directory(storage.join(directory, name))
-  )
+  if maps is None:
+    places = {name: storage.join(directory, name) for name in MAPS}
+    maps = [n for n, place in places.items() if storage.is_directory(place)]
+  return tuple(maps)
 
 
 def _list_files(directory: str, name: str) -> dict[str, str]:

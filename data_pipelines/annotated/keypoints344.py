@@ -53,29 +53,25 @@ class KeypointFilesSource(labelled.LabelledSource):
         all are listed.
     """
     ids = [sample["sample_id"] for sample in lists.read_samples(path)]
-    lists.check_unique(path, ids)
-    pictures = files.index_stems(images)
-    arrays = files.index_stems(keypoints, (".npy",))
-    lists.check_files(path, ids, pictures, images)
-    lists.check_files(path, ids, arrays, keypoints)
-    names = [pictures[sample_id] for sample_id in ids]
+    names = lists.find_files(path, ids, images)
+    arrays = lists.find_files(path, ids, keypoints, (".npy",))
     super().__init__([storage.join(images, name) for name in names], names)
-    self._arrays = [storage.join(keypoints, arrays[i]) for i in ids]
-    self._rules = (min_visible, min_body)
+    self._arrays = [storage.join(keypoints, name) for name in arrays]
+    self._fewest = min_visible, min_body
     self._keep_grey = keep_grey
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
     """Reads the array of the one person."""
     path = self._arrays[index]
-    points = files.load_array(files.read(path), path, "", np.number)
-    if points.shape != (3, NUM_POINTS):
-      raise files.bad_labels(
-        path, f"{points.shape}, expected (3, {NUM_POINTS})"
-      )
+    points = files.load_array(path, "", np.number)
+    if points.shape != (expected := (3, NUM_POINTS)):
+      raise files.bad_labels(path, f"{points.shape}, expected {expected}")
     if not self._keep_grey and _is_grey(record.image):
       raise images.ImageDecodeError("grey image", self.name(index))
     person = make_person(points.T, record.height, record.width)
-    if not has_enough(person, *self._rules):
+    visible = person.keypoints[:, 2] > 0
+    counts = visible.sum(), visible[:_NUM_BODY].sum()
+    if any(count < least for count, least in zip(counts, self._fewest)):
       raise images.ImageDecodeError("too few keypoints", path)
     return Labels(people=(person,))
 
@@ -97,21 +93,18 @@ class KeypointListSource(labelled.LabelledSource):
     Raises:
       ValueError: as `KeypointFilesSource`.
     """
-    people, problems = {}, files.Problems(path)
-    for number, sample in enumerate(lists.read_samples(path, ["person_id"])):
-      try:
-        points = np.array(sample.get("keypoints_2d"), np.float32)
-      except (TypeError, ValueError):
-        points = np.zeros(0)
-      if points.shape != (NUM_FIRST, 3):
-        problems.add(
-          f"[{number}]", f"keypoints_2d is not {NUM_FIRST} times x, y, v"
-        )
-      people.setdefault(sample["sample_id"], []).append(points)
-    problems.raise_any()
-    pictures = files.index_stems(images)
-    lists.check_files(path, list(people), pictures, images)
-    names = [pictures[sample_id] for sample_id in people]
+    people, problem = {}, f"keypoints_2d is not {NUM_FIRST} times x, y, v"
+    samples = lists.read_samples(path, ["person_id"])
+    with files.problems_of(path) as add:
+      for number, sample in enumerate(samples):
+        try:
+          points = np.array(sample.get("keypoints_2d"), np.float32)
+        except (TypeError, ValueError):
+          points = np.zeros(0)
+        if points.shape != (NUM_FIRST, 3):
+          add(f"[{number}]", problem)
+        people.setdefault(sample["sample_id"], []).append(points)
+    names = lists.find_files(path, list(people), images)
     super().__init__([storage.join(images, name) for name in names], names)
     self._points = list(people.values())
 
@@ -146,12 +139,6 @@ def make_person(points: np.ndarray, height: int, width: int) -> Person:
     right, bottom = out[counts, :2].max(0)
     box = tuple(map(float, (top, left, bottom - top, right - left)))
   return Person(box, out)
-
-
-def has_enough(person: Person, min_visible: int, min_body: int) -> bool:
-  """Whether enough points are visible, in all and among points 0 to 20."""
-  visible = person.keypoints[:, 2] > 0
-  return visible.sum() >= min_visible and visible[:_NUM_BODY].sum() >= min_body
 
 
 def _is_grey(image: bytes) -> bool:

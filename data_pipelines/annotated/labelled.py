@@ -25,11 +25,7 @@ class LabelledSource:
     self._names = list(names)
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
-    """The labels of one image.
-
-    Args:
-      index: of the image.
-      record: of it, without labels.
+    """The labels of one image, whose record has none yet.
 
     Raises:
       ImageDecodeError: they are of no use.
@@ -68,6 +64,5 @@ class LabelledSource:
     return self._names[index]
 
   def location(self, index: int) -> str:
-    """The image file."""
     base.check_index(index, len(self))
     return self._paths[index]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 import numpy as np
 
 from data_pipelines.annotated import files, labelled
@@ -32,7 +34,7 @@ class MattingSource(labelled.LabelledSource):
     pairs = _read_json(path) if is_json else _read_text(path)
     if not pairs:
       raise ValueError(f"{path}: names no image.")
-    root = files.parent(path) if root is None else root
+    root = posixpath.dirname(path) or "." if root is None else root
     names = [image for image, _ in pairs]
     super().__init__([files.resolve(root, name) for name in names], names)
     self._masks = [files.resolve(root, mask) for _, mask in pairs]
@@ -55,14 +57,14 @@ class MattingSource(labelled.LabelledSource):
 
 
 def _read_json(path: str) -> list[tuple[str, str]]:
-  pairs, problems = [], files.Problems(path)
-  for number, entry in enumerate(files.read_json(path, list)):
-    found = entry if isinstance(entry, dict) else {}
-    pair = found.get("image"), found.get("mask")
-    if not all(isinstance(name, str) and name for name in pair):
-      problems.add(f"[{number}]", 'expected {"image": PATH, "mask": PATH}')
-    pairs.append(pair)
-  problems.raise_any()
+  pairs = []
+  with files.problems_of(path) as add:
+    for number, entry in enumerate(files.read_json(path, list)):
+      found = entry if isinstance(entry, dict) else {}
+      pair = found.get("image"), found.get("mask")
+      if not all(isinstance(name, str) and name for name in pair):
+        add(f"[{number}]", 'expected {"image": PATH, "mask": PATH}')
+      pairs.append(pair)
   return pairs
 
 

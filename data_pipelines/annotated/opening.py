@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from data_pipelines.annotated import (
   coco,
@@ -20,19 +21,20 @@ from data_pipelines.annotated import (
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-  """How annotations are stored.
+  """How annotations are stored."""
 
-  Attributes:
-    open: makes the source of a path and options.
-    options: what makes a value of each one's text.
-    required: those that must be given.
-    usage: how the spec of a dataset of this format is written.
-  """
+  open: Callable[..., labelled.LabelledSource]  # Of a path and options.
+  usage: str  # How the spec of a dataset of this format is written.
 
-  open: Callable[..., labelled.LabelledSource]
-  options: Mapping[str, Callable[[str], object]]
-  required: tuple[str, ...]
-  usage: str
+  @property
+  def options(self) -> dict[str, inspect.Parameter]:
+    """What the source takes beside the path."""
+    found = inspect.signature(self.open).parameters
+    return {k: v for k, v in found.items() if v.kind is v.KEYWORD_ONLY}
+
+  @property
+  def required(self) -> list[str]:
+    return [k for k, v in self.options.items() if v.default is v.empty]
 
 
 def open_annotated(spec: str) -> labelled.LabelledSource:
@@ -72,30 +74,29 @@ def parse_spec(spec: str) -> tuple[str, str, dict[str, object]]:
     )
   expected = FORMATS[name]
   path, *pairs = (part.strip() for part in rest.split(","))
-  problems = files.Problems(f"{spec} (expected {expected.usage})")
-  if not path:
-    problems.add(name, "no path")
   options = {}
-  for pair in pairs:
-    key, equals, value = pair.partition("=")
-    if not equals:
-      problems.add(pair, "is not OPTION=VALUE")
-    elif key not in expected.options:
-      match = difflib.get_close_matches(key, expected.options, n=1)
-      hint = f"; did you mean {match[0]}?" if match else ""
-      problems.add(key, f"no such option{hint}")
-    elif key in options:
-      problems.add(key, "is given twice")
-    else:
-      options[key] = None
-      try:
-        options[key] = expected.options[key](value)
-      except ValueError as error:
-        problems.add(pair, str(error))
-  for key in expected.required:
-    if key not in options:
-      problems.add(key, "is missing")
-  problems.raise_any()
+  with files.problems_of(f"{spec} (expected {expected.usage})") as add:
+    if not path:
+      add(name, "no path")
+    for pair in pairs:
+      key, equals, value = pair.partition("=")
+      if not equals:
+        add(pair, "is not OPTION=VALUE")
+      elif key not in expected.options:
+        match = difflib.get_close_matches(key, expected.options, n=1)
+        hint = f"; did you mean {match[0]}?" if match else ""
+        add(key, f"no such option{hint}")
+      elif key in options:
+        add(key, "is given twice")
+      else:
+        options[key] = None
+        try:
+          options[key] = _READERS[key](value)
+        except ValueError as error:
+          add(pair, str(error))
+    for key in expected.required:
+      if key not in options:
+        add(key, "is missing")
   return name, path, options
 
 
@@ -109,10 +110,6 @@ def _read_count(text: str) -> int:
   if not text.isdecimal():
     raise ValueError("is no whole number from 0 on")
   return int(text)
-
-
-def _read_names(text: str) -> tuple[str, ...]:
-  return tuple(text.split("+"))
 
 
 def _read_axes(text: str) -> tuple[str, ...]:
@@ -135,53 +132,35 @@ def _read_choice(text: str) -> bool:
   return text == "true"
 
 
+_READERS = {
+  **dict.fromkeys(("images", "keypoints", "labels"), _read_path),
+  **dict.fromkeys(("root", "face_parts"), _read_path),
+  **dict.fromkeys(("min_visible", "min_body"), _read_count),
+  "keep_grey": _read_choice,
+  "taxonomy": _read_taxonomy,
+  "maps": lambda text: tuple(text.split("+")),
+  "axes": _read_axes,
+}
 FORMATS = {
-  "coco": Format(
-    coco.CocoSource,
-    {"images": _read_path},
-    ("images",),
-    "coco:FILE.json,images=DIR",
-  ),
+  "coco": Format(coco.CocoSource, "coco:FILE.json,images=DIR"),
   "keypoints344": Format(
     keypoints344.KeypointFilesSource,
-    {
-      "images": _read_path,
-      "keypoints": _read_path,
-      "min_visible": _read_count,
-      "min_body": _read_count,
-      "keep_grey": _read_choice,
-    },
-    ("images", "keypoints"),
     "keypoints344:FILE.json,images=DIR,keypoints=DIR"
     "[,min_visible=8][,min_body=6][,keep_grey=false]",
   ),
   "keypoints70": Format(
-    keypoints344.KeypointListSource,
-    {"images": _read_path},
-    ("images",),
-    "keypoints70:FILE.json,images=DIR",
+    keypoints344.KeypointListSource, "keypoints70:FILE.json,images=DIR"
   ),
   "parts": Format(
     parts.PartsSource,
-    {
-      "images": _read_path,
-      "labels": _read_path,
-      "taxonomy": _read_taxonomy,
-    },
-    ("images", "labels", "taxonomy"),
     "parts:FILE.json,images=DIR,labels=DIR,taxonomy="
     + "|".join(parts.taxonomies()),
   ),
   "folders": Format(
     folders.FoldersSource,
-    {"maps": _read_names, "axes": _read_axes, "face_parts": _read_path},
-    (),
     "folders:DIR[,maps=normal+depth+albedo][,axes=xyz][,face_parts=DIR]",
   ),
   "matting": Format(
-    matting.MattingSource,
-    {"root": _read_path},
-    (),
-    "matting:FILE.json|FILE.txt[,root=DIR]",
+    matting.MattingSource, "matting:FILE.json|FILE.txt[,root=DIR]"
   ),
 }

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import itertools
-import json
 import os
 import pathlib
 import warnings
@@ -18,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from data_pipelines.annotated import opening
 from data_pipelines.building import workspace
+from data_pipelines.building.workspace import Building
 from data_pipelines.common import files, images, progress, worker_pool
 from data_pipelines.corpus import records, writer
 from data_pipelines.corpus.manifest import ShardEntry
@@ -50,9 +49,8 @@ def pack(
   Raises:
     ValueError: a dataset cannot be opened, no usable image, a bad argument, or
       something else is at the output.
-    OSError: something cannot be read or written, or a worker was ended; what
-      is done so far is kept, the same call continues.
-    ShardReadError: as OSError.
+    OSError, ShardReadError: something cannot be read or written, or a worker
+      was ended; what is done so far is kept, the same call continues.
   """
   if shard_size < 1:
     raise ValueError(f"shard_size={shard_size} must be at least 1.")
@@ -65,7 +63,9 @@ def pack(
     "inputs": list(specs),
     "shard_size": shard_size,
     "version": records.VERSION,
-    "inputs_hash": _hash_inputs(source, shard_size),
+    "inputs_hash": workspace.hash_inputs(
+      shard_size, map(source.name, range(len(source)))
+    ),
   }
   with workspace.open_building(output, arguments) as building, workers:
     done = _Done(building)
@@ -75,10 +75,15 @@ def pack(
       read = functools.partial(_read_record, tuple(specs))
       found = _keep(workers.map(read, jobs), done, shown)
       for first in found:
-        shard = itertools.chain(
-          [first], itertools.islice(found, shard_size - 1)
+        rest = itertools.islice(found, shard_size - 1)
+        # Nobody knows yet how many shards there will be.
+        shard_id = f"{len(done.states) - 1:05}"
+        shard = itertools.chain([first], rest)
+        done.finish_shard(
+          writer.write_shard(
+            building.root / "shards", shard_id, shard, compress=True
+          )
         )
-        _write_shard(building, done, shard)
     return _finish(building, done, len(source), arguments["inputs_hash"])
 
 
@@ -86,49 +91,48 @@ class _Done:
   """How far a build has come, and what it has found.
 
   Attributes:
-    shards: their entries, with temporary file names.
+    states: of each shard what a later run must know to continue after it; the
+      last one is of the shard that is being written.
     num_read: images.
     names: content hash -> name of each record.
-    left_out: file -> its lines.
   """
 
-  def __init__(self, building: workspace.Building):
+  def __init__(self, building: Building):
     """Takes over the finished shards of an earlier run."""
     self._directory = building.root / "shards"
-    self.shards, self.num_read, self.names = [], 0, {}
-    self.left_out = {name: [] for name in _LISTS}
-    while (path := self._state_path()).exists():
-      state = files.read_json(path)
-      self.shards.append(ShardEntry(**state["shard"]))
-      self.num_read = state["num_read"]
-      self.names.update(state["names"])
-      for name in _LISTS:
-        self.left_out[name] += state[name]
+    self.states, self.num_read, self.names = [], 0, {}
     self._start_state()
+    while (path := self._state_path()).exists():
+      self.states[-1] = files.read_json(path)
+      self.num_read = self.states[-1]["num_read"]
+      self.names.update(self.states[-1]["names"])
+      self._start_state()
 
   def keep(self, record: records.Record) -> None:
     """Remembers a record of the shard that is being written."""
-    self.names[record.content_hash] = record.name
-    self._state["names"][record.content_hash] = record.name
+    for names in (self.names, self.states[-1]["names"]):
+      names[record.content_hash] = record.name
 
   def leave_out(self, file: str, line: dict) -> None:
     """Remembers a line of one of the lists."""
-    self.left_out[file].append(line)
-    self._state[file].append(line)
+    self.states[-1][file].append(line)
+
+  def left_out(self, file: str) -> list[dict]:
+    """The lines of one of the lists."""
+    return [line for state in self.states for line in state[file]]
 
   def finish_shard(self, shard: ShardEntry) -> None:
     """Writes what a later run must know to continue after a shard."""
     entry = dataclasses.asdict(shard)
-    state = {**self._state, "shard": entry, "num_read": self.num_read}
-    files.write_json(self._state_path(), state)
-    self.shards.append(shard)
+    self.states[-1] |= {"shard": entry, "num_read": self.num_read}
+    files.write_json(self._state_path(), self.states[-1])
     self._start_state()
 
   def _start_state(self) -> None:
-    self._state = {"names": {}, **{name: [] for name in _LISTS}}
+    self.states.append({"names": {}, **{name: [] for name in _LISTS}})
 
   def _state_path(self) -> pathlib.Path:
-    return self._directory / f"{len(self.shards):05}.json"
+    return self._directory / f"{len(self.states) - 1:05}.json"
 
 
 def _keep(
@@ -150,21 +154,13 @@ def _keep(
       yield found
 
 
-def _write_shard(
-  building: workspace.Building, done: _Done, found: Iterable[records.Record]
-) -> None:
-  number = f"{len(done.shards):05}"  # Nobody knows yet how many there will be.
-  done.finish_shard(
-    writer.write_shard(building.root / "shards", number, found, compress=True)
-  )
-
-
 def _finish(
-  building: workspace.Building, done: _Done, num_images: int, inputs_hash: str
+  building: Building, done: _Done, num_images: int, inputs_hash: str
 ) -> dict:
   """Gives the files their final names; returns the manifest."""
-  rejected = done.left_out[writer.REJECTED]
-  if not done.shards:
+  rejected = done.left_out(writer.REJECTED)
+  shards = [ShardEntry(**state["shard"]) for state in done.states[:-1]]
+  if not shards:
     shown = "; ".join(
       f"{row['name']}: {row['reason']} ({row['detail']})"
       for row in rejected[:3]
@@ -173,20 +169,18 @@ def _finish(
       f"none of {num_images} labelled images is usable: {shown}"
     )
   entries = []
-  for number, shard in enumerate(done.shards):
-    shard_id = writer.number_shard(number, len(done.shards))
+  for number, shard in enumerate(shards):
+    shard_id = writer.number_shard(number, len(shards))
     file, index = writer.shard_files(shard_id)
     for old, new in ((shard.file, file), (shard.index, index)):
       path = building.root / "shards" / old
       if path.exists():  # Else an earlier run came so far.
         os.replace(path, building.corpus / new)
     entries.append(dataclasses.replace(shard, file=file, index=index))
+  duplicates = done.left_out(writer.DUPLICATES)
+  provenance = {"inputs_hash": inputs_hash}
   return writer.commit(
-    building.corpus,
-    entries,
-    rejected,
-    done.left_out[writer.DUPLICATES],
-    {"inputs_hash": inputs_hash},
+    building.corpus, entries, rejected, duplicates, provenance
   )
 
 
@@ -205,16 +199,6 @@ def _read_record(specs: tuple[str, ...], index: int) -> records.Record | dict:
       warnings.simplefilter("ignore")  # PIL's, of files that are odd.
       images.decode_image(record.image)
   except images.ImageDecodeError as error:
-    return {
-      "name": source.name(index),
-      "reason": error.reason,
-      "detail": error.detail,
-    }
+    known = {"reason": error.reason, "detail": error.detail}
+    return {"name": source.name(index), **known}
   return record
-
-
-def _hash_inputs(source: mixture.Mixture, shard_size: int) -> str:
-  digest = hashlib.sha256(f"{records.VERSION} {shard_size}\n".encode())
-  for index in range(len(source)):
-    digest.update(json.dumps(source.name(index)).encode())
-  return digest.hexdigest()

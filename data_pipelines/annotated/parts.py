@@ -45,19 +45,16 @@ class PartsSource(labelled.LabelledSource):
     samples = lists.read_samples(path, _ORDER)
     samples.sort(key=lambda sample: [str(sample[name]) for name in _ORDER])
     ids = [sample["sample_id"] for sample in samples]
-    lists.check_unique(path, ids)
-    pictures, maps = files.index_stems(images), files.index_stems(labels)
-    lists.check_files(path, ids, pictures, images)
-    lists.check_files(path, ids, maps, labels)
-    names = [pictures[sample_id] for sample_id in ids]
+    names = lists.find_files(path, ids, images)
+    maps = lists.find_files(path, ids, labels)
     super().__init__([storage.join(images, name) for name in names], names)
-    self._maps = [storage.join(labels, maps[i]) for i in ids]
+    self._maps = [storage.join(labels, name) for name in maps]
     self._is_wild = taxonomy == _WILD or "itw_" in path
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
     """Reads the picture of part labels, as the 29 parts."""
     path = self._maps[index]
-    found = files.decode_indices(files.read(path), path)
+    found = files.read_indices(path)
     found = np.where((found < 0) | (found > IGNORE), IGNORE, found)
     mapped = self._table[found]
     if ((mapped > 0) & (mapped != IGNORE)).sum() < _MIN_FOREGROUND:
@@ -80,15 +77,13 @@ def make_table(taxonomy: str) -> np.ndarray:
   Raises:
     ValueError: no such taxonomy.
   """
-  if taxonomy not in taxonomies():
+  known = {k: v["target"] for k, v in parts()["source_taxonomies"].items()}
+  known[OURS] = range(parts()["num_classes"])
+  if taxonomy not in known:
     raise ValueError(
-      f"no such taxonomy as {taxonomy!r}; expected one of "
-      f"{', '.join(taxonomies())}."
+      f"no such taxonomy as {taxonomy!r}; expected one of {', '.join(known)}."
     )
-  if taxonomy == OURS:
-    targets = range(parts()["num_classes"])
-  else:
-    targets = parts()["source_taxonomies"][taxonomy]["target"]
+  targets = known[taxonomy]
   table = np.full(256, IGNORE, np.uint8)
   table[: len(targets)] = targets
   return table

@@ -14,24 +14,23 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from data_pipelines.building import scan, workspace
-from data_pipelines.common import files, jsonl, progress, worker_pool
+from data_pipelines.building import workspace
+from data_pipelines.building.scan import ScannedPiece
+from data_pipelines.building.workspace import Building
+from data_pipelines.common import files, jsonl, progress
+from data_pipelines.common.worker_pool import WorkerPool
 
 _ROW = np.dtype([("hash", "S32"), ("position", np.int64)])
 _ENTRY = np.dtype(np.int64)  # 1 + position of an equal one before, or 0.
 
 
 def find_duplicates(
-  building: workspace.Building, num_pieces: int, workers: worker_pool.WorkerPool
+  building: Building, num_pieces: int, workers: WorkerPool
 ) -> int:
   """Decides for every usable image, and lists those that are left out.
 
-  What a run before this one has decided is left as it is.
-
-  Args:
-    building: the build, with all pieces scanned.
-    num_pieces: how many those are.
-    workers: to do the work.
+  All pieces must be scanned. What a run before this one has decided is left
+  as it is.
 
   Returns:
     How many images are kept.
@@ -52,14 +51,13 @@ def find_duplicates(
       (_find_in_partition, range(num_parts), _done_path, lambda part: 1),
       (_sum_up, blocks, _block_path, len),
     ):
-      missing = workspace.find_missing(
-        jobs, shown, path=functools.partial(path, building), size=size
+      function, path = (
+        functools.partial(f, building) for f in (function, path)
       )
-      for count in workers.map(functools.partial(function, building), missing):
-        shown.advance(count)
+      workspace.do_missing(workers, function, jobs, shown, path=path, size=size)
   num_kept = sum(read_kept_counts(building, num_pieces))
   if not num_kept:
-    rejected = list(read_rejected(building, num_pieces))
+    rejected = list(read_left_out(building, num_pieces, "rejected"))
     shown = [f"{row['name']}: {row['reason']}" for row in rejected[:3]]
     raise workspace.InputError(
       f"none of {len(rejected)} files is a usable image ({'; '.join(shown)})."
@@ -67,34 +65,23 @@ def find_duplicates(
   return num_kept
 
 
-def read_kept_counts(
-  building: workspace.Building, num_pieces: int
-) -> Iterator[int]:
+def read_kept_counts(building: Building, num_pieces: int) -> Iterator[int]:
   """For each piece, how many of its images are kept."""
   for block in _blocks(building, num_pieces):
     yield from files.read_json(_block_path(building, block))["kept"]
 
 
-def read_rejected(
-  building: workspace.Building, num_pieces: int
+def read_left_out(
+  building: Building, num_pieces: int, kind: str
 ) -> Iterator[dict]:
-  """The images that cannot be used, in order: name, reason and detail."""
+  """The lines of the list "rejected" or "duplicates", in order."""
   for block in _blocks(building, num_pieces):
     path = _block_path(building, block)
-    yield from jsonl.read_rows(path.with_suffix(".rejected"))
-
-
-def read_duplicates(
-  building: workspace.Building, num_pieces: int
-) -> Iterator[dict]:
-  """The images that are left out as copies, in order: name and same_as."""
-  for block in _blocks(building, num_pieces):
-    path = _block_path(building, block)
-    yield from jsonl.read_rows(path.with_suffix(".duplicates"))
+    yield from jsonl.read_rows(path.with_suffix(f".{kind}"))
 
 
 def kept_rows(
-  building: workspace.Building, number: int, piece: scan.ScannedPiece
+  building: Building, number: int, piece: ScannedPiece
 ) -> np.ndarray:
   """The rows of a piece that become records."""
   first = _read_first(building, number * building.sizes.piece, len(piece))
@@ -102,7 +89,7 @@ def kept_rows(
 
 
 def _write_partitions(
-  building: workspace.Building, num_pieces: int, num_parts: int
+  building: Building, num_pieces: int, num_parts: int
 ) -> Iterator[int]:
   """Sorts the rows of all pieces into files by the start of their hash.
 
@@ -117,9 +104,7 @@ def _write_partitions(
     step = max(1, building.sizes.partition // building.sizes.piece)
     for start in range(0, num_pieces, step):
       numbers = range(start, min(start + step, num_pieces))
-      rows = np.concatenate(
-        [_read_rows(building, number) for number in numbers]
-      )
+      rows = np.concatenate([_read_rows(building, n) for n in numbers])
       # One blank picture, a million times, must not fill one partition.
       rows = _mark_equal(building, rows)
       # The first four bytes as a number, scaled to the number of partitions.
@@ -134,24 +119,23 @@ def _write_partitions(
       files.sync(path)
 
 
-def _read_rows(building: workspace.Building, number: int) -> np.ndarray:
-  piece = scan.ScannedPiece(building, number)
+def _read_rows(building: Building, number: int) -> np.ndarray:
+  piece = ScannedPiece(building, number)
   rows = np.empty(len(piece.usable), _ROW)
   rows["hash"] = piece.hashes
   rows["position"] = number * building.sizes.piece + piece.usable
   return rows
 
 
-def _find_in_partition(building: workspace.Building, part: int) -> int:
+def _find_in_partition(building: Building, part: int) -> int:
   """Marks all but the first of equal rows; may be repeated. Returns 1."""
-  _mark_equal(
-    building, np.fromfile(building.root / "parts" / f"{part:06}", _ROW)
-  )
+  rows = np.fromfile(building.root / "parts" / f"{part:06}", _ROW)
+  _mark_equal(building, rows)
   with files.whole_file(_done_path(building, part)):
     return 1
 
 
-def _mark_equal(building: workspace.Building, rows: np.ndarray) -> np.ndarray:
+def _mark_equal(building: Building, rows: np.ndarray) -> np.ndarray:
   """Writes where the first one is, for all but the first of equal rows.
 
   Returns:
@@ -164,85 +148,65 @@ def _mark_equal(building: workspace.Building, rows: np.ndarray) -> np.ndarray:
   with _first_path(building).open("r+b") as file:
     for index in np.flatnonzero(~is_new):
       entry = rows["position"][starts[index]] + 1
-      os.pwrite(
-        file.fileno(),
-        entry.tobytes(),
-        int(rows["position"][index]) * _ENTRY.itemsize,
-      )
+      place = int(rows["position"][index]) * _ENTRY.itemsize
+      os.pwrite(file.fileno(), entry.tobytes(), place)
     os.fsync(file.fileno())
   return rows[is_new]
 
 
-def _read_first(
-  building: workspace.Building, position: int, count: int
-) -> np.ndarray:
+def _read_first(building: Building, position: int, count: int) -> np.ndarray:
   """For `count` positions, that of an equal image before each, or -1."""
+  size = _ENTRY.itemsize
   with _first_path(building).open("rb") as file:
-    data = os.pread(
-      file.fileno(), count * _ENTRY.itemsize, position * _ENTRY.itemsize
-    )
+    data = os.pread(file.fileno(), count * size, position * size)
   return np.frombuffer(data, _ENTRY) - 1
 
 
-def _find_first(building: workspace.Building, position: int) -> int:
-  """The position of the image that is kept of some equal ones."""
-  # `position` may itself be a copy: it is the first of one partition step,
-  # not of all.
-  before = int(_read_first(building, position, 1)[0])
-  return position if before < 0 else before
-
-
-def _sum_up(building: workspace.Building, numbers: range) -> int:
+def _sum_up(building: Building, numbers: range) -> int:
   """Lists what is left out of some pieces; returns how many those are."""
   read_piece = functools.lru_cache(building.sizes.block)(
-    functools.partial(scan.ScannedPiece, building)
+    functools.partial(ScannedPiece, building)
   )
-  kept = []
-  path = _block_path(building, numbers)
+  kept, path = [], _block_path(building, numbers)
   with (
     files.whole_file(path.with_suffix(".rejected")) as rejected,
     files.whole_file(path.with_suffix(".duplicates")) as duplicates,
   ):
     for number in numbers:
       piece = read_piece(number)
+      for row in np.setdiff1d(np.arange(len(piece)), piece.usable):
+        rejected.write(jsonl.to_bytes(piece.read_row(row)))
       first = _read_first(building, number * building.sizes.piece, len(piece))
-      num_kept = 0
-      usable = set(piece.usable.tolist())
-      for row in range(len(piece)):
-        if row not in usable:
-          rejected.write(jsonl.to_bytes(piece.read_row(row)))
-        elif first[row] >= 0:
-          same, same_row = divmod(
-            _find_first(building, int(first[row])), building.sizes.piece
-          )
-          line = {
-            "name": piece.read_row(row)["name"],
-            "same_as": read_piece(same).read_row(same_row)["name"],
-          }
-          duplicates.write(jsonl.to_bytes(line))
-        else:
-          num_kept += 1
-      kept.append(num_kept)
+      copies = piece.usable[first[piece.usable] >= 0]
+      for row in copies:
+        position = int(first[row])
+        # Maybe a copy, too: the first of one partition step, not of all.
+        before = int(_read_first(building, position, 1)[0])
+        position = position if before < 0 else before
+        same, same_row = divmod(position, building.sizes.piece)
+        line = {
+          "name": piece.read_row(row)["name"],
+          "same_as": read_piece(same).read_row(same_row)["name"],
+        }
+        duplicates.write(jsonl.to_bytes(line))
+      kept.append(len(piece.usable) - len(copies))
   files.write_json(path, {"kept": kept})
   return len(numbers)
 
 
-def _first_path(building: workspace.Building) -> pathlib.Path:
+def _first_path(building: Building) -> pathlib.Path:
   return building.root / "first.i64"
 
 
-def _blocks(building: workspace.Building, num_pieces: int) -> list[range]:
+def _blocks(building: Building, num_pieces: int) -> list[range]:
   """The numbers of all pieces, cut into blocks."""
-  numbers = range(num_pieces)
-  return [
-    numbers[start : start + building.sizes.block]
-    for start in range(0, num_pieces, building.sizes.block)
-  ]
+  numbers, size = range(num_pieces), building.sizes.block
+  return [numbers[start : start + size] for start in numbers[::size]]
 
 
-def _done_path(building: workspace.Building, part: int) -> pathlib.Path:
+def _done_path(building: Building, part: int) -> pathlib.Path:
   return building.root / "keep" / f"part-{part:06}"
 
 
-def _block_path(building: workspace.Building, block: range) -> pathlib.Path:
+def _block_path(building: Building, block: range) -> pathlib.Path:
   return building.root / "keep" / f"{block.start:08}.json"

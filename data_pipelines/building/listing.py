@@ -9,47 +9,34 @@ import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from data_pipelines.building import workspace
-from data_pipelines.common import files, progress, storage, tars, worker_pool
+from data_pipelines.building.workspace import Building
+from data_pipelines.common import files, progress, storage, tars
+from data_pipelines.common.worker_pool import WorkerPool
 from data_pipelines.sources import folder
 
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-  """A folder or a tar that images are taken from.
+  """A folder or a tar that images are taken from."""
 
-  Attributes:
-    path: of it, or its URL.
-    prefix: what the names of its images start with.
-    is_tar: it is a tar.
-    given: the input it belongs to, as given.
-  """
-
-  path: str
-  prefix: str
+  path: str  # Or its URL.
+  prefix: str  # What the names of its images start with.
   is_tar: bool
-  given: str
+  given: str  # The input it belongs to.
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-  """The images of one listing file: some that follow one another in a unit.
+  """The images of one listing file: some that follow one another in a unit."""
 
-  Attributes:
-    number: among all pieces.
-    unit: what it is of.
-    file: its listing, in the directory of the build.
-    num_images: at most `Sizes.piece`.
-    has_metadata: there are sidecars in the unit.
-  """
-
-  number: int
+  number: int  # Among all pieces.
   unit: Unit
-  file: str
-  num_images: int
-  has_metadata: bool
+  file: str  # Its listing, in the directory of the build.
+  num_images: int  # At most `Sizes.piece`.
+  has_metadata: bool  # There are sidecars in the unit.
 
 
 def absolute(path: str | os.PathLike) -> str:
@@ -64,49 +51,45 @@ def find_units(inputs: Sequence[str | os.PathLike]) -> list[Unit]:
   Raises:
     InputError: no such input, nothing that matches, or one given twice.
   """
-  found = []  # (path, is_tar, given)
+  found = []
   for given in map(os.fspath, inputs):
     try:
-      found += [(*unit, given) for unit in _resolve(given)]
+      found += _resolve(given)
     except ValueError as error:
       raise workspace.InputError(str(error)) from error
-  prefixes = _make_prefixes([path for path, _, _ in found])
+  prefixes = _make_prefixes([unit.path for unit in found])
   return [
-    Unit(path, prefix, is_tar, given)
-    for (path, is_tar, given), prefix in zip(found, prefixes)
+    dataclasses.replace(unit, prefix=prefix)
+    for unit, prefix in zip(found, prefixes)
   ]
 
 
-def _resolve(given: str) -> list[tuple[str, bool]]:
-  """The folders and tars that an input means; True for a tar."""
+def _resolve(given: str) -> list[Unit]:
+  """The folders and tars that an input means, without prefixes."""
   if storage.is_directory(given):
-    return [(absolute(given), False)]
+    return [Unit(absolute(given), "", False, given)]
   paths = tars.expand(given)
   if paths and storage.exists(paths[0]):
-    return [(absolute(path), True) for path in paths]
+    return [Unit(absolute(path), "", True, given) for path in paths]
   raise ValueError(
     f"{given}: no such directory; expected a folder of images, a .tar or a "
     "glob of them."
   )
 
 
-def hash_unit(unit: Unit) -> str:
-  """A hash of names, sizes and times of change of what a unit is made of.
+def hash_unit(unit: Unit) -> tuple[str, str]:
+  """Prefix, and a hash of names, sizes and times of change of what is in it.
 
   In a bucket, of names only.
   """
-  if unit.is_tar:
-    return hashlib.sha256(_stamp(unit.path)).hexdigest()
-  seen = _Folder(unit.path)
-  for _ in seen:
-    pass
-  return seen.stamps.hexdigest()
+  rows = _Rows(unit)
+  if not unit.is_tar:
+    collections.deque(rows, maxlen=0)
+  return unit.prefix, rows.hash.hexdigest()
 
 
 def list_units(
-  building: workspace.Building,
-  units: Sequence[Unit],
-  workers: worker_pool.WorkerPool,
+  building: Building, units: Sequence[Unit], workers: WorkerPool
 ) -> list[Unit]:
   """Lists all units; those already listed are left as they are.
 
@@ -126,21 +109,18 @@ def list_units(
   with progress.Progress("listing", None, "img") as shown:
     jobs = []
     for number, unit in enumerate(units):
-      marker = _marker(building, number)
-      if marker.exists():
-        shown.advance(files.read_json(marker)["num_images"])
+      if _marker(building, number).exists():
+        shown.advance(_read_marker(building, number)["num_images"])
       elif unit.is_tar:
         jobs.append((building, number, unit))
       else:
-        for count in _list_folder(building, number, unit):
+        for count in _list_unit(building, number, unit):
           shown.advance(count)
     for count in workers.map(_list_tar, jobs):
       shown.advance(count)
-  counts = dict.fromkeys((unit.given for unit in units), 0)
+  counts = collections.Counter()
   for number, unit in enumerate(units):
-    counts[unit.given] += files.read_json(_marker(building, number))[
-      "num_images"
-    ]
+    counts[unit.given] += _read_marker(building, number)["num_images"]
   for given, count in counts.items():
     if not count:
       raise workspace.InputError(
@@ -149,50 +129,60 @@ def list_units(
   return units
 
 
-def read_hashes(
-  building: workspace.Building, units: Sequence[Unit]
-) -> Iterator[str]:
-  """For each unit, what `hash_unit` said when it was listed."""
-  for number in range(len(units)):
-    yield files.read_json(_marker(building, number))["hash"]
+def read_hash(building: Building, number: int, unit: Unit) -> tuple[str, str]:
+  """What `hash_unit` said when the unit was listed."""
+  return unit.prefix, _read_marker(building, number)["hash"]
 
 
-def read_pieces(
-  building: workspace.Building, units: Sequence[Unit]
-) -> Iterator[Piece]:
+def read_pieces(building: Building, units: Sequence[Unit]) -> Iterator[Piece]:
   """All pieces of what is listed, in order."""
-  numbers = itertools.count()
+  numbers, size = itertools.count(), building.sizes.piece
   for number, unit in enumerate(units):
-    listed = files.read_json(_marker(building, number))
-    for part, start in enumerate(
-      range(0, listed["num_images"], building.sizes.piece)
-    ):
+    listed = _read_marker(building, number)
+    for part, start in enumerate(range(0, listed["num_images"], size)):
       yield Piece(
         number=next(numbers),
         unit=unit,
         file=_file_name(number, part),
-        num_images=min(building.sizes.piece, listed["num_images"] - start),
+        num_images=min(size, listed["num_images"] - start),
         has_metadata=listed["has_metadata"],
       )
 
 
-class _Folder:
-  """Iterates over the images of a folder, and hashes sizes and times."""
+class _Rows:
+  """The listing of a unit: a row for each image.
 
-  def __init__(self, directory: str):
-    self._directory = directory
+  Of a folder [path], of a tar [name, start, size, place of its sidecar].
+  `hash` and `has_metadata` are known behind the last row.
+  """
+
+  def __init__(self, unit: Unit):
+    self._unit = unit
     self.has_metadata = False
-    self.stamps = hashlib.sha256()
+    self.hash = hashlib.sha256(_stamp(unit.path) if unit.is_tar else b"")
 
-  def __iter__(self) -> Iterator[str]:
-    for path in storage.list_files(self._directory):
+  def __iter__(self) -> Iterator[list]:
+    return self._read_tar() if self._unit.is_tar else self._read_folder()
+
+  def _read_folder(self) -> Iterator[list]:
+    for path in storage.list_files(self._unit.path):
       if path.endswith(tars.METADATA_EXTENSION):
         self.has_metadata = True
       if tars.is_image_name(path):
-        whole = storage.join(self._directory, path)
-        self.stamps.update(os.fsencode(path) + b"\0" + _stamp(whole))
-        self.stamps.update(_stamp(metadata_path(whole)))
-        yield path
+        whole = storage.join(self._unit.path, path)
+        self.hash.update(os.fsencode(path) + b"\0" + _stamp(whole))
+        self.hash.update(_stamp(metadata_path(whole)))
+        yield [path]
+
+  def _read_tar(self) -> Iterator[list]:
+    try:
+      for image, metadata in tars.list_images(self._unit.path):
+        where = None
+        if metadata is not None:
+          where, self.has_metadata = [metadata.start, metadata.size], True
+        yield [image.name, image.start, image.size, where]
+    except tars.TarError as error:
+      raise workspace.InputError(str(error)) from error
 
 
 def metadata_path(path: str) -> str:
@@ -200,67 +190,39 @@ def metadata_path(path: str) -> str:
   return path[: path.rindex(".")] + tars.METADATA_EXTENSION
 
 
-def _list_folder(
-  building: workspace.Building, number: int, unit: Unit
-) -> Iterator[int]:
+def _list_tar(job: tuple[Building, int, Unit]) -> int:
+  return sum(_list_unit(*job))
+
+
+def _list_unit(building: Building, number: int, unit: Unit) -> Iterator[int]:
   """Yields the number of images of each piece it has written."""
-  seen = _Folder(unit.path)
-  num_images = 0
-  for count in _write_pieces(building, number, ([path] for path in seen)):
-    num_images += count
-    yield count
-  _write_marker(building, number, num_images, seen.has_metadata, seen.stamps)
-
-
-def _list_tar(job: tuple[workspace.Building, int, Unit]) -> int:
-  building, number, unit = job
-  num_images, has_metadata = 0, False
-
-  def rows() -> Iterator[list]:
-    nonlocal has_metadata
-    for image, metadata in tars.list_images(unit.path):
-      where = None
-      if metadata is not None:
-        where, has_metadata = [metadata.start, metadata.size], True
-      yield [image.name, image.start, image.size, where]
-
-  stamp = hashlib.sha256(_stamp(unit.path))
-  try:
-    for count in _write_pieces(building, number, rows()):
-      num_images += count
-  except tars.TarError as error:
-    raise workspace.InputError(str(error)) from error
-  _write_marker(building, number, num_images, has_metadata, stamp)
-  return num_images
-
-
-def _write_pieces(
-  building: workspace.Building, number: int, rows: Iterable[list]
-) -> Iterator[int]:
-  rows = iter(rows)
+  found, num_images = _Rows(unit), 0
+  rows = iter(found)
   for part in itertools.count():
     lines = [
       json.dumps(row).encode() + b"\n"  # ASCII: names may be no UTF-8.
       for row in itertools.islice(rows, building.sizes.piece)
     ]
     if not lines:
-      return
+      break
     path = building.root / "list" / _file_name(number, part)
     with files.whole_file(path) as file:
       file.writelines(lines)
+    num_images += len(lines)
     yield len(lines)
-
-
-def _write_marker(building, number, num_images, has_metadata, stamps) -> None:
   listed = {
     "num_images": num_images,
-    "has_metadata": has_metadata,
-    "hash": stamps.hexdigest(),
+    "has_metadata": found.has_metadata,
+    "hash": found.hash.hexdigest(),
   }
   files.write_json(_marker(building, number), listed)
 
 
-def _marker(building: workspace.Building, number: int) -> pathlib.Path:
+def _read_marker(building: Building, number: int) -> dict:
+  return files.read_json(_marker(building, number))
+
+
+def _marker(building: Building, number: int) -> pathlib.Path:
   return building.root / "list" / f"{number:06}.json"
 
 

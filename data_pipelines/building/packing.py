@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
 
 from data_pipelines.building import dedup, scan, workspace
-from data_pipelines.common import files, progress, worker_pool
+from data_pipelines.building.workspace import Building
+from data_pipelines.common import files, progress
+from data_pipelines.common.images import ImageDecodeError
+from data_pipelines.common.worker_pool import WorkerPool
 from data_pipelines.corpus import records, writer
 from data_pipelines.corpus.manifest import ShardEntry
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """Which images a shard is made of.
-
-  Attributes:
-    number: of the shard.
-    num_shards: in the corpus.
-    piece: where its first record lies.
-    skip: kept images of that piece that belong to the shard before.
-    num_records: of the shard.
-  """
+  """Which images a shard is made of."""
 
   number: int
-  num_shards: int
-  piece: int
-  skip: int
+  num_shards: int  # In the corpus.
+  piece: int  # Where its first record lies.
+  skip: int  # Kept images of that piece that belong to the shard before.
   num_records: int
 
 
@@ -41,9 +35,6 @@ def plan_shards(
     kept_counts: for each piece, how many of its images are kept.
     num_kept: their sum.
     shard_size: records a shard, at least 1.
-
-  Yields:
-    The shards, in order.
   """
   num_shards = -(-num_kept // shard_size)
   before = number = 0  # Kept images of the pieces before; shards so far.
@@ -56,105 +47,57 @@ def plan_shards(
     before += count
 
 
-def write_shards(
-  building: workspace.Building,
-  num_pieces: int,
-  num_kept: int,
-  shard_size: int,
-  workers: worker_pool.WorkerPool,
-) -> list[ShardEntry]:
-  """Writes all shards; those already written are left as they are.
-
-  Args:
-    building: the build, with duplicates found.
-    num_pieces: scanned.
-    num_kept: records to write.
-    shard_size: records a shard.
-    workers: to do the work.
-
-  Returns:
-    What `writer.commit` needs to know of the shards.
-
-  Raises:
-    ChangedError: an image is not what it was when it was scanned.
-    OSError: something cannot be read or written.
-  """
-  counts = dedup.read_kept_counts(building, num_pieces)
-  return run_shards(
-    building,
-    plan_shards(counts, num_kept, shard_size),
-    num_kept,
-    functools.partial(write_shard, building),
-    workers,
-    label="packing",
-  )
-
-
 def run_shards(
-  building: workspace.Building,
+  building: Building,
   shards: Iterable[Shard],
-  num_records: int,
   write: Callable[[Shard], int],
-  workers: worker_pool.WorkerPool,
+  workers: WorkerPool,
   *,
   label: str,
 ) -> list[ShardEntry]:
   """Has shards written that are not there yet, and shows how far it is.
 
-  Args:
-    building: the build.
-    shards: all of them.
-    num_records: their sum.
-    write: does one with `pack_shard`; picklable.
-    workers: to do the work.
-    label: of the progress.
+  `write` does one with `pack_shard`, and must be picklable.
 
   Returns:
     What `writer.commit` needs to know of the shards.
   """
-  num_shards = 0
-
-  def counted() -> Iterator[Shard]:
-    nonlocal num_shards
-    for shard in shards:
-      num_shards += 1
-      yield shard
-
-  with progress.Progress(label, num_records, "img") as shown:
-    missing = workspace.find_missing(
-      counted(),
+  shards = list(shards)
+  total = sum(shard.num_records for shard in shards)
+  with progress.Progress(label, total, "img") as shown:
+    workspace.do_missing(
+      workers,
+      write,
+      shards,
       shown,
       path=lambda shard: _entry_path(building, shard.number),
       size=lambda shard: shard.num_records,
     )
-    for count in workers.map(write, missing):
-      shown.advance(count)
   return [
-    ShardEntry(**files.read_json(_entry_path(building, number)))
-    for number in range(num_shards)
+    ShardEntry(**files.read_json(_entry_path(building, shard.number)))
+    for shard in shards
   ]
 
 
-def write_shard(building: workspace.Building, shard: Shard) -> int:
-  """Writes a shard of kept images; returns the number of its records."""
+def write_shard(building: Building, shard: Shard) -> int:
+  """Writes a shard of kept images; returns the number of its records.
+
+  Raises:
+    ChangedError: an image is not what it was when it was scanned.
+    OSError: something cannot be read or written.
+  """
   found = (_read_record(building, row) for row in _kept_rows(building, shard))
   return pack_shard(building, shard, found)
 
 
 def pack_shard(
-  building: workspace.Building,
+  building: Building,
   shard: Shard,
   contents: Iterable[records.Record],
   *,
   compress: bool = False,
 ) -> int:
-  """Writes one shard, its index and its entry.
-
-  Args:
-    building: the build.
-    shard: which one.
-    contents: its records.
-    compress: see `writer.write_shard`.
+  """Writes one shard, its index and its entry; see `writer.write_shard`.
 
   Returns:
     The number of its records.
@@ -168,7 +111,7 @@ def pack_shard(
   return shard.num_records
 
 
-def _kept_rows(building: workspace.Building, shard: Shard) -> Iterator[dict]:
+def _kept_rows(building: Building, shard: Shard) -> Iterator[dict]:
   number, skip, left = shard.piece, shard.skip, shard.num_records
   while left:
     piece = scan.ScannedPiece(building, number)
@@ -178,23 +121,17 @@ def _kept_rows(building: workspace.Building, shard: Shard) -> Iterator[dict]:
     number, skip, left = number + 1, 0, left - len(rows)
 
 
-def _read_record(building: workspace.Building, row: dict) -> records.Record:
+def _read_record(building: Building, row: dict) -> records.Record:
   location = scan.Location(*row["location"])
   try:
     image = scan.read_image(location)
     if records.hash_content(image) != row["content_hash"]:
       raise scan.ChangedError("it has other bytes")
-  except (scan.Rejected, scan.ChangedError) as error:
+  except (ImageDecodeError, scan.ChangedError) as error:
     raise scan.explain_change(building, location, row["name"], error) from error
-  return records.make_record(
-    image=image,
-    height=row["height"],
-    width=row["width"],
-    content_hash=row["content_hash"],
-    name=row["name"],
-    **row["metadata"],
-  )
+  fields = {k: row[k] for k in ("name", "height", "width", "content_hash")}
+  return records.make_record(image=image, **fields, **row["metadata"])
 
 
-def _entry_path(building: workspace.Building, number: int) -> pathlib.Path:
+def _entry_path(building: Building, number: int) -> pathlib.Path:
   return building.root / "shards" / f"{number:06}.json"

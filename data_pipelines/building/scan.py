@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import os
 import pathlib
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.building import listing as corpus_listing
 from data_pipelines.building import workspace
-from data_pipelines.common import files, images, progress, storage, worker_pool
+from data_pipelines.building.listing import (
+  Piece,
+  Unit,
+  metadata_path,
+  read_pieces,
+)
+from data_pipelines.building.workspace import Building
+from data_pipelines.common import files, images, progress, storage
+from data_pipelines.common.images import ImageDecodeError
+from data_pipelines.common.worker_pool import WorkerPool
 from data_pipelines.corpus import records
 from data_pipelines.sources import folder
 
 BAD_METADATA = "bad notes"  # A reason of rejected.jsonl.
 
 
-@dataclasses.dataclass(frozen=True)
-class Location:
-  """Where the bytes of a file are: alone, or inside of a tar.
+class Location(NamedTuple):
+  """Where the bytes of a file are: alone, or inside of a tar."""
 
-  Attributes:
-    path: file or URL.
-    start: first byte.
-    size: bytes; None for the whole file.
-  """
-
-  path: str
+  path: str  # Or URL.
   start: int = 0
-  size: int | None = None
+  size: int | None = None  # Bytes; None for the whole file.
 
 
 class ChangedError(ValueError):
   """An image that changed between two passes of the build."""
 
 
-class Rejected(images.ImageDecodeError):
-  """An image that is left out before it is decoded."""
-
-
 def scan_pieces(
-  building: workspace.Building,
-  units: list[corpus_listing.Unit],
-  workers: worker_pool.WorkerPool,
+  building: Building, units: list[Unit], workers: WorkerPool
 ) -> int:
   """Scans all pieces; those already scanned are left as they are.
 
@@ -58,28 +53,24 @@ def scan_pieces(
     OSError: something cannot be read.
   """
   pieces = total = 0
-  for piece in corpus_listing.read_pieces(building, units):
+  for piece in read_pieces(building, units):
     pieces, total = pieces + 1, total + piece.num_images
   with progress.Progress("scanning", total, "img") as shown:
-    missing = workspace.find_missing(
-      corpus_listing.read_pieces(building, units),
-      shown,
-      path=lambda piece: _arrays_path(building, piece.number),
-      size=lambda piece: piece.num_images,
-    )
     try:
-      for count in workers.map(
-        functools.partial(scan_piece, building), missing
-      ):
-        shown.advance(count)
+      workspace.do_missing(
+        workers,
+        functools.partial(scan_piece, building),
+        read_pieces(building, units),
+        shown,
+        path=lambda piece: _arrays_path(building, piece.number),
+        size=lambda piece: piece.num_images,
+      )
     except ChildProcessError as error:
       raise ChildProcessError(f"{error}{_last_names(building)}") from error
   return pieces
 
 
-def scan_piece(
-  building: workspace.Building, piece: corpus_listing.Piece
-) -> int:
+def scan_piece(building: Building, piece: Piece) -> int:
   """Scans one piece; returns the number of its images."""
   offsets, usable, hashes = [0], [], []
   listing = building.root / "list" / piece.file
@@ -97,13 +88,13 @@ def scan_piece(
       file.write(json.dumps(row).encode() + b"\n")
       file.flush()  # For `_last_names`.
       offsets.append(file.tell())
-  arrays = {
-    "offset": np.array(offsets, np.int64),
-    "row": np.array(usable, np.int64),
-    "hash": np.array(hashes, "S32"),
-  }
   with files.whole_file(_arrays_path(building, piece.number)) as file:
-    np.savez(file, **arrays)
+    np.savez(
+      file,
+      offset=np.array(offsets, np.int64),
+      row=np.array(usable, np.int64),
+      hash=np.array(hashes, "S32"),
+    )
   return piece.num_images
 
 
@@ -115,7 +106,7 @@ class ScannedPiece:
     hashes: their SHA-256, "S32", so equal only if all 32 bytes are.
   """
 
-  def __init__(self, building: workspace.Building, number: int):
+  def __init__(self, building: Building, number: int):
     self._path = _rows_path(building, number)
     with np.load(_arrays_path(building, number)) as arrays:
       self._offsets = arrays["offset"]
@@ -128,35 +119,35 @@ class ScannedPiece:
   def read_row(self, row: int) -> dict:
     """One row: name and location, or name and why it is rejected."""
     start, end = map(int, self._offsets[row : row + 2])
-    return json.loads(storage.read_range(self._path, start, end - start))
+    return json.loads(storage.read_bytes(self._path, start, end - start))
 
 
 def read_image(location: Location) -> bytes:
   """Reads an image that was listed.
 
   Raises:
-    Rejected: it is there, and never can be read.
+    ImageDecodeError: it is there, and never can be read.
     ChangedError: it is not there any more, or shorter.
     OSError: it cannot be read now.
   """
   path = location.path
   if not storage.is_remote(path) and not os.path.isfile(path):
     if os.path.lexists(path):
-      raise Rejected("cannot be read", "no file behind this name")
+      raise ImageDecodeError("cannot be read", "no file behind this name")
     raise ChangedError("there is no such file any more")
   try:
     data = _read(location)
   except FileNotFoundError as error:
     raise ChangedError("there is no such file any more") from error
   except PermissionError as error:
-    raise Rejected("cannot be read", "no permission") from error
+    raise ImageDecodeError("cannot be read", "no permission") from error
   if location.size not in (None, len(data)):
     raise ChangedError(f"{len(data)} bytes, listed were {location.size}")
   return data
 
 
 def explain_change(
-  building: workspace.Building, location: Location, name: str, problem: object
+  building: Building, location: Location, name: str, problem: object
 ) -> ChangedError:
   """Makes the error that says which image changed, and what to do."""
   return ChangedError(
@@ -173,7 +164,7 @@ def read_metadata(location: Location) -> dict:
     Those of `records.METADATA` that it has.
 
   Raises:
-    Rejected: it is no JSON object, or a field has a wrong form.
+    ImageDecodeError: it is no JSON object, or a field has a wrong form.
     OSError: it cannot be read now.
   """
   try:
@@ -181,26 +172,25 @@ def read_metadata(location: Location) -> dict:
   except FileNotFoundError:
     return {}
   except (IsADirectoryError, PermissionError) as error:
-    raise Rejected(BAD_METADATA, type(error).__name__) from error
+    raise ImageDecodeError(BAD_METADATA, type(error).__name__) from error
   try:
     found = json.loads(data)
   except (ValueError, RecursionError) as error:
-    raise Rejected(BAD_METADATA, f"no JSON: {error}") from error
+    raise ImageDecodeError(BAD_METADATA, f"no JSON: {error}") from error
   if not isinstance(found, dict):
-    raise Rejected(BAD_METADATA, "no JSON object")
+    raise ImageDecodeError(BAD_METADATA, "no JSON object")
   metadata = {name: found[name] for name in records.METADATA if name in found}
-  try:
-    _check_metadata(metadata)
+  nothing = dict(image=b"", height=1, width=1, content_hash="", name="")
+  try:  # Can a record with it be written?
+    records.encode_record(records.make_record(**nothing, **metadata))
   except (ValueError, OverflowError) as error:
-    raise Rejected(BAD_METADATA, str(error)) from error
+    raise ImageDecodeError(BAD_METADATA, str(error)) from error
   return metadata
 
 
 def _read(location: Location) -> bytes:
   try:
-    if location.size is None:
-      return storage.read_bytes(location.path)
-    return storage.read_range(location.path, location.start, location.size)
+    return storage.read_bytes(*location)
   except (FileNotFoundError, IsADirectoryError, PermissionError):
     raise
   except OSError as error:
@@ -208,17 +198,9 @@ def _read(location: Location) -> bytes:
     raise OSError(f"{folder.show_path(location.path)}: {problem}") from error
 
 
-def _check_metadata(metadata: dict) -> None:
-  """Raises ValueError unless a record with the metadata can be written."""
-  record = records.make_record(
-    **dict(image=b"", height=1, width=1, content_hash="", name=""), **metadata
-  )
-  records.encode_record(record)
-
-
 def _scan_image(
-  building: workspace.Building,
-  piece: corpus_listing.Piece,
+  building: Building,
+  piece: Piece,
   path: str,
   start: int = 0,
   size: int | None = None,
@@ -232,12 +214,12 @@ def _scan_image(
   if unit.is_tar and metadata_range is not None:
     metadata_location = Location(whole, *metadata_range)
   elif not unit.is_tar and piece.has_metadata:
-    metadata_location = Location(corpus_listing.metadata_path(whole))
+    metadata_location = Location(metadata_path(whole))
   try:
     data = read_image(location)
     metadata = read_metadata(metadata_location) if metadata_location else {}
     height, width, _ = images.decode_image(data).shape
-  except images.ImageDecodeError as error:
+  except ImageDecodeError as error:
     return {"name": name, "reason": error.reason, "detail": error.detail}
   except ChangedError as error:
     raise explain_change(building, location, name, error) from error
@@ -245,7 +227,7 @@ def _scan_image(
     raise OSError(f"{whole}: {name}: not enough memory") from error
   return {
     "name": name,
-    "location": dataclasses.astuple(location),
+    "location": location,
     "content_hash": records.hash_content(data),
     "height": height,
     "width": width,
@@ -253,18 +235,18 @@ def _scan_image(
   }
 
 
-def _last_names(building: workspace.Building) -> str:
+def _last_names(building: Building) -> str:
   """Names the last image that each process read that did not finish."""
   names = []
-  for path in building.unfinished("scan", ".jsonl"):
+  for path in sorted((building.root / "scan").glob(".*.jsonl.*")):
     lines = path.read_bytes().split(b"\n")[:-1]
     names.append(json.loads(lines[-1])["name"] if lines else "none")
   return f"; last images read: {', '.join(names)}" if names else ""
 
 
-def _rows_path(building: workspace.Building, number: int) -> pathlib.Path:
+def _rows_path(building: Building, number: int) -> pathlib.Path:
   return building.root / "scan" / f"{number:08}.jsonl"
 
 
-def _arrays_path(building: workspace.Building, number: int) -> pathlib.Path:
+def _arrays_path(building: Building, number: int) -> pathlib.Path:
   return building.root / "scan" / f"{number:08}.npz"

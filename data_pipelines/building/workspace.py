@@ -9,14 +9,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
+import json
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from data_pipelines.common import files, progress, storage
+from data_pipelines.common import (
+  command,
+  files,
+  progress,
+  storage,
+  worker_pool,
+)
 from data_pipelines.corpus import manifest as manifests
+from data_pipelines.corpus import records
 
 Job = TypeVar("Job")
 
@@ -50,12 +59,7 @@ DEFAULT_SIZES = Sizes()
 
 @dataclasses.dataclass(frozen=True)
 class Building:
-  """A build that goes on in a directory.
-
-  Attributes:
-    root: the directory.
-    sizes: how much is done at a time.
-  """
+  """A build that goes on in the directory `root`."""
 
   root: pathlib.Path
   sizes: Sizes = DEFAULT_SIZES
@@ -65,9 +69,13 @@ class Building:
     """What the output directory is going to be."""
     return self.root / _CORPUS
 
-  def unfinished(self, name: str, suffix: str) -> list[pathlib.Path]:
-    """The files of a suffix in a directory of the build that are not whole."""
-    return sorted((self.root / name).glob(f".*{suffix}.*"))
+
+def hash_inputs(shard_size: int, inputs: Iterable[object]) -> str:
+  """The manifest's `inputs_hash` of a corpus that is made of some JSON."""
+  digest = hashlib.sha256(f"{records.VERSION} {shard_size}\n".encode())
+  for part in inputs:
+    digest.update(json.dumps(part).encode())
+  return digest.hexdigest()
 
 
 def locate(output: str | os.PathLike) -> pathlib.Path:
@@ -87,16 +95,12 @@ def find_complete(
 ) -> dict | None:
   """Looks for a corpus that a build before this one has completed.
 
-  Args:
-    output: the final directory.
-    inputs_hash: says what the manifest must say that it is built from.
-    other: what has changed if it says something else, for the message.
-
   Returns:
     Its manifest, None if there is no corpus.
 
   Raises:
-    ValueError: it is built from something else.
+    ValueError: the manifest has another `inputs_hash`; `other` says what has
+      changed then.
   """
   if not manifests.is_corpus(output):
     return None
@@ -106,8 +110,7 @@ def find_complete(
       f"{output}: holds a corpus {other}; give another output, or remove this "
       "one first."
     )
-  # A kill between the last two steps leaves it.
-  shutil.rmtree(locate(output), ignore_errors=True)
+  shutil.rmtree(locate(output), ignore_errors=True)  # What a late kill left.
   return manifest
 
 
@@ -158,29 +161,54 @@ def open_building(
     shutil.rmtree(root)
 
 
-def find_missing(
+def do_missing(
+  workers: worker_pool.WorkerPool,
+  function: Callable[[Job], int],
   jobs: Iterable[Job],
   shown: progress.Progress,
   *,
   path: Callable[[Job], pathlib.Path],
   size: Callable[[Job], int],
-) -> Iterator[Job]:
-  """Leaves out the jobs that are done, and counts those as progress.
+) -> None:
+  """Does the jobs that are not done yet, and counts all of them as progress.
 
   Args:
+    workers: to do them.
+    function: does one, and returns its size; picklable.
     jobs: all there are.
-    shown: advanced by the size of each that is left out.
+    shown: counts sizes.
     path: the file that is there once a job is done.
-    size: of a job, in what `shown` counts.
-
-  Yields:
-    The jobs to do.
+    size: of a job.
   """
-  for job in jobs:
-    if path(job).exists():
-      shown.advance(size(job))
-    else:
-      yield job
+
+  def missing() -> Iterator[Job]:
+    for job in jobs:
+      if path(job).exists():
+        shown.advance(size(job))
+      else:
+        yield job
+
+  for count in workers.map(function, missing()):
+    shown.advance(count)
+
+
+def run_command(
+  name: str,
+  output: str,
+  build: Callable[[], tuple[dict, bool]],
+  errors: tuple[type[Exception], ...] = (),
+) -> int:
+  """Runs a command that makes a corpus; see `command.run`.
+
+  `build` returns the manifest, and whether the corpus was completed now.
+  """
+
+  def work() -> None:
+    manifest, is_new = build()
+    state = "done" if is_new else "already complete"
+    print(f"{output}: {state}: {manifests.summarize(manifest)}")
+
+  return command.run(name, work, kept=locate(output), errors=errors)
 
 
 def _check_arguments(root: pathlib.Path, arguments: dict) -> None:

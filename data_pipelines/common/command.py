@@ -53,18 +53,18 @@ def run(
   Returns:
     The exit code: 2 after an error, 130 after Ctrl-C.
   """
-  hint = f"; {kept} is kept, the same command continues" if kept else ""
   try:
     return work() or 0
   except KeyboardInterrupt:
-    print(f"{name}: stopped{hint}", file=sys.stderr)
-    return 130
+    code, message = 130, "stopped"
   except ValueError as error:
-    print(f"{name}: {error}", file=sys.stderr)
+    code, message, kept = 2, error, None
   except (OSError, *errors) as error:
-    hint = hint if kept and kept.exists() else ""
-    print(f"{name}: {error}{hint}", file=sys.stderr)
-  return 2
+    code, message = 2, error
+  is_kept = kept is not None and kept.exists()
+  hint = f"; {kept} is kept, the same command continues" if is_kept else ""
+  print(f"{name}: {message}{hint}", file=sys.stderr)
+  return code
 
 
 def start(main: Callable[[], int]) -> None:

@@ -19,11 +19,7 @@ class MissingExtra(ImportError, ValueError):
 
 
 def require(module: str, extra: str) -> types.ModuleType:
-  """Imports an optional package.
-
-  Args:
-    module: its name.
-    extra: of setup.py, which installs it.
+  """Imports an optional package, which an extra of setup.py installs.
 
   Raises:
     MissingExtra: it is not installed; the message names the extra.

@@ -17,13 +17,7 @@ class Progress(tqdm.tqdm):
   monitor_interval = 0  # No thread that prints when nothing is done.
 
   def __init__(self, label: str, total: int | None, unit: str):
-    """Starts the clock.
-
-    Args:
-      label: what is done.
-      total: items to do; None if nobody knows.
-      unit: of the items.
-    """
+    """Starts the clock; `total` is None if nobody knows."""
     self._overwrites = sys.stderr.isatty()
     count = "{n_fmt}" if total is None else "{n_fmt}/{total_fmt}"
     eta = "" if total is None else "  eta {remaining}"
@@ -39,9 +33,7 @@ class Progress(tqdm.tqdm):
       bar_format="{desc} " + count + "  {rate_noinv_fmt}" + eta,
     )
 
-  def advance(self, count: int = 1) -> None:
-    """So many more items are done."""
-    self.update(count)
+  advance = tqdm.tqdm.update  # So many more items are done.
 
   def reach(self, done: int) -> None:
     """So many items are done in all."""

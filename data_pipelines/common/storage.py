@@ -2,8 +2,10 @@
 
 A URL is anything with a scheme that fsspec knows: gs://, s3://, http://...
 (its package, for example gcsfs, must be installed; without it, or with an
-unknown scheme, all functions here raise ValueError). Nothing here keeps a file
-open between two calls.
+unknown scheme, all functions here raise ValueError). What is not there, or
+cannot be read, listed or written, is an OSError of any function; also that a
+bucket does not say what it has. Nothing here keeps a file open between two
+calls.
 """
 
 from __future__ import annotations
@@ -39,63 +41,37 @@ def join(directory: str | os.PathLike, *parts: str) -> str:
 
 
 def exists(path: str | os.PathLike) -> bool:
-  """Whether there is a file or directory.
-
-  Raises:
-    OSError: the bucket does not say.
-  """
+  """Whether there is a file or directory."""
   if not is_remote(path):
     return os.path.exists(path)
   return _info(path) is not None
 
 
 def is_directory(path: str | os.PathLike) -> bool:
-  """Whether there is a directory.
-
-  Raises:
-    OSError: the bucket does not say.
-  """
+  """Whether there is a directory."""
   if not is_remote(path):
     return os.path.isdir(path)
   info = _info(path)
   return info is not None and info["type"] == "directory"
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
-  """Reads a whole file.
-
-  Raises:
-    OSError: it cannot be read.
-  """
+def read_bytes(
+  path: str | os.PathLike, start: int = 0, size: int | None = None
+) -> bytes:
+  """Reads `size` bytes from byte `start` on, fewer at the end; None for all."""
   if not is_remote(path):
     with open(path, "rb") as file:
-      return file.read()
-  files, inner = _resolve(path)
-  with _as_os_error():
-    return files.cat_file(inner)
-
-
-def read_range(path: str | os.PathLike, start: int, size: int) -> bytes:
-  """Reads `size` bytes from byte `start` on; fewer at the file's end.
-
-  Raises:
-    OSError: the file cannot be read.
-  """
-  if not is_remote(path):
-    with open(path, "rb") as file:
-      file.seek(start)
+      if start:  # A pipe cannot seek.
+        file.seek(start)
       return file.read(size)
   files, inner = _resolve(path)
+  part = {} if size is None else {"start": start, "end": start + size}
   with _as_os_error():
-    return files.cat_file(inner, start=start, end=start + size)
+    return files.cat_file(inner, **part)
 
 
 def upload(source: str | os.PathLike, url: str | os.PathLike) -> None:
-  """Copies a file of this machine into a bucket, where it appears whole.
-
-  Raises:
-    OSError: it cannot be read or written.
-  """
+  """Copies a file of this machine into a bucket, where it appears whole."""
   files, inner = _resolve(url)
   with _as_os_error():
     files.put_file(os.fspath(source), inner)
@@ -103,11 +79,7 @@ def upload(source: str | os.PathLike, url: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
-  """Opens a file for `read`, `seek` and `tell`, from its start to its end.
-
-  Raises:
-    OSError: it cannot be opened, or later, read.
-  """
+  """Opens a file for `read`, `seek` and `tell`, from its start to its end."""
   if not is_remote(path):
     with open(path, "rb") as file:
       yield file
@@ -121,11 +93,7 @@ def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def list_sizes(directory: str | os.PathLike) -> dict[str, int]:
-  """The files right in a directory: name -> size in bytes.
-
-  Raises:
-    OSError: no such directory.
-  """
+  """The files right in a directory: name -> size in bytes."""
   if not is_remote(directory):
     with os.scandir(directory) as scanned:
       return {
@@ -146,11 +114,7 @@ def list_files(directory: str | os.PathLike) -> Iterator[str]:
 
   Names that start with a dot are left out, and all below such directories;
   symbolic links to directories are not followed. Memory grows with the number
-  of files in one directory; in a bucket, with all.
-
-  Raises:
-    OSError: no such directory, or one below it cannot be listed.
-  """
+  of files in one directory; in a bucket, with all."""
   if not is_remote(directory):
     yield from _walk(os.fspath(directory), "")
     return
@@ -167,11 +131,7 @@ def list_files(directory: str | os.PathLike) -> Iterator[str]:
 
 
 def expand(pattern: str) -> list[str]:
-  """The files that match a glob pattern, sorted; `**` matches directories.
-
-  Raises:
-    OSError: the bucket does not say.
-  """
+  """The files that match a glob pattern, sorted; `**` matches directories."""
   if not is_remote(pattern):
     return sorted(glob.glob(pattern, recursive=True))
   files, inner = _resolve(pattern)

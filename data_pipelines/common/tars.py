@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import os
 import posixpath
 import tarfile
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from data_pipelines.common import storage
 
@@ -23,19 +24,12 @@ IMAGE_EXTENSIONS = (
 METADATA_EXTENSION = ".json"
 
 
-@dataclasses.dataclass(frozen=True)
-class Member:
-  """A regular file inside a tar.
+class Member(NamedTuple):
+  """A regular file inside a tar."""
 
-  Attributes:
-    name: its path there.
-    start: first byte of its content within the tar.
-    size: of its content, bytes.
-  """
-
-  name: str
-  start: int
-  size: int
+  name: str  # Its path there.
+  start: int  # First byte of its content within the tar.
+  size: int  # Of its content, bytes.
 
 
 class TarError(ValueError):
@@ -81,17 +75,16 @@ def list_images(
   Raises:
     TarError, OSError: as `list_members`.
   """
-  key, images, metadata = None, [], None
-  for member in list_members(path):
-    stem, extension = _split(member.name)
-    if stem != key:
-      yield from ((image, metadata) for image in images)
-      key, images, metadata = stem, [], None
-    if extension.lower() in IMAGE_EXTENSIONS:  # Not .mask.png, say.
-      images.append(member)
-    elif extension.lower() == METADATA_EXTENSION:
-      metadata = member
-  yield from ((image, metadata) for image in images)
+  members = list_members(path)
+  for _, sample in itertools.groupby(members, lambda m: _split(m.name)[0]):
+    images, metadata = [], None
+    for member in sample:
+      extension = _split(member.name)[1].lower()
+      if extension in IMAGE_EXTENSIONS:  # Not .mask.png, say.
+        images.append(member)
+      elif extension == METADATA_EXTENSION:
+        metadata = member
+    yield from ((image, metadata) for image in images)
 
 
 def expand(path: str) -> list[str]:

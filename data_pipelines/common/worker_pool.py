@@ -27,10 +27,7 @@ class WorkerPool:
   """
 
   def __init__(self, num_workers: int):
-    """Starts nothing yet.
-
-    Args:
-      num_workers: processes; 0 does the work in this one.
+    """Starts nothing yet; 0 is to do the work in this process.
 
     Raises:
       ValueError: a negative number.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import functools
 import hashlib
 import io
+import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from array_record.python import array_record_module
@@ -71,7 +71,9 @@ def verify_corpus(
     workers,
     progress.Progress("verifying", manifest["num_records"], "img") as shown,
   ):
-    found = workers.map(check, _numbered(shards))
+    counts = (shard["num_records"] for shard in shards)
+    firsts = itertools.accumulate(counts, initial=0)
+    found = workers.map(check, zip(shards, firsts))
     for shard, damages in zip(shards, found):
       yield from damages
       shown.advance(shard["num_records"])
@@ -79,27 +81,21 @@ def verify_corpus(
 
 def _check_sums(manifest: Mapping) -> Iterator[str]:
   shards, rejected = manifest["shards"], manifest["rejected"]
-  for entry, expected in (
-    ("num_records", sum(shard["num_records"] for shard in shards)),
-    ("num_bytes", sum(shard["num_bytes"] for shard in shards)),
-    ("content_hash", manifests.hash_shards(shards)),
-  ):
-    if manifest[entry] != expected:
-      yield (
-        f"{manifests.NAME}: {entry} is {manifest[entry]}, its shards say "
-        f"{expected}"
-      )
+  sums = {
+    "num_records": sum(shard["num_records"] for shard in shards),
+    "num_bytes": sum(shard["num_bytes"] for shard in shards),
+    "content_hash": manifests.hash_shards(shards),
+  }
+  found = {name: manifest[name] for name in sums}
+  yield from _compare(manifests.NAME, found, sums, "its shards say")
   if rejected["count"] != sum(rejected["by_reason"].values()):
     yield f"{manifests.NAME}: rejected: count is not the sum of by_reason"
-  expected = manifests.hash_manifest(manifest)
-  if manifest["manifest_hash"] != expected:
-    yield (
-      f"{manifests.NAME}: manifest_hash is {manifest['manifest_hash']}, its "
-      f"entries say {expected}"
-    )
+  found = {"manifest_hash": manifest["manifest_hash"]}
+  expected = {"manifest_hash": manifests.hash_manifest(manifest)}
+  yield from _compare(manifests.NAME, found, expected, "its entries say")
 
 
-def _check_list(directory: str, entry: Mapping) -> Iterator[str]:
+def _check_list(directory: str, entry: dict) -> Iterator[str]:
   """Checks rejected.jsonl or duplicates.jsonl."""
   path = storage.join(directory, entry["file"])
   try:
@@ -107,48 +103,31 @@ def _check_list(directory: str, entry: Mapping) -> Iterator[str]:
   except OSError as error:
     yield f"{entry['file']}: {_one_line(error)}"
     return
-  if sha256 != entry["sha256"]:
-    yield f"{entry['file']}: {_differs('sha256', sha256, entry['sha256'])}"
-  if num_lines != entry["count"]:
-    yield f"{entry['file']}: {_differs('lines', num_lines, entry['count'])}"
+  found = {"sha256": sha256, "lines": num_lines}
+  yield from _compare(entry["file"], found, entry | {"lines": entry["count"]})
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-  shard: dict
-  first: int  # Number in the corpus of the first record.
-
-
-def _numbered(shards: Sequence[dict]) -> Iterator[_Job]:
-  first = 0
-  for shard in shards:
-    yield _Job(shard, first)
-    first += shard["num_records"]
-
-
-def _check_shard(directory: str, job: _Job) -> list[str]:
-  """The damages of a shard and its index."""
-  shard, file = job.shard, job.shard["file"]
+def _check_shard(directory: str, job: tuple[dict, int]) -> list[str]:
+  """The damages of a shard, whose first record's number is given, and index."""
+  shard, first = job
+  file = shard["file"]
   index, damages = _read_index(directory, shard)
   path = storage.join(directory, file)
   try:
     sha256, num_bytes, _ = _hash_file(path)
   except OSError as error:
     return [*damages, f"{file}: {_one_line(error)}"]
-  if num_bytes != shard["num_bytes"]:
-    found = _differs("num_bytes", num_bytes, shard["num_bytes"])
-    damages.append(f"{file}: {found}")
-  elif sha256 != shard["sha256"]:
-    damages.append(f"{file}: {_differs('sha256', sha256, shard['sha256'])}")
+  found = {"num_bytes": num_bytes}
+  if num_bytes == shard["num_bytes"]:
+    found = {"sha256": sha256}
+  damages += _compare(file, found, shard)
   try:
     num_records = _open_shard(path).num_records()
   except (RuntimeError, ValueError, OSError) as error:
     return [*damages, f"{file}: cannot be opened: {_one_line(error)}"]
-  if num_records != shard["num_records"]:
-    found = _differs("num_records", num_records, shard["num_records"])
-    damages.append(f"{file}: {found}")
+  damages += _compare(file, {"num_records": num_records}, shard)
   num_records = min(num_records, shard["num_records"])
-  found = _check_records(path, num_records, index, job.first)
+  found = _check_records(path, num_records, index, first)
   return damages + [f"{file}: {damage}" for damage in found]
 
 
@@ -180,9 +159,8 @@ def _check_records(
       "width": record.width,
       "num_bytes": len(record.image),
     }
-    for name, value in found.items():
-      if row is not None and value != row[name]:
-        yield f"{what}: {name} is {value}, its index says {row[name]}"
+    if row is not None:
+      yield from _compare(what, found, row, "its index says")
 
 
 def _open_shard(path: str) -> array_record_module.ArrayRecordReader:
@@ -201,11 +179,9 @@ def _read_index(
     data = storage.read_bytes(storage.join(directory, file))
   except OSError as error:
     return None, [f"{file}: {_one_line(error)}"]
-  sha256 = hashlib.sha256(data).hexdigest()
-  if sha256 != shard["index_sha256"]:
-    return None, [
-      f"{file}: {_differs('sha256', sha256, shard['index_sha256'])}"
-    ]
+  found = {"sha256": hashlib.sha256(data).hexdigest()}
+  if damages := [*_compare(file, found, {"sha256": shard["index_sha256"]})]:
+    return None, damages
   try:
     with np.load(io.BytesIO(data)) as arrays:
       index = {name: arrays[name] for name in _INDEX_DTYPES}
@@ -233,8 +209,12 @@ def _hash_file(path: str) -> tuple[str, int, int]:
   return digest.hexdigest(), size, num_lines
 
 
-def _differs(what: str, found: object, expected: object) -> str:
-  return f"{what} is {found}, the manifest says {expected}"
+def _compare(
+  what: str, found: Mapping, entry: Mapping, says: str = "the manifest says"
+) -> Iterator[str]:
+  for name, value in found.items():
+    if value != entry[name]:
+      yield f"{what}: {name} is {value}, {says} {entry[name]}"
 
 
 def _one_line(error: Exception) -> str:

@@ -26,6 +26,9 @@ from array_record.python import array_record_module
 from data_pipelines.common import files, jsonl, storage
 from data_pipelines.corpus import manifest as manifests
 from data_pipelines.corpus import records
+from data_pipelines.corpus.manifest import ShardEntry
+
+Rows = Iterable[Mapping[str, str]]
 
 REJECTED = "rejected.jsonl"
 DUPLICATES = "duplicates.jsonl"
@@ -59,7 +62,7 @@ def write_shard(
   found: Iterable[records.Record],
   *,
   compress: bool = False,
-) -> manifests.ShardEntry:
+) -> ShardEntry:
   """Writes records into a shard, and its index; each whole or not at all.
 
   A shard that is there already is replaced. The bytes depend on the records
@@ -106,16 +109,14 @@ def write_shard(
         num_bytes=columns[:, 2],
       )
     index_sha256 = _hash_file(path)
-  return manifests.ShardEntry(
-    file, len(sizes), num_bytes, sha256, index, index_sha256
-  )
+  return ShardEntry(file, len(sizes), num_bytes, sha256, index, index_sha256)
 
 
 def commit(
   directory: str | os.PathLike,
-  entries: Iterable[manifests.ShardEntry],
-  rejected: Iterable[Mapping[str, str]] = (),
-  duplicates: Iterable[Mapping[str, str]] = (),
+  entries: Iterable[ShardEntry],
+  rejected: Rows = (),
+  duplicates: Rows = (),
   provenance: Mapping[str, object] | None = None,
 ) -> dict:
   """Makes a directory of shards a corpus: the manifest appears, at last.
@@ -152,7 +153,7 @@ def commit(
   _check_files(directory, shards)
   by_reason = collections.Counter()
 
-  def counted() -> Iterable[Mapping[str, str]]:
+  def counted() -> Rows:
     for row in rejected:
       by_reason[row["reason"]] += 1
       yield row
@@ -180,9 +181,7 @@ def commit(
   return manifest
 
 
-def _order(
-  entries: Iterable[manifests.ShardEntry],
-) -> list[manifests.ShardEntry]:
+def _order(entries: Iterable[ShardEntry]) -> list[ShardEntry]:
   """Each entry once, by the ids of the shards."""
   known = {}
   for entry in entries:
@@ -200,7 +199,7 @@ def _order(
 
 
 def _check_files(
-  directory: str | os.PathLike, shards: Iterable[manifests.ShardEntry]
+  directory: str | os.PathLike, shards: Iterable[ShardEntry]
 ) -> None:
   sizes = storage.list_sizes(directory)
   for shard in shards:
@@ -217,9 +216,7 @@ def _check_files(
       )
 
 
-def _write_list(
-  directory: str | os.PathLike, name: str, rows: Iterable[Mapping[str, str]]
-) -> dict:
+def _write_list(directory: str | os.PathLike, name: str, rows: Rows) -> dict:
   """Writes a list of images; returns its entry of the manifest."""
   count = 0
   with files.whole_path(storage.join(directory, name)) as path:

@@ -23,11 +23,7 @@ from data_pipelines.corpus import manifest as manifests
 def build(
   corpus: str | os.PathLike, data_dir: str | os.PathLike
 ) -> tuple[humans_tfds.Humans, bool]:
-  """Builds the dataset, or finds it complete.
-
-  Args:
-    corpus: a directory made by `build_corpus`.
-    data_dir: where TFDS keeps its datasets.
+  """Builds the dataset of a corpus in TFDS's directory, or finds it complete.
 
   Returns:
     The builder, and whether it was built now (False: found complete).

@@ -10,6 +10,11 @@ import tensorflow_datasets as tfds
 from data_pipelines.common import images
 from data_pipelines.corpus import records
 
+Box = tuple[float, float, float, float]
+
+_NUMBERS = ("height", "width")
+_TEXTS = ("content_hash", "name", "source", "licence", "attribution")
+
 
 class UprightImage(tfds.features.Image):
   """An image file that decodes to (h, w, 3) uint8 RGB, upright.
@@ -23,11 +28,7 @@ class UprightImage(tfds.features.Image):
     return image
 
   def decode_example_np(self, example: bytes) -> np.ndarray:
-    """Decodes any kind that a corpus may hold.
-
-    Raises:
-      ImageDecodeError: with the reason.
-    """
+    """Decodes any kind that a corpus may hold, or raises ImageDecodeError."""
     return images.decode_image(example)
 
 
@@ -66,14 +67,7 @@ def to_example(record: records.Record) -> dict[str, object]:
     if min(box[2:]) < 0:
       raise ValueError(f"{record.name}: person_boxes: negative size: {box}.")
   return {
-    "image": record.image,
-    "height": record.height,
-    "width": record.width,
-    "content_hash": record.content_hash,
-    "name": record.name,
-    "source": record.source,
-    "licence": record.licence,
-    "attribution": record.attribution,
+    **{name: getattr(record, name) for name in ("image", *_NUMBERS, *_TEXTS)},
     "person_boxes": [
       _to_bbox(box, record.height, record.width) for box in record.person_boxes
     ],
@@ -84,16 +78,10 @@ def to_example(record: records.Record) -> dict[str, object]:
 
 
 def to_record(example: Mapping[str, object]) -> records.Record:
-  """Makes a record of an example, its image not decoded.
-
-  Boxes and scores come back with the precision of float32.
-  """
-  texts = ("content_hash", "name", "source", "licence", "attribution")
+  """Makes a record; its image is not decoded, boxes and scores are float32."""
   scores = example["scores"]
   return records.Record(
     image=example["image"],
-    height=int(example["height"]),
-    width=int(example["width"]),
     person_boxes=tuple(
       _from_bbox(box.tolist(), example["height"], example["width"])
       for box in example["person_boxes"]
@@ -102,33 +90,19 @@ def to_record(example: Mapping[str, object]) -> records.Record:
       name.decode("utf-8"): float(score)
       for name, score in zip(scores["name"], scores["value"])
     },
-    **{name: example[name].decode("utf-8") for name in texts},
+    **{name: int(example[name]) for name in _NUMBERS},
+    **{name: example[name].decode("utf-8") for name in _TEXTS},
   )
 
 
-def _to_bbox(
-  box: tuple[float, float, float, float], height: int, width: int
-) -> tfds.features.BBox:
+def _to_bbox(box: Box, height: int, width: int) -> tfds.features.BBox:
   top, left, box_height, box_width = box
-  return tfds.features.BBox(
-    ymin=_fraction(top, height),
-    xmin=_fraction(left, width),
-    ymax=_fraction(top + box_height, height),
-    xmax=_fraction(left + box_width, width),
-  )
+  ends = (top + box_height) / height, (left + box_width) / width
+  edges = top / height, left / width, *ends
+  return tfds.features.BBox(*(min(max(edge, 0.0), 1.0) for edge in edges))
 
 
-def _fraction(position: float, size: int) -> float:
-  return min(max(position / size, 0.0), 1.0)
-
-
-def _from_bbox(
-  box: list[float], height: int, width: int
-) -> tuple[float, float, float, float]:
+def _from_bbox(box: list[float], height: int, width: int) -> Box:
   ymin, xmin, ymax, xmax = box
-  return (
-    ymin * height,
-    xmin * width,
-    (ymax - ymin) * height,
-    (xmax - xmin) * width,
-  )
+  size = (ymax - ymin) * height, (xmax - xmin) * width
+  return ymin * height, xmin * width, *size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -48,13 +49,12 @@ class Humans(tfds.core.ShardBasedBuilder):
     self.info.metadata["corpus_content_hash"] = manifest["content_hash"]
     source = sources.ArrayRecordSource(corpus)
     shown = progress.Progress("building", len(source), "img")
-    starts = [0]
-    for shard in manifest["shards"]:
-      starts.append(starts[-1] + shard["num_records"])
+    counts = (shard["num_records"] for shard in manifest["shards"])
+    starts = itertools.accumulate(counts, initial=0)
     return {
       "train": [
         functools.partial(_examples, source, range(start, end), shown)
-        for start, end in zip(starts, starts[1:])
+        for start, end in itertools.pairwise(starts)
       ]
     }
 

@@ -43,11 +43,9 @@ class TfdsSource:
     self._dataset = info.name
     features = dict(info.features.items())
     self._is_humans = isinstance(features[_IMAGE], humans_tfds.UprightImage)
-    is_text = {
-      name: isinstance(feature, tfds.features.Text)
-      for name, feature in features.items()
-    }
-    self._label = next((n for n in _LABELS if is_text.get(n)), None)
+    kind = tfds.features.Text
+    labels = (n for n in _LABELS if isinstance(features.get(n), kind))
+    self._label = next(labels, None)
     if not self._is_humans:
       wanted = {_IMAGE, self._label} - {None}
       features = {name: features[name] for name in wanted}
@@ -61,9 +59,8 @@ class TfdsSource:
     example = self._read(index)
     if self._is_humans:
       return humans_features.to_record(example)
-    return base.make_image_record(
-      example[_IMAGE], self._name_of(index, example)
-    )
+    name = self._name_of(index, example)
+    return base.make_image_record(example[_IMAGE], name)
 
   def name(self, index: int) -> str:
     """The record's label; without one, its number in the split."""
@@ -71,7 +68,6 @@ class TfdsSource:
     return self._name_of(index, self._read(index) if self._label else {})
 
   def location(self, index: int) -> str:
-    """The shard that holds a record."""
     return self._reader.location(index)
 
   def _read(self, index: int) -> dict:

@@ -13,6 +13,9 @@ from data_pipelines.common.random import Purpose, make_generator
 # Grain gives each thread an image of its own; OpenCV's threads would compete.
 cv2.setNumThreads(1)
 
+Size = tuple[int, int]
+Boxes = tuple[np.ndarray, np.ndarray]
+
 _NUM_TRIES = 10
 
 
@@ -68,7 +71,7 @@ def draw_boxes(
   seed: int,
   index: int,
   epoch: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Boxes:
   """Draws the boxes of all views of one image, the same on every machine.
 
   The area is uniform in its range and the aspect ratio log-uniform around the
@@ -122,11 +125,8 @@ def _resized_crops(generator, height, width, count, area, size, config):
 
 
 def required_size(
-  height: int,
-  width: int,
-  boxes: tuple[np.ndarray, np.ndarray],
-  config: CropConfig,
-) -> tuple[int, int]:
+  height: int, width: int, boxes: Boxes, config: CropConfig
+) -> Size:
   """Finds how small the image may be decoded without blurring any crop.
 
   Args:
@@ -176,12 +176,11 @@ def cut(
   Returns:
     (h, w, 3) uint8, in the memory of `out` if that was given.
   """
+  sides = zip(box[:2], box[2:], image.shape, original_size)
   view = image[
     tuple(
       _whole_pixels(start * found / given, size * found / given, found)
-      for start, size, found, given in zip(
-        box[:2], box[2:], image.shape, original_size
-      )
+      for start, size, found, given in sides
     )
   ]
   while True:

@@ -16,15 +16,9 @@ _NUM_NAMED = 3
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-  """One image that was read in vain and replaced by another.
+  """One image that was read in vain; see `errors.UnusableExample`."""
 
-  Attributes:
-    name: of the record.
-    reason: a short phrase, to count by.
-    detail: what the decoder said, may be empty.
-  """
-
-  name: str
+  name: str  # Of the record.
   reason: str
   detail: str = ""
 
@@ -77,12 +71,7 @@ class SkipMonitor:
   def update(
     self, step: int, num_examples: int, skipped: Sequence[Skipped]
   ) -> None:
-    """Takes in one batch.
-
-    Args:
-      step: the batch's.
-      num_examples: good examples in it.
-      skipped: what came beside it.
+    """Takes in a step's good examples, and what was skipped beside them.
 
     Raises:
       TooManySkipped: of at least `MIN_EXAMPLES` reads so far, more than the

@@ -87,7 +87,7 @@ class ShardReader:
     try:
       if reader is None:
         reader = self._open(shard)
-      record = reader[position]
+      return reader[position]
     except (RuntimeError, ValueError, IndexError, OSError) as error:
       reader = None  # A new attempt opens the file anew.
       raise base.ShardReadError(
@@ -95,7 +95,6 @@ class ShardReader:
       ) from error
     finally:
       self._give_back(shard, reader)
-    return record
 
   def location(self, index: int) -> str:
     """The shard that holds a record."""
@@ -175,9 +174,7 @@ class ArrayRecordSource:
       ) from error
 
   def name(self, index: int) -> str:
-    """The record's own name."""
     return self[index].name
 
   def location(self, index: int) -> str:
-    """The shard that holds a record."""
     return self._reader.location(index)

@@ -6,8 +6,10 @@ import bisect
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from data_pipelines.common import images
+from data_pipelines.common import images, storage
 from data_pipelines.corpus import records
+
+_UNUSABLE = (FileNotFoundError, PermissionError, IsADirectoryError)
 
 
 class ShardReadError(RuntimeError):
@@ -62,6 +64,23 @@ def locate(ends: Sequence[int], index: int) -> tuple[int, int]:
   return part, index - (ends[part - 1] if part else 0)
 
 
+def read_file(path: str, what: str = "") -> bytes:
+  """Reads a file that belongs to one image.
+
+  Raises:
+    ImageDecodeError: it is not there, or may not be read; `what` begins the
+      detail.
+    ShardReadError: it cannot be read now.
+  """
+  try:
+    return storage.read_bytes(path)
+  except _UNUSABLE as error:
+    reason = error.strerror or type(error).__name__
+    raise images.ImageDecodeError("cannot be read", what + reason) from error
+  except OSError as error:
+    raise ShardReadError(f"{path}: {error}") from error
+
+
 def make_image_record(image: bytes, name: str) -> records.Record:
   """Makes a record of an image file, with nothing known beside it.
 
@@ -69,10 +88,5 @@ def make_image_record(image: bytes, name: str) -> records.Record:
     ImageDecodeError: its header is not an image's.
   """
   height, width = images.image_size(image)
-  return records.Record(
-    image=image,
-    height=height,
-    width=width,
-    content_hash=records.hash_content(image),
-    name=name,
-  )
+  content_hash = records.hash_content(image)
+  return records.Record(image, height, width, content_hash, name)

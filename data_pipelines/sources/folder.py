@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 
-from data_pipelines.common import images, storage, tars
+from data_pipelines.common import storage, tars
 from data_pipelines.corpus import records
 from data_pipelines.sources import base
-
-_UNUSABLE = (FileNotFoundError, PermissionError, IsADirectoryError)
 
 
 class FolderSource:
@@ -34,14 +32,7 @@ class FolderSource:
     return len(self._paths)
 
   def __getitem__(self, index: int) -> records.Record:
-    path = self.location(index)
-    try:
-      image = storage.read_bytes(path)
-    except _UNUSABLE as error:
-      reason = error.strerror or type(error).__name__
-      raise images.ImageDecodeError("cannot be read", reason) from error
-    except OSError as error:
-      raise base.ShardReadError(f"{path}: {error}") from error
+    image = base.read_file(self.location(index))
     return base.make_image_record(image, self.name(index))
 
   def name(self, index: int) -> str:
@@ -50,7 +41,6 @@ class FolderSource:
     return show_path(self._paths[index])
 
   def location(self, index: int) -> str:
-    """The image file itself."""
     base.check_index(index, len(self))
     return storage.join(self._directory, self._paths[index])
 

@@ -65,12 +65,10 @@ class Mixture:
     return source[position]
 
   def name(self, index: int) -> str:
-    """As the source that holds the record."""
     source, position = self._find(index)
     return source.name(position)
 
   def location(self, index: int) -> str:
-    """As the source that holds the record."""
     source, position = self._find(index)
     return source.location(position)
 

@@ -90,53 +90,35 @@ class RetryingSource:
     ) from problem
 
   def name(self, index: int) -> str:
-    """As the wrapped source."""
     return self._source.name(index)
 
   def location(self, index: int) -> str:
-    """As the wrapped source."""
     return self._source.location(index)
 
   def _read(self, index: int) -> records.Record:
     try:
-      reader = self._idle.pop()
+      asked, answers = self._idle.pop()
     except IndexError:
-      reader = _Reader(self._source)
+      asked, answers = queue.SimpleQueue(), queue.SimpleQueue()
+      # Not a method: the thread must not keep this source alive.
+      arguments = self._source, asked, answers
+      threading.Thread(target=_work, args=arguments, daemon=True).start()
+    asked.put(index)
     try:
-      record, error = reader.ask(index, self._timeout)
+      record, error = answers.get(timeout=self._timeout)
     except queue.Empty:
-      reader.dismiss()
+      asked.put(None)  # Ends the thread after the read it is at.
       raise base.ShardReadError(
         f"no answer within {self._timeout:.3g} s"
       ) from None
-    self._idle.append(reader)
+    self._idle.append((asked, answers))
     if error is not None:
       raise error
     return record
 
 
-class _Reader:
-  """A thread that reads a record when it is asked to."""
-
-  def __init__(self, source: base.ImageSource):
-    self._asked, self._answers = queue.SimpleQueue(), queue.SimpleQueue()
-    # Not a method: the thread must not keep its reader alive.
-    arguments = source, self._asked, self._answers
-    threading.Thread(target=_work, args=arguments, daemon=True).start()
-
-  def ask(
-    self, index: int, timeout: float
-  ) -> tuple[records.Record | None, BaseException | None]:
-    """Reads a record; returns it or the error. Raises queue.Empty."""
-    self._asked.put(index)
-    return self._answers.get(timeout=timeout)
-
-  def dismiss(self) -> None:
-    """Ends the thread after the read it is at."""
-    self._asked.put(None)
-
-
 def _work(source, asked: queue.SimpleQueue, answers: queue.SimpleQueue) -> None:
+  """Reads each record that is asked for; answers with it, or its error."""
   while (index := asked.get()) is not None:
     try:
       answer = source[index], None
@@ -147,5 +129,5 @@ def _work(source, asked: queue.SimpleQueue, answers: queue.SimpleQueue) -> None:
 
 
 def _dismiss_all(idle: collections.deque) -> None:
-  for reader in idle:
-    reader.dismiss()
+  for asked, _ in idle:
+    asked.put(None)

@@ -55,7 +55,7 @@ class TarSource:
     path = self.location(index)
     start, size = map(int, self._ranges[index])
     try:
-      image = storage.read_range(path, start, size)
+      image = storage.read_bytes(path, start, size)
     except OSError as error:
       raise base.ShardReadError(f"{path}: {error}") from error
     if len(image) != size:
@@ -72,7 +72,6 @@ class TarSource:
     return name.decode("utf-8", "backslashreplace")
 
   def location(self, index: int) -> str:
-    """The tar."""
     return self._paths[base.locate(self._ends, index)[0]]
 
 

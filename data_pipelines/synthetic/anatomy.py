@@ -33,37 +33,21 @@ _GROUPS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Anatomy:
-  """MakeHuman's base mesh with all that changes it; v is 19,158.
+  """MakeHuman's base mesh with all that changes it; v is 19,158."""
 
-  Attributes:
-    vertices: (v, 3) float32 metres; x to the body's left, y up, z forward.
-    uv: (v, 2) float32.
-    triangles: group -> (f, 3) int32: body, tights, skirt, hair, left_eye, ...
-    targets: name -> index into the next three.
-    target_starts: (t + 1,) int64, where a target's moves begin.
-    target_vertices: (n,) uint16.
-    target_moves: (n, 3) int16, in `MOVE_UNIT`.
-    head_starts: (bones + 1,) int64, where a bone's vertices begin.
-    head_vertices: (m,) int64; their mean is the joint the bone turns about.
-    weight_starts: (v + 1,) int64, where a vertex's weights begin.
-    weight_bones: (w,) uint8, indices into `skeleton.BONES`.
-    weights: (w,) float32, of a vertex adding up to 1.
-    lips: (v,) float32, 1 on the lips, 0 elsewhere.
-  """
-
-  vertices: np.ndarray
-  uv: np.ndarray
-  triangles: dict[str, np.ndarray]
-  targets: dict[str, int]
-  target_starts: np.ndarray
-  target_vertices: np.ndarray
-  target_moves: np.ndarray
-  head_starts: np.ndarray
-  head_vertices: np.ndarray
-  weight_starts: np.ndarray
-  weight_bones: np.ndarray
-  weights: np.ndarray
-  lips: np.ndarray
+  vertices: np.ndarray  # (v, 3) float32 metres; x to its left, y up, z forward
+  uv: np.ndarray  # (v, 2) float32
+  triangles: dict[str, np.ndarray]  # group -> (f, 3) int32; body, hair, ...
+  targets: dict[str, int]  # name -> index into the next three
+  target_starts: np.ndarray  # (t + 1,) int64, where a target's moves begin
+  target_vertices: np.ndarray  # (n,) uint16
+  target_moves: np.ndarray  # (n, 3) int16, in `MOVE_UNIT`
+  head_starts: np.ndarray  # (bones + 1,) int64, where a bone's vertices begin
+  head_vertices: np.ndarray  # (m,) int64; their mean is the bone's joint
+  weight_starts: np.ndarray  # (v + 1,) int64, where a vertex's weights begin
+  weight_bones: np.ndarray  # (w,) uint8, indices into `skeleton.BONES`
+  weights: np.ndarray  # (w,) float32, of a vertex adding up to 1
+  lips: np.ndarray  # (v,) float32, 1 on the lips, 0 elsewhere
 
 
 def load_anatomy(files: assets.Assets) -> Anatomy:
@@ -113,9 +97,7 @@ def _compile_targets(body: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _compile_weights(
-  rig: dict[str, makehuman.Bone],
-  weights: dict[str, tuple[np.ndarray, np.ndarray]],
-  num_vertices: int,
+  rig: dict[str, makehuman.Bone], weights: makehuman.Weights, num_vertices: int
 ) -> dict[str, np.ndarray]:
   """Weights of the bones we move; the others hand theirs to a parent."""
   table = np.zeros((num_vertices, len(skeleton.BONES)))
@@ -143,8 +125,7 @@ def _read_lips(body: pathlib.Path, mesh: makehuman.BaseMesh) -> np.ndarray:
   x = np.rint(mesh.uv[:, 0] * (width - 1)).astype(int).clip(0, width - 1)
   y = np.rint((1 - mesh.uv[:, 1]) * (height - 1)).astype(int)
   lips = mask[y.clip(0, height - 1), x] / np.float32(255)
-  is_body = np.zeros(len(lips), bool)
-  is_body[mesh.triangles["body"]] = True
+  is_body = np.isin(np.arange(len(lips)), mesh.triangles["body"])
   return np.where(is_body, lips, 0).astype(np.float32)
 
 

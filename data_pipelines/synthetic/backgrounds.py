@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from collections.abc import Sequence
 
 import cv2
@@ -12,6 +11,8 @@ import numpy as np
 from data_pipelines.common import images
 from data_pipelines.synthetic import assets
 
+Photographs = Sequence[np.ndarray]  # (h, w, 3) uint8 RGB, at least one
+Size = tuple[int, int]  # height and width in pixels
 # CC0 or public domain, as the package's documentation says; nobody on them.
 PHOTOGRAPHS = assets.Wheel(
   "scikit-image==0.26.0",
@@ -32,118 +33,87 @@ def find_photographs(
 ) -> tuple[np.ndarray, ...]:
   """Reads the photographs; takes them out of their package the first time.
 
-  Args:
-    directory: where assets are kept; None is `assets.default_directory`.
-
   Returns:
-    (h, w, 3) uint8 RGB each, sorted by name.
-
-  Raises:
-    ValueError: they are not there and cannot be had; says where and why.
+    (h, w, 3) uint8 RGB each, sorted by name; for the argument and errors see
+    `assets.find_assets`.
   """
-  root = pathlib.Path(directory) if directory else assets.default_directory()
-  place = assets.find_wheel(PHOTOGRAPHS, root)
-  return tuple(
-    images.decode_image((place / name).read_bytes())
-    for name in PHOTOGRAPHS.kept
-  )
+  place = assets.find_wheel(PHOTOGRAPHS, assets.find_root(directory))
+  files = (place / name for name in PHOTOGRAPHS.kept)
+  return tuple(images.decode_image(file.read_bytes()) for file in files)
 
 
 def draw_background(
-  rng: np.random.Generator,
-  size: tuple[int, int],
-  photographs: Sequence[np.ndarray],
+  rng: np.random.Generator, size: Size, photographs: Photographs
 ) -> np.ndarray:
   """Draws what is behind the people.
 
-  Args:
-    rng: decides.
-    size: height and width in pixels.
-    photographs: (h, w, 3) uint8 each, at least one.
-
   Returns:
-    (h, w, 3) uint8 RGB.
+    (h, w, 3) uint8 RGB, of the given size.
   """
   factor = int(rng.choice(_DOWNSIZE, p=(0.3, 0.3, 0.2, 0.2)))
   small = tuple(max(side // factor, 16) for side in size)
   kind = rng.choice(list(_KINDS), p=list(_KINDS.values()))
   if kind == "photograph":
-    image = _crop(rng, small, _pick(rng, photographs))
+    image = _crop(rng, small, photographs)
   elif kind == "room":
     image = _draw_room(rng, small, photographs)
   else:
     image = _draw_wall(rng, small)
-  image = cv2.LUT(image, _draw_curves(rng))
-  return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+  return cv2.resize(cv2.LUT(image, _draw_curves(rng)), size[::-1])
 
 
-def _pick(
-  rng: np.random.Generator, photographs: Sequence[np.ndarray]
-) -> np.ndarray:
+def _pick(rng: np.random.Generator, photographs: Photographs) -> np.ndarray:
   chosen = photographs[rng.integers(len(photographs))]
   return chosen[:, ::-1] if rng.random() < 0.5 else chosen
 
 
 def _crop(
-  rng: np.random.Generator, size: tuple[int, int], photograph: np.ndarray
+  rng: np.random.Generator, size: Size, photographs: Photographs
 ) -> np.ndarray:
   """A random piece of a photograph, of the image's shape."""
+  photograph = _pick(rng, photographs)
   whole = min(np.array(photograph.shape[:2]) / size)
-  height, width = (
-    (np.array(size) * whole * rng.uniform(0.5, 1)).astype(int).clip(1)
-  )
+  sides = np.array(size) * whole * rng.uniform(0.5, 1)
+  height, width = sides.astype(int).clip(1)
   top = rng.integers(photograph.shape[0] - height + 1)
   left = rng.integers(photograph.shape[1] - width + 1)
   piece = photograph[top : top + height, left : left + width]
-  return cv2.resize(
-    np.ascontiguousarray(piece), size[::-1], interpolation=cv2.INTER_LINEAR
-  )
+  return cv2.resize(np.ascontiguousarray(piece), size[::-1])
 
 
-def _draw_wall(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+def _draw_wall(rng: np.random.Generator, size: Size) -> np.ndarray:
   """Smooth colours with the shades that a lamp leaves on a wall."""
   coarse = tuple(max(side // _WALL, 1) for side in size[::-1])
   corners = rng.uniform(30, 230) + rng.normal(0, 18, 3)
   corners = corners + rng.normal(0, 25, (2, 2, 1)) + rng.normal(0, 6, (2, 2, 3))
   wall = cv2.resize(corners.astype(np.float32), coarse)
   shades = rng.normal(0, rng.uniform(0, 12), (_NOISE_SIZE, _NOISE_SIZE))
-  shades = cv2.resize(
-    shades.astype(np.float32), coarse, interpolation=cv2.INTER_CUBIC
-  )
+  shades = shades.astype(np.float32)
+  shades = cv2.resize(shades, coarse, interpolation=cv2.INTER_CUBIC)
   wall = np.clip(wall + shades[..., None], 0, 255).astype(np.uint8)
   return cv2.resize(wall, size[::-1])
 
 
 def _draw_room(
-  rng: np.random.Generator,
-  size: tuple[int, int],
-  photographs: Sequence[np.ndarray],
+  rng: np.random.Generator, size: Size, photographs: Photographs
 ) -> np.ndarray:
   """A wall, and a floor that runs towards the eye."""
   height, width = size
   if rng.random() < 0.5:
     image = _draw_wall(rng, size)
   else:
-    image = _crop(rng, size, _pick(rng, photographs))
+    image = _crop(rng, size, photographs)
   horizon = int(height * rng.uniform(0.45, 0.95))
   texture = np.ascontiguousarray(_pick(rng, photographs))
   rows, cols = texture.shape[:2]
   near = rng.uniform(1.5, 4) * width  # The floor's width at the lower edge.
   floor = np.float32([[0, 0], [cols, 0], [cols, rows], [0, rows]])
   depth = height - horizon
-  seen = np.float32(
-    [
-      [0, 0],
-      [width, 0],
-      [(width + near) / 2, depth],
-      [(width - near) / 2, depth],
-    ]
-  )
+  left, right = (width - near) / 2, (width + near) / 2
+  seen = np.float32([[0, 0], [width, 0], [right, depth], [left, depth]])
+  turn = cv2.getPerspectiveTransform(floor, seen)
   image[horizon:] = cv2.warpPerspective(
-    texture,
-    cv2.getPerspectiveTransform(floor, seen),
-    (width, depth),
-    borderMode=cv2.BORDER_REFLECT,
+    texture, turn, (width, depth), borderMode=cv2.BORDER_REFLECT
   )
   return image
 

@@ -34,22 +34,10 @@ _PLAIN = {
 
 
 class BodyModel:
-  """Draws people; reads its files once, then about 7 ms a person.
-
-  Attributes:
-    anatomy: the base mesh and what changes it.
-    regions: where on it a vertex is.
-  """
+  """Draws people; reads its files once, then about 7 ms a person."""
 
   def __init__(self, directory: str | os.PathLike | None = None):
-    """Reads the files.
-
-    Args:
-      directory: of `assets.find_assets`.
-
-    Raises:
-      ValueError: the files are not there and cannot be had.
-    """
+    """Reads the files; arguments and errors as of `assets.find_assets`."""
     files = assets.find_assets(directory)
     self.anatomy = anatomies.load_anatomy(files)
     self.regions = body_regions.find_regions(self.anatomy)

@@ -34,17 +34,11 @@ _AXES = np.array([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Clips:
-  """Poses of all clips; n of them.
+  """Poses of all clips; n of them."""
 
-  Attributes:
-    angles: (n, len(ANGLES)) degrees, within the joints' limits; hands at 0.
-    roots: (n, 3, 3) rotations of the pelvis, its heading taken out.
-    chances: (n,) of being drawn; every clip has the same.
-  """
-
-  angles: np.ndarray
-  roots: np.ndarray
-  chances: np.ndarray
+  angles: np.ndarray  # (n, len(ANGLES)) degrees, within limits; hands at 0
+  roots: np.ndarray  # (n, 3, 3) rotations of the pelvis, its heading taken out
+  chances: np.ndarray  # (n,) of being drawn; every clip has the same
 
 
 def read_clips(directory: pathlib.Path) -> Clips:
@@ -59,9 +53,8 @@ def read_clips(directory: pathlib.Path) -> Clips:
   fractions = [np.full(len(clip), 1 / len(clip) / len(clips)) for clip in clips]
   frames = np.concatenate(clips)
   angles = np.zeros((len(frames), len(skeleton.ANGLES)))
-  place = {name: number for number, name in enumerate(skeleton.ANGLES)}
   for name, (column, sign) in _HINGE.items():
-    angles[:, place[name]] = np.degrees(sign * frames[:, column])
+    angles[:, skeleton.PLACE[name]] = np.degrees(sign * frames[:, column])
   for name, column in _BALL.items():
     flex, twist, bend = _swing_and_twist(frames[:, column : column + 4]).T
     match name.partition("_"):
@@ -75,7 +68,7 @@ def read_clips(directory: pathlib.Path) -> Clips:
         if joint == "ankle":
           del values["twist"]
     for part, value in values.items():
-      angles[:, place[f"{name}_{part}"]] = value
+      angles[:, skeleton.PLACE[f"{name}_{part}"]] = value
   return Clips(
     limits.keep_within(angles),
     _roots(frames[:, _BALL["root"] :][:, :4]),
@@ -90,8 +83,8 @@ def _read(path: pathlib.Path) -> np.ndarray:
   return np.array(frames)
 
 
-def _matrices(quaternions: np.ndarray) -> np.ndarray:
-  """(n, 4) in their axes -> (n, 3, 3) in ours."""
+def _roots(quaternions: np.ndarray) -> np.ndarray:
+  """(n, 4) in their axes -> (n, 3, 3) in ours, without heading."""
   w, vector = quaternions[:, :1], quaternions[:, 1:] @ _AXES.T
   length = np.sqrt(w**2 + (vector**2).sum(1, keepdims=True))
   w, (x, y, z) = (w / length)[:, 0], (vector / length).T
@@ -100,7 +93,15 @@ def _matrices(quaternions: np.ndarray) -> np.ndarray:
     [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
     [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
   ]
-  return np.moveaxis(np.array(rows), 2, 0)
+  roots = np.moveaxis(np.array(rows), 2, 0)
+  heading = np.arctan2(
+    roots[:, 0, 2] - roots[:, 2, 0], roots[:, 0, 0] + roots[:, 2, 2]
+  )
+  cosine, sine, zero = np.cos(heading), np.sin(heading), np.zeros(len(heading))
+  back = np.array(
+    [[cosine, zero, -sine], [zero, zero + 1, zero], [sine, zero, cosine]]
+  )
+  return np.moveaxis(back, 2, 0) @ roots
 
 
 def _swing_and_twist(quaternions: np.ndarray) -> np.ndarray:
@@ -122,16 +123,3 @@ def _swing_and_twist(quaternions: np.ndarray) -> np.ndarray:
   angle = 2 * np.arctan2(length, np.abs(swing_w))
   swing *= (angle / np.maximum(length, 1e-9))[:, None]
   return np.degrees(np.stack([swing[:, 0], twist, swing[:, 1]], 1))
-
-
-def _roots(quaternions: np.ndarray) -> np.ndarray:
-  """Pelvis rotations without heading."""
-  roots = _matrices(quaternions)
-  heading = np.arctan2(
-    roots[:, 0, 2] - roots[:, 2, 0], roots[:, 0, 0] + roots[:, 2, 2]
-  )
-  cosine, sine, zero = np.cos(heading), np.sin(heading), np.zeros(len(heading))
-  back = np.array(
-    [[cosine, zero, -sine], [zero, zero + 1, zero], [sine, zero, cosine]]
-  )
-  return np.moveaxis(back, 2, 0) @ roots

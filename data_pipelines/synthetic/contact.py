@@ -11,36 +11,26 @@ _STEP = 8.0  # Degrees a limb is moved out at a time.
 _TRIES = 8
 _FLESH = 0.045  # Metres of arm and hand around their bones.
 _THIGH = 0.075  # Likewise of the thigh.
-_NAMES = {name: number for number, name in enumerate(skeleton.ANGLES)}
-_ARMS = np.array(
-  [
-    [_NAMES[f"{side}_{name}"] for name in limb]
-    for side in skeleton.SIDES
-    for limb in [("shoulder_abduct", "shoulder_twist", "elbow_flex")]
-  ]
-)
-_HIPS = np.array([_NAMES[f"{side}_hip_abduct"] for side in skeleton.SIDES])
+_SPINE, _NECK, _HEAD = map(skeleton.BONES.index, ("spine01", "neck01", "head"))
 
 
-def _bone(name: str) -> int:
-  return skeleton.BONES.index(name)
+def _find_angles(*names: str) -> np.ndarray:
+  """(2, n) indices into `ANGLES`, left and right."""
+  sides = skeleton.SIDES
+  return np.array([[skeleton.PLACE[f"{s}_{n}"] for n in names] for s in sides])
 
 
-_ARM_CHAINS = np.array(
-  [
-    [_bone(f"{name}.{side}") for name in ("lowerarm01", "wrist", "finger3-3")]
-    for side in "LR"
-  ]
-)
-_LEG_CHAINS = np.array(
-  [
-    [_bone(f"{name}.{side}") for name in ("upperleg01", "lowerleg01", "foot")]
-    for side in "LR"
-  ]
-)
-_SPINE = _bone("spine01")
-_NECK = _bone("neck01")
-_HEAD = _bone("head")
+def _find_bones(*names: str) -> np.ndarray:
+  """(2, n) indices into `BONES`, left and right."""
+  return np.array(
+    [[skeleton.BONES.index(f"{n}.{side}") for n in names] for side in "LR"]
+  )
+
+
+_ARMS = _find_angles("shoulder_abduct", "shoulder_twist", "elbow_flex")
+_HIPS = _find_angles("hip_abduct")[:, 0]
+_ARM_CHAINS = _find_bones("lowerarm01", "wrist", "finger3-3")
+_LEG_CHAINS = _find_bones("upperleg01", "lowerleg01", "foot")
 
 
 def resolve(

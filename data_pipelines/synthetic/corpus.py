@@ -7,9 +7,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-
-import numpy as np
+from collections.abc import Callable
 
 from data_pipelines.building import packing, workspace
 from data_pipelines.common import memory, worker_pool
@@ -17,9 +15,10 @@ from data_pipelines.corpus import records, writer
 from data_pipelines.synthetic import backgrounds, body, samples
 
 DEFAULT_SHARD_SIZE = 200
-MAX_SIZE = (4096, 3072)
-# () -> people and photographs for their backgrounds.
-Load = Callable[[], tuple[samples.People, Sequence[np.ndarray]]]
+_MAX_SIZE = (4096, 3072)
+# People, and photographs for their backgrounds.
+Inputs = tuple[samples.People, backgrounds.Photographs]
+Load = Callable[[], Inputs]
 _MIN_SIDE = 32  # pixels
 
 
@@ -27,20 +26,14 @@ _MIN_SIDE = 32  # pixels
 class Plan:
   """What a corpus is to hold; the same plan gives the same bytes.
 
-  Attributes:
-    count: images.
-    seed: of all that is drawn.
-    size: height and width in pixels.
-    shard_size: images a shard.
-
   Raises:
     ValueError: a number out of its range.
   """
 
-  count: int
-  seed: int
-  size: tuple[int, int]
-  shard_size: int = DEFAULT_SHARD_SIZE
+  count: int  # images
+  seed: int  # of all that is drawn
+  size: tuple[int, int]  # height and width in pixels
+  shard_size: int = DEFAULT_SHARD_SIZE  # images a shard
 
   def __post_init__(self):
     for name in ("count", "shard_size"):
@@ -48,41 +41,23 @@ class Plan:
         raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
     if self.seed < 0:
       raise ValueError(f"seed={self.seed} must be at least 0.")
-    check_size(self.size)
-
-
-def check_size(size: tuple[int, int]) -> None:
-  """Raises ValueError for an image size that cannot be rendered."""
-  shorter, longer = sorted(size)
-  if shorter < _MIN_SIDE or shorter > MAX_SIZE[1] or longer > MAX_SIZE[0]:
-    raise ValueError(
-      f"size={size[0]}x{size[1]} must be between {_MIN_SIDE}x{_MIN_SIDE} and "
-      f"{MAX_SIZE[0]}x{MAX_SIZE[1]} pixels, either side the longer one."
-    )
+    shorter, longer = sorted(self.size)
+    if shorter < _MIN_SIDE or shorter > _MAX_SIZE[1] or longer > _MAX_SIZE[0]:
+      raise ValueError(
+        "size={}x{} must be between {}x{} and {}x{} pixels, either side the "
+        "longer one.".format(*self.size, _MIN_SIDE, _MIN_SIDE, *_MAX_SIZE)
+      )
 
 
 @functools.cache
-def load_inputs(
-  directory: str | os.PathLike | None,
-) -> tuple[samples.People, Sequence[np.ndarray]]:
-  """Reads bodies and photographs, once a process.
-
-  Args:
-    directory: of the assets, None for the default one.
-
-  Raises:
-    ValueError: they are not there and cannot be had.
-  """
+def load_inputs(directory: str | os.PathLike | None) -> Inputs:
+  """Reads bodies and photographs, once a process; see `assets.find_assets`."""
   memory.keep_freed_memory()  # Maps are large; new pages cost as much.
   return body.BodyModel(directory), backgrounds.find_photographs(directory)
 
 
 def build_synthetic(
-  output: str | os.PathLike,
-  plan: Plan,
-  *,
-  load: Load,
-  num_workers: int = 0,
+  output: str | os.PathLike, plan: Plan, *, load: Load, num_workers: int = 0
 ) -> tuple[dict, bool]:
   """Renders a corpus, continues an unfinished one, or finds it complete.
 
@@ -121,7 +96,6 @@ def build_synthetic(
     shards = packing.run_shards(
       building,
       packing.plan_shards([plan.count], plan.count, plan.shard_size),
-      plan.count,
       functools.partial(_write_shard, building, plan, load),
       workers,
       label="rendering",

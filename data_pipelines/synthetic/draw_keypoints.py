@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from data_pipelines import vocabulary
 from data_pipelines.common import command, files
-from data_pipelines.synthetic import assets, keypoints, makehuman
+from data_pipelines.synthetic import assets, keypoints, makehuman, scene
 
 _VIEW = 720  # Pixels, width and height of one view.
 _LIST = 330  # Pixels, width of the list of names.
@@ -32,19 +32,13 @@ _DRAWN = ("body", "helper-l-eye", "helper-r-eye")
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-  """A picture.
+  """A picture."""
 
-  Attributes:
-    name: of the file.
-    ids: the keypoints on it.
-    views: degrees (yaw to the body's left, pitch up) it is seen from.
-    margin: empty space around the points, as a fraction of their extent.
-  """
-
-  name: str
-  ids: Sequence[int]
+  name: str  # of the file
+  ids: Sequence[int]  # the keypoints on it
+  # Degrees (yaw to the body's left, pitch up) it is seen from.
   views: Sequence[tuple[float, float]] = (_FRONT,)
-  margin: float = 0.25
+  margin: float = 0.25  # around the points, a fraction of their extent
 
 
 def panels() -> list[Panel]:
@@ -87,7 +81,8 @@ def draw_panel(
   positions = keypoints.keypoint_positions(vertices)[list(panel.ids)]
   pages = []
   for yaw, pitch in panel.views:
-    turn = _rotation(yaw, pitch)
+    up, left = np.deg2rad([pitch, yaw])
+    turn = scene.rotate(0, up) @ scene.rotate(1, -left)
     points = positions @ turn.T
     low, high = points.min(0), points.max(0)
     extent = (high - low)[:2].max() * (1 + 2 * panel.margin)
@@ -97,8 +92,8 @@ def draw_panel(
       return _VIEW / 2 + (at - middle)[..., :2] * (scale, -scale)
 
     seen = vertices @ turn.T
-    page = _shade(to_pixels(seen), seen[:, 2], _normals(seen, triangles))
-    pages.append(_mark(page, panel.ids, to_pixels(points)))
+    pages.append(_shade(to_pixels(seen), seen, triangles))
+    _mark(pages[-1], panel.ids, to_pixels(points))
   sheet = Image.new("RGB", (_VIEW * len(pages) + _LIST, _VIEW), "white")
   for place, page in enumerate(pages):
     sheet.paste(page, (_VIEW * place, 0))
@@ -106,35 +101,19 @@ def draw_panel(
   return sheet.quantize(255, Image.Quantize.FASTOCTREE)
 
 
-def _rotation(yaw: float, pitch: float) -> np.ndarray:
-  """World to view: seen from `yaw` to the left and `pitch` above."""
-  y, p = np.deg2rad([yaw, pitch])
-  turn = [[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]]
-  tilt = [[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]]
-  return np.array(tilt) @ np.array(turn)
-
-
-def _normals(
-  vertices: np.ndarray, triangles: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """The triangles that face the viewer, and their normals."""
+def _shade(
+  pixels: np.ndarray, vertices: np.ndarray, triangles: np.ndarray
+) -> Image.Image:
+  """The mesh in grey, far faces first; drawn twice as large, then halved."""
   a, b, c = (vertices[triangles[:, corner]] for corner in range(3))
   normals = np.cross(b - a, c - a)
   is_front = normals[:, 2] > 0
-  normals = normals[is_front]
+  triangles, normals = triangles[is_front], normals[is_front]
   normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-  return triangles[is_front], normals
-
-
-def _shade(
-  pixels: np.ndarray, depth: np.ndarray, faces: tuple[np.ndarray, np.ndarray]
-) -> Image.Image:
-  """The mesh in grey, far faces first; drawn twice as large, then halved."""
-  triangles, normals = faces
   corners = pixels[triangles]
   is_inside = ((corners.max(1) > 0) & (corners.min(1) < _VIEW)).all(1)
   order = np.flatnonzero(is_inside)
-  order = order[np.argsort(depth[triangles[order]].mean(1))]
+  order = order[np.argsort(vertices[triangles[order], 2].mean(1))]
   canvas = np.full((2 * _VIEW, 2 * _VIEW), 255, np.uint8)
   grey = 75 + 160 * np.clip(normals @ _LIGHT, 0, 1)
   for face in order:
@@ -144,9 +123,7 @@ def _shade(
   return Image.fromarray(small).convert("RGB")
 
 
-def _mark(
-  page: Image.Image, ids: Sequence[int], pixels: np.ndarray
-) -> Image.Image:
+def _mark(page: Image.Image, ids: Sequence[int], pixels: np.ndarray) -> None:
   """Puts dots and numbers; lines lead from a number to its dot."""
   draw, font = ImageDraw.Draw(page), ImageFont.load_default(15)
   labels = _place_labels(pixels)
@@ -155,10 +132,8 @@ def _mark(
   for index, (x, y) in zip(ids, pixels):
     draw.ellipse([x - 3.5, y - 3.5, x + 3.5, y + 3.5], _color(index), "white")
   for index, at in zip(ids, labels):
-    draw.text(
-      at, str(index), _INK, font, "mm", stroke_width=2, stroke_fill="white"
-    )
-  return page
+    around = {"stroke_width": 2, "stroke_fill": "white"}
+    draw.text(at, str(index), _INK, font, "mm", **around)
 
 
 def _place_labels(pixels: np.ndarray) -> np.ndarray:

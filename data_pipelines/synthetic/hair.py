@@ -25,20 +25,12 @@ _TAPER = 0.03  # Metres from the hairline in which hair gets its thickness.
 
 @dataclasses.dataclass(frozen=True)
 class Haircut:
-  """How somebody wears the hair.
+  """How somebody wears the hair."""
 
-  Attributes:
-    thickness: metres of hair on the skull; 0 is bald.
-    length: down to which height of the standard pose it hangs, metres; 1 for
-      not at all.
-    is_parted: strips beside the face hang in front of the shoulders.
-    brow: which of the brows, thin to thick.
-  """
-
-  thickness: float
-  length: float
-  is_parted: bool
-  brow: int
+  thickness: float  # metres of hair on the skull; 0 is bald
+  length: float  # metres, height down to which it hangs; 1 for not at all
+  is_parted: bool  # strips beside the face hang in front of the shoulders
+  brow: int  # which of the brows, thin to thick
 
 
 def draw_haircut(

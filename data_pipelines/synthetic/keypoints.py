@@ -25,22 +25,15 @@ _MAX_RADIUS = 0.2  # Metres; no joint of a person lies deeper.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KeypointTable:
-  """Where the keypoints lie on a mesh.
+  """Where the keypoints lie on a mesh."""
 
-  Attributes:
-    num_vertices: of the mesh the table is for.
-    vertices: (308, k) int32, filled up with 0.
-    weights: (308, k) float32, of a point adding up to 1, filled up with 0;
-      all 0 where the mesh cannot carry the point.
-    radius: (308,) float32 metres below the surface.
-    doubts: name -> why the point is a guess.
-  """
-
-  num_vertices: int
-  vertices: np.ndarray
+  num_vertices: int  # of the mesh the table is for
+  vertices: np.ndarray  # (308, k) int32, filled up with 0
+  # (308, k) float32, of a point adding up to 1, or all 0 where the mesh cannot
+  # carry it; filled up with 0.
   weights: np.ndarray
-  radius: np.ndarray
-  doubts: dict[str, str]
+  radius: np.ndarray  # (308,) float32 metres below the surface
+  doubts: dict[str, str]  # name -> why the point is a guess
 
 
 def keypoint_positions(vertices: np.ndarray) -> np.ndarray:
@@ -89,7 +82,13 @@ def parse_keypoint_table(told: dict, names: Sequence[str]) -> KeypointTable:
     ValueError: names differ, or a point is not as told above; names it.
   """
   points, num_vertices = told["points"], told["num_vertices"]
-  _check_names(points, names)
+  missing = [name for name in names if name not in points]
+  unknown = [name for name in points if name not in names]
+  if missing or unknown:
+    raise ValueError(
+      f"{_FILE}: points must be the {len(names)} of the vocabulary;"
+      f" missing {missing}, unknown {unknown}."
+    )
   rows = [_parse_point(name, points[name], num_vertices) for name in names]
   width = max(len(ids) for ids, _ in rows)
   vertices = np.zeros((len(names), width), np.int32)
@@ -100,16 +99,6 @@ def parse_keypoint_table(told: dict, names: Sequence[str]) -> KeypointTable:
   radius = np.array([points[name]["radius"] for name in names], np.float32)
   doubts = {n: points[n]["doubt"] for n in names if "doubt" in points[n]}
   return KeypointTable(num_vertices, vertices, weights, radius, doubts)
-
-
-def _check_names(points: dict, names: Sequence[str]) -> None:
-  missing = [name for name in names if name not in points]
-  unknown = [name for name in points if name not in names]
-  if missing or unknown:
-    raise ValueError(
-      f"{_FILE}: points must be the {len(names)} of the vocabulary;"
-      f" missing {missing}, unknown {unknown}."
-    )
 
 
 def _parse_point(

@@ -46,20 +46,11 @@ _LIMB = {
     }.items()
   },
 }
-
-
-def _table() -> np.ndarray:
-  names = [name.removeprefix("left_") for name in skeleton.ANGLES]
-  names = [name.removeprefix("right_") for name in names]
-  return np.array([{**_TRUNK, **_LIMB}[name] for name in names], float)
-
-
-LOWEST, USUAL, HIGHEST = _table().T
+_OF_BOTH = {f"{side}_{n}": _LIMB[n] for side in skeleton.SIDES for n in _LIMB}
+_RANGES = np.array([(_TRUNK | _OF_BOTH)[n] for n in skeleton.ANGLES], float)
+LOWEST, USUAL, HIGHEST = _RANGES.T
 _SWINGS = [
-  [
-    skeleton.ANGLES.index(f"{side}_shoulder_{part}")
-    for part in ("flex", "abduct")
-  ]
+  [skeleton.PLACE[f"{side}_shoulder_{part}"] for part in ("flex", "abduct")]
   for side in skeleton.SIDES
 ]
 _FARTHEST_SWING = 165.0

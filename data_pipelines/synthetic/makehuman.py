@@ -13,34 +13,24 @@ import pathlib
 import numpy as np
 
 _METRES = 0.1
+Weights = dict[str, tuple[np.ndarray, np.ndarray]]  # bone -> vertices, weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BaseMesh:
-  """base.obj.
+  """base.obj."""
 
-  Attributes:
-    vertices: (v, 3) float32 metres, in the standard pose.
-    uv: (v, 2) float32; at a seam of the atlas, of one of its sides.
-    triangles: group -> (f, 3) int32, the quads each cut in two.
-  """
-
-  vertices: np.ndarray
-  uv: np.ndarray
-  triangles: dict[str, np.ndarray]
+  vertices: np.ndarray  # (v, 3) float32 metres, in the standard pose
+  uv: np.ndarray  # (v, 2) float32; at a seam of the atlas, of one of its sides
+  triangles: dict[str, np.ndarray]  # group -> (f, 3) int32, quads cut in two
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bone:
-  """A bone of the rig.
+  """A bone of the rig."""
 
-  Attributes:
-    parent: its parent's name, "" at the root.
-    head: vertices whose mean is the joint it turns about.
-  """
-
-  parent: str
-  head: np.ndarray
+  parent: str  # its parent's name, "" at the root
+  head: np.ndarray  # vertices whose mean is the joint it turns about
 
 
 def read_mesh(path: pathlib.Path) -> BaseMesh:
@@ -60,7 +50,7 @@ def read_mesh(path: pathlib.Path) -> BaseMesh:
       corners = [corner.split("/") for corner in rest.split()]
       quads.setdefault(group, []).append(corners)
   positions = np.array(vertices, np.float64) * _METRES
-  uv = np.zeros((len(positions), 2))
+  uv = np.zeros((len(positions), 2), np.float32)
   triangles = {}
   for name, corners in quads.items():
     indices = np.array(corners, np.int64) - 1
@@ -68,9 +58,7 @@ def read_mesh(path: pathlib.Path) -> BaseMesh:
     quad = indices[..., 0]
     halves = np.stack([quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]], 1)
     triangles[name] = halves.reshape(-1, 3).astype(np.int32)
-  return BaseMesh(
-    positions.astype(np.float32), uv.astype(np.float32), triangles
-  )
+  return BaseMesh(positions.astype(np.float32), uv, triangles)
 
 
 def read_target(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
@@ -83,9 +71,8 @@ def read_target(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
   with opened(path, "rt", encoding="utf-8") as file:
     lines = [line for line in file if line.strip() and line[0] != "#"]
   table = np.array("".join(lines).split(), np.float64).reshape(-1, 4)
-  return table[:, 0].astype(np.int64), (table[:, 1:] * _METRES).astype(
-    np.float32
-  )
+  moves = (table[:, 1:] * _METRES).astype(np.float32)
+  return table[:, 0].astype(np.int64), moves
 
 
 def read_rig(path: pathlib.Path, mesh: BaseMesh) -> dict[str, Bone]:
@@ -117,10 +104,8 @@ def _head(name: str, head: dict, mesh: BaseMesh) -> np.ndarray:
   )
 
 
-def read_weights(
-  path: pathlib.Path,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-  """Reads skinning weights: bone -> vertices and their weights."""
+def read_weights(path: pathlib.Path) -> Weights:
+  """Reads skinning weights."""
   told = json.loads(path.read_text(encoding="utf-8"))["weights"]
   weights = {}
   for bone, pairs in told.items():

@@ -19,49 +19,22 @@ from data_pipelines.synthetic.mesh import SURFACES, PersonMesh, find_bounds
 _ON_CLOTH = ("plain", "rings", "stripes", "checks", "dots", "blotches")
 _CLOTH_ODDS = (0.4, 0.12, 0.1, 0.12, 0.1, 0.16)
 
+
+def _palette(codes: str) -> np.ndarray:
+  """(n, 3) int64 sRGB of colours as on web pages."""
+  colors = np.frombuffer(bytes.fromhex(codes), np.uint8)
+  return colors.reshape(-1, 3).astype(np.int64)
+
+
 # From light to dark; drawn in between.
-_SKIN_TONES = np.array(
-  [
-    (246, 224, 208),
-    (240, 208, 185),
-    (228, 188, 160),
-    (212, 165, 132),
-    (190, 140, 106),
-    (160, 112, 82),
-    (128, 86, 62),
-    (98, 64, 47),
-    (70, 46, 36),
-    (48, 33, 28),
-  ]
+_SKIN_TONES = _palette(
+  "f6e0d0 f0d0b9 e4bca0 d4a584 be8c6a a07052 80563e 62402f 462e24 30211c"
 )
-_HAIR_COLORS = np.array(
-  [
-    (22, 18, 17),
-    (38, 28, 23),
-    (62, 42, 30),
-    (92, 62, 40),
-    (132, 96, 60),
-    (176, 140, 92),
-    (214, 186, 140),
-  ]
-)
-_RED_HAIR = np.array([(130, 58, 30), (164, 86, 44)])
-_GREY_HAIR = np.array([(90, 88, 86), (140, 138, 136), (206, 204, 200)])
-_IRIS_COLORS = np.array(
-  [(66, 40, 24), (96, 62, 34), (110, 100, 58), (70, 100, 70), (86, 120, 150)]
-)
-_NEUTRALS = np.array(
-  [
-    (24, 24, 26),
-    (60, 60, 64),
-    (130, 130, 130),
-    (225, 225, 220),
-    (245, 244, 240),
-    (32, 40, 66),
-    (190, 172, 140),
-    (92, 76, 58),
-  ]
-)
+_HAIR_COLORS = _palette("161211 261c17 3e2a1e 5c3e28 84603c b08c5c d6ba8c")
+_RED_HAIR = _palette("823a1e a4562c")
+_GREY_HAIR = _palette("5a5856 8c8a88 ceccc8")
+_IRIS_COLORS = _palette("422818 603e22 6e643a 466446 567896")
+_NEUTRALS = _palette("18181a 3c3c40 828282 e1e1dc f5f4f0 202842 beac8c 5c4c3a")
 # How much shine, and how sharp: the power is 2 ** sharpness.
 _SHINE = {
   "skin": (0.08, 4),
@@ -79,27 +52,17 @@ _NOISE_SIZE = 32  # a power of two
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Materials:
-  """The looks of one person; first axes are in the order of `SURFACES`.
+  """The looks of one person; first axes are in the order of `SURFACES`."""
 
-  Attributes:
-    patterns: (s,) int32, indices into `patterns.NAMES`.
-    colors: (s, 2, 3) float32, linear.
-    scales: (s,) float32 metres, a period of the pattern; on skin how freckled
-      it is, in [0, 1].
-    shine: (s, 2) float32, how much and how sharp.
-    folds: (s,) float32, how rough the light on cloth shows it to be.
-    eyes: (2, 3) float32 metres, the centres of the left and the right eyeball
-      in the standard pose.
-    shift: (3,) float32 metres, where in the noise this person lies.
-  """
-
-  patterns: np.ndarray
-  colors: np.ndarray
+  patterns: np.ndarray  # (s,) int32, indices into `patterns.NAMES`
+  colors: np.ndarray  # (s, 2, 3) float32, linear
+  # (s,) float32 metres, a period; of skin how freckled it is, in [0, 1].
   scales: np.ndarray
-  shine: np.ndarray
-  folds: np.ndarray
+  shine: np.ndarray  # (s, 2) float32, how much and how sharp
+  folds: np.ndarray  # (s,) float32, how rough light on cloth shows it to be
+  # (2, 3) float32 metres, left and right eyeball's centre in the standard pose.
   eyes: np.ndarray
-  shift: np.ndarray
+  shift: np.ndarray  # (3,) float32 metres, where in the noise this person lies
 
 
 @functools.cache
@@ -136,9 +99,8 @@ def draw_materials(rng: np.random.Generator, mesh: PersonMesh) -> Materials:
     colors=to_linear(np.clip(colors, 4, 250)).astype(np.float32),
     scales=np.array([row[3] for row in rows], np.float32),
     shine=np.array([_SHINE.get(name, (0, 0)) for name in SURFACES], np.float32),
-    folds=np.array(
-      [rng.uniform(0.2, 0.9) * (name in _CLOTH) for name in SURFACES],
-      np.float32,
+    folds=np.float32(
+      [rng.uniform(0.2, 0.9) * (name in _CLOTH) for name in SURFACES]
     ),
     eyes=_find_eyes(mesh),
     shift=rng.uniform(0, 9, 3).astype(np.float32),
@@ -148,25 +110,22 @@ def draw_materials(rng: np.random.Generator, mesh: PersonMesh) -> Materials:
 def to_linear(srgb: np.ndarray) -> np.ndarray:
   """sRGB in [0, 255] to linear light in [0, 1]."""
   values = np.asarray(srgb) / 255
-  return np.where(
-    values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4
-  )
+  bright = ((values + 0.055) / 1.055) ** 2.4
+  return np.where(values <= 0.04045, values / 12.92, bright)
 
 
 def to_srgb(linear: np.ndarray) -> np.ndarray:
   """Linear light in [0, 1] to sRGB in [0, 255], not rounded."""
-  return 255 * np.where(
-    linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055
-  )
+  bright = 1.055 * linear ** (1 / 2.4) - 0.055
+  return 255 * np.where(linear <= 0.0031308, linear * 12.92, bright)
 
 
 def _between(palette: np.ndarray, place: float) -> np.ndarray:
   """The colour at a place in [0, 1) of a list."""
   place *= len(palette) - 1
   first = int(place)
-  return palette[first] + (place - first) * (
-    palette[first + 1] - palette[first]
-  )
+  low, high = palette[first : first + 2]
+  return low + (place - first) * (high - low)
 
 
 def _pick(rng: np.random.Generator, palette: np.ndarray) -> np.ndarray:

@@ -13,29 +13,11 @@ import numpy as np
 from data_pipelines.synthetic.compiling import compiled, inlined
 
 NAMES = (
-  "plain",
-  "skin",
-  "strands",
-  "eye",
-  "rings",
-  "stripes",
-  "checks",
-  "dots",
-  "blotches",
-  "denim",
+  *("plain", "skin", "strands", "eye", "rings"),
+  *("stripes", "checks", "dots", "blotches", "denim"),
 )
-(
-  _PLAIN,
-  _SKIN,
-  _STRANDS,
-  _EYE,
-  _RINGS,
-  _STRIPES,
-  _CHECKS,
-  _DOTS,
-  _BLOTCHES,
-  _DENIM,
-) = range(len(NAMES))
+_PLAIN, _SKIN, _STRANDS, _EYE, _RINGS = range(5)
+_STRIPES, _CHECKS, _DOTS, _BLOTCHES, _DENIM = range(5, 10)
 _f = np.float32  # Of all numbers here: doubles among them cost conversions.
 _ZERO, _HALF, _ONE = _f(0), _f(0.5), _f(1)
 _IRIS, _PUPIL = _f(0.36), _f(0.18)  # sines of angles, seen from its centre
@@ -95,10 +77,8 @@ def paint(pattern, scale, place, slow, eyes, person, noise):
   if pattern == _SKIN:
     fine = noise_at(noise, x * _f(350), y * _f(350), z * _f(350))
     dark = _within((fine - _f(0.7)) * _f(8)) * scale
-    return (
-      _f(0.8) * slow,
-      (_f(0.97) + _f(0.06) * fine) * (_ONE - _f(0.2) * dark),
-    )
+    bright = (_f(0.97) + _f(0.06) * fine) * (_ONE - _f(0.2) * dark)
+    return _f(0.8) * slow, bright
   if pattern == _STRANDS:
     strand = noise_at(noise, x * _f(600), y * _f(25), z * _f(600))
     lock = noise_at(noise, x * _f(70), y * _f(9), z * _f(70))
@@ -123,11 +103,8 @@ def paint(pattern, scale, place, slow, eyes, person, noise):
   if pattern == _BLOTCHES:
     return _within((noise_at(noise, x, y, z) - _HALF) * _f(8) + _HALF), bright
   # Dots.
-  u, v, w = (
-    x - np.floor(x) - _HALF,
-    y - np.floor(y) - _HALF,
-    z - np.floor(z) - _HALF,
-  )
+  u, v, w = x - np.floor(x), y - np.floor(y), z - np.floor(z)
+  u, v, w = u - _HALF, v - _HALF, w - _HALF
   return _within((_f(0.16) - (u * u + v * v + w * w)) * _f(20)), bright
 
 

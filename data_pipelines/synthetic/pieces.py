@@ -13,25 +13,15 @@ from data_pipelines.synthetic import mesh, skeleton
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Piece:
-  """Triangles whose vertices lie on triangles of the base mesh.
+  """Triangles whose vertices lie on triangles of the base mesh."""
 
-  Attributes:
-    corners: (n, 3) int64, the base mesh's vertices around each.
-    fractions: (n, 3) float32, barycentric; 1, 0, 0 on a vertex.
-    triangles: (f, 3) int64, indices into the two above.
-    surface: of all triangles, see `mesh.SURFACES`.
-    parts: (f,) uint8 body parts.
-    height: (n,) float32 metres pushed out along the normal, at rest.
-    drop: (n,) float32 metres moved down, at rest.
-  """
-
-  corners: np.ndarray
-  fractions: np.ndarray
-  triangles: np.ndarray
-  surface: str
-  parts: np.ndarray
-  height: np.ndarray
-  drop: np.ndarray
+  corners: np.ndarray  # (n, 3) int64, the base mesh's vertices around each
+  fractions: np.ndarray  # (n, 3) float32, barycentric; 1, 0, 0 on a vertex
+  triangles: np.ndarray  # (f, 3) int64, indices into the two above
+  surface: str  # of all triangles, see `mesh.SURFACES`
+  parts: np.ndarray  # (f,) uint8 body parts
+  height: np.ndarray  # (n,) float32 metres pushed out along the normal, at rest
+  drop: np.ndarray  # (n,) float32 metres moved down, at rest
 
   def mix(self, values: np.ndarray) -> np.ndarray:
     """Values of the base mesh's vertices -> (n, ...) of the piece's."""
@@ -81,10 +71,7 @@ def attach(
 
 
 def cut(
-  triangles: np.ndarray,
-  field: np.ndarray,
-  surface: str,
-  part: int | np.ndarray,
+  triangles: np.ndarray, field: np.ndarray, surface: str, part: np.ndarray | int
 ) -> Piece:
   """Keeps what lies where a field of the base mesh is positive.
 
@@ -202,29 +189,6 @@ def find_normals(vertices, triangles):
   return normals
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Assembly:
-  """All pieces as one mesh; as `mesh.PersonMesh` names them.
-
-  Attributes:
-    vertices: (n, 3) float32 metres, posed.
-    normals: (n, 3) float32.
-    triangles: (f, 3) int32.
-    surfaces: (f,) uint8.
-    parts: (f,) uint8.
-    rest: (n, 3) float32.
-    uv: (n, 2) float32.
-  """
-
-  vertices: np.ndarray
-  normals: np.ndarray
-  triangles: np.ndarray
-  surfaces: np.ndarray
-  parts: np.ndarray
-  rest: np.ndarray
-  uv: np.ndarray
-
-
 def assemble(
   pieces: Sequence[Piece],
   *,
@@ -232,7 +196,7 @@ def assemble(
   outward: np.ndarray,
   uv: np.ndarray,
   blended: np.ndarray,
-) -> Assembly:
+) -> mesh.Mesh:
   """Puts pieces on a shape and into a pose.
 
   Args:
@@ -242,9 +206,7 @@ def assemble(
     uv: (v, 2) of the base mesh.
     blended: (v, 3, 4) transforms, see `skeleton.blend_transforms`.
   """
-  rest = []
-  triangles = []
-  start = 0
+  rest, triangles, start = [], [], 0
   for piece in pieces:
     points = piece.mix(shape)
     if piece.height.any():
@@ -262,7 +224,7 @@ def assemble(
     blended,
   )
   kinds = [mesh.SURFACES.index(piece.surface) for piece in pieces]
-  return Assembly(
+  return mesh.Mesh(
     posed,
     find_normals(posed, joined),
     joined,

@@ -8,8 +8,8 @@ import numpy as np
 
 from data_pipelines.synthetic import clips as motion
 from data_pipelines.synthetic import limits, skeleton
+from data_pipelines.synthetic.skeleton import PLACE
 
-_PLACE = {name: number for number, name in enumerate(skeleton.ANGLES)}
 _KINDS = {"clip": 0.4, "stand": 0.35, "low": 0.1, "limits": 0.15}
 # Angles of one arm; drawn around them.
 _ARMS = (
@@ -61,17 +61,11 @@ _CURL = {"base": 75, "middle": 95, "tip": 60}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pose:
-  """The pose of one person.
+  """The pose of one person."""
 
-  Attributes:
-    angles: (len(ANGLES),) degrees, within the joints' limits.
-    root: (3, 3) rotation of the pelvis.
-    kind: how it was drawn.
-  """
-
-  angles: np.ndarray
-  root: np.ndarray
-  kind: str
+  angles: np.ndarray  # (len(ANGLES),) degrees, within the joints' limits
+  root: np.ndarray  # (3, 3) rotation of the pelvis
+  kind: str  # how it was drawn
 
 
 def draw_pose(rng: np.random.Generator, clips: motion.Clips) -> Pose:
@@ -106,28 +100,25 @@ def keep_knees_together(pose: Pose) -> Pose:
   angles = pose.angles.copy()
   for side in skeleton.SIDES:
     for name, (low, high) in _IN_SKIRT.items():
-      place = _PLACE[f"{side}_{name}"]
+      place = PLACE[f"{side}_{name}"]
       angles[place] = np.clip(angles[place], low, high)
   root = pose.root if pose.root[1, 1] > _UPRIGHT else np.eye(3)
   return dataclasses.replace(pose, angles=angles, root=root)
 
 
 def _set(
-  angles: np.ndarray,
-  side: str,
-  wanted: dict[str, float],
-  rng: np.random.Generator,
+  angles: np.ndarray, side: str, wanted: dict, rng: np.random.Generator
 ) -> None:
   for name, angle in wanted.items():
-    angles[_PLACE[f"{side}_{name}"]] = angle + rng.normal(0, 12)
+    angles[PLACE[f"{side}_{name}"]] = angle + rng.normal(0, 12)
 
 
 def _draw_trunk(rng: np.random.Generator, angles: np.ndarray) -> None:
   angles[:6] = rng.normal(0, 1, 6) * (10, 6, 10, 10, 8, 20) + limits.USUAL[:6]
   # Weight on one leg, the other a little bent.
   side = skeleton.SIDES[rng.integers(2)]
-  angles[_PLACE[f"{side}_hip_flex"]] += 12 * rng.random()
-  angles[_PLACE[f"{side}_knee_flex"]] += 25 * rng.random()
+  angles[PLACE[f"{side}_hip_flex"]] += 12 * rng.random()
+  angles[PLACE[f"{side}_knee_flex"]] += 25 * rng.random()
 
 
 def _draw_within_limits(rng: np.random.Generator) -> np.ndarray:
@@ -145,12 +136,12 @@ def _draw_hand(rng: np.random.Generator, angles: np.ndarray, side: str) -> None:
   for number, finger in enumerate(skeleton.FINGERS):
     fraction = curls[number] * (0.5 if finger == "thumb" else 1)
     for joint, bend in _CURL.items():
-      angles[_PLACE[f"{side}_{finger}_{joint}"]] = fraction * bend
+      angles[PLACE[f"{side}_{finger}_{joint}"]] = fraction * bend
     # Away from the middle finger; fists do not fan.
     spread = fan * (2 - number) * (1 - min(curls[number], 1))
-    angles[_PLACE[f"{side}_{finger}_spread"]] = spread
-  angles[_PLACE[f"{side}_thumb_spread"]] = rng.normal(0, 6)
-  angles[_PLACE[f"{side}_wrist_flex"]] = rng.normal(5, 14)
-  angles[_PLACE[f"{side}_wrist_abduct"]] = rng.normal(-3, 6)
-  if not angles[_PLACE[f"{side}_forearm_twist"]]:
-    angles[_PLACE[f"{side}_forearm_twist"]] = rng.normal(10, 20)
+    angles[PLACE[f"{side}_{finger}_spread"]] = spread
+  angles[PLACE[f"{side}_thumb_spread"]] = rng.normal(0, 6)
+  angles[PLACE[f"{side}_wrist_flex"]] = rng.normal(5, 14)
+  angles[PLACE[f"{side}_wrist_abduct"]] = rng.normal(-3, 6)
+  if not angles[PLACE[f"{side}_forearm_twist"]]:
+    angles[PLACE[f"{side}_forearm_twist"]] = rng.normal(10, 20)

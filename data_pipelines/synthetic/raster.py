@@ -27,17 +27,12 @@ _FARTHEST = 2**17  # pixels from the first one: keeps products in 64 bits
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Raster:
-  """What is seen in each pixel.
+  """What is seen in each pixel."""
 
-  Attributes:
-    ids: (h, w) int32, the triangle, or -1.
-    depth: (h, w) float32 metres from the camera's plane; 0 without triangle.
-    weights: (n, 3) float32, of the triangle's corners, right in perspective;
-      of the pixels with a triangle, row by row.
-  """
-
-  ids: np.ndarray
-  depth: np.ndarray
+  ids: np.ndarray  # (h, w) int32, the triangle, or -1
+  depth: np.ndarray  # (h, w) float32 metres from the camera's plane, or 0
+  # (n, 3) float32, of the triangle's corners, right in perspective; of the
+  # pixels with a triangle, row by row.
   weights: np.ndarray
 
 
@@ -201,14 +196,8 @@ def _draw(steps, values, triangles, numbers, hidden, ids, nearness):
     area = _edge(ax, ay, bx, by, cx, cy)
     if area == 0:
       continue
-    if _is_hidden(
-      hidden,
-      max(values[a], values[b], values[c]),
-      first_row >> _TILE,
-      last_row >> _TILE,
-      first_col >> _TILE,
-      last_col >> _TILE,
-    ):
+    nearest = max(values[a], values[b], values[c])
+    if not _exceeds(nearest, hidden, first_row, last_row, first_col, last_col):
       continue
     if area < 0:  # Its front is seen: rows count downwards.
       b, c, bx, by, cx, cy, area = c, b, cx, cy, bx, by, -area
@@ -258,12 +247,13 @@ def _draw(steps, values, triangles, numbers, hidden, ids, nearness):
 
 
 @inlined
-def _is_hidden(hidden, nearest, first_row, last_row, first_col, last_col):
-  for row in range(first_row, last_row + 1):
-    for col in range(first_col, last_col + 1):
-      if nearest > hidden[row, col]:
-        return False
-  return True
+def _exceeds(value, tiles, first_row, last_row, first_col, last_col):
+  """Whether a value is above that of a tile of one of the pixels."""
+  for row in range(first_row >> _TILE, (last_row >> _TILE) + 1):
+    for col in range(first_col >> _TILE, (last_col >> _TILE) + 1):
+      if value > tiles[row, col]:
+        return True
+  return False
 
 
 @inlined
@@ -320,20 +310,18 @@ def find_coverage(
     (h, w) uint8, 255 for all of it.
   """
   inside = (ids >= 0).astype(np.uint8)
-  outline = cv2.morphologyEx(
-    inside, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)
-  )
+  square = np.ones((3, 3), np.uint8)
+  outline = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, square)
   rows, cols = np.divmod(np.flatnonzero(outline.view(bool)), ids.shape[1])
-  tiles = np.zeros(_tile_shape(ids.shape), bool)
-  tiles[rows >> _TILE, cols >> _TILE] = True
+  is_off = np.ones(_tile_shape(ids.shape), bool)  # the outline
+  is_off[rows >> _TILE, cols >> _TILE] = False
   places = np.multiply(outline, _ON_EDGE, dtype=np.uint32)
-  _cover(_snap(projected), triangles, tiles, places)
+  _cover(_snap(projected), triangles, is_off, places)
   alpha = inside * np.uint8(255)
   count = np.bitwise_count(places[rows, cols] - _ON_EDGE)
   fraction = ((count * np.uint16(255) + 8) // 16).astype(np.uint8)
-  alpha[rows, cols] = np.where(
-    inside[rows, cols], np.maximum(fraction, 128), np.minimum(fraction, 127)
-  )
+  low, high = np.minimum(fraction, 127), np.maximum(fraction, 128)
+  alpha[rows, cols] = np.where(inside[rows, cols], high, low)
   return alpha
 
 
@@ -342,7 +330,7 @@ def _tile_shape(size: tuple[int, int]) -> list[int]:
 
 
 @compiled
-def _cover(steps, triangles, tiles, places):
+def _cover(steps, triangles, is_off, places):
   """Marks which of 4 x 4 places of outline's pixels are in a triangle."""
   height, width = places.shape
   half, step = _STEPS // 2, _STEPS // 4
@@ -357,8 +345,8 @@ def _cover(steps, triangles, tiles, places):
     last_col = min(width - 1, (max(ax, bx, cx) + half) >> _BITS)
     first_row = max(0, (top + half) >> _BITS)
     last_row = min(height - 1, (max(ay, by, cy) + half) >> _BITS)
-    if left == _NOWHERE or not _touches(
-      tiles, first_row, last_row, first_col, last_col
+    if left == _NOWHERE or not _exceeds(
+      True, is_off, first_row, last_row, first_col, last_col
     ):
       continue
     if _edge(ax, ay, bx, by, cx, cy) < 0:
@@ -391,13 +379,3 @@ def _cover(steps, triangles, tiles, places):
           ) >= 0:
             found |= 1 << place
         places[at] |= np.uint32(found)
-
-
-@inlined
-def _touches(tiles, first_row, last_row, first_col, last_col):
-  """Whether one of the pixels' tiles is marked."""
-  for row in range(first_row >> _TILE, (last_row >> _TILE) + 1):
-    for col in range(first_col >> _TILE, (last_col >> _TILE) + 1):
-      if tiles[row, col]:
-        return True
-  return False

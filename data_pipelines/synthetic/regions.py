@@ -14,9 +14,7 @@ from data_pipelines import vocabulary
 from data_pipelines.synthetic import anatomy as anatomies
 from data_pipelines.synthetic import skeleton
 
-PARTS = {
-  name: number for number, name in enumerate(vocabulary.parts()["names"])
-}
+PARTS = {name: n for n, name in enumerate(vocabulary.parts()["names"])}
 # Heights in the standard pose, metres -> how far down: waist -1, crotch 0,
 # knee 1, ankle 2, sole 3.
 _HEIGHTS = (-0.82, -0.745, -0.369, -0.045, 0.16, 0.57)
@@ -32,26 +30,15 @@ _LOWER_LIP_MOVE = -0.010  # Metres down, when the jaw opens.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Regions:
-  """Where each of the 19,158 vertices is on the body.
+  """Where each of the 19,158 vertices is on the body."""
 
-  Attributes:
-    arm: (v,) fraction of the arms, 0 to 1.
-    reach: (v,) along the arm: shoulder 0, elbow 1, wrist 2; below 0 off it.
-    down: (v,) down the trunk and legs: waist -1, crotch 0, knee 1, ankle 2,
-      sole 3.
-    neck: (v, 3) metres from the base of the neck, standard pose.
-    scalp: (v,) metres above the hairline, about; less is not scalp.
-    skin: (v,) uint8 body part of bare skin.
-    lip: (v,) -1 lower, 1 upper, 0 no lip.
-  """
-
-  arm: np.ndarray
-  reach: np.ndarray
-  down: np.ndarray
-  neck: np.ndarray
-  scalp: np.ndarray
-  skin: np.ndarray
-  lip: np.ndarray
+  arm: np.ndarray  # (v,) fraction of the arms, 0 to 1
+  reach: np.ndarray  # (v,) shoulder 0, elbow 1, wrist 2; below 0 off the arm
+  down: np.ndarray  # (v,) waist -1, crotch 0, knee 1, ankle 2, sole 3
+  neck: np.ndarray  # (v, 3) metres from the base of the neck, standard pose
+  scalp: np.ndarray  # (v,) metres above the hairline, about; less is not scalp
+  skin: np.ndarray  # (v,) uint8 body part of bare skin
+  lip: np.ndarray  # (v,) -1 lower, 1 upper, 0 no lip
 
 
 def find_regions(anatomy: anatomies.Anatomy) -> Regions:
@@ -66,12 +53,10 @@ def find_regions(anatomy: anatomies.Anatomy) -> Regions:
   down = np.interp(points[:, 1], _HEIGHTS, _DOWN)
   head = _fraction(anatomy, ("neck", "head"))
   leg = _fraction(anatomy, ("upperleg", "lowerleg", "foot"))
+  scalp = _measure_scalp(anatomy, points)
+  measured = arm, reach, down, points - _NECK_BASE, scalp
   return Regions(
-    arm.astype(np.float32),
-    reach.astype(np.float32),
-    down.astype(np.float32),
-    (points - _NECK_BASE).astype(np.float32),
-    _measure_scalp(anatomy, points).astype(np.float32),
+    *(values.astype(np.float32) for values in measured),
     _name_skin(points, arm, reach, leg, down, head),
     _find_lips(anatomy),
   )
@@ -100,33 +85,25 @@ def _measure_scalp(
   anatomy: anatomies.Anatomy, points: np.ndarray
 ) -> np.ndarray:
   above = points[:, 1] - np.interp(points[:, 2], *_HAIRLINE)
-  ear = np.zeros(len(points))
+  ear = 0
   for name in ("ears/l-ear-scale-incr", "ears/r-ear-scale-incr"):
-    ear += _measure_moves(anatomy, name)
-  is_head = points[:, 1] > 0.63
-  return np.where(
-    is_head, np.minimum(above, 0.04 * (0.3 - ear / ear.max())), -1
-  )
+    moves = _find_moves(anatomy, name)
+    ear = ear + np.linalg.norm(moves, axis=1) * anatomies.MOVE_UNIT
+  around = np.minimum(above, 0.04 * (0.3 - ear / ear.max()))
+  return np.where(points[:, 1] > 0.63, around, -1)
 
 
-def _measure_moves(anatomy: anatomies.Anatomy, name: str) -> np.ndarray:
-  """(v,) metres by which a target moves vertices."""
+def _find_moves(anatomy: anatomies.Anatomy, name: str) -> np.ndarray:
+  """(v, 3) by which a target moves vertices, in `anatomies.MOVE_UNIT`."""
   target = anatomy.targets[name]
   one = slice(*anatomy.target_starts[target : target + 2])
-  moves = np.zeros(len(anatomy.vertices))
-  lengths = np.linalg.norm(anatomy.target_moves[one], axis=1)
-  moves[anatomy.target_vertices[one]] = lengths * anatomies.MOVE_UNIT
+  moves = np.zeros(anatomy.vertices.shape)
+  moves[anatomy.target_vertices[one]] = anatomy.target_moves[one]
   return moves
 
 
-def _name_skin(
-  points: np.ndarray,
-  arm: np.ndarray,
-  reach: np.ndarray,
-  leg: np.ndarray,
-  down: np.ndarray,
-  head: np.ndarray,
-) -> np.ndarray:
+def _name_skin(points, arm, reach, leg, down, head) -> np.ndarray:
+  """(v,) uint8 body parts; of all that `find_regions` measures."""
   names = np.full(len(points), "Torso", dtype="<U16")
   sides = np.where(points[:, 0] > 0, "Left_", "Right_")
   for fraction, place, limbs in (
@@ -142,10 +119,6 @@ def _name_skin(
 
 
 def _find_lips(anatomy: anatomies.Anatomy) -> np.ndarray:
-  target = anatomy.targets["faceunits/jawOpen"]
-  one = slice(*anatomy.target_starts[target : target + 2])
-  fall = np.zeros(len(anatomy.vertices))
-  moves = anatomy.target_moves[one, 1] * anatomies.MOVE_UNIT
-  fall[anatomy.target_vertices[one]] = moves
-  is_lip = anatomy.lips > 0.5
-  return np.where(is_lip, np.where(fall < _LOWER_LIP_MOVE, -1, 1), 0)
+  fall = _find_moves(anatomy, "faceunits/jawOpen")[:, 1] * anatomies.MOVE_UNIT
+  lip = np.where(fall < _LOWER_LIP_MOVE, -1, 1)
+  return np.where(anatomy.lips > 0.5, lip, 0)

@@ -23,9 +23,7 @@ _SLANT = 1.5  # pixels: a surface may be slanted as much
 
 
 def render(
-  scene: scene_lib.Scene,
-  materials: Sequence[Materials],
-  background: np.ndarray,
+  scene: scene_lib.Scene, materials: Sequence[Materials], background: np.ndarray
 ) -> tuple[np.ndarray, labels_lib.Labels]:
   """Renders people before a background.
 
@@ -43,17 +41,10 @@ def render(
   """
   looks = shading.stack_looks(materials)
   surfaces, points, projected = _join(scene, materials, looks.noise)
-  size = background.shape[:2]
-  intrinsics = scene.camera.intrinsics
+  size, intrinsics = background.shape[:2], scene.camera.intrinsics
   raster = raster_lib.rasterise(projected, surfaces.triangles, size)
-  shaded = shading.shade(
-    raster,
-    intrinsics,
-    surfaces,
-    looks,
-    _aim_lamps(scene, points, surfaces.triangles),
-    background,
-  )
+  lamps = _aim_lamps(scene, points, surfaces.triangles)
+  shaded = shading.shade(raster, intrinsics, surfaces, looks, lamps, background)
   alpha = raster_lib.find_coverage(projected, surfaces.triangles, raster.ids)
   image = _composite(shaded.image, background, alpha)
   labels = labels_lib.Labels(
@@ -73,9 +64,12 @@ def _join(
 ) -> tuple[shading.Surfaces, np.ndarray, np.ndarray]:
   """All people as one mesh; its points before the camera, and projected."""
   people, camera = scene.people, scene.camera
-  counts = [len(mesh.vertices) for mesh in people]
-  starts = np.cumsum([0, *counts[:-1]])
-  points = camera.see(np.concatenate([mesh.vertices for mesh in people]))
+
+  def joined(name):
+    return np.concatenate([getattr(mesh, name) for mesh in people])
+
+  starts = np.cumsum([0, *(len(mesh.vertices) for mesh in people[:-1])])
+  points = camera.see(joined("vertices"))
   projected = raster_lib.project(points, camera.intrinsics)
   turned = (camera.rotation.T * _LABEL_AXES).astype(np.float32)
   triangles = np.concatenate(
@@ -83,28 +77,18 @@ def _join(
   ).astype(np.int32)
   corners = np.empty((len(points), 9), np.float32)
   for mesh, look, start in zip(people, materials, starts):
+    own = corners[start : start + len(mesh.rest)]
     shading.fill_corners(
-      mesh.normals,
-      mesh.rest,
-      turned,
-      look.shift,
-      noise,
-      corners[start : start + len(mesh.rest)],
+      mesh.normals, mesh.rest, turned, look.shift, noise, own
     )
+  sizes = [len(mesh.triangles) for mesh in people]
+  owners = np.repeat(np.arange(len(people), dtype=np.int32), sizes)
   surfaces = shading.Surfaces(
     triangles=triangles,
     corners=corners,
-    kinds=np.concatenate(
-      [
-        i * len(SURFACES) + mesh.surfaces.astype(np.int32)
-        for i, mesh in enumerate(people)
-      ]
-    ),
-    parts=np.concatenate([mesh.parts for mesh in people]),
-    owners=np.repeat(
-      np.arange(len(people), dtype=np.int32),
-      [len(mesh.triangles) for mesh in people],
-    ),
+    kinds=owners * len(SURFACES) + joined("surfaces"),
+    parts=joined("parts"),
+    owners=owners,
     is_reversed=raster_lib.find_reversed(projected, triangles),
   )
   return surfaces, points, projected
@@ -175,14 +159,10 @@ def _list_people(
       continue
     rows, cols = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
     box = (rows[0], cols[0], np.ptp(rows) + 1, np.ptp(cols) + 1)
-    people.append(
-      labels_lib.Person(
-        tuple(map(float, box)),
-        find_keypoints(
-          scene.camera, mesh.keypoints, mesh.keypoint_radius, depth
-        ),
-      )
+    keypoints = find_keypoints(
+      scene.camera, mesh.keypoints, mesh.keypoint_radius, depth
     )
+    people.append(labels_lib.Person(tuple(map(float, box)), keypoints))
   people.sort(key=lambda person: -person.box[2] * person.box[3])
   return tuple(people)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,16 +9,10 @@ import simplejpeg
 
 from data_pipelines.corpus import labels as labels_lib
 from data_pipelines.corpus import records
-from data_pipelines.synthetic import (
-  backgrounds,
-  film,
-  materials,
-  render,
-  scene,
-)
+from data_pipelines.synthetic import backgrounds, film, materials, render, scene
+from data_pipelines.synthetic.backgrounds import Photographs, Size
 from data_pipelines.synthetic.mesh import PersonMesh
 
-LICENCE = "CC0"
 VERSION = 2  # of what is drawn: another one gives other images
 _QUALITY = 95  # of the JPEG
 
@@ -32,12 +25,7 @@ class People(Protocol):
 
 
 def draw_sample(
-  people: People,
-  photographs: Sequence[np.ndarray],
-  size: tuple[int, int],
-  *,
-  seed: int,
-  index: int,
+  people: People, photographs: Photographs, size: Size, *, seed: int, index: int
 ) -> tuple[np.ndarray, labels_lib.Labels]:
   """Draws and renders one image.
 
@@ -68,20 +56,13 @@ def draw_sample(
 
 
 def make_record(
-  people: People,
-  photographs: Sequence[np.ndarray],
-  size: tuple[int, int],
-  *,
-  seed: int,
-  index: int,
+  people: People, photographs: Photographs, size: Size, *, seed: int, index: int
 ) -> records.Record:
   """Draws and renders one image, and makes a record of it."""
   pixels, labels = draw_sample(
     people, photographs, size, seed=seed, index=index
   )
-  image = simplejpeg.encode_jpeg(
-    pixels, quality=_QUALITY, colorsubsampling="444"
-  )
+  image = simplejpeg.encode_jpeg(pixels, _QUALITY, colorsubsampling="444")
   return records.Record(
     image=image,
     height=size[0],
@@ -89,7 +70,7 @@ def make_record(
     content_hash=records.hash_content(image),
     name=f"synthetic/{seed}/{index:08}.jpg",
     source=f"sapiens2_jax, synthetic people, seed {seed}, image {index}",
-    licence=LICENCE,
+    licence="CC0",
     person_boxes=tuple(person.box for person in labels.people),
     labels=labels_lib.encode_labels(labels),
   )

@@ -21,17 +21,11 @@ _HEAD = ("Face_Neck", "Hair")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Camera:
-  """A pinhole: point @ rotation.T + translation are its coordinates.
+  """A pinhole: point @ rotation.T + translation are its coordinates."""
 
-  Attributes:
-    intrinsics: (3, 3) pixels, 0 at the centre of the first one.
-    rotation: (3, 3), from the world to x right, y down, z away.
-    translation: (3,) metres.
-  """
-
-  intrinsics: np.ndarray
-  rotation: np.ndarray
-  translation: np.ndarray
+  intrinsics: np.ndarray  # (3, 3) pixels, 0 at the centre of the first one
+  rotation: np.ndarray  # (3, 3), from the world to x right, y down, z away
+  translation: np.ndarray  # (3,) metres
 
   def see(self, points: np.ndarray) -> np.ndarray:
     """Points of the world, (n, 3) metres, in the camera's coordinates."""
@@ -40,38 +34,23 @@ class Camera:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lights:
-  """What shines, in linear RGB; directions are those of the world.
+  """What shines, in linear RGB; directions are those of the world."""
 
-  Attributes:
-    sky: (3,) light from straight above, of an even dome.
-    ground: (3,) light from below.
-    directions: (l, 3) unit vectors towards lamps far away; the first casts
-      shadows.
-    colors: (l, 3).
-    softness: (l,) in [0, 1], how far a lamp shines around a body.
-  """
-
-  sky: np.ndarray
-  ground: np.ndarray
-  directions: np.ndarray
-  colors: np.ndarray
-  softness: np.ndarray
+  sky: np.ndarray  # (3,) light from straight above, of an even dome
+  ground: np.ndarray  # (3,) light from below
+  directions: np.ndarray  # (l, 3) unit, to far lamps; the first casts shadows
+  colors: np.ndarray  # (l, 3)
+  softness: np.ndarray  # (l,) in [0, 1], how far a lamp shines around a body
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scene:
-  """People of the world, y up and the ground at 0, before a camera.
+  """People of the world, y up and the ground at 0, before a camera."""
 
-  Attributes:
-    people: with vertices, normals and keypoints of the world; `rest` as it
-      was.
-    camera: that sees them.
-    lights: on them.
-  """
-
+  # With vertices, normals and keypoints of the world; `rest` as it was.
   people: tuple[PersonMesh, ...]
-  camera: Camera
-  lights: Lights
+  camera: Camera  # that sees them
+  lights: Lights  # on them
 
 
 def draw_count(rng: np.random.Generator) -> int:
@@ -80,9 +59,7 @@ def draw_count(rng: np.random.Generator) -> int:
 
 
 def draw_scene(
-  rng: np.random.Generator,
-  people: Sequence[PersonMesh],
-  size: tuple[int, int],
+  rng: np.random.Generator, people: Sequence[PersonMesh], size: tuple[int, int]
 ) -> Scene:
   """Places people, and aims a camera and lamps at them.
 
@@ -100,9 +77,8 @@ def draw_scene(
     raise ValueError("people: nobody is there, expected at least one.")
   framing = str(rng.choice(list(FRAMINGS), p=list(FRAMINGS.values())))
   placed = _place_people(rng, people)
-  return Scene(
-    placed, _draw_camera(rng, placed, size, framing), _draw_lights(rng)
-  )
+  camera = _draw_camera(rng, placed, size, framing)
+  return Scene(placed, camera, _draw_lights(rng))
 
 
 def place(
@@ -183,33 +159,28 @@ def _draw_camera(
   # Of the longer side: from a wide angle to a telephoto lens.
   field_of_view = math.radians(math.exp(rng.uniform(*np.log([22.0, 70.0]))))
   focal = max(size) / 2 / math.tan(field_of_view / 2)
-  middle = (np.array([width, height]) - 1) / 2 + rng.normal(0, 0.01, 2) * size[
-    ::-1
-  ]
+  across = np.array([width, height])
+  middle = (across - 1) / 2 + rng.normal(0, 0.01, 2) * across
   intrinsics = np.diag([focal, focal * rng.normal(1, 0.002), 1.0])
   intrinsics[:2, 2] = middle
   yaw, pitch, roll = rng.normal(0, (0.3, 0.13, 0.04)) + (0, 0.06, 0)
-  axes = _turn(2, roll) @ _turn(0, pitch) @ np.diag([1, -1, -1]) @ _turn(1, yaw)
+  axes = rotate(2, roll) @ rotate(0, pitch)
+  axes = axes @ np.diag([1, -1, -1]) @ rotate(1, yaw)
   targets = _find_targets(framing, people) @ axes.T
   low, high = find_bounds(targets)
   aim = (low + high) / 2 + rng.normal(0, 0.05, 3) * (high - low) * (1, 1, 0)
   # The nearest place from which they fill so much of the image.
-  fill = (
-    rng.uniform(0.7, 1.05) if framing == "full" else rng.uniform(0.75, 1.15)
-  )
-  slopes = np.array([width, height]) / 2 / focal * fill
+  share = (0.7, 1.05) if framing == "full" else (0.75, 1.15)
+  slopes = across / 2 / focal * rng.uniform(*share)
   from_aim = targets - aim
   away = np.max(np.abs(from_aim[:, :2]) / slopes - from_aim[:, 2:])
   nearest = min(float((mesh.vertices @ axes[2]).min()) for mesh in people)
   away = max(away, CLOSEST - (nearest - aim[2]))
-  return Camera(
-    intrinsics.astype(np.float32),
-    axes,
-    np.array([0, 0, away]) - aim,
-  )
+  translation = np.array([0, 0, away]) - aim
+  return Camera(intrinsics.astype(np.float32), axes, translation)
 
 
-def _turn(axis: int, angle: float) -> np.ndarray:
+def rotate(axis: int, angle: float) -> np.ndarray:
   """(3, 3), a rotation around one axis in radians."""
   first, second = (axis + 1) % 3, (axis + 2) % 3
   out = np.eye(3)
@@ -222,14 +193,9 @@ def _draw_lights(rng: np.random.Generator) -> Lights:
   count = int(rng.integers(1, 4))
   azimuth = rng.normal(0, 1.2, count)  # Around the camera's side.
   height = np.radians(rng.uniform(5, 70, count))
-  directions = np.stack(
-    [
-      np.sin(azimuth) * np.cos(height),
-      np.sin(height),
-      np.cos(azimuth) * np.cos(height),
-    ],
-    axis=-1,
-  )
+  right, up, back = np.sin(azimuth), np.sin(height), np.cos(azimuth)
+  level = np.cos(height)
+  directions = np.stack([right * level, up, back * level], axis=-1)
   strengths = rng.uniform(0.3, 1.0) * np.array([1.0, 0.45, 0.3])[:count]
   exposure = rng.uniform(0.75, 1.25)
   tints = _draw_tints(rng, count + 2)

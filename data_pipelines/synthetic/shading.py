@@ -23,85 +23,51 @@ _KNEE = 0.8  # Brighter light is compressed, as film does.
 
 
 class Surfaces(NamedTuple):
-  """All triangles of a scene in the camera's coordinates; v, f people.
+  """All triangles of a scene in the camera's coordinates."""
 
-  Attributes:
-    triangles: (f, 3) int32.
-    corners: (v, 9) float32, of `fill_corners`.
-    kinds: (f,) int32, rows of `Looks`.
-    parts: (f,) uint8.
-    owners: (f,) int32, which person.
-    is_reversed: (f,) bool, its back is seen.
-  """
-
-  triangles: np.ndarray
-  corners: np.ndarray
-  kinds: np.ndarray
-  parts: np.ndarray
-  owners: np.ndarray
-  is_reversed: np.ndarray
+  triangles: np.ndarray  # (f, 3) int32
+  corners: np.ndarray  # (v, 9) float32, of `fill_corners`
+  kinds: np.ndarray  # (f,) int32, rows of `Looks`
+  parts: np.ndarray  # (f,) uint8
+  owners: np.ndarray  # (f,) int32, which person
+  is_reversed: np.ndarray  # (f,) bool, its back is seen
 
 
 class Looks(NamedTuple):
-  """`materials.Materials` of all people, a row for each of their surfaces.
+  """`materials.Materials` of all people, a row for each of their surfaces."""
 
-  Attributes:
-    patterns: (k,) int32.
-    colors: (k, 6) float32 linear, the first, and what leads to the second.
-    scales: (k,) float32.
-    shine: (k, 2) float32.
-    folds: (k,) float32.
-    eyes: (p, 2, 3) float32 metres, shifted as their person is.
-    noise: of `materials.make_noise`.
-  """
-
-  patterns: np.ndarray
-  colors: np.ndarray
-  scales: np.ndarray
-  shine: np.ndarray
-  folds: np.ndarray
-  eyes: np.ndarray
-  noise: np.ndarray
+  patterns: np.ndarray  # (k,) int32
+  colors: np.ndarray  # (k, 6) float32 linear, the first, and on to the second
+  scales: np.ndarray  # (k,) float32
+  shine: np.ndarray  # (k, 2) float32
+  folds: np.ndarray  # (k,) float32
+  eyes: np.ndarray  # (p, 2, 3) float32 metres, shifted as their person is
+  noise: np.ndarray  # of `materials.make_noise`
 
 
 class Lamps(NamedTuple):
-  """`scene.Lights` in the frame of the normals, and the first one's shadows.
+  """`scene.Lights` in the frame of the normals, and the first one's shadows."""
 
-  Attributes:
-    ambient: (3, 3) float32: the world's vertical, the mean of sky and ground,
-      and half of what the sky has more.
-    directions, colors: (l, 3) float32.
-    wraps: (l, 2) float32: light on a surface is the first, plus the second
-      times the cosine.
-    shadow: (3, 4) float32, from the camera's coordinates to the first lamp's
-      image; nearer by what does not count as in the way.
-    nearness: of that image, of `raster.draw_nearest`.
-  """
-
+  # (3, 3) float32: the world's vertical, the mean of sky and ground, and half
+  # of what the sky has more.
   ambient: np.ndarray
-  directions: np.ndarray
-  colors: np.ndarray
-  wraps: np.ndarray
+  directions: np.ndarray  # (l, 3) float32
+  colors: np.ndarray  # (l, 3) float32
+  wraps: np.ndarray  # (l, 2) float32: light is the first + the second * cosine
+  # (3, 4) float32, from the camera's coordinates to the first lamp's image;
+  # nearer by what does not count as in the way.
   shadow: np.ndarray
-  nearness: np.ndarray
+  nearness: np.ndarray  # of that image, of `raster.draw_nearest`
 
 
 class Shaded(NamedTuple):
-  """Maps of a scene; 0 where nobody is.
+  """Maps of a scene; 0 where nobody is."""
 
-  Attributes:
-    image: (h, w, 3) uint8 sRGB, there the background.
-    albedo: (h, w, 3) uint8 sRGB.
-    normal: (h, w, 3) float32.
-    parts: (h, w) uint8.
-    owners: (h, w) uint8, 1 for the first person.
-  """
-
-  image: np.ndarray
-  albedo: np.ndarray
-  normal: np.ndarray
-  parts: np.ndarray
-  owners: np.ndarray
+  image: np.ndarray  # (h, w, 3) uint8 sRGB, there the background
+  albedo: np.ndarray  # (h, w, 3) uint8 sRGB
+  normal: np.ndarray  # (h, w, 3) float32
+  parts: np.ndarray  # (h, w) uint8
+  owners: np.ndarray  # (h, w) uint8, 1 for the first person
 
 
 def stack_looks(materials: list[materials_lib.Materials]) -> Looks:
@@ -144,11 +110,8 @@ def fill_corners(normals, rest, turned, shift, noise, corners):
         + normals[i, 2] * turned[2, k]
       )
       corners[i, 3 + k] = rest[i, k] + shift[k]
-    a, b, c = (
-      corners[i, 3] * _f(16),
-      corners[i, 4] * _f(9),
-      corners[i, 5] * _f(16),
-    )
+    a, b = corners[i, 3] * _f(16), corners[i, 4] * _f(9)
+    c = corners[i, 5] * _f(16)
     corners[i, 6] = noise_at(noise, a, b, c) - _HALF
     corners[i, 7] = noise_at(noise, b, c, a) - _HALF
     corners[i, 8] = noise_at(noise, c, a, b) - _HALF
@@ -348,27 +311,16 @@ def _shade(ids, depth, weights, camera, faces, looks, lamps, srgb, film, out):
         out.normal[row, col, k] = normal[k]
       fold = looks.folds[kind]
       if fold > 0:  # Seen in the light only: labels are the triangles'.
-        normal = _unit(
-          (
-            normal[0] + fold * tilt[0],
-            normal[1] + fold * tilt[1],
-            normal[2] + fold * tilt[2],
-          )
-        )
+        x, y, z = normal
+        x, y, z = x + fold * tilt[0], y + fold * tilt[1], z + fold * tilt[2]
+        normal = _unit((x, y, z))
       z = depth[row, col]
       x, y = (_f(col) - camera[0, 2]) * per_col * z, slope * z
-      light, gleam = _light(
-        lamps,
-        (x, y, z),
-        normal,
-        looks.shine[kind, 0],
-        looks.shine[kind, 1],
-      )
+      strength, sharpness = looks.shine[kind, 0], looks.shine[kind, 1]
+      light, gleam = _light(lamps, (x, y, z), normal, strength, sharpness)
       for k in range(3):
-        color = (
-          looks.colors[kind, k] + looks.colors[kind, 3 + k] * mix
-        ) * bright
-        color = min(max(color, _ZERO), _ONE)
+        color = looks.colors[kind, k] + looks.colors[kind, 3 + k] * mix
+        color = min(max(color * bright, _ZERO), _ONE)
         out.albedo[row, col, k] = srgb[np.uintp(color * _TOP + _HALF)]
         seen = min((color * light[k] + gleam[k]) * _DIM, _ONE)
         out.image[row, col, k] = film[np.uintp(seen * _TOP + _HALF)]

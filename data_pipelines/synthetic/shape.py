@@ -15,11 +15,7 @@ from data_pipelines.synthetic import anatomy as anatomies
 _AGES = {"baby": 0.5, "child": 9.0, "young": 22.0, "old": 90.0}
 YOUNGEST, ADULT, OLDEST = 4.0, 18.0, 88.0
 # Ages that have no targets of a kind, or whose targets are not used.
-_PLAIN_AGES = {
-  "height/": (),
-  "proportions/": ("baby",),
-  "breast/": ("baby", "child"),
-}
+_PLAIN_AGES = {"proportions/": ("baby",), "breast/": ("baby", "child")}
 _ANCESTRIES = ("african", "asian", "caucasian")
 _LOCAL = (
   *("chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "nose"),
@@ -36,36 +32,25 @@ _OPPOSITES = {
   "concave": "convex",
   "backward": "forward",
 }
+# Opposite changes; each a target, or both sides' targets.
+Pair = tuple[tuple[str, ...], tuple[str, ...]]
 _ROUND_HEADS = ("diamond", "oval", "rectangular", "round", "square")
 
 
 @dataclasses.dataclass(frozen=True)
 class Traits:
-  """What a person is like, as it was drawn.
+  """What a person is like, as it was drawn."""
 
-  Attributes:
-    age: years.
-    is_female: the body's sex.
-    african: fraction of ancestry; the three add up to 1.
-    asian: likewise.
-    caucasian: likewise.
-    muscle: 0 to 1, usual 0.5.
-    weight: likewise.
-    height: likewise, for the age.
-    proportions: likewise, 1 is ideal.
-    cup: likewise; of grown women.
-  """
-
-  age: float
-  is_female: bool
-  african: float
-  asian: float
-  caucasian: float
-  muscle: float
-  weight: float
-  height: float
-  proportions: float
-  cup: float
+  age: float  # years
+  is_female: bool  # the body's sex
+  african: float  # fraction of ancestry; the three add up to 1
+  asian: float  # likewise
+  caucasian: float  # likewise
+  muscle: float  # 0 to 1, usual 0.5
+  weight: float  # likewise
+  height: float  # likewise, for the age
+  proportions: float  # likewise, 1 is ideal
+  cup: float  # likewise; of grown women
 
 
 def draw_traits(rng: np.random.Generator) -> Traits:
@@ -74,44 +59,26 @@ def draw_traits(rng: np.random.Generator) -> Traits:
   years = (ADULT, OLDEST) if is_grown else (YOUNGEST, ADULT)
   age = years[0] + (years[1] - years[0]) * rng.beta(1.1, 1.4)
   is_female = rng.random() < 0.5
-  african, asian, caucasian = rng.dirichlet((0.4, 0.4, 0.4))
-  muscle, weight, height, proportions, cup = rng.beta(3, 3, 5)
+  ancestry = rng.dirichlet((0.4, 0.4, 0.4)).tolist()
+  muscle, weight, height, *others = rng.beta(3, 3, 5).tolist()
   height = 0.5 + 0.4 * (height - 0.5)  # The targets' ends are giants, dwarfs.
-  return Traits(
-    age=float(age),
-    is_female=bool(is_female),
-    african=float(african),
-    asian=float(asian),
-    caucasian=float(caucasian),
-    muscle=float(muscle),
-    weight=float(weight),
-    height=float(height),
-    proportions=float(proportions),
-    cup=float(cup),
-  )
+  return Traits(age, is_female, *ancestry, muscle, weight, height, *others)
 
 
 def mix_targets(traits: Traits) -> dict[str, float]:
   """Target -> fraction, of the targets that make this person's body."""
   sex = "female" if traits.is_female else "male"
   ages = _between(traits.age, _AGES)
-  muscles = _between(
-    traits.muscle, {"minmuscle": 0, "averagemuscle": 0.5, "maxmuscle": 1}
-  )
-  weights = _between(
-    traits.weight, {"minweight": 0, "averageweight": 0.5, "maxweight": 1}
-  )
-  finer = [
-    ("height/", {"minheight": 0, "": 0.5, "maxheight": 1}, traits.height),
-    (
-      "proportions/",
-      {"uncommonproportions": 0, "": 0.5, "idealproportions": 1},
-      traits.proportions,
-    ),
-  ]
+  muscles = _spread(traits.muscle, "minmuscle", "averagemuscle", "maxmuscle")
+  weights = _spread(traits.weight, "minweight", "averageweight", "maxweight")
+  proportions = "uncommonproportions", "", "idealproportions"
+  finer = {
+    "height/": _spread(traits.height, "minheight", "", "maxheight"),
+    "proportions/": _spread(traits.proportions, *proportions),
+  }
   if traits.is_female and traits.age >= ADULT:
-    cups = {"mincup-averagefirmness": 0, "": 0.5, "maxcup-averagefirmness": 1}
-    finer.append(("breast/", cups, traits.cup))
+    cups = "mincup-averagefirmness", "", "maxcup-averagefirmness"
+    finer["breast/"] = _spread(traits.cup, *cups)
   fractions: dict[str, float] = {}
   for age, years in ages.items():
     for ancestry in _ANCESTRIES:
@@ -122,15 +89,17 @@ def mix_targets(traits: Traits) -> dict[str, float]:
         fraction = years * strength * mass
         build = f"{sex}-{age}-{muscle}-{weight}"
         fractions[f"macrodetails/universal-{build}"] = fraction
-        for folder, anchors, value in finer:
-          if age in _PLAIN_AGES[folder]:
+        for folder, kinds in finer.items():
+          if age in _PLAIN_AGES.get(folder, ()):
             continue
-          for kind, part in _between(value, anchors).items():
+          for kind, part in kinds.items():
             if kind:
               fractions[f"{folder}{build}-{kind}"] = fraction * part
-  return {
-    name: fraction for name, fraction in fractions.items() if fraction > 1e-4
-  }
+  return {name: part for name, part in fractions.items() if part > 1e-4}
+
+
+def _spread(value: float, low: str, usual: str, high: str) -> dict[str, float]:
+  return _between(value, {low: 0, usual: 0.5, high: 1})
 
 
 def _between(value: float, anchors: dict[str, float]) -> dict[str, float]:
@@ -142,10 +111,8 @@ def _between(value: float, anchors: dict[str, float]) -> dict[str, float]:
   return {names[upper - 1]: 1 - fraction, names[upper]: fraction}
 
 
-def find_local_changes(
-  anatomy: anatomies.Anatomy,
-) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-  """Pairs of opposite changes; each a target, or both sides' targets."""
+def find_local_changes(anatomy: anatomies.Anatomy) -> list[Pair]:
+  """All changes of face and limbs that go two ways."""
   pairs = []
   for name in sorted(anatomy.targets):
     folder, _, change = name.partition("/")
@@ -155,19 +122,15 @@ def find_local_changes(
     opposite = f"{folder}/{stem}-{_OPPOSITES.get(end)}"
     if opposite not in anatomy.targets or stem.startswith("r-"):
       continue
-    sides = [(name,), (opposite,)]
+    pair = (name,), (opposite,)
     if stem.startswith("l-"):
-      sides = [
-        (target, target.replace(f"{folder}/l-", f"{folder}/r-"))
-        for (target,) in sides
-      ]
-    pairs.append((sides[0], sides[1]))
+      pair = tuple((t, t.replace("/l-", "/r-")) for (t,) in pair)
+    pairs.append(pair)
   return pairs
 
 
 def draw_local_changes(
-  rng: np.random.Generator,
-  pairs: list[tuple[tuple[str, ...], tuple[str, ...]]],
+  rng: np.random.Generator, pairs: list[Pair]
 ) -> dict[str, float]:
   """Some changes of face and limbs: target -> fraction."""
   fractions: dict[str, float] = {}
@@ -197,9 +160,8 @@ def draw_face(rng: np.random.Generator) -> dict[str, float]:
       act("mouthUpperUp", rng.uniform(0, 0.4))
     case "talk":
       acts["jawOpen"] = float(rng.uniform(0.05, 0.45))
-      acts[str(rng.choice(["mouthFunnel", "mouthPucker"]))] = float(
-        rng.uniform(0, 0.6)
-      )
+      amount = float(rng.uniform(0, 0.6))
+      acts[str(rng.choice(["mouthFunnel", "mouthPucker"]))] = amount
       act("mouthLowerDown", rng.uniform(0, 0.5))
     case "laugh":
       acts["jawOpen"] = float(rng.uniform(0.2, 0.8))
@@ -210,11 +172,9 @@ def draw_face(rng: np.random.Generator) -> dict[str, float]:
       act("browDown", rng.uniform(0.2, 0.9))
       act("noseSneer", rng.uniform(0, 0.4))
     case "odd":
-      for name in ("mouthStretch", "mouthPress", "mouthDimple", "cheekPuff"):
-        if name == "cheekPuff":
-          acts[name] = float(rng.uniform(0, 0.7))
-        else:
-          act(name, rng.uniform(0, 0.6))
+      for name in ("mouthStretch", "mouthPress", "mouthDimple"):
+        act(name, rng.uniform(0, 0.6))
+      acts["cheekPuff"] = float(rng.uniform(0, 0.7))
       acts[str(rng.choice(["jawLeft", "jawRight"]))] = float(rng.random())
       if rng.random() < 0.2:
         acts["jawOpen"], acts["tongueOut"] = 0.6, float(rng.uniform(0.3, 1))

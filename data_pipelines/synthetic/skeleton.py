@@ -27,6 +27,7 @@ _TRUNK = ("chest_flex", "chest_bend", "chest_twist") + (
 )
 SIDES = ("left", "right")
 ANGLES = _TRUNK + tuple(f"{side}_{name}" for side in SIDES for name in _LIMB)
+PLACE = {name: number for number, name in enumerate(ANGLES)}
 
 # Names of the rig; a bone's parent is before it.
 _TRUNK_BONES = (
@@ -61,8 +62,7 @@ def _parents() -> np.ndarray:
 
 
 PARENTS = _parents()
-_NUM_TRUNK = len(_TRUNK_BONES)
-_NUM_LIMB = len(_LIMB_BONES)
+_NUM_TRUNK, _NUM_LIMB = len(_TRUNK_BONES), len(_LIMB_BONES)
 _NUM_ANGLES = len(_LIMB)
 _DOWN = np.array([0.0, -1.0, 0.0])
 
@@ -87,9 +87,8 @@ def turn(x, y, z):
     return np.eye(3)
   x, y, z = vector / angle
   cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-  return (
-    np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
-  )
+  sine, rest = np.sin(angle), 1 - np.cos(angle)
+  return np.eye(3) + sine * cross + rest * (cross @ cross)
 
 
 @numba.njit(cache=True)

@@ -26,35 +26,20 @@ _WRINKLES = ((14.0,), (25.0,), (40.0,))  # Waves a metre, times 2 pi.
 
 @dataclasses.dataclass(frozen=True)
 class Outfit:
-  """What somebody wears; lengths as in `regions.Regions`.
+  """What somebody wears; lengths as in `regions.Regions`."""
 
-  Attributes:
-    sleeve: where sleeves end, along the arm; below 0 there are none.
-    hem: where the top ends, down the trunk.
-    neckline: shape of the collar: crew, scoop, vee, high.
-    looseness: metres the top stands off the shell.
-    is_tucked: the top is under what is below.
-    leg: where trousers or shorts end, down the leg.
-    flare: metres trousers stand off at their hem.
-    skirt: where the skirt ends; -1 for none.
-    is_dress: the skirt is one with the top, as in dresses and long shirts.
-    sock: up to where socks go, down the leg; 3 for none.
-    shoe: likewise, of shoes.
-    sole: metres; 0 without shoes.
-  """
-
-  sleeve: float
-  hem: float
-  neckline: str
-  looseness: float
-  is_tucked: bool
-  leg: float
-  flare: float
-  skirt: float
-  is_dress: bool
-  sock: float
-  shoe: float
-  sole: float
+  sleeve: float  # where sleeves end, along the arm; below 0 there are none
+  hem: float  # where the top ends, down the trunk
+  neckline: str  # shape of the collar: crew, scoop, vee, high
+  looseness: float  # metres the top stands off the shell
+  is_tucked: bool  # the top is under what is below
+  leg: float  # where trousers or shorts end, down the leg
+  flare: float  # metres trousers stand off at their hem
+  skirt: float  # where the skirt ends; -1 for none
+  is_dress: bool  # the skirt is one with the top; long shirts too
+  sock: float  # up to where socks go, down the leg; 3 for none
+  shoe: float  # likewise, of shoes
+  sole: float  # metres; 0 without shoes
 
 
 def draw_outfit(rng: np.random.Generator, *, is_female: bool) -> Outfit:
@@ -64,8 +49,8 @@ def draw_outfit(rng: np.random.Generator, *, is_female: bool) -> Outfit:
   # Anybody may wear a shirt that hangs over the hips.
   is_long = not has_skirt and rng.random() < 0.15
   sleeves = {"none": -0.18, "short": 0.55, "elbow": 0.95, "long": 1.92}
-  kind = rng.choice(list(sleeves), p=(0.15, 0.35, 0.1, 0.4))
-  sleeve = sleeves[kind] + rng.uniform(-0.04, 0.04)
+  sleeve = sleeves[rng.choice(list(sleeves), p=(0.15, 0.35, 0.1, 0.4))]
+  sleeve += rng.uniform(-0.04, 0.04)
   legs = {"shorts": 0.6, "knee": 1.0, "cropped": 1.6, "long": 1.95}
   leg = legs[rng.choice(list(legs), p=(0.18, 0.1, 0.1, 0.62))]
   leg += rng.uniform(-0.1, 0.04)
@@ -75,30 +60,23 @@ def draw_outfit(rng: np.random.Generator, *, is_female: bool) -> Outfit:
   has_shoes, has_socks = rng.random() < 0.82, rng.random() < 0.6
   boots = rng.random() < 0.2
   is_dress = is_long or (has_skirt and is_dress)
-  hem = rng.uniform(-0.9, -0.6) if is_dress else rng.uniform(-0.5, -0.2)
-  neckline = rng.choice(list(_NECKLINES), p=list(_NECKLINES.values()))
-  looseness = rng.choice([0.001, 0.006, 0.014]) + rng.uniform(0, 0.005)
-  is_tucked = rng.random() < 0.25 and not is_long
-  if has_skirt:
-    leg = rng.uniform(0.28, 0.4)
-  flare = rng.choice([0.003, 0.012, 0.025])
-  sock = rng.uniform(1.35, 1.85) if has_socks else 3.0
-  shoe = rng.uniform(1.5, 1.8) if boots else 2.12
-  sole = rng.uniform(0.008, 0.025)
-  return Outfit(
-    sleeve=float(sleeve),
-    hem=float(hem),
-    neckline=str(neckline),
-    looseness=float(looseness),
-    is_tucked=bool(is_tucked),
-    leg=float(leg),
-    flare=0.0 if has_skirt or is_long else float(flare),
-    skirt=float(skirt),
-    is_dress=bool(is_dress),
-    sock=float(sock),
-    shoe=float(shoe) if has_shoes else 3.0,
-    sole=float(sole) if has_shoes else 0.0,
+  # Drawn in this order.
+  outfit = Outfit(
+    sleeve=sleeve,
+    skirt=skirt,
+    is_dress=is_dress,
+    hem=rng.uniform(-0.9, -0.6) if is_dress else rng.uniform(-0.5, -0.2),
+    neckline=str(rng.choice(list(_NECKLINES), p=list(_NECKLINES.values()))),
+    looseness=float(rng.choice([0.001, 0.006, 0.014])) + rng.uniform(0, 0.005),
+    is_tucked=rng.random() < 0.25 and not is_long,
+    leg=rng.uniform(0.28, 0.4) if has_skirt else leg,
+    flare=float(rng.choice([0.003, 0.012, 0.025])) * (skirt < 0),
+    sock=rng.uniform(1.35, 1.85) if has_socks else 3.0,
+    shoe=rng.uniform(1.5, 1.8) if boots else 2.12,
+    sole=rng.uniform(0.008, 0.025),
   )
+  barefoot = dataclasses.replace(outfit, shoe=3.0, sole=0.0)
+  return outfit if has_shoes else barefoot
 
 
 class Wardrobe:
@@ -124,9 +102,14 @@ class Wardrobe:
       The pieces, and (v,) where skin is deep enough under cloth to be left
       out.
     """
+    where, down, arm = self._regions, self._regions.down, self._regions.arm
+    hem, waist = outfit.hem, outfit.hem - _OVERLAP
+    if outfit.is_tucked:
+      hem, waist = _WAIST + _OVERLAP, _WAIST
     depth = self._collar_depth(outfit)
-    top = np.minimum(self._top_field(outfit), 6 * depth)
-    bottom = self._bottom_field(outfit)
+    top = np.minimum(outfit.sleeve - where.reach, hem - down + 9 * arm)
+    top = np.minimum(top, 6 * depth)
+    bottom = np.minimum(down - waist, outfit.leg - down) - 9 * arm
     folds = rng.normal(0, _WRINKLES, (3, 3)).T, rng.uniform(0, 6.3, 3)
     upper = 0.002 + outfit.looseness
     lower = upper + _LAYER if outfit.is_tucked else 0.002
@@ -139,22 +122,14 @@ class Wardrobe:
       self._make_bottom(bottom, outfit, lower, folds),
     ]
     if outfit.skirt >= 0:
-      made.append(self._make_skirt(outfit, skirt))
-    made += self._make_socks(outfit)
-    made += self._make_shoes(outfit)
+      made.append(self._make_skirt(outfit, waist, skirt))
+    made += self._make_pair("Sock", outfit.sock, -0.002)
+    made += self._make_pair("Shoe", outfit.shoe, 0.004, outfit.sole)
     hidden = (top > _UNDER) & (depth > _COLLAR)
     hidden |= (bottom > _UNDER) | ((bottom > 0) & (top > 0))
-    down = self._regions.down
     covered = min(outfit.shoe, outfit.sock)
-    hidden |= (down > covered + _UNDER) & (self._regions.arm < 0.5)
+    hidden |= (down > covered + _UNDER) & (arm < 0.5)
     return made, hidden
-
-  def _top_field(self, outfit: Outfit) -> np.ndarray:
-    where = self._regions
-    hem = _WAIST + _OVERLAP if outfit.is_tucked else outfit.hem
-    return np.minimum(
-      outfit.sleeve - where.reach, hem - where.down + 9 * where.arm
-    )
 
   def _collar_depth(self, outfit: Outfit) -> np.ndarray:
     """(v,) metres below the collar, about."""
@@ -171,15 +146,6 @@ class Wardrobe:
         depth = 0.02 - y
     # The head is above every collar.
     return np.minimum(depth, 0.025 - y)
-
-  def _bottom_field(self, outfit: Outfit) -> np.ndarray:
-    down = self._regions.down
-    field = np.minimum(down - self._find_waist(outfit), outfit.leg - down)
-    return field - 9 * self._regions.arm
-
-  def _find_waist(self, outfit: Outfit) -> float:
-    """Where trousers or skirt begin; a top that hangs out covers the rest."""
-    return _WAIST if outfit.is_tucked else outfit.hem - _OVERLAP
 
   def _make_top(self, field, outfit, stand, folds) -> pieces.Piece:
     part = body.PARTS["Upper_Clothing"]
@@ -202,30 +168,23 @@ class Wardrobe:
     waves, phases = folds
     return np.sin(piece.mix(self._points) @ waves + phases).sum(1) / 2
 
-  def _make_skirt(self, outfit, stand) -> pieces.Piece:
+  def _make_skirt(self, outfit, waist, stand) -> pieces.Piece:
     down = self._regions.down
-    field = np.minimum(outfit.skirt - down, down - self._find_waist(outfit))
+    field = np.minimum(outfit.skirt - down, down - waist)
     surface, name = "skirt", "Lower_Clothing"
     if outfit.is_dress:
       surface, name = "top", "Upper_Clothing"
     piece = pieces.cut(self._skirt, field, surface, body.PARTS[name])
     return piece.stand_off(np.full(len(piece.corners), stand))
 
-  def _make_socks(self, outfit) -> list[pieces.Piece]:
-    field = self._regions.down - outfit.sock - 9 * self._regions.arm
-    return self._make_pair(field, "sock", "Sock", -0.002, outfit)
-
-  def _make_shoes(self, outfit) -> list[pieces.Piece]:
-    field = self._regions.down - outfit.shoe - 9 * self._regions.arm
-    return self._make_pair(field, "shoe", "Shoe", 0.004, outfit)
-
-  def _make_pair(self, field, surface, name, stand, outfit):
+  def _make_pair(self, name, begin, stand, sole=0.0) -> list[pieces.Piece]:
+    field = self._regions.down - begin - 9 * self._regions.arm
     if not (field > 0).any():
       return []
     sides = [body.PARTS[f"{side}_{name}"] for side in ("Left", "Right")]
     part = np.array(sides, np.uint8)[self._side]
-    piece = pieces.cut(self._tights, field, surface, part)
+    piece = pieces.cut(self._tights, field, name.lower(), part)
     height = piece.mix(self._points)[:, 1] - self._points[:, 1].min()
-    drop = outfit.sole * (height < _SOLE) if surface == "shoe" else 0 * height
+    drop = sole * (height < _SOLE)
     piece = piece.stand_off(np.full(len(piece.corners), stand))
     return [dataclasses.replace(piece, drop=drop.astype(np.float32))]

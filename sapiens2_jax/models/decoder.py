@@ -9,12 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from sapiens2_jax.models.block import BlockStack
 from sapiens2_jax.models.grid import TokenGrid
-from sapiens2_jax.models.layers import (
-  RMSNorm,
-  dense,
-  partitioned,
-  weight_init,
-)
+from sapiens2_jax.models.layers import RMSNorm, dense, partitioned, weight_init
 from sapiens2_jax.models.rope import rope_table
 
 
@@ -63,10 +58,9 @@ class Decoder(nn.Module):
     grid: TokenGrid,
   ) -> DecoderOutput:
     """Predicts the patches `masked_ids` of a grid."""
-    project = dense(
-      self.embed_dim, ("embed", "mlp"), name="embed", dtype=self.dtype
+    x = dense(self.embed_dim, ("embed", "mlp"), name="embed", dtype=self.dtype)(
+      features
     )
-    x = project(features)
     mask_token = self.param(
       "mask_token", partitioned(weight_init, None), (self.embed_dim,)
     )

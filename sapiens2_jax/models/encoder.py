@@ -1,6 +1,7 @@
 """The Sapiens2 vision transformer."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jax.typing import DTypeLike
@@ -9,12 +10,7 @@ from jaxtyping import Array, Float, Int
 from sapiens2_jax.architectures import Architecture
 from sapiens2_jax.models.block import BlockStack
 from sapiens2_jax.models.grid import TokenGrid, token_grid
-from sapiens2_jax.models.layers import (
-  RMSNorm,
-  dense,
-  partitioned,
-  weight_init,
-)
+from sapiens2_jax.models.layers import RMSNorm, dense, partitioned, weight_init
 from sapiens2_jax.models.pixels import patchify
 from sapiens2_jax.models.rope import Rope, rope_table
 
@@ -32,6 +28,10 @@ class EncoderOutput:
   cls: Array
   registers: Array
   patches: Array
+
+
+Images = Float[Array, "b h w 3"]
+Tokens = Float[Array, "b t d"]
 
 
 class Encoder(nn.Module):
@@ -79,9 +79,7 @@ class Encoder(nn.Module):
     self.norm = RMSNorm(dtype=self.dtype)
 
   def __call__(
-    self,
-    images: Float[Array, "b h w 3"],
-    visible_ids: Int[Array, "b n"] | None = None,
+    self, images: Images, visible_ids: Int[Array, "b n"] | None = None
   ) -> EncoderOutput:
     """Encodes images, or only their patches `visible_ids`.
 
@@ -140,15 +138,11 @@ class Encoder(nn.Module):
     x = jnp.concatenate([prefix, x], axis=-2)
     return x, rope.with_prefix(arch.num_prefix_tokens)
 
-  def encode(
-    self, x: Float[Array, "b t d"], rope: Rope
-  ) -> Float[Array, "b t d"]:
+  def encode(self, x: Tokens, rope: Rope) -> Tokens:
     """All tokens through all blocks and the final norm."""
     return self.norm(self.blocks.last_block(self.blocks.body(x, rope), rope))
 
-  def encode_cls(
-    self, x: Float[Array, "b t d"], rope: Rope
-  ) -> Float[Array, "b d"]:
+  def encode_cls(self, x: Tokens, rope: Rope) -> Float[Array, "b d"]:
     """Only [cls]: the last block skips what nobody reads."""
     x = self.blocks.body(x, rope)
     return self.norm(self.blocks.last_block(x, rope, slice(0, 1)))[:, 0]
@@ -168,16 +162,15 @@ class Encoder(nn.Module):
       All tokens of the dense views, and [cls] of all views.
     """
     b, v, t, d = x.shape
-    flat = Rope(*(a.reshape(b * v, t, -1) for a in (rope.cos, rope.sin)))
+    flat = jax.tree.map(lambda rows: rows.reshape(b * v, t, -1), rope)
     x = self.blocks.body(x.reshape(b * v, t, d), flat).reshape(b, v, t, d)
 
     def last(views: slice, queries: slice) -> Array:
-      part = x[:, views]
-      rows = Rope(
-        *(a[:, views].reshape(-1, t, a.shape[-1]) for a in (rope.cos, rope.sin))
+      part, rows = jax.tree.map(
+        lambda a: a[:, views].reshape(-1, t, a.shape[-1]), (x, rope)
       )
-      out = self.blocks.last_block(part.reshape(-1, t, d), rows, queries)
-      return self.norm(out).reshape(*part.shape[:2], -1, d)
+      out = self.blocks.last_block(part, rows, queries)
+      return self.norm(out).reshape(b, -1, out.shape[1], d)
 
     whole = last(slice(0, num_dense), slice(None))
     if v == num_dense:
@@ -186,8 +179,8 @@ class Encoder(nn.Module):
     return whole, jnp.concatenate([whole[:, :, 0], cls[:, :, 0]], axis=1)
 
   def hidden(
-    self, images: Float[Array, "b h w 3"], layers: tuple[int, ...]
-  ) -> tuple[Float[Array, "b t d"], ...]:
+    self, images: Images, layers: tuple[int, ...]
+  ) -> tuple[Tokens, ...]:
     """All tokens after each of the blocks `layers`, before the final norm."""
     grid = self.grid(images.shape[1:3])
     x, rope = self.tokenize(self.patchify(images), grid)

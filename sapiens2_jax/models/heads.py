@@ -43,10 +43,8 @@ def config_fields(
   **more: tuple[int, ...],
 ) -> fields.Schema:
   """The group `head` of a task's config, with the reference's widths."""
-  more |= {
-    "upsample_channels": upsample_channels,
-    "conv_channels": conv_channels,
-  }
+  more |= {"upsample_channels": upsample_channels}
+  more |= {"conv_channels": conv_channels}
   widths = {
     name: fields.Field(default, _WIDTHS[name], fields.WIDTHS)
     for name, default in more.items()
@@ -127,12 +125,7 @@ class TransposedConv(nn.Module):
 
 
 class NormSiLU(nn.Module):
-  """Norm, then SiLU.
-
-  Attributes:
-    norm: "instance" or "rms" (over channels, with a scale).
-    dtype: of the result.
-  """
+  """Norm, "instance" or "rms" (over channels, with a scale), then SiLU."""
 
   norm: str = "instance"
   dtype: DTypeLike = jnp.float32
@@ -208,8 +201,8 @@ class DeconvHead(nn.Module):
   Attributes:
     output_name: of the map in the result.
     num_outputs: channels of it.
-    upsample_channels: of each transposed convolution, kernel 4.
-    conv_channels: of each 1x1 convolution.
+    upsample_channels: after each doubling of rows and columns.
+    conv_channels: of each convolution that follows.
     deconv_init: "kaiming" (pose) or "uniform" (segmentation).
     dtype: of the computation; parameters and result are float32.
   """
@@ -224,14 +217,9 @@ class DeconvHead(nn.Module):
   @nn.compact
   def __call__(self, features: Float[Array, "b r s d"]) -> dict[str, Map]:
     x = features.astype(self.dtype)
+    given = {"deconv_init": self.deconv_init, "dtype": self.dtype}
     for i, width in enumerate(self.upsample_channels):
-      x = Stage(
-        width,
-        upsample="deconv",
-        deconv_init=self.deconv_init,
-        dtype=self.dtype,
-        name=f"deconv_{i}",
-      )(x)
+      x = Stage(width, upsample="deconv", name=f"deconv_{i}", **given)(x)
     for i, width in enumerate(self.conv_channels):
       x = Stage(width, dtype=self.dtype, name=f"conv_{i}")(x)
     x = Stage(self.num_outputs, norm="", dtype=self.dtype, name="predict")(x)
@@ -241,17 +229,12 @@ class DeconvHead(nn.Module):
 class PixelShuffleHead(nn.Module):
   """3x3 convolutions with pixel shuffles (x2 each) up to full size.
 
-  Attributes:
-    output_name: of the map in the result.
-    num_outputs: channels of it.
-    upsample_channels: after each pixel shuffle.
-    conv_channels: of each 3x3 convolution that follows them.
+  Attributes: as of `DeconvHead`, and
     norm: "instance" or "rms".
     use_sigmoid: outputs lie in (0, 1).
     scale_channels: of each 1x1 convolution of stride 2 in a second branch
       from the features to one number, `scale` (b,); () for no such branch.
     scale_hidden: widths of that branch's linear layers but the last.
-    dtype: of the computation; parameters and results are float32.
   """
 
   output_name: str
@@ -286,8 +269,7 @@ class PixelShuffleHead(nn.Module):
       x = Stage(width, stride=2, dtype=self.dtype, name=f"scale_conv_{i}")(x)
     # The reference's order of the features: channel, row, column.
     x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
-    widths = (*self.scale_hidden, 1)
-    for i, width in enumerate(widths):
+    for i, width in enumerate((*self.scale_hidden, 1)):
       x = nn.Dense(
         width,
         dtype=self.dtype,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 # Source: backbone of Sapiens2, initialisation. The reference cuts at the
@@ -40,6 +40,15 @@ def dense(
     bias_init=partitioned(nn.initializers.zeros, names[1]),
     name=name,
   )
+
+
+def normalize_features(
+  x: Float[ArrayLike, "*b d"], eps: float = 1e-12
+) -> Float[Array, "*b d"]:
+  """x / max(|x|, eps) in float32, with a finite gradient at zero."""
+  x = x.astype(jnp.float32)
+  norm_square = jnp.sum(x * x, axis=-1, keepdims=True)
+  return x * lax.rsqrt(jnp.maximum(norm_square, eps**2))
 
 
 class RMSNorm(nn.Module):

@@ -4,11 +4,11 @@ The logical names are mapped to mesh axes by `parallel.rules`; outside a mesh
 everything here does nothing.
 """
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
-from jax.sharding import PartitionSpec
 from jaxtyping import Array
 
 Names = tuple[str | None, ...]
@@ -24,18 +24,13 @@ def axis_size(name: str) -> int:
   sizes = jax.sharding.get_abstract_mesh().shape
   (axes,) = nn.logical_to_mesh_axes((name,))
   axes = (axes,) if isinstance(axes, str) else axes or ()
-  size = 1
-  for axis in axes:
-    size *= sizes.get(axis, 1)
-  return size
+  return math.prod(sizes.get(axis, 1) for axis in axes)
 
 
 def platform() -> str:
   """Of the devices of the mesh, else of JAX's default: "tpu", "gpu", "cpu"."""
   device = jax.sharding.get_abstract_mesh().abstract_device
-  if device is not None:
-    return device.platform
-  return jax.default_backend()
+  return jax.default_backend() if device is None else device.platform
 
 
 def on_each_device(
@@ -53,13 +48,9 @@ def on_each_device(
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.size == 1:
     return function
-
-  def spec(names: Names) -> PartitionSpec:
-    return nn.logical_to_mesh_axes(names)
-
   return jax.shard_map(
     function,
-    in_specs=tuple(spec(names) for names in inputs),
-    out_specs=spec(output),
+    in_specs=tuple(map(nn.logical_to_mesh_axes, inputs)),
+    out_specs=nn.logical_to_mesh_axes(output),
     check_vma=False,
   )

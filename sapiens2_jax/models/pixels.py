@@ -36,10 +36,7 @@ def patchify(
   rows, cols = (side // patch_size for side in images.shape[-3:-1])
   images = images[..., : rows * patch_size, : cols * patch_size, :]
   return einops.rearrange(
-    images,
-    "... (r p) (s q) c -> ... (r s) (p q c)",
-    p=patch_size,
-    q=patch_size,
+    images, "... (r p) (s q) c -> ... (r s) (p q c)", p=patch_size, q=patch_size
   )
 
 

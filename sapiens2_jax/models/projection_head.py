@@ -2,12 +2,11 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from sapiens2_jax.models import partition
-from sapiens2_jax.models.layers import dense
+from sapiens2_jax.models.layers import dense, normalize_features
 
 
 class ProjectionHead(nn.Module):
@@ -30,10 +29,6 @@ class ProjectionHead(nn.Module):
     x = dense(
       self.bottleneck_dim, ("embed", None), name="mlp_2", dtype=self.dtype
     )(x)
-    x = x.astype(jnp.float32)
-    norm_square = jnp.sum(x * x, axis=-1, keepdims=True)
-    # max(|x|, 1e-12) with a finite gradient at zero.
-    x = x * lax.rsqrt(jnp.maximum(norm_square, 1e-24))
     prototypes = dense(
       self.num_prototypes,
       ("embed", "prototypes"),
@@ -41,6 +36,7 @@ class ProjectionHead(nn.Module):
       dtype=self.dtype,
       use_bias=False,
     )
-    logits = prototypes(x.astype(self.dtype)).astype(jnp.float32)
+    x = normalize_features(x).astype(self.dtype)
+    logits = prototypes(x).astype(jnp.float32)
     middle = (None,) * (logits.ndim - 2)
     return partition.constrain(logits, "batch", *middle, "prototypes")

@@ -1,5 +1,7 @@
 """The one place where meshes are made."""
 
+from collections.abc import Mapping
+
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
@@ -11,7 +13,7 @@ BATCH_AXES = ("data", "fsdp")
 
 
 def mesh_shape(
-  requested: dict[str, int], num_devices: int
+  requested: Mapping[str, int], num_devices: int
 ) -> tuple[int, int, int, int]:
   """Sizes of `AXES`; one -1 takes what the others leave.
 
@@ -44,7 +46,7 @@ def make_mesh(config: ConfigDict, devices: list | None = None) -> Mesh:
       is not a multiple of the number of slices.
   """
   devices = jax.devices() if devices is None else devices
-  shape = mesh_shape({axis: config[axis] for axis in AXES}, len(devices))
+  shape = mesh_shape(config, len(devices))
   types = (AxisType.Auto,) * len(AXES)
   slices = len({getattr(d, "slice_index", None) for d in devices})
   if slices == 1:

@@ -5,6 +5,7 @@ The config group `sharding` holds one rule a logical axis: mesh axes joined by
 """
 
 import contextlib
+import math
 
 import flax.linen as nn
 import jax
@@ -54,6 +55,11 @@ def read_rules(sharding: ConfigDict, mesh: ConfigDict) -> Rules:
   return tuple(rules)
 
 
+def of_arrays(tree):
+  """The shardings of a tree of arrays, abstract ones too."""
+  return jax.tree.map(lambda x: x.sharding, tree)
+
+
 @contextlib.contextmanager
 def logical_constraints(mesh: Mesh, rules: Rules):
   """Context in which the model's logical constraints hold, under `jit`."""
@@ -88,9 +94,7 @@ def shardings(boxed, mesh: Mesh, rules: Rules):
     spec = nn.logical_to_mesh_axes(leaf.names, rules)
     for size, axes, name in zip(leaf.value.shape, spec, leaf.names):
       axes = (axes,) if isinstance(axes, str) else axes or ()
-      parts = 1
-      for axis in axes:
-        parts *= mesh.shape[axis]
+      parts = math.prod(mesh.shape[axis] for axis in axes)
       if size % parts:
         problems.append(
           f"{jax.tree_util.keystr(path, simple=True, separator='/')}: axis "

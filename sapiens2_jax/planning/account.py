@@ -13,7 +13,10 @@ kernel not at all, hence this account. What is counted, on one device:
 import collections
 import dataclasses
 import math
+import re
 from collections.abc import Iterator
+
+import numpy as np
 
 from sapiens2_jax.planning import hlo
 
@@ -25,14 +28,11 @@ _FREE = frozenset(
     "replica-id opt-barrier custom-call-done send-done recv-done"
   ).split()
 )
-COLLECTIVES = (
-  "all-gather",
-  "all-reduce",
-  "reduce-scatter",
-  "all-to-all",
-  "collective-permute",
-  "collective-broadcast",
-  "ragged-all-to-all",
+COLLECTIVES = frozenset(
+  (
+    "all-gather all-reduce reduce-scatter all-to-all collective-permute "
+    "collective-broadcast ragged-all-to-all"
+  ).split()
 )
 # A collective that runs beside several products is a fusion that starts it,
 # fusions of a product that carry it along, and one that awaits it.
@@ -43,27 +43,15 @@ _VIEWS = ("bitcast", "copy", "convert", "reshape", "transpose")
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-  """One instruction, and how often a step runs it.
-
-  Attributes:
-    instruction: the line.
-    times: runs in one step.
-    flops: of matrix products, in one run.
-    hbm_bytes: read and written, in one run.
-    operands: arrays that go in.
-    kernel: name of the Pallas kernel, "" for others.
-    collective: kind, "" for others.
-    groups: text with the devices that a collective joins.
-  """
+  """One instruction, and how often a step runs it."""
 
   instruction: hlo.Instruction
-  times: int
-  flops: int
-  hbm_bytes: int
-  operands: tuple[tuple[hlo.Array, ...], ...] = ()
-  kernel: str = ""
-  collective: str = ""
-  groups: str = ""
+  times: int  # runs in one step
+  flops: int  # of matrix products, in one run
+  hbm_bytes: int  # read and written, in one run
+  kernel: str  # name of the Pallas kernel, "" for others
+  collective: str  # kind, "" for others
+  groups: str  # text with the devices that a collective joins
 
 
 def walk(program: hlo.Program) -> list[Work]:
@@ -71,32 +59,23 @@ def walk(program: hlo.Program) -> list[Work]:
 
   Of a branch the most costly side is counted, as every step could take it.
   """
-  return list(_walk(program, program.entry, 1))
+  return list(_walk(program.computations[program.entry], 1))
 
 
-def _walk(program: hlo.Program, name: str, times: int) -> Iterator[Work]:
-  computation = program.computations[name]
-  for instruction in computation.values():
-    opcode = instruction.opcode
-    if opcode == "while":
-      count = trip_count(program, computation, instruction) or 1
-      for called in instruction.called:
-        yield from _walk(program, called, times * count)
-    elif opcode == "call":
-      for called in instruction.called:
-        yield from _walk(program, called, times)
-    elif opcode == "conditional":
-      sides = [list(_walk(program, c, times)) for c in instruction.called]
+def _walk(computation: hlo.Computation, times: int) -> Iterator[Work]:
+  for item in computation.values():
+    if item.opcode in ("while", "call"):
+      count = (trip_count(item) or 1) if item.opcode == "while" else 1
+      for called in item.called.values():
+        yield from _walk(called, times * count)
+    elif item.opcode == "conditional":
+      sides = [list(_walk(called, times)) for called in item.called.values()]
       yield from max(sides, key=_weight, default=[])
-    elif opcode not in _FREE and not instruction.name.startswith(_DONE):
-      yield _make_work(program, computation, instruction, times)
+    elif item.opcode not in _FREE and not item.name.startswith(_DONE):
+      yield _make_work(item, times)
 
 
-def trip_count(
-  program: hlo.Program,
-  computation: hlo.Computation,
-  loop: hlo.Instruction,
-) -> int | None:
+def trip_count(loop: hlo.Instruction) -> int | None:
   """How often a loop runs; None if only the data tells.
 
   Loops of a scan count from one constant up to another.
@@ -104,43 +83,43 @@ def trip_count(
   known = loop.attribute(r'"known_trip_count":\{"n":"(\d+)"\}')
   if known:
     return int(known)
-  condition = program.computations[loop.attribute(r"condition=%([\w.\-]+)")]
-  test = next(i for i in condition.values() if i.is_root)
+  test = hlo.root(loop.called[loop.attribute(r"condition=%([\w.\-]+)")])
   if test.opcode != "compare" or "direction=LT" not in test.rest:
     return None
-  counter, bound = (condition[name] for name in test.operands)
-  if counter.opcode != "get-tuple-element" or bound.opcode != "constant":
+  (counter, bound), (state,) = test.operands, loop.operands
+  kinds = (counter.opcode, bound.opcode, state.opcode)
+  if kinds != ("get-tuple-element", "constant", "tuple"):
     return None
-  state = computation[loop.operands[0]]
-  if state.opcode != "tuple":
-    return None
-  start = computation[state.operands[int(counter.attribute(r"index=(\d+)"))]]
-  while start.opcode in _VIEWS:
-    start = computation[start.operands[0]]
+  index = int(counter.attribute(r"index=(\d+)"))
+  start = _through_views(state.operands[index])
   if start.opcode != "constant":
     return None
   return int(bound.arguments) - int(start.arguments)
+
+
+def _through_views(item: hlo.Instruction) -> hlo.Instruction:
+  """Where the value of an instruction was made."""
+  while item.opcode in _VIEWS:
+    item = item.operands[0]
+  return item
 
 
 def _weight(works: list[Work]) -> int:
   return sum(w.times * (w.flops + w.hbm_bytes) for w in works)
 
 
-def _make_work(program, computation, instruction, times) -> Work:
-  kernel = ""
-  if instruction.opcode == "custom-call":
-    target = instruction.attribute(r'custom_call_target="([^"]*)"')
-    if target == "tpu_custom_call":
-      kernel = instruction.attribute(r'op_name="([^"]*)"') or instruction.name
-  collective = find_collective(program, instruction)
-  if collective and instruction.opcode == "fusion":
-    collective = collective if instruction.name.startswith(START) else None
+def _make_work(item: hlo.Instruction, times: int) -> Work:
+  kernel, target = "", item.attribute(r'custom_call_target="([^"]*)"')
+  if (item.opcode, target) == ("custom-call", "tpu_custom_call"):
+    kernel = item.attribute(r'op_name="([^"]*)"') or item.name
+  collective = find_collective(item)
+  if item.opcode == "fusion" and not item.name.startswith(START):
+    collective = None
   return Work(
-    instruction,
+    item,
     times,
-    count_flops(program, computation, instruction),
-    count_bytes(program, computation, instruction),
-    tuple(computation[name].result for name in instruction.operands),
+    count_flops(item),
+    count_bytes(item),
     kernel,
     collective_kind(collective) if collective else "",
     collective.rest if collective else "",
@@ -153,19 +132,18 @@ def collective_kind(instruction: hlo.Instruction) -> str:
   return kind if kind in COLLECTIVES else ""
 
 
-def find_collective(
-  program: hlo.Program, instruction: hlo.Instruction
-) -> hlo.Instruction | None:
+def _inner(item: hlo.Instruction) -> Iterator[hlo.Instruction]:
+  """The instructions of a fusion, or of what an async-start begins."""
+  if item.opcode in ("fusion", "async-start"):
+    for called in item.called.values():
+      yield from called.values()
+
+
+def find_collective(instruction: hlo.Instruction) -> hlo.Instruction | None:
   """The instruction itself, or the collective within what it starts."""
   if collective_kind(instruction):
     return instruction
-  if instruction.opcode in ("async-start", "fusion"):
-    for name in instruction.called:
-      for inner in program.computations[name].values():
-        found = find_collective(program, inner)
-        if found:
-          return found
-  return None
+  return next(filter(None, map(find_collective, _inner(instruction))), None)
 
 
 def kept_for_backward(program: hlo.Program) -> int:
@@ -175,173 +153,117 @@ def kept_for_backward(program: hlo.Program) -> int:
   row of an array with as many rows as it has rounds.
   """
   total = 0
-  for computation in program.computations.values():
-    for loop in computation.values():
-      name = loop.attribute(r'op_name="([^"]*)"') or ""
-      if loop.opcode != "while" or "transpose(" in name or "jvp" not in name:
-        continue
-      count = trip_count(program, computation, loop)
-      body = program.computations[loop.attribute(r"body=%([\w.\-]+)")]
-      for item in body.values():
-        if item.opcode == "fusion":
-          inner = program.computations[item.called[0]]
-          is_update = bool(_updates(inner))
-        else:
-          is_update = item.opcode == "dynamic-update-slice"
-        if is_update:
-          total += sum(
-            a.hbm_bytes for a in item.result if a.dims[:1] == (count,)
-          )
+  for loop in program.instructions():
+    name = loop.attribute(r'op_name="([^"]*)"') or ""
+    if loop.opcode != "while" or "transpose(" in name or "jvp" not in name:
+      continue
+    count = trip_count(loop)
+    for item in loop.called[loop.attribute(r"body=%([\w.\-]+)")].values():
+      is_update = item.opcode == "dynamic-update-slice"
+      if is_update or (item.opcode == "fusion" and _updates(item.body)):
+        total += sum(a.hbm_bytes for a in item.result if a.dims[:1] == (count,))
   return total
 
 
 def count_unknown_loops(program: hlo.Program) -> int:
   """Loops that `walk` counts once because only the data tells their length."""
-  return sum(
-    trip_count(program, computation, item) is None
-    for computation in program.computations.values()
-    for item in computation.values()
-    if item.opcode == "while"
-  )
+  loops = (i for i in program.instructions() if i.opcode == "while")
+  return sum(trip_count(loop) is None for loop in loops)
 
 
-def count_flops(
-  program: hlo.Program,
-  computation: hlo.Computation,
-  instruction: hlo.Instruction,
-) -> int:
+def count_flops(instruction: hlo.Instruction) -> int:
   """FLOPs of the matrix products of one run."""
   if instruction.opcode == "convolution":
-    return _convolution_flops(computation, instruction)
+    return _convolution_flops(instruction)
   if instruction.opcode == "dot":
-    return _dot_flops(computation, instruction)
-  if instruction.opcode in ("fusion", "async-start"):
-    return sum(
-      count_flops(program, program.computations[name], inner)
-      for name in instruction.called
-      for inner in program.computations[name].values()
-    )
-  return 0
+    return _dot_flops(instruction)
+  return sum(map(count_flops, _inner(instruction)))
 
 
-def _dot_flops(
-  computation: hlo.Computation, instruction: hlo.Instruction
-) -> int:
-  left = computation[instruction.operands[0]].result[0].dims
-  axes = instruction.attribute(r"lhs_contracting_dims=\{([\d,]*)\}") or ""
+def _dot_flops(item: hlo.Instruction) -> int:
+  left = item.operands[0].result[0].dims
+  axes = item.attribute(r"lhs_contracting_dims=\{([\d,]*)\}") or ""
   contracted = math.prod(left[int(axis)] for axis in axes.split(",") if axis)
-  return 2 * math.prod(instruction.result[0].dims) * contracted
+  return 2 * math.prod(item.result[0].dims) * contracted
 
 
-def _convolution_flops(
-  computation: hlo.Computation, instruction: hlo.Instruction
-) -> int:
+def _convolution_flops(item: hlo.Instruction) -> int:
   """Products of inputs and kernel values that exist, not those of padding."""
-  labels = instruction.attribute(r"dim_labels=([\w?]+_[\w?]+->[\w?]+)")
-  left, rest = labels.split("_")
-  right, out = rest.split("->")
-  lhs = computation[instruction.operands[0]].result[0].dims
-  rhs = computation[instruction.operands[1]].result[0].dims
-  dims = instruction.result[0].dims
-  window = _read_window(instruction)
+  labels = item.attribute(r"dim_labels=([\w?]+_[\w?]+->[\w?]+)")
+  left, right, out = re.split("_|->", labels)
+  lhs, rhs = (operand.result[0].dims for operand in item.operands)
+  dims = item.result[0].dims
   spatial = 1
-  for axis in (label for label in out if label.isdigit()):
-    settings = window.get(int(axis), {})
-    spatial *= _valid_products(
-      lhs[left.index(axis)],
-      rhs[right.index(axis)],
-      dims[out.index(axis)],
-      **settings,
+  for axis, window in enumerate(_read_windows(item)):
+    sizes = (
+      lhs[left.index(str(axis))],
+      rhs[right.index(str(axis))],
+      dims[out.index(str(axis))],
     )
+    spatial *= _valid_products(*sizes, *window)
   batch, features = dims[out.index("b")], dims[out.index("f")]
   return 2 * spatial * batch * features * rhs[right.index("i")]
 
 
-def _read_window(instruction: hlo.Instruction) -> dict[int, dict[str, int]]:
-  """Stride, low padding and dilations of each spatial axis."""
-  text = instruction.attribute(r"window=\{([^}]*)\}") or ""
+def _read_windows(item: hlo.Instruction) -> Iterator[tuple[int, ...]]:
+  """Stride, low padding, dilations of input and kernel, of each axis."""
+  text = item.attribute(r"window=\{([^}]*)\}") or ""
   fields = dict(part.split("=") for part in text.split())
-  size = fields.get("size", "")
-  window = {}
-  for axis in range(len(size.split("x")) if size else 0):
-
-    def read(name: str, axis=axis) -> str | None:
-      return fields[name].split("x")[axis] if name in fields else None
-
-    pad = read("pad")
-    window[axis] = {
-      "stride": int(read("stride") or 1),
-      "low": int(pad.split("_")[0]) if pad else 0,
-      "base_dilation": int(read("lhs_dilate") or 1),
-      "window_dilation": int(read("rhs_dilate") or 1),
-    }
-  return window
+  names = ("stride", "pad", "lhs_dilate", "rhs_dilate")
+  for axis, _ in enumerate(filter(None, fields.get("size", "").split("x"))):
+    stride, pad, *dilations = (
+      fields[name].split("x")[axis] if name in fields else default
+      for name, default in zip(names, ("1", "0_0", "1", "1"))
+    )
+    yield int(stride), int(pad.split("_")[0]), *map(int, dilations)
 
 
 def _valid_products(
-  size: int,
-  kernel: int,
-  out: int,
-  stride: int = 1,
-  low: int = 0,
-  base_dilation: int = 1,
-  window_dilation: int = 1,
+  size: int, kernel: int, out: int, stride: int, low: int, base: int, tap: int
 ) -> int:
-  end = (size - 1) * base_dilation
-  return sum(
-    0 <= place <= end and place % base_dilation == 0
-    for position in range(out)
-    for tap in range(kernel)
-    for place in (position * stride + tap * window_dilation - low,)
-  )
+  at = np.add.outer(stride * np.arange(out) - low, tap * np.arange(kernel))
+  is_there = (at >= 0) & (at <= (size - 1) * base) & (at % base == 0)
+  return int(is_there.sum())
 
 
-def count_bytes(
-  program: hlo.Program,
-  computation: hlo.Computation,
-  instruction: hlo.Instruction,
-) -> int:
+def count_bytes(instruction: hlo.Instruction) -> int:
   """Bytes of HBM that one run reads and writes."""
-  operands = [computation[name].result for name in instruction.operands]
   if instruction.opcode in ("copy-start", "slice-start"):
     # (destination, source, context): one side of it may lie on the chip.
     return sum(a.hbm_bytes for a in instruction.result[:2])
   if instruction.opcode in _SLICES:
-    return 2 * sum(a.hbm_bytes for a in instruction.result)
+    return 2 * instruction.hbm_bytes
   if instruction.opcode == "dynamic-update-slice":
-    return 2 * sum(a.hbm_bytes for a in operands[1])
+    return 2 * instruction.operands[1].hbm_bytes
   if instruction.opcode == "fusion":
-    return _fusion_bytes(program, instruction, operands)
+    return _fusion_bytes(instruction)
   if "AllocateBuffer" in instruction.rest:
     return 0
-  read = sum(a.hbm_bytes for arrays in operands for a in arrays)
-  return read + sum(a.hbm_bytes for a in instruction.result)
+  read = sum(operand.hbm_bytes for operand in instruction.operands)
+  return read + instruction.hbm_bytes
 
 
-def _fusion_bytes(program, instruction, operands) -> int:
-  """Counts the slices of what is only sliced, and updates in place."""
-  inner = program.computations[instruction.called[0]]
+def _fusion_bytes(fusion: hlo.Instruction) -> int:
+  """Counts the slices of what is only sliced, and no read of an update."""
+  inner = fusion.body
   users = collections.defaultdict(list)
   for item in inner.values():
-    for name in item.operands:
-      users[name].append(item)
-  updated, results = _updates(inner), _results(inner, instruction)
+    for operand in item.operands:
+      users[operand].append(item)
+  updated = _updates(inner)
   total = 0
   for item in inner.values():
     if item.opcode != "parameter":
       continue
-    arrays = operands[int(item.arguments)]
-    whole = sum(a.hbm_bytes for a in arrays)
-    readers = _real_users(item.name, users)
+    whole = fusion.operands[int(item.arguments)].hbm_bytes
+    readers = _real_users(item, users)
     is_carried = readers and all(map(_only_carries, readers))
-    if item.name in updated or is_carried:
+    if item in updated or is_carried:
       continue
     if readers and all(reader.opcode in _SLICES for reader in readers):
-      part = sum(a.num_bytes for reader in readers for a in reader.result)
-      total += min(whole, part)
-    else:
-      total += whole
-  outputs = sum(a.hbm_bytes for a in results)
+      whole = min(whole, sum(reader.num_bytes for reader in readers))
+    total += whole
+  outputs = sum(a.hbm_bytes for a in _results(fusion))
   if updated:
     outputs = min(outputs, sum(updated.values()))
   return total + outputs
@@ -353,41 +275,33 @@ def _only_carries(reader: hlo.Instruction) -> bool:
   return is_end or bool(collective_kind(reader))
 
 
-def _results(
-  inner: hlo.Computation, instruction: hlo.Instruction
-) -> tuple[hlo.Array, ...]:
+def _results(fusion: hlo.Instruction) -> list[hlo.Array]:
   """What a fusion writes, without what it only carries along."""
-  root = next(item for item in inner.values() if item.is_root)
-  if root.opcode != "tuple" or len(root.operands) != len(instruction.result):
-    return instruction.result
-  makers = [inner[name] for name in root.operands]
-  return tuple(
+  root = hlo.root(fusion.body)
+  if root.opcode != "tuple" or len(root.operands) != len(fusion.result):
+    return list(fusion.result)
+  return [
     array
-    for array, maker in zip(instruction.result, makers)
+    for array, maker in zip(fusion.result, root.operands)
     if maker.opcode != "parameter" and not collective_kind(maker)
-  )
+  ]
 
 
-def _real_users(name, users) -> list[hlo.Instruction]:
+def _real_users(item: hlo.Instruction, users) -> list[hlo.Instruction]:
   """Users of a value, through bitcasts."""
   found = []
-  for user in users[name]:
-    found += (
-      _real_users(user.name, users) if user.opcode == "bitcast" else [user]
-    )
+  for user in users[item]:
+    is_bitcast = user.opcode == "bitcast"
+    found += _real_users(user, users) if is_bitcast else [user]
   return found
 
 
-def _updates(inner: hlo.Computation) -> dict[str, int]:
-  """Parameters that are updated in place -> bytes of the update."""
+def _updates(inner: hlo.Computation) -> dict[hlo.Instruction, int]:
+  """Parameters of which only a part is replaced -> bytes of that part."""
   updates = {}
   for item in inner.values():
-    if item.opcode != "dynamic-update-slice":
-      continue
-    target = inner[item.operands[0]]
-    while target.opcode in _VIEWS:
-      target = inner[target.operands[0]]
-    if target.opcode == "parameter":
-      size = sum(a.num_bytes for a in inner[item.operands[1]].result)
-      updates[target.name] = size
+    if item.opcode == "dynamic-update-slice":
+      target = _through_views(item.operands[0])
+      if target.opcode == "parameter":
+        updates[target] = item.operands[1].num_bytes
   return updates

@@ -20,21 +20,13 @@ _PAIRS = re.compile(r"source_target_pairs=\{(\{[\d,{}]*\})\}")
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """One collective operation on one device.
+  """One collective operation on one device."""
 
-  Attributes:
-    kind: e.g. "all-gather".
-    axes: mesh axes it runs along, joined by "+".
-    num_bytes: that leave a device in one run.
-    seconds: of one run, by the links' bandwidth.
-    is_async: started in one place and awaited in another.
-  """
-
-  kind: str
-  axes: str
-  num_bytes: float
-  seconds: float
-  is_async: bool
+  kind: str  # e.g. "all-gather"
+  axes: str  # of the mesh, along which it runs, joined by "+"
+  num_bytes: float  # that leave a device in one run
+  seconds: float  # of one run, by the links' bandwidth
+  is_async: bool  # started at one point and awaited at another
 
 
 def read_groups(text: str, num_devices: int) -> list[list[int]]:
@@ -79,7 +71,7 @@ def describe(work: account.Work, mesh: Mesh, chip: Chip) -> Collective:
   group = max(read_groups(work.groups, mesh.size), key=len)
   parts = len(group)
   sizes = [a.num_bytes for a in work.instruction.result if a.dims]
-  incoming = sum(a.num_bytes for arrays in work.operands for a in arrays)
+  incoming = sum(operand.num_bytes for operand in work.instruction.operands)
   # The start of a collective returns what goes in and what comes out.
   instruction = work.instruction
   is_async = instruction.opcode.endswith("-start")

@@ -1,9 +1,9 @@
 """Compiles the real training step for a TPU slice that is not there."""
 
 import dataclasses
-import glob
 import math
 import os
+import pathlib
 import re
 import tempfile
 from typing import Any
@@ -42,14 +42,10 @@ class TooLargeError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class CompiledStep:
-  """A step and what it was compiled from.
+  """A step as JAX's program and as scheduled text, and what it was made of.
 
-  Attributes:
-    executable: JAX's compiled program.
-    text: of the program as it was scheduled.
-    state: abstract, with shardings.
-    batches: abstract, with shardings.
-    mesh: over the devices of the topology.
+  State and batches are abstract, with shardings; the mesh is that of the
+  topology.
   """
 
   executable: Any
@@ -59,8 +55,8 @@ class CompiledStep:
   mesh: Mesh
 
 
-def parse_topology(topology: str) -> tuple[Chip, tuple[int, ...]]:
-  """Chip and shape of e.g. "v5p:4x4x4".
+def parse_topology(topology: str) -> Chip:
+  """The chip of e.g. "v5p:4x4x4".
 
   Raises:
     ValueError: no such chip, or no shape of its dimensions.
@@ -71,7 +67,7 @@ def parse_topology(topology: str) -> tuple[Chip, tuple[int, ...]]:
       f"topology={topology}: expected a chip ({', '.join(CHIPS)}) and a shape, "
       "e.g. v5p:4x4x4 or v5e:8x8."
     )
-  return CHIPS[name], tuple(int(side) for side in shape.split("x"))
+  return CHIPS[name]
 
 
 def topology_devices(topology: str, num_slices: int = 1) -> list:
@@ -82,15 +78,13 @@ def topology_devices(topology: str, num_slices: int = 1) -> list:
   """
   from jax.experimental import topologies
 
-  chip, _ = parse_topology(topology)
+  chip = parse_topology(topology)
   # Keep libtpu from asking a metadata server which machine this is.
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
   os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
   # There is no TPU to lock, so that several plans may be made at once.
   os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-  options: dict[str, Any] = {}
-  if num_slices > 1:
-    options["num_slices"] = num_slices
+  options = {"num_slices": num_slices} if num_slices > 1 else {}
   if chip.name == "v4":  # One device a chip, as on a TPU VM.
     options["chip_config_name"] = "megacore"
   try:
@@ -152,11 +146,9 @@ def compile_with_text(lowered: jax.stages.Lowered) -> tuple[Any, str]:
       if not used:
         raise
       number, unit = filter(None, used.groups())
-      size = float(number) * _UNITS[unit]
-      raise TooLargeError(size) from error
-    (path,) = glob.glob(os.path.join(folder, "*after_codegen.txt"))
-    with open(path) as file:
-      return executable, file.read()
+      raise TooLargeError(float(number) * _UNITS[unit]) from error
+    (path,) = pathlib.Path(folder).glob("*after_codegen.txt")
+    return executable, path.read_text()
 
 
 def device_bytes(tree) -> int:

@@ -8,42 +8,29 @@ from jax.sharding import Mesh
 from sapiens2_jax.chips import Chip
 from sapiens2_jax.planning import account, collectives, hlo, kernels
 
-# Named scopes of the step, outermost first; see objectives/pretrain.py.
+# Named scopes of the step, outermost first; see pretrain/.
 PARTS = ("teacher", "decoder", "student", "head", "augment", "update")
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """One step on one device.
+  """One step on one device."""
 
-  Attributes:
-    flops: of matrix products and attention kernels, executed.
-    hbm_bytes: read and written.
-    compute_seconds: all products at the chip's peak, kernels at theirs.
-    memory_seconds: all bytes at the bandwidth of HBM.
-    device_seconds: sum over instructions of the slower of the two.
-    scheduled_seconds: the compiler's own cycles for all instructions that
-      have an estimate, kernels as above for the rest.
-    communication_seconds: all collectives, one after another.
-    exposed_seconds: the share of it that nothing hides.
-    parts: seconds by part of the step, in `device_seconds`.
-    collectives: (kind, axes) -> [runs, bytes, seconds, of them async].
-    activation_bytes: that forward loops keep for the backward pass.
-    unknown_loops: loops whose length only the data tells, counted once.
-  """
-
-  flops: float
-  hbm_bytes: float
-  compute_seconds: float
-  memory_seconds: float
-  device_seconds: float
+  flops: float  # of matrix products and attention kernels, executed
+  hbm_bytes: float  # read and written
+  compute_seconds: float  # all products at the chip's peak, kernels at theirs
+  memory_seconds: float  # all bytes at the bandwidth of HBM
+  device_seconds: float  # sum over instructions of the slower of the two
+  # The compiler's own cycles for all instructions that have an estimate,
+  # kernels as above for the rest.
   scheduled_seconds: float
-  communication_seconds: float
-  exposed_seconds: float
-  parts: dict[str, float]
+  communication_seconds: float  # all collectives, one after another
+  exposed_seconds: float  # the part of it that nothing hides
+  parts: dict[str, float]  # of the step, in `device_seconds`
+  # (kind, axes) -> [runs, bytes, seconds, of them async]
   collectives: dict[tuple[str, str], list[float]]
-  activation_bytes: int
-  unknown_loops: int
+  activation_bytes: int  # that forward loops keep for the backward pass
+  unknown_loops: int  # whose length only the data tells, counted once
 
   @property
   def step_seconds(self) -> float:
@@ -70,7 +57,9 @@ def estimate(program: hlo.Program, mesh: Mesh, chip: Chip) -> Estimate:
     times, flops = work.times, work.flops
     compute = flops / chip.peak_flops
     if work.kernel:
-      cost = kernels.kernel_cost(work.kernel, work.operands)
+      cost = kernels.kernel_cost(
+        work.kernel, [o.result for o in work.instruction.operands]
+      )
       flops += cost.flops
       compute += cost.seconds(chip)
     if work.collective:

@@ -4,50 +4,32 @@ import dataclasses
 import functools
 import math
 import re
+from collections.abc import Iterator
 
-_BITS = {
-  "pred": 8,
-  "s4": 4,
-  "u4": 4,
-  "s8": 8,
-  "u8": 8,
-  "s16": 16,
-  "u16": 16,
-  "bf16": 16,
-  "f16": 16,
-  "s32": 32,
-  "u32": 32,
-  "f32": 32,
-  "s64": 64,
-  "u64": 64,
-  "f64": 64,
+_BITS = {"pred": 8, "bf16": 16} | {
+  f"{kind}{bits}": bits for kind in "suf" for bits in (4, 8, 16, 32, 64)
 }
 _HBM = 0
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^  (ROOT )?%([\w.\-]+) = ")
+_END = re.compile(r"}(, execution_thread=.*)?$")
+_NAME = re.compile(r"%([\w.\-]+)")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([^{}]*)\})?")
 _OPCODE = re.compile(r"\s*([\w\-]+)\(")
 _CALLED = re.compile(
   r"(?:calls|body|condition|to_apply|branch_computations|called_computations)="
   r"\{?((?:%[\w.\-]+(?:, )?)+)\}?"
 )
-_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
 @dataclasses.dataclass(frozen=True)
 class Array:
-  """One array of an instruction's result.
+  """One array of an instruction's result."""
 
-  Attributes:
-    dtype: HLO's name, e.g. "bf16".
-    dims: logical sizes.
-    layout: text between the braces, e.g. "1,0:T(8,128)(2,1)S(1)".
-  """
-
-  dtype: str
-  dims: tuple[int, ...]
-  layout: str
+  dtype: str  # HLO's name, e.g. "bf16"
+  dims: tuple[int, ...]  # logical sizes
+  layout: str  # text between the braces, e.g. "1,0:T(8,128)(2,1)S(1)"
 
   @functools.cached_property
   def memory_space(self) -> int:
@@ -80,35 +62,37 @@ class Array:
     return self.num_bytes if self.memory_space == _HBM else 0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Instruction:
-  """One line of a computation.
+  """One line of a computation."""
 
-  Attributes:
-    name: unique in the program.
-    opcode: e.g. "fusion".
-    result: its arrays; several for a tuple.
-    operands: names.
-    arguments: text between the opcode's brackets.
-    called: computations it runs.
-    rest: attributes as text.
-    is_root: whether it is the computation's result.
-  """
-
-  name: str
-  opcode: str
-  result: tuple[Array, ...]
-  operands: tuple[str, ...]
-  arguments: str
-  called: tuple[str, ...]
-  rest: str
-  is_root: bool
+  name: str  # unique in the program
+  opcode: str  # e.g. "fusion"
+  result: tuple[Array, ...]  # several arrays for a tuple
+  operands: tuple["Instruction", ...] = dataclasses.field(repr=False)
+  arguments: str  # text between the opcode's brackets
+  # Computations that it runs, by name.
+  called: dict[str, "Computation"] = dataclasses.field(repr=False)
+  rest: str  # attributes as text
+  is_root: bool  # whether it is the computation's result
 
   @property
   def estimated_cycles(self) -> int:
     """The compiler's own estimate, 0 where it has none."""
-    found = _CYCLES.search(self.rest)
-    return int(found.group(1)) if found else 0
+    return int(self.attribute(r'"estimated_cycles":"(\d+)"') or 0)
+
+  @property
+  def body(self) -> "Computation":
+    """The first computation that it runs."""
+    return next(iter(self.called.values()))
+
+  @property
+  def num_bytes(self) -> int:
+    return sum(array.num_bytes for array in self.result)
+
+  @property
+  def hbm_bytes(self) -> int:
+    return sum(array.hbm_bytes for array in self.result)
 
   def attribute(self, pattern: str) -> str | None:
     """What the one group of `pattern` matches in the attributes."""
@@ -119,12 +103,21 @@ class Instruction:
 Computation = dict[str, Instruction]
 
 
+def root(computation: Computation) -> Instruction:
+  """What a computation gives back."""
+  return next(item for item in computation.values() if item.is_root)
+
+
 @dataclasses.dataclass(frozen=True)
 class Program:
   """All computations of a compiled program, and the name of the first."""
 
   computations: dict[str, Computation]
   entry: str
+
+  def instructions(self) -> Iterator[Instruction]:
+    for computation in self.computations.values():
+      yield from computation.values()
 
 
 def parse(text: str) -> Program:
@@ -139,7 +132,7 @@ def parse(text: str) -> Program:
   def finish() -> None:
     nonlocal pending
     if pending:
-      instruction = _parse_instruction(pending)
+      instruction = _parse_instruction(pending, current, computations)
       current[instruction.name] = instruction
       pending = ""
 
@@ -150,7 +143,7 @@ def parse(text: str) -> Program:
       entry = header.group(2) if header.group(1) else entry
     elif current is None:
       continue
-    elif line == "}":
+    elif _END.match(line):
       finish()
       current = None
     elif _INSTRUCTION.match(line):
@@ -176,7 +169,10 @@ def _closing(text: str, start: int) -> int:
   raise ValueError(f"Unbalanced brackets in {text[:80]!r}.")
 
 
-def _parse_instruction(line: str) -> Instruction:
+def _parse_instruction(
+  line: str, before: Computation, computations: dict[str, Computation]
+) -> Instruction:
+  """What a line names stands above it, in `before` and `computations`."""
   header = _INSTRUCTION.match(line)
   body = line[header.end() :]
   if body[0] == "(":
@@ -188,19 +184,14 @@ def _parse_instruction(line: str) -> Instruction:
   start = opcode.end() - 1
   end = _closing(body, start)
   arguments, rest = body[start + 1 : end], body[end + 1 :]
-  called = [
-    name.strip("% ")
-    for found in _CALLED.findall(rest)
-    for name in found.split(",")
-    if name.strip()
-  ]
+  called = re.findall(_NAME, " ".join(_CALLED.findall(rest)))
   return Instruction(
     name=header.group(2),
     opcode=opcode.group(1),
     result=_parse_arrays(result),
-    operands=tuple(re.findall(r"%([\w.\-]+)", arguments)),
+    operands=tuple(before[name] for name in re.findall(_NAME, arguments)),
     arguments=arguments,
-    called=tuple(called),
+    called={name: computations[name] for name in called},
     rest=rest if opcode.group(1) != "constant" else "",
     is_root=bool(header.group(1)),
   )
@@ -208,8 +199,6 @@ def _parse_instruction(line: str) -> Instruction:
 
 def _parse_arrays(text: str) -> tuple[Array, ...]:
   return tuple(
-    Array(
-      dtype, tuple(int(size) for size in dims.split(",") if size), layout or ""
-    )
+    Array(dtype, tuple(int(size) for size in dims.split(",") if size), layout)
     for dtype, dims, layout in _ARRAY.findall(text)
   )

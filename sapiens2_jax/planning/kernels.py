@@ -10,7 +10,7 @@ import dataclasses
 from sapiens2_jax.chips import Chip
 from sapiens2_jax.planning import hlo
 
-# Share of the peak, on padded products: forward with up to 896 keys, forward
+# Fraction of the peak, on padded products: forward with up to 896 keys, forward
 # with more, backward. Cycles of the ideal over VLIW bundles that the compiler
 # scheduled for a block (libtpu 0.0.52, `benchmarks/kernels.py`): a bundle a
 # cycle, the kernel never waiting for memory. Not measured on a chip.
@@ -28,19 +28,12 @@ _PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dkv": 5}
 
 @dataclasses.dataclass(frozen=True)
 class KernelCost:
-  """One run of a kernel.
+  """One run of a kernel."""
 
-  Attributes:
-    flops: as multiplied.
-    head_dim: width of the heads.
-    num_keys: padded.
-    is_backward: the kernel of the gradients.
-  """
-
-  flops: int
+  flops: int  # as multiplied
   head_dim: int
-  num_keys: int
-  is_backward: bool
+  num_keys: int  # padded
+  is_backward: bool  # the kernel of the gradients
 
   def seconds(self, chip: Chip) -> float:
     """Estimated time on a chip, heads padded to its matrix unit."""

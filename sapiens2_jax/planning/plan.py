@@ -9,6 +9,7 @@ from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.planning import compiling, hlo
 from sapiens2_jax.planning.estimate import Estimate, estimate
 
+_COLLECTIVE_FIELDS = "kind axes runs bytes seconds asynchronous_seconds".split()
 _DAY = 86_400
 BILLION = 1_000_000_000
 # A program that fills memory to the last byte cannot grow by a transfer.
@@ -17,21 +18,14 @@ FIT_FRACTION = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-  """Bytes of HBM on one device, by the compiler's account.
-
-  Attributes:
-    params, optimizer, ema: of the state.
-    batch: crops of one step.
-    activations: kept for the backward pass.
-    temporaries: all other buffers and code.
-  """
+  """Bytes of HBM on one device, by the compiler's account."""
 
   params: int
   optimizer: int
   ema: int
   batch: int
-  activations: int
-  temporaries: int
+  activations: int  # kept for the backward pass
+  temporaries: int  # all other buffers and code
 
   @property
   def total(self) -> int:
@@ -42,25 +36,17 @@ class Memory:
 class Plan:
   """What is known about a configuration on a topology.
 
-  Attributes:
-    config: the experiment.
-    topology: e.g. "v5p:4x4x4".
-    num_slices: joined by the data-centre network.
-    num_devices: chips in all.
-    chip: of the topology.
-    useful_flops: of a step on one device, in closed form.
-    hbm_bytes: of one device.
-    memory: its parts, None if the step does not fit.
-    cost: of a step, None if the step does not fit.
+  Memory and cost are None if the step does not fit; then nothing is known of
+  its speed.
   """
 
   config: ConfigDict
-  topology: str
-  num_slices: int
-  num_devices: int
+  topology: str  # e.g. "v5p:4x4x4"
+  num_slices: int  # joined by the data-centre network
+  num_devices: int  # chips in all
   chip: Chip
-  useful_flops: float
-  hbm_bytes: float
+  useful_flops: float  # of a step on one device, in closed form
+  hbm_bytes: float  # of one device
   memory: Memory | None
   cost: Estimate | None
 
@@ -73,23 +59,18 @@ class Plan:
     return self.cost is not None and self.hbm_fraction < FIT_FRACTION
 
   @property
-  def mfu(self) -> float | None:
+  def mfu(self) -> float:
     """Useful FLOPs over what the chip could do in the estimated time."""
-    if self.cost is None:
-      return None
     seconds = self.cost.step_seconds
     return self.useful_flops / (seconds * self.chip.peak_flops)
 
   @property
-  def images_per_second(self) -> float | None:
+  def images_per_second(self) -> float:
     """Of all chips together."""
-    if self.cost is None:
-      return None
     return self.config.data.global_batch_size / self.cost.step_seconds
 
-  def days(self, num_images: int) -> float | None:
-    rate = self.images_per_second
-    return None if rate is None else num_images / rate / _DAY
+  def days(self, num_images: int) -> float:
+    return num_images / self.images_per_second / _DAY
 
 
 def make_plan(
@@ -100,14 +81,13 @@ def make_plan(
   Raises:
     ValueError: the mesh does not fit the devices or the model.
   """
-  chip, _ = compiling.parse_topology(topology)
   useful = build_objective(config).flops() * config.data.global_batch_size
   known = {
     "config": config,
     "topology": topology,
     "num_slices": num_slices,
     "num_devices": len(devices),
-    "chip": chip,
+    "chip": compiling.parse_topology(topology),
     "useful_flops": useful / len(devices),
   }
   try:
@@ -115,7 +95,7 @@ def make_plan(
   except compiling.TooLargeError as error:
     return Plan(**known, hbm_bytes=error.used, memory=None, cost=None)
   program = hlo.parse(step.text)
-  cost = estimate(program, step.mesh, chip)
+  cost = estimate(program, step.mesh, known["chip"])
   memory = _memory(step, cost.activation_bytes)
   return Plan(**known, hbm_bytes=memory.total, memory=memory, cost=cost)
 
@@ -184,20 +164,8 @@ def to_json(plan: Plan) -> dict:
     ),
     "seconds_by_part": cost.parts,
     "collectives": [
-      {
-        "kind": kind,
-        "axes": axes,
-        "runs": runs,
-        "bytes": size,
-        "seconds": seconds,
-        "asynchronous_seconds": hidden,
-      }
-      for (kind, axes), (
-        runs,
-        size,
-        seconds,
-        hidden,
-      ) in cost.collectives.items()
+      dict(zip(_COLLECTIVE_FIELDS, (*which, *numbers)))
+      for which, numbers in cost.collectives.items()
     ],
     "unknown_loops": cost.unknown_loops,
   }

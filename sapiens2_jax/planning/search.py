@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 
 from ml_collections import ConfigDict
 
+from sapiens2_jax import fields
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.planning.plan import Plan
 
+_MESH = ("mesh.data", "mesh.fsdp", "mesh.sequence", "mesh.tensor")
 _MICROBATCHES = (8, 4, 2, 1)  # images a chip
 _REMAT = ("block", "full")
 _COPIES = (16, 4, 1)  # chips that hold the parameters once
@@ -26,12 +28,8 @@ def meshes(num_devices: int, num_slices: int) -> Iterator[dict[str, int]]:
   if per_slice % 2 == 0:
     shapes.append((1, per_slice // 2, 2))
   for copies, fsdp, tensor in shapes:
-    yield {
-      "mesh.data": num_slices * copies,
-      "mesh.fsdp": fsdp,
-      "mesh.sequence": 1,
-      "mesh.tensor": tensor,
-    }
+    sizes = (num_slices * copies, fsdp, 1, tensor)
+    yield dict(zip(_MESH, sizes))
 
 
 def candidates(
@@ -39,21 +37,17 @@ def candidates(
 ) -> Iterator[dict[str, object]]:
   """Overrides to try on one mesh, the most promising first.
 
-  Keeping more saves computing it again; larger microbatches share the cost of
-  gathering parameters. So the first that fits is the best of its mesh.
+  Keeping more saves computing it again; in larger microbatches more images pay
+  for gathering parameters. So the first that fits is the best of its mesh.
   """
   batch = config.data.global_batch_size
   shards = mesh["mesh.data"] * mesh["mesh.fsdp"]
   for remat in _REMAT:
     for images in _MICROBATCHES:
       steps, rest = divmod(batch, shards * images)
-      if rest:
-        continue
-      yield {
-        **mesh,
-        "data.accumulation_steps": steps,
-        "model.remat": remat,
-      }
+      if not rest:
+        microbatches = {"data.accumulation_steps": steps, "model.remat": remat}
+        yield mesh | microbatches
 
 
 def search(
@@ -86,8 +80,7 @@ def with_overrides(config: ConfigDict, overrides: dict) -> ConfigDict:
   """A copy of the config with some fields set."""
   copy = ConfigDict(config.to_dict())
   for name, value in overrides.items():
-    group, leaf = name.split(".")
-    copy[group][leaf] = value
+    fields.set_value(copy, name, value)
   return copy
 
 

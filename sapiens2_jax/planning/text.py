@@ -1,5 +1,7 @@
 """A plan as text that a person reads."""
 
+import dataclasses
+
 from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.planning import kernels
 from sapiens2_jax.planning.plan import BILLION, FIT_FRACTION, Plan
@@ -29,8 +31,8 @@ def format_plan(plan: Plan) -> str:
   lines = [_header(plan), *_memory(plan)]
   if plan.cost is not None:
     lines += [*_work(plan), *_communication(plan), *_time(plan)]
-  shares = kernels.EFFICIENCY[plan.chip.name]
-  efficiency = ", ".join(f"{share:.0%}" for share in shares)
+  reached = kernels.EFFICIENCY[plan.chip.name]
+  efficiency = ", ".join(f"{fraction:.0%}" for fraction in reached)
   return "\n".join([*lines, METHOD.format(efficiency=efficiency)])
 
 
@@ -63,11 +65,8 @@ def _memory(plan: Plan) -> list[str]:
     f"{plan.hbm_fraction:.1%}: {verdict}"
   ]
   if plan.memory is not None:
-    parts = ("params", "optimizer", "ema", "batch", "activations")
-    lines += [
-      f"  {name:<17}{_gib(getattr(plan.memory, name))}"
-      for name in (*parts, "temporaries")
-    ]
+    parts = dataclasses.asdict(plan.memory).items()
+    lines += [f"  {name:<17}{_gib(size)}" for name, size in parts]
   return lines
 
 

@@ -29,35 +29,22 @@ _QUALITY = 85  # of thumbnails, as JPEG counts it  # ours
 
 @dataclasses.dataclass(frozen=True)
 class Predicted:
-  """What was written for one image.
+  """What was written for one image; paths are relative to the output."""
 
-  Attributes:
-    name: of the image, relative to its folder.
-    size: (height, width) in pixels.
-    input, picture: paths of thumbnails, relative to the output.
-    files: paths relative to the output, the whole picture first.
-  """
-
-  name: str
-  size: tuple[int, int]
-  input: str
-  picture: str
-  files: tuple[str, ...]
+  name: str  # of the image, relative to its folder
+  size: tuple[int, int]  # (height, width) in pixels
+  input: str  # thumbnail
+  picture: str  # thumbnail
+  files: tuple[str, ...]  # the whole picture first
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """What became of all images.
+  """What became of all images."""
 
-  Attributes:
-    done: in the order of their names.
-    skipped: name and reason of those that cannot be read.
-    seconds: that it took, with compilation.
-  """
-
-  done: list[Predicted]
-  skipped: list[tuple[str, str]]
-  seconds: float
+  done: list[Predicted]  # in the order of their names
+  skipped: list[tuple[str, str]]  # name and reason of those not readable
+  seconds: float  # that it took, with compilation
 
 
 def output_stems(names: list[str]) -> dict[str, str]:

@@ -31,7 +31,6 @@ from sapiens2_jax.models.decoder import DecoderOutput
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.from_config import build_encoder
 from sapiens2_jax.models.grid import TokenGrid
-from sapiens2_jax.models.rope import Rope
 from sapiens2_jax.pretrain import collapse
 from sapiens2_jax.pretrain.crops import crop_config
 from sapiens2_jax.pretrain.masks import num_masked
@@ -73,10 +72,8 @@ class PretrainObjective:
   @property
   def modules(self) -> dict[str, Learned]:
     """Those that the terms share, by name."""
-    found = {}
-    for term in self.terms.values():
-      found.update(term.modules())
-    return found
+    terms = self.terms.values()
+    return {name: x for term in terms for name, x in term.modules().items()}
 
   def init(self, rng: PRNGKeyArray) -> dict:
     first = dict(zip(_FIRST_MODULES, jax.random.split(rng, 3)))
@@ -91,18 +88,12 @@ class PretrainObjective:
     return params
 
   def init_teacher_state(self, params: dict) -> dict:
-    names = ["encoder"]
+    names, statistics = {"encoder": None}, {}
     for term in self.terms.values():
-      names += term.teacher_modules
-    state = {
-      "teacher": {
-        name: jax.tree.map(jnp.copy, params[name])
-        for name in dict.fromkeys(names)
-      }
-    }
-    for term in self.terms.values():
-      state |= term.init_statistics(params)
-    return state
+      names |= dict.fromkeys(term.teacher_modules)
+      statistics |= term.init_statistics(params)
+    teacher = jax.tree.map(jnp.copy, {name: params[name] for name in names})
+    return {"teacher": teacher, **statistics}
 
   def make_views(self, batch: Batch, rng: PRNGKeyArray) -> Views:
     """What teacher and student see of a microbatch."""
@@ -217,11 +208,9 @@ class PretrainObjective:
     num_local = data.num_local if self._reads("local_views") else 0
     sizes = Sizes(data.num_global, num_local, patches, patches - masked, masked)
 
-    prefix = arch.num_prefix_tokens
-    visible = sizes.visible
-    student = sizes.num_global * flops.encoder_flops(
-      arch, visible, visible + prefix
-    )
+    prefix, visible = arch.num_prefix_tokens, sizes.visible
+    student = flops.encoder_flops(arch, visible, visible + prefix)
+    student *= sizes.num_global
     student += num_local * flops.encoder_flops(arch, local, 1)
     teacher = 0
     if self._reads("teacher_patches"):
@@ -245,15 +234,12 @@ class PretrainObjective:
     self, params: dict, features: Array, visible_ids: Array, masked_ids: Array
   ) -> DecoderOutput:
     """What the decoder makes of visible patches (b, v, n, d), for (b, v, m)."""
-    flat = [
-      einops.rearrange(a, "b v ... -> (b v) ...")
-      for a in (features, visible_ids, masked_ids)
-    ]
+    given = (features, visible_ids, masked_ids)
+    flat = [einops.rearrange(x, "b v ... -> (b v) ...") for x in given]
     out = self.modules["decoder"].module.apply(
       {"params": params["decoder"]}, *flat, self.grid
     )
-    shape = masked_ids.shape
-    return DecoderOutput(*(x.reshape(*shape, -1) for x in out))
+    return jax.tree.map(lambda x: x.reshape(*masked_ids.shape, -1), out)
 
   def _reads(self, what: str) -> bool:
     return any(getattr(t, f"reads_{what}") for t in self.terms.values())
@@ -303,15 +289,14 @@ class PretrainObjective:
       grid = self.encoder.grid(tuple(self.config.data.local_size))
       local_x, local_rope = tokenize(local, grid)
       shape = (*local_x.shape[:-1], rope.cos.shape[-1])
-      rope = Rope(
-        *(
-          jnp.concatenate([a, jnp.broadcast_to(b, shape)], axis=1)
-          for a, b in zip(
-            (rope.cos, rope.sin), (local_rope.cos, local_rope.sin)
-          )
-        )
+      local_rope = jax.tree.map(
+        lambda rows: jnp.broadcast_to(rows, shape), local_rope
       )
-      x = jnp.concatenate([x, local_x], axis=1)
+      x, rope = jax.tree.map(
+        lambda *parts: jnp.concatenate(parts, axis=1),
+        (x, rope),
+        (local_x, local_rope),
+      )
     with jax.named_scope("student"):
       tokens, cls = self.encoder.apply(
         variables, x, rope, patches.shape[1], method="encode_views"

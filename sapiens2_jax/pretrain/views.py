@@ -23,7 +23,8 @@ from sapiens2_jax.pretrain.photometric import (
   draw_photometric,
 )
 
-# What a batch holds: uint8 crops and the example each was cut from.
+# uint8 `global_crops` and `local_crops` (b, v, h, w, 3), and `index` and
+# `epoch` (b,) of the example that they were cut from.
 Batch = dict[str, Array]
 
 
@@ -42,12 +43,7 @@ class Augmented(NamedTuple):
 
 
 def global_views(batch: Batch, rng: PRNGKeyArray) -> Augmented:
-  """Global crops, flipped and normalised.
-
-  Args:
-    batch: `global_crops` (b, v, h, w, 3) and `local_crops`, uint8, of which
-      only the number of views matters; `index` and `epoch` (b,).
-    rng: the run's key.
+  """Global crops, flipped and normalised; of local ones the number matters.
 
   Source: arXiv 2604.21681 (no colour augmentation: they are the target).
   """
@@ -61,8 +57,7 @@ def local_views(
   """Local crops, flipped, augmented and normalised.
 
   Args:
-    batch: `local_crops` (b, v, h, w, 3) and `global_crops`, uint8, of which
-      only the number of views matters; `index` and `epoch` (b,).
+    batch: of the global crops only the number matters.
     rng: the run's key.
     augment: the arguments of `draw_photometric`, from the config.
 
@@ -94,7 +89,6 @@ class Views:
   def __init__(
     self, batch: Batch, rng: PRNGKeyArray, config: ConfigDict, encoder: Encoder
   ):
-    """Takes uint8 crops with their index and epoch, and the run's key."""
     self._batch, self._rng = batch, rng
     self._config, self._encoder = config, encoder
 

@@ -6,7 +6,7 @@ Run:  python -m sapiens2_jax.preview --output page.png \
 
 The crops come from the run's own loader; flips, augmentation and masks from
 the functions and keys of its training step. Boxes are (top, left, height,
-width) in pixels of the original. Needs sapiens2_jax beside this package.
+width) in pixels of the original.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import operator
 import sys
 
 import jax
@@ -19,13 +20,11 @@ from sapiens2_jax.pretrain.objective import PretrainObjective, build_pretrain
 from sapiens2_jax.preview.page import ORIGINAL_SIZE, Example
 from sapiens2_jax.training import data
 from sapiens2_jax.training import state as state_lib
+from sapiens2_jax.training.objective import Objective
 
 
 def load_batch(
-  objective: PretrainObjective,
-  source: sources.ImageSource,
-  step: int,
-  count: int,
+  objective: Objective, source: sources.ImageSource, step: int, count: int
 ) -> views.Batch:
   """The first `count` examples of a step, leaves (count, ...).
 
@@ -39,13 +38,13 @@ def load_batch(
       f"examples={count} is more than the {micro} of a microbatch."
     )
   # The part of the first of many processes: no more is decoded than needed.
-  share = next(n for n in range(count, micro + 1) if micro % n == 0)
+  part = next(n for n in range(count, micro + 1) if micro % n == 0)
   loader = make_loader(
     source,
     dataclasses.replace(settings, num_workers=0),
     start_step=step,
     num_steps=1,
-    process_count=micro // share,
+    process_count=micro // part,
   )
   batch, skipped = next(loader)
   loader.close()
@@ -83,27 +82,20 @@ def read_examples(config: ConfigDict, step: int, count: int) -> list[Example]:
     boxes = crops.draw_boxes(
       *size, settings, seed=config.seed, index=index, epoch=epoch
     )
-    original = images.decode_image(
-      record.image,
-      min_size=ORIGINAL_SIZE,
-      max_pixels=config.data.max_pixels,
+    limits = {"min_size": ORIGINAL_SIZE, "max_pixels": config.data.max_pixels}
+    example = Example(
+      *(record.name, index, epoch),
+      images.decode_image(record.image, **limits),
+      size,
+      boxes,
+      (global_views.flipped[i], local_views.flipped[i]),
+      _to_pixels(global_views.images[i]),
+      hidden[i],
+      batch["local_crops"][i],
+      _to_pixels(local_views.images[i]),
+      jax.tree.map(operator.itemgetter(i), local_views.photometric),
     )
-    examples.append(
-      Example(
-        record.name,
-        index,
-        epoch,
-        original,
-        size,
-        boxes,
-        (global_views.flipped[i], local_views.flipped[i]),
-        _to_pixels(global_views.images[i]),
-        hidden[i],
-        batch["local_crops"][i],
-        _to_pixels(local_views.images[i]),
-        jax.tree.map(lambda leaf, i=i: leaf[i], local_views.photometric),
-      )
-    )
+    examples.append(example)
   return examples
 
 

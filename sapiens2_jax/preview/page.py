@@ -1,6 +1,7 @@
 """Draws examples as the model sees them on one white page."""
 
 import dataclasses
+import operator
 
 import jax
 import numpy as np
@@ -30,33 +31,20 @@ _COLORS = (
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-  """One example of a batch, on the host.
+  """One example of a batch, on the host; pairs are of global, local crops."""
 
-  Attributes:
-    name, index, epoch: of the record.
-    original: (h, w, 3) uint8, possibly decoded smaller.
-    size: (height, width) of the original in pixels.
-    boxes: of the global and of the local crops, (v, 4) each.
-    flips: of the global and of the local crops, (v,) each.
-    global_views: (v, h, w, 3) in [0, 1], as the teacher sees them.
-    hidden: (v, rows, cols), True for patches hidden from the student.
-    local_crops: (v, h, w, 3) uint8, as they were cut.
-    local_views: (v, h, w, 3) in [0, 1], as the student sees them.
-    photometric: what was done to the local crops, leaves (v,).
-  """
-
-  name: str
+  name: str  # of the record
   index: int
   epoch: int
-  original: np.ndarray
-  size: tuple[int, int]
-  boxes: tuple[np.ndarray, np.ndarray]
-  flips: tuple[np.ndarray, np.ndarray]
-  global_views: np.ndarray
-  hidden: np.ndarray
-  local_crops: np.ndarray
-  local_views: np.ndarray
-  photometric: Photometric
+  original: np.ndarray  # (h, w, 3) uint8, possibly decoded smaller
+  size: tuple[int, int]  # (height, width) of the original in pixels
+  boxes: tuple[np.ndarray, np.ndarray]  # (v, 4) each
+  flips: tuple[np.ndarray, np.ndarray]  # (v,) each
+  global_views: np.ndarray  # (v, h, w, 3) in [0, 1], as the teacher sees them
+  hidden: np.ndarray  # (v, rows, cols), True: hidden from the student
+  local_crops: np.ndarray  # (v, h, w, 3) uint8, as they were cut
+  local_views: np.ndarray  # (v, h, w, 3) in [0, 1], as the student sees them
+  photometric: Photometric  # of the local crops, leaves (v,)
 
 
 def describe_box(box: np.ndarray, is_flipped: bool) -> tuple[str, str]:
@@ -148,7 +136,7 @@ def _block(example: Example) -> list[list[pictures.Tile]]:
   rows = pictures.pack([[tile] for tile in tiles], _PAGE_WIDTH)
   tiles = []
   for i, views in enumerate(zip(example.local_crops, example.local_views)):
-    drawn = jax.tree.map(lambda leaf, i=i: leaf[i], example.photometric)
+    drawn = jax.tree.map(operator.itemgetter(i), example.photometric)
     below = (
       *describe_box(example.boxes[1][i], example.flips[1][i]),
       *describe_photometric(drawn),

@@ -13,31 +13,20 @@ from sapiens2_jax.report.run import Run
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-  """What an objective adds.
+  """What an objective adds."""
 
-  Attributes:
-    title: of the page.
-    experiment: file and arguments that `--config` of such a run names.
-    facts: of the run, (name, value).
-    sections: in the order of the page.
-    notes: what is known of metrics, by their names; any may be missing.
-    commands: what to run next, (why, command), beside what fits every run.
-    pictures: by file name without ending, written beside the page.
-    credits: of the photographs that were read.
-    missing: what is not there or not as usual, "" if all is.
-    can_export: whether the model can be exported.
-  """
-
-  title: str
-  experiment: str
-  facts: Sequence[tuple[str, str]]
-  sections: Sequence[Section]
-  notes: Mapping[str, Note]
+  title: str  # of the page
+  experiment: str  # file and arguments that `--config` of such a run names
+  facts: Sequence[tuple[str, str]]  # of the run, (name, value)
+  sections: Sequence[Section]  # in the order of the page
+  notes: Mapping[str, Note]  # by names of metrics; any may be missing
+  # What to run next, (why, command), beside what fits every run.
   commands: Sequence[tuple[str, str]]
+  # By file name without ending, written beside the page.
   pictures: Mapping[str, Image.Image]
-  credits: Sequence[Credit]
-  missing: str
-  can_export: bool = True
+  credits: Sequence[Credit]  # of the photographs that were read
+  missing: str  # what is not there or not as usual, "" if all is
+  can_export: bool = True  # whether the model can be exported
 
 
 # What `Objective.report` returns; it takes the run, the photographs to look

@@ -4,10 +4,9 @@ import io
 
 from data_pipelines.common import packages
 
-packages.require("matplotlib", "report").use("Agg")
+packages.require("matplotlib", "report")
 
 import matplotlib  # noqa: E402
-from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter  # noqa: E402
@@ -44,9 +43,8 @@ def draw_group(
   count = -(-len(keys) // PANELS_A_ROW)
   height = count * _HEIGHT
   with matplotlib.rc_context(STYLE):
-    figure, axes = plt.subplots(
-      count, PANELS_A_ROW, figsize=(_WIDTH, height), squeeze=False
-    )
+    figure = Figure(figsize=(_WIDTH, height))
+    axes = figure.subplots(count, PANELS_A_ROW, squeeze=False)
     # By hand: the automatic layouts draw everything twice.
     figure.subplots_adjust(
       left=0.04,
@@ -73,9 +71,7 @@ def style_panel(ax: Axes, num_ticks: int) -> None:
   ax.set_axisbelow(True)
 
 
-def _draw_panel(
-  ax: Axes, note: Note, steps: list[int], values: list[float]
-) -> None:
+def _draw_panel(ax: Axes, note: Note, steps: list, values: list) -> None:
   if not values:
     ax.set_xticks([])
     ax.set_yticks([])
@@ -139,8 +135,3 @@ def _save(figure: Figure, kind: str, **options) -> bytes:
   with matplotlib.rc_context(STYLE):
     figure.savefig(buffer, format=kind, **options)
   return buffer.getvalue()
-
-
-def close(figure: Figure) -> None:
-  """Frees what pyplot remembers."""
-  plt.close(figure)

@@ -54,21 +54,15 @@ def make_section(check: object, step: int) -> Section:
   if check is None:
     text = "Not run yet. The command is in the last section."
     return Section(name, title, text=[text])
-  saved, warnings = step, []
-  if isinstance(check, dict) and isinstance(check.get("step"), int):
-    saved = check["step"]
-  if saved != step:
+  saved = check.get("step") if isinstance(check, dict) else None
+  warnings = []
+  if isinstance(saved, int) and saved != step:
     warnings.append(
       f"The check is of step {saved}, this report of step {step}: export and "
       "check again."
     )
-  return Section(
-    name,
-    title,
-    passed=verdict(check),
-    warnings=warnings,
-    tables=make_tables(check),
-  )
+  known = {"passed": verdict(check), "tables": make_tables(check)}
+  return Section(name, title, warnings=warnings, **known)
 
 
 def make_tile(check: object) -> tuple[str, str, str]:

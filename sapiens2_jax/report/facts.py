@@ -35,17 +35,12 @@ def finite(value: object) -> object:
   return value
 
 
-def describe_devices() -> str:
-  """E.g. `1 x cpu`; of this process, as no checkpoint says."""
-  devices = jax.devices()
-  return f"{len(devices)} x {devices[0].device_kind}"
-
-
 def header(run: Run, more: list[tuple[str, str]]) -> list[tuple[str, str]]:
   """Facts of the run as (name, value) pairs; `more` are of its objective."""
   config = run.config
   arch = get_architecture(config.model.size)
   seconds = training_seconds(run.speed)
+  devices = jax.devices()  # Of this process, as no checkpoint says.
   return [
     ("size", f"{arch.name}: {arch.num_layers} layers, width {arch.embed_dim}"),
     ("encoder", f"{arch.num_params:,} parameters"),
@@ -57,7 +52,7 @@ def header(run: Run, more: list[tuple[str, str]]) -> list[tuple[str, str]]:
     *more,
     ("time in steps", UNKNOWN if seconds is None else format_seconds(seconds)),
     ("checkpoint saved", run.saved or UNKNOWN),
-    ("report made on", describe_devices()),
+    ("report made on", f"{len(devices)} x {devices[0].device_kind}"),
   ]
 
 
@@ -79,11 +74,7 @@ def compare(
 def tiles(run: Run, notes: Mapping[str, Note]) -> list[tuple[str, str, str]]:
   """Key numbers: (name, value, what to compare it with)."""
   return [
-    (
-      key,
-      last,
-      f"{note.label}{'; ' if note.label else ''}first step {first}",
-    )
+    (key, last, "; ".join(filter(None, (note.label, f"first step {first}"))))
     for key, note, (first, last) in compare(run, notes)
   ]
 
@@ -129,6 +120,7 @@ def next_commands(run: Run, contents: Contents) -> list[tuple[str, str]]:
   export = shlex.quote(os.path.join(workdir, "export"))
   train = f"python -m sapiens2_jax.train --config {contents.experiment}"
   data = f"--config.data.path={shlex.quote(run.config.data.path)}"
+  check = shlex.quote(os.path.join(workdir, EXPORT_CHECK))
   commands = []
   if run.step < num_steps:
     why = (
@@ -145,8 +137,7 @@ def next_commands(run: Run, contents: Contents) -> list[tuple[str, str]]:
   if contents.can_export and run.export_check is None:
     line = (
       f"python -m sapiens2_jax.verify_export --checkpoint {quoted} "
-      f"--export {export} "
-      f"--output {shlex.quote(os.path.join(workdir, EXPORT_CHECK))}"
+      f"--export {export} --output {check}"
     )
     why = "Compare the export with the checkpoint, in transformers"
     commands.append((why, line))
@@ -159,9 +150,5 @@ def next_commands(run: Run, contents: Contents) -> list[tuple[str, str]]:
     f"--config.optim.num_steps={10 * num_steps}"
   )
   again = f"python -m sapiens2_jax.report --workdir {quoted}"
-  return [
-    *commands,
-    (why, line),
-    *contents.commands,
-    ("Make this report again", again),
-  ]
+  commands += [(why, line), *contents.commands]
+  return [*commands, ("Make this report again", again)]

@@ -16,36 +16,22 @@ _SPEED = ("grad_norm", "lr", "images_per_second", "data_wait")
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-  """What is known of a metric beside its values.
+  """What is known of a metric beside its values."""
 
-  Attributes:
-    text: what it is, to be read after its name and a colon; "" for nothing.
-    reference: a value to compare it with, if there is one.
-    label: what the reference is.
-    form: of a value.
-  """
-
-  text: str = ""
-  reference: float | None = None
-  label: str = ""
-  form: str = "{:.3f}"
+  text: str = ""  # what it is, read after its name and a colon
+  reference: float | None = None  # a value to compare it with
+  label: str = ""  # what the reference is
+  form: str = "{:.3f}"  # of a value
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-  """Metrics that are shown together.
+  """Metrics that are shown together."""
 
-  Attributes:
-    name: of the group, and of files.
-    prefix: of the metrics' names.
-    text: what they are.
-    is_short: whether the prefix is left out above a curve.
-  """
-
-  name: str
-  prefix: str
-  text: str
-  is_short: bool = False
+  name: str  # of the group, and of files
+  prefix: str  # of the metrics' names
+  text: str  # what they are
+  is_short: bool = False  # whether the prefix is left out above a curve
 
   def title(self, key: str) -> str:
     return key.removeprefix(self.prefix) if self.is_short else key

@@ -19,17 +19,11 @@ Rows = Sequence[Sequence[str]]
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """A picture in the page.
+  """A picture in the page."""
 
-  Attributes:
-    picture: an image, or an SVG file.
-    text: what is seen, for those who cannot see it.
-    caption: below the picture.
-  """
-
-  picture: Image.Image | bytes
-  text: str
-  caption: str = ""
+  picture: Image.Image | bytes  # an image, or an SVG file
+  text: str  # what is seen, for those who cannot see it
+  caption: str = ""  # below the picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,55 +37,34 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-  """Pictures side by side that are files beside the page.
+  """Pictures side by side that are files beside the page."""
 
-  Attributes:
-    pictures: (what is seen, path); they lead to the first of the links.
-    caption: below.
-    links: (name, path).
-  """
-
-  pictures: Rows
-  caption: str
-  links: Rows
+  pictures: Rows  # (what is seen, path); they lead to the first of the links
+  caption: str  # below
+  links: Rows  # (name, path)
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """A part of the page, and what it says elsewhere.
+  """A part of the page, and what it says elsewhere."""
 
-  Attributes:
-    name: of its anchor, and of its pictures beside the page.
-    title: above it.
-    passed: whether a check passed, None if there was none.
-    warnings, text: paragraphs.
-    tiles: key numbers, (name, value, what to compare it with).
-    facts: (name, value).
-    tables, figures: one below another.
-    commands: to copy, (why, command).
-    legend: what colours mean, (name, (red, green, blue)).
-    cards: as many a row as fit.
-    key_numbers: tiles for the first section of a report.
-    line: for the console, "" for none.
-    numbers: for summary.json, None if not known.
-  """
-
-  name: str
-  title: str
+  name: str  # of its anchor, and of its pictures beside the page
+  title: str  # above it
   _: dataclasses.KW_ONLY
-  passed: bool | None = None
-  warnings: Sequence[str] = ()
-  text: Sequence[str] = ()
-  tiles: Rows = ()
-  facts: Rows = ()
-  tables: Sequence[Table] = ()
-  figures: Sequence[Figure] = ()
-  commands: Rows = ()
+  passed: bool | None = None  # whether a check passed, None if there was none
+  warnings: Sequence[str] = ()  # paragraphs
+  text: Sequence[str] = ()  # paragraphs
+  tiles: Rows = ()  # key numbers, (name, value, what to compare it with)
+  facts: Rows = ()  # (name, value)
+  tables: Sequence[Table] = ()  # one below another
+  figures: Sequence[Figure] = ()  # one below another
+  commands: Rows = ()  # to copy, (why, command)
+  # What colours mean, (name, (red, green, blue)).
   legend: Sequence[tuple[str, Sequence[int]]] = ()
-  cards: Sequence[Card] = ()
-  key_numbers: Rows = ()
-  line: str = ""
-  numbers: dict | None = None
+  cards: Sequence[Card] = ()  # as many a row as fit
+  key_numbers: Rows = ()  # tiles for the first section of a report
+  line: str = ""  # for the console, "" for none
+  numbers: dict | None = None  # for summary.json, None if not known
 
 
 def fold(command: str, width: int = 88) -> str:

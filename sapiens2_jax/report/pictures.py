@@ -24,19 +24,12 @@ LINE = 1.5  # height of a line, in font sizes
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-  """A picture with a label above, a frame, and lines of text below.
+  """A picture with a label above, a frame, and lines of text below."""
 
-  Attributes:
-    image: RGB.
-    label: above the picture; None takes no room, "" an empty line.
-    frame: colour of a frame inside the picture's edge, or None.
-    below: lines under the picture.
-  """
-
-  image: Image.Image
-  label: str | None = None
-  frame: tuple[int, int, int] | None = None
-  below: tuple[str, ...] = ()
+  image: Image.Image  # RGB
+  label: str | None = None  # above; None takes no line, "" an empty one
+  frame: tuple[int, int, int] | None = None  # colour, inside the edge
+  below: tuple[str, ...] = ()  # lines under the picture
 
 
 @functools.cache
@@ -136,14 +129,12 @@ def grid(
 def pack(groups: list[list[Tile]], max_width: int) -> list[list[Tile]]:
   """Puts groups of tiles into rows of at most `max_width` pixels."""
   rows: list[list[Tile]] = []
-  used = 0
   for group in groups:
-    width = sum(tile.image.width + GAP for tile in group)
-    if not rows or used + width > max_width:
-      rows.append([])
-      used = 0
-    rows[-1] += group
-    used += width
+    both = (*rows[-1], *group) if rows else ()
+    if both and sum(tile.image.width + GAP for tile in both) <= max_width:
+      rows[-1] += group
+    else:
+      rows.append([*group])
   return rows
 
 
@@ -156,7 +147,6 @@ def pair_rows(groups: list[list[Tile]]) -> list[list[Tile]]:
 
 
 def to_png(image: Image.Image) -> bytes:
-  """PNG file of a picture."""
   buffer = io.BytesIO()
   image.save(buffer, "PNG", compress_level=6)
   return buffer.getvalue()

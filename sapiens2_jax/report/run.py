@@ -2,11 +2,11 @@
 
 import dataclasses
 import datetime
-import json
 import os
 
 from ml_collections import ConfigDict
 
+from data_pipelines.common.files import read_json
 from sapiens2_jax.training import checkpoints, writers
 
 EXPORT_CHECK = os.path.join("report", "export_check.json")
@@ -14,28 +14,17 @@ EXPORT_CHECK = os.path.join("report", "export_check.json")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A run as its directory shows it.
-
-  Attributes:
-    workdir: of the run.
-    step: of the newest checkpoint.
-    saved: when that was, "" if not known.
-    config: resolved, of the checkpoint.
-    metrics, speed: rows of the two files, steps before `step` only.
-    num_learned: parameters that the optimizer changes.
-    export_check: what the export check wrote, or None.
-    is_exported: whether `workdir/export` exists.
-  """
+  """A run as its directory shows it."""
 
   workdir: str
-  step: int
-  saved: str
-  config: ConfigDict
-  metrics: list[dict]
-  speed: list[dict]
-  num_learned: int
-  export_check: object
-  is_exported: bool
+  step: int  # of the newest checkpoint
+  saved: str  # when that was, "" if not known
+  config: ConfigDict  # resolved, of the checkpoint
+  metrics: list[dict]  # rows of the file, steps before `step` only
+  speed: list[dict]  # the same
+  num_learned: int  # parameters that the optimizer changes
+  export_check: object  # what the export check wrote, or None
+  is_exported: bool  # whether `workdir/export` exists
 
   @property
   def images_seen(self) -> int:
@@ -44,10 +33,6 @@ class Run:
 
 def read_run(workdir: str, read_config: checkpoints.ReadConfig) -> Run:
   """Reads the newest checkpoint's facts, the metrics and the export check.
-
-  Args:
-    workdir: of the run.
-    read_config: reads the checkpoint's config.
 
   Raises:
     ValueError: if there is no such directory or no checkpoint in it.
@@ -76,24 +61,17 @@ def read_run(workdir: str, read_config: checkpoints.ReadConfig) -> Run:
 def saved_time(path: str | os.PathLike) -> str:
   """When a checkpoint was complete, UTC, to the minute; "" if not known."""
   try:
-    with open(path) as file:
-      nanoseconds = json.load(file)["commit_timestamp_nsecs"]
-    return format_time(nanoseconds / 1e9)
+    seconds = read_json(path)["commit_timestamp_nsecs"] / 1e9
+    when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return when.strftime("%Y-%m-%d %H:%M UTC")
   except (OSError, ValueError, KeyError, TypeError):
     return ""
-
-
-def format_time(seconds: float) -> str:
-  """Seconds since 1970 as `2026-01-31 12:00 UTC`."""
-  when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-  return when.strftime("%Y-%m-%d %H:%M UTC")
 
 
 def read_export_check(path: str) -> object:
   """The JSON value of a file; None without it, a text if it is broken."""
   try:
-    with open(path) as file:
-      return json.load(file)
+    return read_json(path)
   except FileNotFoundError:
     return None
   except (OSError, ValueError) as error:
@@ -102,10 +80,9 @@ def read_export_check(path: str) -> object:
 
 def training_seconds(speed: list[dict]) -> float | None:
   """Time spent in the logged steps; None if nothing was logged."""
-  if not speed:
-    return None
-  previous, total = -1, 0.0
-  for row in speed:
-    total += (row["step"] - previous) * row["step_seconds"]
-    previous = row["step"]
-  return total
+  steps = [-1, *(row["step"] for row in speed)]
+  spent = [
+    (row["step"] - before) * row["step_seconds"]
+    for before, row in zip(steps, speed)
+  ]
+  return sum(spent) if spent else None

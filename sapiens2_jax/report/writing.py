@@ -28,18 +28,12 @@ def draw_curves(
   """The curves of all that was measured, and the same as PNG files."""
   notes, figures, files = metrics.SPEED_NOTES | notes, [], {}
   for group, keys in metrics.group(run.metrics):
-    rows = run.metrics + run.speed
-    drawn = curves.draw_group(rows, group, keys, notes)
-    texts = [
-      f" {key}: {notes[key].text}"
-      for key in keys
-      if key in notes and notes[key].text
-    ]
-    caption = "".join([group.text, *texts])
+    drawn = curves.draw_group(run.metrics + run.speed, group, keys, notes)
+    texts = ((key, notes[key].text) for key in keys if key in notes)
+    said = "".join(f" {key}: {text}" for key, text in texts if text)
     alt = f"Curves over steps: {group.name}"
-    figures.append(Figure(curves.to_svg(drawn), alt, caption))
+    figures.append(Figure(curves.to_svg(drawn), alt, group.text + said))
     files[f"curves_{group.name}.png"] = curves.to_png(drawn)
-    curves.close(drawn)
   warnings = [] if run.metrics else ["No metrics were logged yet."]
   section = Section("curves", "Curves", warnings=warnings, figures=figures)
   return section, files
@@ -75,15 +69,7 @@ def make_sections(
 
 
 def write_report(run: Run, contents: Contents) -> str:
-  """Makes all files and prints what they say, in lines.
-
-  Args:
-    run: facts.
-    contents: what its objective adds.
-
-  Returns:
-    The path of the page.
-  """
+  """Makes all files, prints what they say, returns the path of the page."""
   curve_section, files = draw_curves(run, contents.notes)
   sections = make_sections(run, contents, curve_section)
   steps = f"step {run.step:,} of {run.config.optim.num_steps:,}, {run.workdir}"
@@ -103,7 +89,7 @@ def write_report(run: Run, contents: Contents) -> str:
   for name, data in files.items():
     write_file(os.path.join(folder, name), data)
   lines = [section.line for section in sections if section.line]
-  print("\n".join([*lines, facts.console_line(run, contents.notes)]))
+  print(*lines, facts.console_line(run, contents.notes), sep="\n")
   if contents.missing:
     print(f"report: {contents.missing}", file=sys.stderr)
   return os.path.join(folder, "index.html")

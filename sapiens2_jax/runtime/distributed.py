@@ -58,9 +58,8 @@ def settings(
     return found
   address, count, index = found.values()
   if not address.rpartition(":")[2].isdigit():
-    raise ValueError(
-      f"distributed.coordinator_address={address}: expected HOST:PORT."
-    )
+    given = f"distributed.coordinator_address={address}"
+    raise ValueError(f"{given}: expected HOST:PORT.")
   if not 0 <= index < count:
     raise ValueError(
       f"distributed.process_id={index}: expected 0 to num_processes - 1 = "
@@ -76,20 +75,26 @@ def start(config: ConfigDict) -> None:
   (Cloud TPU, SLURM, GKE, Open MPI); without one this is the only process, and
   nothing is waited for.
 
+  If the others do not come in time, JAX aborts; that is told, with code 1.
+
   Args:
     config: the group `distributed`.
 
   Raises:
     ValueError: see `settings`.
-
-  If the others do not come in time, JAX aborts; that is told, with code 1.
   """
   global _peers
   said = settings(config, os.environ)
   if said.get("num_processes") == 1:
     return
   if said:
-    peers.on_abort(lambda: _explain_start(said, config.start_timeout))
+    address, count, index = said.values()
+    message = (
+      f"process {index}: the {count} processes did not come together at "
+      f"{address} within {config.start_timeout:g} s "
+      "(distributed.start_timeout)."
+    )
+    peers.on_abort(lambda: print(message, file=sys.stderr, flush=True))
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
   try:
     jax.distributed.initialize(
@@ -116,16 +121,6 @@ def start(config: ConfigDict) -> None:
     # One process speaks; what the others have to say are errors.
     logging.set_verbosity(logging.ERROR)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-
-
-def _explain_start(said: dict[str, str | int], timeout: float) -> None:
-  print(
-    f"process {said['process_id']}: the {said['num_processes']} processes did "
-    f"not come together at {said['coordinator_address']} within {timeout:g} s "
-    "(distributed.start_timeout).",
-    file=sys.stderr,
-    flush=True,
-  )
 
 
 def is_writer() -> bool:
@@ -173,8 +168,8 @@ def end(message: str, code: int, *, may_be_echo: bool = False) -> NoReturn:
   Args:
     message: for stderr.
     code: exit code of all processes.
-    may_be_echo: the error may be no more than how the death of another process
-      shows here; wait until that one can be named.
+    may_be_echo: it may be how the death of another process shows here; wait
+      until that one can be named.
   """
   if _peers is not None:
     _peers.fail(message, code, may_be_echo=may_be_echo)

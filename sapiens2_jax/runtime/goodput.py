@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import time
 from collections.abc import Callable
 
-from data_pipelines.common.files import write_file
+from data_pipelines.common.files import read_json, write_json
 from data_pipelines.common.progress import format_seconds
+from sapiens2_jax.runtime import distributed
 
 FILE = "goodput.json"
 NUM_MARKS = 100
@@ -71,9 +71,7 @@ class Ledger:
   def line(self) -> str:
     """Shares of the wall time, e.g. `93% of 2h10m in 3 starts: ...`."""
     total = sum(self.seconds.values())
-    share = {
-      name: part / max(total, 1e-9) for name, part in self.seconds.items()
-    }
+    share = {k: part / max(total, 1e-9) for k, part in self.seconds.items()}
     others = "  ".join(
       f"{name} {part:.0%}" for name, part in share.items() if name != "step"
     )
@@ -86,21 +84,19 @@ class Ledger:
 
 def load(workdir: str) -> Ledger | None:
   """The ledger of a run that was started before."""
-  path = os.path.join(workdir, FILE)
-  if not os.path.exists(path):
+  try:
+    fields = read_json(os.path.join(workdir, FILE))
+  except FileNotFoundError:
     return None
-  with open(path) as file:
-    fields = json.load(file)
   fields["seconds"] = {**Ledger(0, 0).seconds, **fields["seconds"]}
   fields["marks"] = {int(step): at for step, at in fields["marks"].items()}
   return Ledger(**fields)
 
 
 def save(ledger: Ledger, workdir: str) -> None:
-  """Writes the ledger, whole or not at all."""
-  path = os.path.join(workdir, FILE)
-  text = json.dumps(dataclasses.asdict(ledger), indent=2) + "\n"
-  write_file(path, text.encode())
+  """Writes the ledger, whole or not at all; only process 0 does."""
+  if distributed.is_writer():
+    write_json(os.path.join(workdir, FILE), dataclasses.asdict(ledger))
 
 
 class Timeline:
@@ -110,11 +106,7 @@ class Timeline:
   """
 
   def __init__(self, clock: Callable[[], float] = time.monotonic):
-    """Starts in phase `start`.
-
-    Args:
-      clock: seconds; never goes back, unlike the time of day.
-    """
+    """Starts in phase `start`; the clock, in seconds, never goes back."""
     self._clock = clock
     self.began = time.time()
     self.ledger = Ledger(self.began, self.began)

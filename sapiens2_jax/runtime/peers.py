@@ -26,14 +26,11 @@ class Liveness:
     self._seen = {index: ("", now) for index in others}
 
   def update(self, signs: Mapping[int, str], now: float) -> dict[int, float]:
-    """Takes in the newest signs of life.
+    """Silent processes, and for how many seconds.
 
     Args:
       signs: process -> any text that differs from the last one.
       now: seconds on any clock that only goes forward.
-
-    Returns:
-      Silent processes, and for how many seconds.
     """
     for index, (sign, _) in self._seen.items():
       if signs.get(index, sign) != sign:
@@ -59,14 +56,9 @@ class Peers:
     timeout: float,
     coordinator_address: str,
   ):
-    """Starts watching.
+    """Starts watching, with JAX's client of the coordination service.
 
-    Args:
-      client: JAX's, of the coordination service.
-      index: of this process.
-      count: of all processes.
-      timeout: seconds without a sign of life after which a process is dead.
-      coordinator_address: HOST:PORT of process 0.
+    A process is dead after `timeout` seconds without a sign of life.
     """
     self._client, self._index, self._count = client, index, count
     self._timeout = timeout
@@ -100,8 +92,9 @@ class Peers:
       message = _summary(message)
     self._is_failing.set()
     # In a thread: nobody answers if process 0 hangs.
-    telling = threading.Thread(target=self._tell, args=(message, code))
-    telling.daemon = True
+    telling = threading.Thread(
+      target=self._tell, args=(message, code), daemon=True
+    )
     telling.start()
     telling.join(self._interval)
     self._leave(message, code)
@@ -185,12 +178,9 @@ def _summary(message: str) -> str:
 
 
 def on_abort(explain: Callable[[], None]) -> None:
-  """From now on, an abort (of JAX, say) ends the process with code 1.
+  """From now on, an abort (of JAX, say) explains, and ends with code 1.
 
   Python's own handlers run too late: only after abort() has returned.
-
-  Args:
-    explain: called before.
   """
 
   @ctypes.CFUNCTYPE(None, ctypes.c_int)

@@ -14,11 +14,7 @@ class StopRequest:
   """
 
   def __init__(self, start: int):
-    """Listens from now on.
-
-    Args:
-      start: step that comes first.
-    """
+    """Listens from now on; `start` is the step that comes first."""
     self._is_alone = jax.process_count() == 1
     self._received = False
     if self._is_alone:

@@ -26,15 +26,7 @@ class Watchdog:
     start_timeout: float,
     end: Callable[[str], None],
   ):
-    """Starts watching.
-
-    Args:
-      timeline: of this process.
-      path: of the file for the stacks of all threads.
-      timeout: seconds.
-      start_timeout: seconds, for the phases `start` and `compile`.
-      end: ends the process; given a message.
-    """
+    """Starts watching; `path` is of the file for the stacks of all threads."""
     self._timeline, self._path, self._end = timeline, path, end
     self._timeout, self._start_timeout = timeout, start_timeout
     self._stopped = threading.Event()
@@ -46,14 +38,11 @@ class Watchdog:
     self._thread.join()
     faulthandler.cancel_dump_traceback_later()
 
-  def _limit(self) -> float:
-    is_starting = self._timeline.phase in ("start", "compile")
-    return self._start_timeout if is_starting else self._timeout
-
   def _watch(self) -> None:
     interval = min(self._timeout, self._start_timeout) / 20
     while not self._stopped.wait(interval):
-      limit = self._limit()
+      is_starting = self._timeline.phase in ("start", "compile")
+      limit = self._start_timeout if is_starting else self._timeout
       # No thread of Python runs if the one that hangs holds the interpreter:
       # then this timer, which needs none, ends the process with code 1.
       faulthandler.dump_traceback_later(limit + interval, exit=True)

@@ -12,7 +12,6 @@ from sapiens2_jax.sweep.points import Point
 from sapiens2_jax.sweep.status import Status
 from sapiens2_jax.sweep.table import Table
 
-LOG_FILE = "train.log"
 _INTERVAL = 1.0  # Seconds between two looks at a run.
 
 
@@ -39,14 +38,7 @@ class _Signals:
 
 def log_path(point: Point) -> str:
   """Where the output of the point's run is."""
-  return os.path.join(point.workdir, LOG_FILE)
-
-
-def last_line(path: str) -> str:
-  """The last line of a log that is not empty, or nothing."""
-  with open(path, errors="replace") as file:
-    lines = [line.strip() for line in file if line.strip()]
-  return lines[-1] if lines else ""
+  return os.path.join(point.workdir, "train.log")
 
 
 def _start(point: Point) -> subprocess.Popen:
@@ -82,8 +74,8 @@ def run_all(points: list[Point], labels: list[str], out: TextIO) -> list[str]:
     The state of each point at the end. SIGINT or SIGTERM ends the sweep
     early: the running point saves, the others stay as they are.
   """
-  states = [status_lib.stored_state(point) for point in points]
-  statuses = [status_lib.read_status(*item) for item in zip(points, states)]
+  statuses = statuses_of(points)
+  states = [status.state for status in statuses]
   table = Table(labels, [point.num_steps for point in points], out)
   signals = _Signals()
 
@@ -126,7 +118,9 @@ def _tell_failures(points: list[Point], states: list[str], out: TextIO) -> None:
   for point, state in zip(points, states):
     if state == status_lib.FAILED:
       path = log_path(point)
-      out.write(f"failed: {point.name}: {last_line(path)}\n  log: {path}\n")
+      with open(path, errors="replace") as file:
+        said = file.read().strip().rpartition("\n")[2].strip()
+      out.write(f"failed: {point.name}: {said}\n  log: {path}\n")
 
 
 def statuses_of(points: list[Point]) -> list[Status]:

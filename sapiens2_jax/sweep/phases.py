@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import time
@@ -15,18 +16,12 @@ from data_pipelines.common.progress import format_seconds
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-  """A command that is quick when there is nothing left to do.
-
-  Attributes:
-    arguments: of Python.
-    done: what it writes last, if it would do all of it again.
-    needs: what a run that was stopped has not written.
-  """
+  """A command that is quick when there is nothing left to do."""
 
   title: str
-  arguments: tuple[str, ...]
-  done: str = ""
-  needs: str = ""
+  arguments: tuple[str, ...]  # of Python
+  done: str = ""  # what it writes last, if it would do all of it again
+  needs: str = ""  # what a run that was stopped has not written
 
 
 def synthetic_people(output: str, count: int, seed: int, size: str) -> Phase:
@@ -41,12 +36,22 @@ def synthetic_people(output: str, count: int, seed: int, size: str) -> Phase:
   )
 
 
-def run_phases(phases: list[Phase], root: str | os.PathLike) -> None:
-  """Runs what is not done.
+def spread(values: list[float]) -> tuple[float, float]:
+  """Mean, and half of the range."""
+  return statistics.fmean(values), (max(values) - min(values)) / 2
 
-  Args:
-    phases: in order.
-    root: of the project: where the commands run.
+
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+  """Lines of a table in Markdown."""
+  lines = [
+    "".join(f"| {cell}".rstrip() + " " for cell in row) + "|"
+    for row in (header, *rows)
+  ]
+  return [lines[0], "|---" * len(header) + "|", *lines[1:]]
+
+
+def run_phases(phases: list[Phase], root: str | os.PathLike) -> None:
+  """Runs what is not done, in order, in the project's root.
 
   Raises:
     ValueError: a command failed, or an earlier one was stopped; says which.

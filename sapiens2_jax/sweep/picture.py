@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import matplotlib
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from sapiens2_jax.report import curves, metrics
@@ -27,17 +29,11 @@ _MARKERS = "osD^v"
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-  """The field along the x axis of the right panel, which also colours.
+  """The field along the x axis of the right panel, which also colours."""
 
-  Attributes:
-    field: dotted name.
-    values: sorted, each once.
-    is_log: whether to draw them on a logarithmic scale.
-  """
-
-  field: str
-  values: list
-  is_log: bool
+  field: str  # dotted name
+  values: list  # sorted, each once
+  is_log: bool  # drawn on a logarithmic scale
 
   @property
   def is_number(self) -> bool:
@@ -48,11 +44,11 @@ class Axis:
     return value if self.is_number else self.values.index(value)
 
   def color(self, value):
-    places = [self.position(v) for v in self.values]
-    low, high, place = places[0], places[-1], self.position(value)
+    ends_and_value = self.values[0], self.values[-1], value
+    low, high, x = map(self.position, ends_and_value)
     if self.is_log:
-      low, high, place = map(math.log, (low, high, place))
-    return _COLORS(0.5 if high == low else (place - low) / (high - low))
+      low, high, x = map(math.log, (low, high, x))
+    return _COLORS(0.5 if high == low else (x - low) / (high - low))
 
 
 def _is_number(value) -> bool:
@@ -87,118 +83,115 @@ def _series_name(point: Point, others: list[str]) -> str:
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class Mark:
+  """A point as it is drawn."""
+
+  name: str
+  x: float
+  color: tuple[float, ...]
+  series: int  # number of its series
+  losses: tuple[list[int], list[float]]  # steps, values
+  final: float | None  # None: no loss was logged
+  is_done: bool
+
+
 def draw(points: list[Point], states: list[str]) -> bytes:
   """PNG file with both panels; notes name the points without a loss."""
   fields = varying_fields([point.values for point in points])
   fields = fields or list(points[0].values) or ["seed"]
   axis = choose_axis(points, fields)
   others = [field for field in fields if field != axis.field]
-  names = list(dict.fromkeys(_series_name(p, others) for p in points))
-  with matplotlib.rc_context(curves.STYLE):
-    figure, (left, right) = plt.subplots(
-      1, 2, figsize=(9.6, 3.7), gridspec_kw={"width_ratios": (1.5, 1)}
+  series = [_series_name(point, others) for point in points]
+  names = list(dict.fromkeys(series))
+  marks = []
+  for point, state, name in zip(points, states, series):
+    rows = writers.read_metrics(point.workdir)
+    value = point.values.get(axis.field)
+    mark = Mark(
+      point.name,
+      axis.position(value),
+      axis.color(value),
+      names.index(name),
+      metrics.series(rows, _METRIC),
+      results.final_value(rows, _METRIC),
+      state == status_lib.DONE,
     )
+    marks.append(mark)
+  with matplotlib.rc_context(curves.STYLE):
+    figure = Figure(figsize=(9.6, 3.7))
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     figure.subplots_adjust(
       left=0.055, right=0.985, bottom=0.17, top=0.83, wspace=0.17
     )
-    _draw_curves(left, points, axis, others, names)
-    _draw_finals(right, points, states, axis, others, names)
+    _draw_curves(left, marks)
+    _draw_finals(right, marks, axis)
     _draw_color_key(left, axis)
     if others:
       _draw_series_key(right, names)
-    _draw_notes(figure, points, states)
-  png = curves.to_png(figure)
-  curves.close(figure)
-  return png
+    figure.text(0.055, 0.02, "     ".join(_notes(marks)), fontsize=7)
+  return curves.to_png(figure)
 
 
-def _style(ax: Axes, title: str) -> None:
+def _style(ax: Axes, title: str, x_label: str) -> None:
   ax.set_title(title, loc="left", fontsize=9, pad=20)
+  ax.set_xlabel(x_label, labelpad=2)
   curves.style_panel(ax, 5)
 
 
-def _draw_curves(ax: Axes, points, axis: Axis, others, names) -> None:
-  _style(ax, "loss of each logged step")
-  for point in points:
-    value = point.values.get(axis.field)
-    steps, losses = metrics.series(writers.read_metrics(point.workdir), _METRIC)
-    number = names.index(_series_name(point, others))
-    ax.plot(
-      steps,
-      losses,
-      color=axis.color(value),
-      linestyle=_DASHES[number % len(_DASHES)],
-      linewidth=1.3,
-    )
-  ax.set_xlabel("step", labelpad=2)
+def _dashes(series: int):
+  return _DASHES[series % len(_DASHES)]
+
+
+def _marker(series: int) -> str:
+  return _MARKERS[series % len(_MARKERS)]
+
+
+def _draw_curves(ax: Axes, marks: list[Mark]) -> None:
+  _style(ax, "loss of each logged step", "step")
+  for mark in marks:
+    dashes = _dashes(mark.series)
+    ax.plot(*mark.losses, color=mark.color, linestyle=dashes, linewidth=1.3)
   ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
   ax.margins(x=0.01)
 
 
-def _final_losses(points, states) -> list[tuple[Point, float, bool]]:
-  """Points that have a loss: it, and whether all steps are done."""
-  found = []
-  for point, state in zip(points, states):
-    rows = writers.read_metrics(point.workdir)
-    loss = results.final_value(rows, _METRIC)
-    if loss is not None:
-      found.append((point, loss, state == status_lib.DONE))
-  return found
-
-
-def _draw_finals(ax: Axes, points, states, axis: Axis, others, names) -> None:
-  _style(ax, "final loss (mean of the last tenth)")
-  found = _final_losses(points, states)
-  for number, name in enumerate(names):
-    line = []
-    for point, loss, is_done in found:
-      if _series_name(point, others) != name:
-        continue
-      value = point.values.get(axis.field)
-      color = axis.color(value)
-      ax.plot(
-        axis.position(value),
-        loss,
-        _MARKERS[number % len(_MARKERS)],
-        color=color,
-        markersize=6,
-        markerfacecolor=color if is_done else "white",
-      )
-      # A loss on the way is not compared with those at the end.
-      if is_done:
-        line.append((axis.position(value), loss))
-    ax.plot(
-      *zip(*sorted(line)),
-      color=GRAY,
-      linewidth=1,
-      linestyle=_DASHES[number % len(_DASHES)],
-      zorder=1,
+def _draw_finals(ax: Axes, marks: list[Mark], axis: Axis) -> None:
+  _style(ax, "final loss (mean of the last tenth)", axis.field)
+  found = [mark for mark in marks if mark.final is not None]
+  # A loss on the way is not compared with those at the end.
+  done = [mark for mark in found if mark.is_done]
+  for series in sorted({mark.series for mark in marks}):
+    for mark in found:
+      if mark.series == series:
+        ax.plot(
+          mark.x,
+          mark.final,
+          _marker(series),
+          color=mark.color,
+          markersize=6,
+          markerfacecolor=mark.color if mark.is_done else "white",
+        )
+    line = sorted((m.x, m.final) for m in done if m.series == series)
+    dashes = _dashes(series)
+    ax.plot(*zip(*line), color=GRAY, linewidth=1, linestyle=dashes, zorder=1)
+  if done:
+    lowest = min(done, key=lambda mark: mark.final)
+    ax.annotate(
+      f"{lowest.final:.3f}",
+      (lowest.x, lowest.final),
+      xytext=(0, -6),
+      textcoords="offset points",
+      ha="center",
+      va="top",
+      color=lowest.color,
     )
-  _label_lowest(ax, axis, found)
-  ax.set_xlabel(axis.field, labelpad=2)
   if axis.is_log:
     ax.set_xscale("log")
-  places = [axis.position(value) for value in axis.values]
-  ax.set_xticks(places, [show_value(value) for value in axis.values])
+  ticks = [axis.position(value) for value in axis.values]
+  ax.set_xticks(ticks, [show_value(value) for value in axis.values])
   ax.xaxis.set_minor_locator(NullLocator())
   ax.margins(x=0.1, y=0.14)
-
-
-def _label_lowest(ax: Axes, axis: Axis, found) -> None:
-  done = [(loss, point) for point, loss, is_done in found if is_done]
-  if not done:
-    return
-  loss, point = min(done, key=lambda item: item[0])
-  value = point.values.get(axis.field)
-  ax.annotate(
-    f"{loss:.3f}",
-    (axis.position(value), loss),
-    xytext=(0, -6),
-    textcoords="offset points",
-    ha="center",
-    va="top",
-    color=axis.color(value),
-  )
 
 
 def _draw_color_key(ax: Axes, axis: Axis) -> None:
@@ -207,11 +200,10 @@ def _draw_color_key(ax: Axes, axis: Axis) -> None:
   key += [(f"{show_value(v)}  ", axis.color(v)) for v in axis.values]
   text = None
   for label, color in key:
-    where = (0, 1.025) if text is None else (1, 0)
     text = ax.annotate(
       label,
-      where,
-      xycoords="axes fraction" if text is None else text,
+      (1, 0) if text else (0, 1.025),
+      xycoords=text or "axes fraction",
       color=color,
       fontweight="normal" if color is GRAY else "bold",
       va="bottom",
@@ -219,16 +211,9 @@ def _draw_color_key(ax: Axes, axis: Axis) -> None:
 
 
 def _draw_series_key(ax: Axes, names: list[str]) -> None:
+  look = {"color": GRAY, "linewidth": 1, "markersize": 4.5}
   handles = [
-    plt.Line2D(
-      [],
-      [],
-      color=GRAY,
-      linewidth=1,
-      linestyle=_DASHES[i % len(_DASHES)],
-      marker=_MARKERS[i % len(_MARKERS)],
-      markersize=4.5,
-    )
+    Line2D([], [], linestyle=_dashes(i), marker=_marker(i), **look)
     for i in range(len(names))
   ]
   ax.legend(
@@ -245,15 +230,11 @@ def _draw_series_key(ax: Axes, names: list[str]) -> None:
   )
 
 
-def _draw_notes(figure, points: list[Point], states: list[str]) -> None:
+def _notes(marks: list[Mark]) -> Iterator[str]:
   """What is not drawn, or not as the rest."""
-  found = _final_losses(points, states)
-  drawn = {point.name for point, _, _ in found}
-  missing = [point.name for point in points if point.name not in drawn]
-  notes = []
-  if not all(is_done for _, _, is_done in found):
-    notes.append("hollow: not all steps are done")
+  missing = [mark.name for mark in marks if mark.final is None]
+  if not all(mark.is_done for mark in marks if mark.final is not None):
+    yield "hollow: not all steps are done"
   if missing:
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    notes.append(f"no loss yet: {'; '.join(missing[:3])}{more}")
-  figure.text(0.055, 0.02, "     ".join(notes), fontsize=7)
+    yield f"no loss yet: {'; '.join(missing[:3])}{more}"

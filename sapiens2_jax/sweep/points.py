@@ -14,21 +14,13 @@ CONFIG_FILE = "config.json"  # train.py writes it into a workdir.
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-  """One run of a sweep.
+  """One run of a sweep."""
 
-  Attributes:
-    values: what this point overrides, by dotted field name.
-    workdir: where the run lives.
-    spec: FILE.py:ARGUMENTS of the experiment.
-    overrides: `group.field=value` texts, of all points and of this one.
-    config: the resolved configuration.
-  """
-
-  values: dict[str, object]
-  workdir: str
-  spec: str
-  overrides: tuple[str, ...]
-  config: ConfigDict
+  values: dict[str, object]  # what it overrides, by dotted field name
+  workdir: str  # where the run lives
+  spec: str  # FILE.py:ARGUMENTS of the experiment
+  overrides: tuple[str, ...]  # `group.field=value`, of all points and its own
+  config: ConfigDict  # resolved
 
   @property
   def name(self) -> str:

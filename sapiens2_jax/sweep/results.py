@@ -11,8 +11,6 @@ from sapiens2_jax.sweep import status as status_lib
 from sapiens2_jax.sweep.points import Point, show_value
 from sapiens2_jax.training import writers
 
-CSV_FILE, PICTURE_FILE = "sweep.csv", "sweep.png"
-
 
 def final_value(rows: list[dict], key: str) -> float | None:
   """Mean over the last tenth of the logged rows, one batch being noisy."""
@@ -74,11 +72,9 @@ def collect(points: list[Point], states: list[str], output: str) -> list[str]:
   from sapiens2_jax.sweep import picture  # Matplotlib takes a second.
 
   contents = {
-    CSV_FILE: format_csv(points, states).encode(),
-    PICTURE_FILE: picture.draw(points, states),
+    os.path.join(output, "sweep.csv"): format_csv(points, states).encode(),
+    os.path.join(output, "sweep.png"): picture.draw(points, states),
   }
-  paths = []
-  for name, content in contents.items():
-    paths.append(os.path.join(output, name))
-    write_file(paths[-1], content)
-  return paths
+  for path, content in contents.items():
+    write_file(path, content)
+  return list(contents)

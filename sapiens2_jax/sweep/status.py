@@ -13,21 +13,13 @@ STOPPED, FAILED = "stopped", "failed"
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-  """One line of the table; None is unknown.
+  """One line of the table; None is unknown."""
 
-  Attributes:
-    state: waiting, running, stopped, failed or done.
-    step: steps that were logged.
-    loss: of the last of them.
-    images_per_second: as last logged.
-    eta: seconds that a running point still takes.
-  """
-
-  state: str
-  step: int = 0
-  loss: float | None = None
-  images_per_second: float | None = None
-  eta: float | None = None
+  state: str  # waiting, running, stopped, failed or done
+  step: int = 0  # steps that were logged
+  loss: float | None = None  # of the last of them
+  images_per_second: float | None = None  # as last logged
+  eta: float | None = None  # seconds that a running point still takes
 
 
 def last_checkpoint(workdir: str, num_steps: int) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from data_pipelines.common.progress import format_seconds
-from sapiens2_jax.sweep import status as status_lib
-from sapiens2_jax.sweep.status import Status
+from sapiens2_jax.sweep.status import RUNNING, WAITING, Status
 
 _LOG_INTERVAL = 30.0  # Seconds between lines about one running point.
 _HEADER = ("point", "state", "step", "loss", "img/s", "eta")
@@ -45,9 +44,9 @@ def format_table(rows: list[tuple[str, ...]]) -> list[str]:
 def window(lines: list[str], height: int, focus: int) -> list[str]:
   """Header and as many rows as fit, around the row `focus`."""
   header, *rows = lines
-  room = max(1, height - 2)
-  first = max(0, min(focus - room // 2, len(rows) - room))
-  return [header, *rows[first : first + room]]
+  count = max(1, height - 2)
+  first = max(0, min(focus - count // 2, len(rows) - count))
+  return [header, *rows[first : first + count]]
 
 
 class Table:
@@ -76,10 +75,9 @@ class Table:
 
   def _redraw(self, rows, statuses: list[Status]) -> None:
     columns, height = shutil.get_terminal_size()
-    running = [
-      i for i, s in enumerate(statuses) if s.state == status_lib.RUNNING
-    ]
-    lines = window(format_table(rows), height, running[0] if running else 0)
+    running = (i for i, s in enumerate(statuses) if s.state == RUNNING)
+    focus = next(running, 0)
+    lines = window(format_table(rows), height, focus)
     if self._drawn:
       self._file.write(f"\x1b[{self._drawn}F\x1b[J")
     # A line that is broken in two would not be overwritten whole.
@@ -89,10 +87,8 @@ class Table:
   def _tell_news(self, rows, statuses: list[Status]) -> None:
     now = self._clock()
     for i, (row, status) in enumerate(zip(rows, statuses)):
-      state, told_at = self._told.get(i, (status_lib.WAITING, now))
-      is_due = (
-        status.state == status_lib.RUNNING and now - told_at >= _LOG_INTERVAL
-      )
+      state, told_at = self._told.get(i, (WAITING, now))
+      is_due = status.state == RUNNING and now - told_at >= _LOG_INTERVAL
       if status.state != state or is_due:
         self._told[i] = (status.state, now)
         name, state, step, loss, speed, eta = row

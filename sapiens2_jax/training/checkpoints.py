@@ -1,6 +1,5 @@
 """Orbax checkpoints of the whole state, and of parts of it."""
 
-import dataclasses
 import json
 import math
 import os
@@ -11,6 +10,8 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from flax import traverse_util
+from jax.tree_util import keystr
 from ml_collections import ConfigDict
 
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
@@ -21,14 +22,6 @@ _STATE, _RUN = "state", "run"
 ReadConfig = Callable[[str, str], ConfigDict]
 # Fields of the state by their names in the first version.
 _FIRST_NAMES = {"teacher_state": "carried"}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Leaf:
-  """An array in a checkpoint: its path, and Orbax's metadata of it."""
-
-  path: tuple
-  metadata: Any
 
 
 def _present_names(stored: dict) -> dict:
@@ -46,7 +39,8 @@ class Checkpointer:
   """Saves asynchronously and atomically, keeps last-n and every-m.
 
   Each checkpoint holds the state, the resolved config and the data position:
-  the global index of the next example.
+  the global index of the next example. `local` are more of them, on the disks
+  of the hosts.
   """
 
   def __init__(
@@ -56,14 +50,6 @@ class Checkpointer:
     read_config: ReadConfig,
     local: LocalCheckpoints | None = None,
   ):
-    """Opens the checkpoints of a run.
-
-    Args:
-      workdir: of the run.
-      config: the experiment.
-      read_config: reads a saved one.
-      local: more of them, on the disks of the hosts.
-    """
     self._workdir, self._read_config = workdir, read_config
     self._config, self._local = config, local
     policies = ocp.checkpoint_managers
@@ -93,11 +79,7 @@ class Checkpointer:
     """Saves, unless that was done; returns before all is written.
 
     Waits until an earlier save is written. All processes must call it.
-
-    Args:
-      state: of the run.
-      step: that comes next.
-      next_example: global index of the first example not yet used.
+    `step` comes next, `next_example` is the first one not yet used.
     """
     if self._manager.latest_step() == step:
       return
@@ -129,34 +111,21 @@ class Checkpointer:
     """The newest state, its config and the global index of the next example.
 
     One on the disks of the hosts has no config; the present one stands in.
-
-    Args:
-      abstract: shapes and shardings to restore into.
+    `abstract` has the shapes and shardings to restore into.
     """
     if self.latest_step() != self._manager.latest_step():
       state, next_example = self._local.restore()
       return state, self._config, next_example
     step = self._manager.latest_step()
     # As a dict: a checkpoint may have been written under other names.
-    item = {
-      field.name: getattr(abstract, field.name)
-      for field in dataclasses.fields(abstract)
-    }
+    item = dict(vars(abstract))
     stored = _stored_tree(pathlib.Path(directory(self._workdir)) / str(step))
     if _FIRST_NAMES["teacher_state"] in stored:
       item = {_FIRST_NAMES.get(name, name): x for name, x in item.items()}
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
-        **{
-          _STATE: ocp.args.PyTreeRestore(
-            item=item,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(item),
-            # Modules of terms that have no weight any more are left out.
-            partial_restore=True,
-          ),
-          _RUN: ocp.args.JsonRestore(),
-        }
+        **{_STATE: _restore_args(item), _RUN: ocp.args.JsonRestore()}
       ),
     )
     run = restored[_RUN]
@@ -190,6 +159,15 @@ def _stored_tree(path: pathlib.Path) -> dict:
   return ocp.PyTreeCheckpointer().metadata(path / _STATE).item_metadata.tree
 
 
+def _restore_args(item: dict) -> ocp.args.PyTreeRestore:
+  """Restores `item`, without what else is stored, e.g. of terms not used."""
+  return ocp.args.PyTreeRestore(
+    item=item,
+    restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+    partial_restore=True,
+  )
+
+
 def load_run(workdir: str, read_config: ReadConfig) -> tuple[int, ConfigDict]:
   """Step and resolved config of the newest checkpoint of a run."""
   step, path = latest(workdir)
@@ -208,43 +186,27 @@ def count_learned(workdir: str) -> int:
 def load_part(
   workdir: str, select: Callable[[TrainState], Any]
 ) -> tuple[int, Any]:
-  """Reads one part of the newest state onto one device, nothing else.
-
-  Args:
-    workdir: of the run.
-    select: from a state to the part of it that is wanted.
+  """Reads what `select` takes of the newest state onto one device.
 
   Returns:
     Step, and the part as float32 arrays.
   """
   step, path = latest(workdir)
+  tree = _stored_tree(path)
   # A state whose leaves say where they are stored.
-  leaves = jax.tree_util.tree_map_with_path(_Leaf, _stored_tree(path))
-  wanted = select(TrainState(**_present_names(leaves)))
-  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  item: dict = {}
-  for leaf in jax.tree.leaves(wanted):
-    *groups, last = (key.key for key in leaf.path)
-    group = item
-    for name in groups:
-      group = group.setdefault(name, {})
-    found = leaf.metadata
-    group[last] = jax.ShapeDtypeStruct(
-      found.shape, found.dtype, sharding=device
-    )
-  state = ocp.PyTreeCheckpointer().restore(
-    path / _STATE,
-    args=ocp.args.PyTreeRestore(
-      item=item,
-      restore_args=ocp.checkpoint_utils.construct_restore_args(item),
-      partial_restore=True,
-    ),
+  names = jax.tree_util.tree_map_with_path(
+    lambda keys, _: keystr(keys, simple=True, separator="/"), tree
   )
-
-  def take(leaf: _Leaf) -> jax.Array:
-    found = state
-    for key in leaf.path:
-      found = found[key.key]
-    return found
-
-  return step, jax.tree.map(take, wanted)
+  wanted = select(TrainState(**_present_names(names)))
+  stored = traverse_util.flatten_dict(tree, sep="/")
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  item = {}
+  for name in jax.tree.leaves(wanted):
+    shape, dtype = stored[name].shape, stored[name].dtype
+    item[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=device)
+  item = traverse_util.unflatten_dict(item, sep="/")
+  state = ocp.PyTreeCheckpointer().restore(
+    path / _STATE, args=_restore_args(item)
+  )
+  arrays = traverse_util.flatten_dict(state, sep="/")
+  return step, jax.tree.map(arrays.get, wanted)

@@ -1,5 +1,6 @@
 """From a config to batches on the mesh."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -60,24 +61,19 @@ def make_prefetcher(
   """Loads this process's part of each step and places it on the mesh, ahead.
 
   Args:
-    objective: makes the examples.
-    source: of the images.
-    mesh: of the run.
     start_step: number of the first batch.
     num_steps: how many.
 
   Returns:
     An iterator of `Loaded`; call its `close()`.
   """
-  sharding = mesh_lib.batch_sharding(mesh)
+  put = functools.partial(
+    jax.make_array_from_process_local_data, mesh_lib.batch_sharding(mesh)
+  )
 
   def place(item: tuple[Batch, list[Skipped]]) -> Loaded:
     host, skipped = item
-    batch = {
-      name: jax.make_array_from_process_local_data(sharding, array)
-      for name, array in host.items()
-    }
-    return Loaded(host, batch, skipped)
+    return Loaded(host, jax.tree.map(put, host), skipped)
 
   loader = make_loader(
     source,

@@ -35,8 +35,6 @@ class LocalCheckpoints:
 
     Args:
       config: the group `checkpoint`.
-      mesh: of the run.
-      abstract: of the state.
       run_id: the same in all processes and restarts of a run.
 
     Raises:
@@ -54,18 +52,13 @@ class LocalCheckpoints:
     multihost.initialize_runtime_to_distributed_ids()
     multihost.initialize_distributed_to_device_ids()
     self._replicated = mesh_lib.replicated(mesh)
-    self._abstract = {
-      "state": abstract,
-      "position": jax.ShapeDtypeStruct(
-        (2,), np.int32, sharding=self._replicated
-      ),
-    }
+    position = jax.ShapeDtypeStruct((2,), np.int32, sharding=self._replicated)
+    self._abstract = {"state": abstract, "position": position}
     root = pathlib.Path(os.path.abspath(config.local_directory)) / str(run_id)
     # Orbax wants a place for shared checkpoints too; those are not its task.
-    shared = root / "shared"
-    shared.mkdir(parents=True, exist_ok=True)
-    local = root / "local"
-    local.mkdir(exist_ok=True)
+    local, shared = root / "local", root / "shared"
+    for directory in (local, shared):
+      directory.mkdir(parents=True, exist_ok=True)
     self._manager = emergency.CheckpointManager(
       local,
       shared,
@@ -93,12 +86,10 @@ class LocalCheckpoints:
   def save(self, state: TrainState, step: int, next_example: int) -> None:
     """Saves; all processes must call it."""
     position = np.array(divmod(next_example, _HIGH), np.int32)
-    tree = {
-      "state": state,
-      "position": jax.make_array_from_callback(
-        (2,), self._replicated, lambda index: position[index]
-      ),
-    }
+    position = jax.make_array_from_callback(
+      (2,), self._replicated, position.__getitem__
+    )
+    tree = {"state": state, "position": position}
     self._manager.save(
       step, args=ocp.args.Composite(state=ocp.args.PyTreeSave(tree))
     )

@@ -97,8 +97,8 @@ class _Report:
     self._config, self._workdir = config, workdir
     self._timeline = timeline
     self._useful_flops = objective.flops()
-    self._is_writer = distributed.is_writer()
-    self._writers = Writers(workdir, start) if self._is_writer else None
+    is_writer = distributed.is_writer()
+    self._writers = Writers(workdir, start) if is_writer else None
     self._skips = SkipMonitor(
       os.path.join(workdir, own_file("skipped.jsonl")),
       max_skipped_fraction=config.data.max_skipped_fraction,
@@ -131,13 +131,12 @@ class _Report:
     speed = self.clock.speed(
       self._config.data.global_batch_size, self._useful_flops
     )
-    if self._is_writer:
+    if self._writers:
       values = _known(jax.device_get(metrics))
       self._writers.write_metrics(step, values)
       self._writers.write_speed(step, speed)
-      print(
-        format_line(step, optim.num_steps, _shown(values), speed), flush=True
-      )
+      shown = {k: np.nan if v is None else v for k, v in values.items()}
+      print(format_line(step, optim.num_steps, shown, speed), flush=True)
       goodput.save(self._timeline.ledger, self._workdir)
     self.clock = Clock(time.perf_counter())
 
@@ -146,7 +145,7 @@ class _Report:
   ) -> None:
     """Takes in what was measured after `step`, and how long it took."""
     self.clock.started += seconds
-    if not self._is_writer:
+    if not self._writers:
       return
     self._writers.write_metrics(
       step, _known({f"{prefix}_{name}": x for name, x in results.items()})
@@ -156,13 +155,11 @@ class _Report:
 
   def saved(self, step: int) -> None:
     """Takes in that a save was begun."""
-    ledger = self._timeline.ledger
-    ledger.mark(step)
-    if self._is_writer:
-      goodput.save(ledger, self._workdir)
+    self._timeline.ledger.mark(step)
+    goodput.save(self._timeline.ledger, self._workdir)
 
   def close(self) -> None:
-    if self._writers is not None:
+    if self._writers:
       self._writers.close()
 
 
@@ -184,11 +181,9 @@ def train(
     state: where to start, on its devices; donated.
     step_fn: jitted (state, batches) -> (state, metrics).
     loader: yields `data.Loaded` from `first_example` on.
-    objective: of the run, with its config.
     workdir: for metrics, skipped images and a batch to replay.
     first_example: global index of the first example of the loader.
-    checkpointer: saves at its interval; still writing when this returns.
-    timeline: is told what is done.
+    checkpointer: still writing when this returns.
     measurement: taken at its interval and at the end.
 
   Returns:
@@ -280,7 +275,3 @@ def train(
 
 def _known(values: dict) -> dict[str, float | None]:
   return {k: float(v) if np.isfinite(v) else None for k, v in values.items()}
-
-
-def _shown(values: dict) -> dict:
-  return {k: float("nan") if v is None else v for k, v in values.items()}

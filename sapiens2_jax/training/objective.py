@@ -13,6 +13,8 @@ from data_pipelines.sources import ImageSource
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.training.state import TrainState
 
+Batch = dict[str, Array]
+
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
@@ -54,11 +56,7 @@ class Objective(Protocol):
     """What the step changes and no gradient does: EMA copies, statistics."""
 
   def compute_targets(
-    self,
-    teacher_state: dict,
-    batches: dict[str, Array],
-    step: Array,
-    rng: PRNGKeyArray,
+    self, teacher_state: dict, batches: Batch, step: Array, rng: PRNGKeyArray
   ) -> tuple[Any, Any, dict[str, Array]]:
     """Targets from the whole global batch.
 
@@ -75,7 +73,7 @@ class Objective(Protocol):
   def loss(
     self,
     params: dict,
-    batch: dict[str, Array],
+    batch: Batch,
     targets: Any,
     rng: PRNGKeyArray,
     measure: Array,

@@ -31,10 +31,6 @@ _SEGMENT = re.compile(r"segment_(\d+)")
 def decay_mask(params, *, decay_tokens: bool):
   """True for the parameters that weight decay acts on.
 
-  Args:
-    params: of a run.
-    decay_tokens: whether it acts on the special tokens.
-
   Source: arXiv 2604.21681 (in pretraining not on norms, biases, positional and
   special tokens); reference (in fine-tuning on the tokens); LayerScale: ours.
   """
@@ -89,18 +85,15 @@ def depth_factors(params, decay: float):
 def scale_by_depth(decay: float) -> optax.GradientTransformation:
   """Multiplies updates by `depth_factors`."""
 
-  def update(updates, state, params=None):
-    del params
-    factors = depth_factors(updates, decay)
-    return jax.tree.map(jnp.multiply, updates, factors), state
+  def scale(updates, _):
+    return jax.tree.map(jnp.multiply, updates, depth_factors(updates, decay))
 
-  return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+  return optax.stateless(scale)
 
 
 def _names(path) -> list[str]:
   """Of the dicts that a leaf lies in, outermost first."""
-  names = [getattr(key, "key", None) for key in path]
-  return [name for name in names if isinstance(name, str)]
+  return [key.key for key in path if isinstance(key, jax.tree_util.DictKey)]
 
 
 def _segment(path) -> int | None:
@@ -111,10 +104,13 @@ def _segment(path) -> int | None:
   return int(_SEGMENT.fullmatch(names[2]).group(1))
 
 
-def with_moments_in(
-  dtype: jax.typing.DTypeLike, adam: optax.GradientTransformation
+def _adam(
+  config: ConfigDict, dtype: jax.typing.DTypeLike
 ) -> optax.GradientTransformation:
   """Stores both moments in `dtype`; they are updated in float32."""
+  adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
+  if dtype == jnp.float32:
+    return adam
 
   def cast(state, to):
     moments = optax.tree.cast((state.mu, state.nu), to)
@@ -127,13 +123,6 @@ def with_moments_in(
   return optax.GradientTransformation(
     lambda params: cast(adam.init(params), dtype), update
   )
-
-
-def _adam(
-  config: ConfigDict, dtype: jax.typing.DTypeLike
-) -> optax.GradientTransformation:
-  adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
-  return adam if dtype == jnp.float32 else with_moments_in(dtype, adam)
 
 
 def muon_axes(params):
@@ -173,9 +162,8 @@ def _muon(
   return optax.partition({"muon": muon, "adam": _adam(config, dtype)}, groups)
 
 
-def _scale_to_adam(updates, params):
+def _scale_to_adam(updates, _):
   """From singular values of about 1 to `MUON_RMS`."""
-  del params
 
   def scale(update, axes):
     inputs = math.prod(update.shape[axis] for axis in axes.reduction_axis)

@@ -8,6 +8,7 @@ import optax
 
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.models.encoder import Encoder
+from sapiens2_jax.parallel import rules
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.objective import Objective
@@ -24,13 +25,6 @@ def restore_or_init(
   load_weights: LoadWeights,
 ) -> tuple[state_lib.TrainState, int]:
   """The newest checkpoint, or a fresh state; and the next example.
-
-  Args:
-    objective: of the run.
-    checkpointer: of the workdir.
-    tx: the optimizer.
-    abstract: shapes and shardings of the state.
-    load_weights: reads `model.init_from`.
 
   Raises:
     ValueError: weights or checkpoint do not fit the config.
@@ -72,9 +66,6 @@ def _start_from_weights(
       f"model.init_from={model.init_from} holds a "
       f"{encoder.architecture.name}, expected model.size={model.size}."
     )
-  shardings = jax.tree.map(
-    lambda x: x.sharding, objective.encoder_params(abstract)
-  )
   print(f"weights    encoder from {model.init_from}")
   # Each process has all of them, and gives its own devices their parts.
   placed = jax.tree.map(
@@ -82,11 +73,11 @@ def _start_from_weights(
       x.shape, sharding, np.asarray(x).__getitem__
     ),
     params,
-    shardings,
+    rules.of_arrays(objective.encoder_params(abstract)),
   )
   params = {**state.params, "encoder": placed}
   init = jax.jit(
     objective.init_teacher_state,
-    out_shardings=jax.tree.map(lambda x: x.sharding, abstract.teacher_state),
+    out_shardings=rules.of_arrays(abstract.teacher_state),
   )
   return state.replace(params=params, teacher_state=init(params))

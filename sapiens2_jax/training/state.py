@@ -59,10 +59,7 @@ def _init_boxed(rng: PRNGKeyArray, objective, tx) -> TrainState:
 
 
 def abstract_state(
-  config: ConfigDict,
-  objective,
-  tx: optax.GradientTransformation,
-  mesh: Mesh,
+  config: ConfigDict, objective, tx: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
   """Shapes, dtypes and shardings of the state; computes nothing.
 
@@ -85,9 +82,8 @@ def init_state(
   seed: int, objective, tx: optax.GradientTransformation, abstract: TrainState
 ) -> TrainState:
   """Draws the initial state, each device only its own part."""
-  shardings = jax.tree.map(lambda x: x.sharding, abstract)
   init = jax.jit(
     lambda rng: nn.unbox(_init_boxed(rng, objective, tx)),
-    out_shardings=shardings,
+    out_shardings=rules.of_arrays(abstract),
   )
   return init(jax.random.key(seed))

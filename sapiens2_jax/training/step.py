@@ -109,54 +109,42 @@ def train_step(
   return new_state, metrics
 
 
+def _jit_on_images(function, params, config: ConfigDict, mesh: Mesh):
+  """A function (params, images (b, h, w, 3) uint8), compiled for the mesh.
+
+  Its outputs are whole on every device; b is divided by data * fsdp.
+  """
+  logical = rules.read_rules(config.sharding, config.mesh)
+
+  def apply(params, images):
+    with rules.logical_constraints(mesh, logical):
+      return function(params, images)
+
+  images = NamedSharding(mesh, PartitionSpec(mesh_lib.BATCH_AXES))
+  return jax.jit(
+    apply,
+    in_shardings=(rules.of_arrays(params), images),
+    out_shardings=mesh_lib.replicated(mesh),
+  )
+
+
 def jit_predict(
   objective, config: ConfigDict, mesh: Mesh, abstract: TrainState
 ):
-  """The model alone, compiled for the mesh.
-
-  Returns:
-    A function (params, images (b, h, w, 3) uint8) -> outputs, whole on every
-    device; b is divided by data * fsdp.
-  """
-  logical = rules.read_rules(config.sharding, config.mesh)
-
-  def predict(params, images):
-    with rules.logical_constraints(mesh, logical):
-      return objective.predict(params, images)
-
-  images = NamedSharding(mesh, PartitionSpec(mesh_lib.BATCH_AXES))
-  params = jax.tree.map(lambda x: x.sharding, abstract.params)
-  return jax.jit(
-    predict,
-    in_shardings=(params, images),
-    out_shardings=mesh_lib.replicated(mesh),
-  )
+  """(params, images (b, h, w, 3) uint8) -> outputs; see `_jit_on_images`."""
+  return _jit_on_images(objective.predict, abstract.params, config, mesh)
 
 
 def jit_encode(objective, config: ConfigDict, mesh: Mesh, abstract: TrainState):
-  """The encoder alone, compiled for the mesh.
-
-  Returns:
-    A function (encoder params, images (b, h, w, 3) uint8) -> cls and patches,
-    whole on every device; b is divided by data * fsdp.
-  """
-  logical = rules.read_rules(config.sharding, config.mesh)
+  """(encoder params, uint8 images) -> cls and patches; see `_jit_on_images`."""
 
   def encode(params, images):
-    with rules.logical_constraints(mesh, logical):
-      pixels = pixel_lib.from_uint8(images)
-      out = objective.encoder.apply({"params": params}, pixels)
+    pixels = pixel_lib.from_uint8(images)
+    out = objective.encoder.apply({"params": params}, pixels)
     return {"cls": out.cls, "patches": out.patches}
 
-  images = NamedSharding(mesh, PartitionSpec(mesh_lib.BATCH_AXES))
-  params = jax.tree.map(
-    lambda x: x.sharding, objective.encoder_params(abstract)
-  )
-  return jax.jit(
-    encode,
-    in_shardings=(params, images),
-    out_shardings=mesh_lib.replicated(mesh),
-  )
+  params = objective.encoder_params(abstract)
+  return _jit_on_images(encode, params, config, mesh)
 
 
 def jit_train_step(
@@ -171,7 +159,7 @@ def jit_train_step(
   Returns:
     A function (state, batches) -> (state, metrics).
   """
-  state_shardings = jax.tree.map(lambda x: x.sharding, abstract)
+  state_shardings = rules.of_arrays(abstract)
   logical = rules.read_rules(config.sharding, config.mesh)
 
   def step(state, batches):

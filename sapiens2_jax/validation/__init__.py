@@ -69,17 +69,12 @@ def check_fields(config: ConfigDict) -> Problems:
 def validate(
   config: ConfigDict, num_devices: int, kind: str | None = None
 ) -> Problems:
-  """Finds what is wrong with a configuration.
-
-  Lists become tuples in place, and whole numbers floats where the field is one.
+  """Finds what is wrong with a configuration; see also `fields.check`.
 
   Args:
-    config: resolved values.
+    config: resolved values, converted in place.
     num_devices: of the whole job.
     kind: see `default_config`; None: a training, `kind_of` says which.
-
-  Returns:
-    (what was given, what is wrong and what would be right) pairs.
   """
   kind = kind or kind_of(config)
   found = _check(config, kind)

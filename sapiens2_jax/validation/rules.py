@@ -23,8 +23,7 @@ Rules = Mapping[Callable[[ConfigDict, int], Found], tuple[str, ...]]
 def _whole_batches(config: ConfigDict, num_devices: int) -> Found:
   data, shards = config.data, 1
   try:
-    sizes = {axis: config.mesh[axis] for axis in mesh.AXES}
-    shape = mesh.mesh_shape(sizes, num_devices)
+    shape = mesh.mesh_shape(config.mesh, num_devices)
     shards = shape[0] * shape[1]
   except ValueError as error:
     yield "mesh", str(error)
@@ -170,10 +169,9 @@ def _task(config: ConfigDict, _: int) -> Found:
 
 def _probed_images(config: ConfigDict, _: int) -> Found:
   for name in ("train", "test"):
-    if not config.data[name] and (name, *config.tasks) != (
-      "train",
-      "retrieval",
-    ):
+    # Retrieval alone needs nothing to train on.
+    is_needed = (name, *config.tasks) != ("train", "retrieval")
+    if is_needed and not config.data[name]:
       yield f"data.{name}=", "must be a place of images"
 
 

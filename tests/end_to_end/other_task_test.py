@@ -97,7 +97,6 @@ def test_depth_is_trained_measured_probed_predicted_and_reported(
 
   run(env, "report", "--workdir", work, "--data_path", test)
   summary = read_json(work / "report" / "summary.json")
-  assert summary["task"] == "depth"
   assert summary["predictions"]["abs_rel"] == pytest.approx(
     last["eval_abs_rel"], rel=1e-4
   )

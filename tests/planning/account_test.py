@@ -114,6 +114,21 @@ def test_dense_convolution_of_a_matrix():
   assert account.walk(found)[0].flops == 2 * 12 * 777 * 64 * 32
 
 
+def test_a_computation_of_another_core_ends_with_its_last_line():
+  found = program(
+    "%p = f32[8]{0} parameter(0)",
+    "ROOT %f = f32[8]{0} fusion(%p), kind=kLoop, calls=%inner",
+    before=[
+      "%inner (a: f32[8]) -> f32[8] {",
+      "  %a = f32[8]{0} parameter(0)",
+      "  ROOT %n = f32[8]{0} negate(%a)",
+      '}, execution_thread="sparsecore"',
+    ],
+  )
+  assert list(found.computations["inner"]) == ["a", "n"]
+  assert list(found.computations["main"]) == ["p", "f"]
+
+
 def test_a_text_that_is_no_program_is_refused():
   with pytest.raises(ValueError, match="no ENTRY"):
     hlo.parse("HloModule nothing")

@@ -48,7 +48,6 @@ def test_titles_and_references_are_those_of_the_notes():
   assert len(plain.lines) == 2
   assert list(noted.lines[2].get_ydata()) == [0.9, 0.9]
   assert [text.get_text() for text in noted.texts] == ["1.00000", "patch means"]
-  curves.close(figure)
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 9])
@@ -60,7 +59,6 @@ def test_each_metric_has_a_panel_however_many_there_are(count):
   assert [ax.get_title("left") for ax in shown] == keys
   inches = [ax.get_position().height * figure.get_figheight() for ax in shown]
   assert inches == pytest.approx([1.48] * count)  # in any number of rows
-  curves.close(figure)
 
 
 def test_curves_are_drawn_from_rows_and_from_nothing():
@@ -71,4 +69,3 @@ def test_curves_are_drawn_from_rows_and_from_nothing():
       assert svg == curves.to_svg(figure)
       assert b"<svg" in svg
       assert curves.to_png(figure).startswith(b"\x89PNG")
-      curves.close(figure)

@@ -33,7 +33,7 @@ def test_runs_of_a_seed_differ_in_the_weights_of_the_losses(replication):
 def test_probes_are_made_of_the_runs_and_none_twice(replication, tmp_path):
   output = str(tmp_path)
   phases = replication.make_phases(output)
-  runs = replication.runs_place(output)
+  runs = replication.runs_folder(output)
   found = points.make_points(str(FILE), runs, ["data.path=corpus"], 1)
   probed = [phase for phase in phases if phase.done]
   checkpoints = [
@@ -46,7 +46,7 @@ def test_probes_are_made_of_the_runs_and_none_twice(replication, tmp_path):
 def test_a_run_that_was_stopped_is_not_probed(replication, tmp_path):
   output = str(tmp_path)
   found = points.make_points(
-    str(FILE), replication.runs_place(output), ["data.path=corpus"], 1
+    str(FILE), replication.runs_folder(output), ["data.path=corpus"], 1
   )
   needed = [p.needs for p in replication.make_phases(output) if p.needs]
   last = [f"{p.workdir}/checkpoints/{p.num_steps}" for p in found]

@@ -30,19 +30,12 @@ PERCENTILES = (1.0, 99.0)  # of a component, mapped to 0 and 1  # ours
 
 @dataclasses.dataclass(frozen=True)
 class Components:
-  """Leading principal components of a set of features.
+  """Leading principal components of a set of features."""
 
-  Attributes:
-    mean: (d,) of the features.
-    axes: (k, d), orthonormal; the largest entry of each is positive.
-    explained: (k,) fraction of the total variance, in [0, 1].
-    low, high: (k,) range of the projections, at `PERCENTILES`.
-  """
-
-  mean: np.ndarray
-  axes: np.ndarray
-  explained: np.ndarray
-  low: np.ndarray
+  mean: np.ndarray  # (d,) of the features
+  axes: np.ndarray  # (k, d), orthonormal; the largest entry is positive
+  explained: np.ndarray  # (k,) fraction of the total variance, in [0, 1]
+  low: np.ndarray  # (k,) of the projections, at `PERCENTILES`
   high: np.ndarray
 
 

@@ -15,10 +15,15 @@ from sapiens2_jax.pretrain import masks
 from sapiens2_jax.pretrain.objective import Batch, PretrainObjective
 from sapiens2_jax.pretrain.terms import reconstruction
 
+Patches = Float[np.ndarray, "b n p"]
+Hidden = Float[np.ndarray, "b m p"]  # the masked patches
+Ids = Int[np.ndarray, "b m"]  # of them
+Losses = Float[np.ndarray, "b"]
+
 
 def to_patches(
   images: UInt8[np.ndarray, "b h w 3"], patch_size: int
-) -> Float[np.ndarray, "b n p"]:
+) -> Patches:
   """uint8 RGB to patches of ImageNet-normalised pixels."""
   pixels = pixel_lib.from_uint8(images)
   return np.asarray(pixel_lib.patchify(pixels, patch_size))
@@ -26,7 +31,7 @@ def to_patches(
 
 def draw_masks(
   count: int, grid: tuple[int, int], settings: dict
-) -> tuple[Int[np.ndarray, "b n"], Int[np.ndarray, "b m"]]:
+) -> tuple[Int[np.ndarray, "b k"], Ids]:
   """`count` masks as `settings` of training say; always the same.
 
   Returns:
@@ -41,67 +46,62 @@ def draw_masks(
 def training_views(
   objective: PretrainObjective, batch: Batch, rng: Array
 ) -> tuple[Array, Array, Array]:
-  """What training shows of these examples.
-
-  Returns:
-    Patches (b, v, n, p) of the global views, and the ids of the visible and
-    of the masked ones.
-  """
+  """Global views of training: patches (b, v, n, p), visible and masked ids."""
   views = objective.make_views(batch, rng)
   return views.patches, views.visible_ids, views.masked_ids
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _predict(
-  objective: PretrainObjective,
-  params: dict,
-  patches: Array,
-  visible_ids: Array,
-  masked_ids: Array,
+  objective: PretrainObjective, params: dict, patches: Array, *ids: Array
 ) -> Array:
   encoder, variables = objective.encoder, {"params": params["encoder"]}
   x, rope = encoder.apply(
-    variables, patches, objective.grid, visible_ids, method="tokenize"
+    variables, patches, objective.grid, ids[0], method="tokenize"
   )
   x = encoder.apply(variables, x, rope, method="encode")
   features = x[:, encoder.architecture.num_prefix_tokens :]
-  one_view = (x[:, None] for x in (features, visible_ids, masked_ids))
+  one_view = (x[:, None] for x in (features, *ids))
   return objective.reconstruct(params, *one_view).patches[:, 0]
 
 
-def predict_masked(
+def measure(
   objective: PretrainObjective,
   params: dict,
-  patches: Float[np.ndarray, "b n p"],
+  patches: Patches,
   visible_ids: Int[np.ndarray, "b k"],
-  masked_ids: Int[np.ndarray, "b m"],
-) -> Float[np.ndarray, "b m p"]:
-  """The student's normalised pixels of the masked patches.
+  masked_ids: Ids,
+) -> tuple[Hidden, Hidden, Losses, Losses]:
+  """What the student predicts of masked patches, and how good that is.
 
   Args:
     objective: the modules, and the grid of the images.
-    params: of `encoder` and `decoder`.
+    params: the student's, of `encoder` and `decoder`.
     patches: ImageNet-normalised, of whole images.
     visible_ids: what the encoder may see.
     masked_ids: what the decoder has to predict.
+
+  Returns:
+    Predicted (normalised) and true patches, and for each image the loss and
+    that of predicting each patch's own mean.
   """
-  return batching.map_batches(
+  predictions = batching.map_batches(
     functools.partial(_predict, objective, params),
     encoding.chunk_size(patches.shape[1]),
     *(patches, visible_ids, masked_ids),
   )
+  hidden = take_patches(patches, masked_ids)
+  return predictions, hidden, *reconstruction_losses(predictions, hidden)
 
 
-def take_patches(
-  patches: Float[np.ndarray, "b n p"], ids: Int[np.ndarray, "b m"]
-) -> Float[np.ndarray, "b m p"]:
+def take_patches(patches: Patches, ids: Ids) -> Hidden:
   """The patches `ids` of each image."""
   return np.take_along_axis(patches, ids[..., None], axis=1)
 
 
 def reconstruction_losses(
-  predictions: Float[np.ndarray, "b m p"], hidden: Float[np.ndarray, "b m p"]
-) -> tuple[Float[np.ndarray, "b"], Float[np.ndarray, "b"]]:
+  predictions: Hidden, hidden: Hidden
+) -> tuple[Losses, Losses]:
   """The loss of each image, and of predicting each patch's own mean.
 
   In normalised pixels that mean is 0. The second number stays below 1 where
@@ -115,19 +115,14 @@ def reconstruction_losses(
   return loss(predictions), loss(np.zeros_like(hidden))
 
 
-def unnormalize(
-  predictions: Float[np.ndarray, "b m p"], hidden: Float[np.ndarray, "b m p"]
-) -> Float[np.ndarray, "b m p"]:
+def unnormalize(predictions: Hidden, hidden: Hidden) -> Hidden:
   """Predicted normalised pixels with mean and std of the true patch."""
   mean, std = reconstruction.patch_moments(jnp.asarray(hidden))
   return predictions * np.asarray(std) + np.asarray(mean)
 
 
 def paste(
-  patches: Float[np.ndarray, "b n p"],
-  ids: Int[np.ndarray, "b m"],
-  values: Float[np.ndarray, "b m p"],
-  grid: TokenGrid,
+  patches: Patches, ids: Ids, values: Hidden, grid: TokenGrid
 ) -> Float[np.ndarray, "b h w 3"]:
   """Images in [0, 1] in which the patches `ids` are replaced by `values`."""
   patches = np.array(patches)

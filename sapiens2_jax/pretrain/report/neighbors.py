@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -13,7 +13,7 @@ from sapiens2_jax.evaluation import knn
 from sapiens2_jax.pretrain import collapse
 from sapiens2_jax.pretrain.objective import PretrainObjective
 from sapiens2_jax.pretrain.report import photographs
-from sapiens2_jax.pretrain.report.photographs import Photograph
+from sapiens2_jax.pretrain.report.photographs import Photograph, Pictures
 from sapiens2_jax.report.facts import show
 from sapiens2_jax.report.page import Figure, Section
 from sapiens2_jax.report.pictures import Tile, grid, pair_rows, to_image
@@ -34,9 +34,11 @@ CAPTION = (
 )
 
 
-def cut(
-  config: ConfigDict, found: list[Photograph]
-) -> tuple[UInt8[np.ndarray, "n h w 3"], Int[np.ndarray, "n"]]:
+Groups = Int[np.ndarray, "n"]  # number of each crop's photograph
+Features = Float[np.ndarray, "n d"]
+
+
+def cut(config: ConfigDict, found: list[Photograph]) -> tuple[Pictures, Groups]:
   """Crops as small as local ones, and the number of each one's photograph."""
   views = CropConfig(
     global_size=tuple(config.data.image_size),
@@ -51,10 +53,10 @@ def cut(
 
 
 def find(
-  crops: UInt8[np.ndarray, "n h w 3"],
-  groups: Int[np.ndarray, "n"],
-  cls: Float[np.ndarray, "n d"],
-  random_cls: Float[np.ndarray, "n d"],
+  crops: Pictures,
+  groups: Groups,
+  cls: Features,
+  random_cls: Features,
   area: tuple[float, float],
 ) -> Section:
   """Looks up neighbours by features of the teacher and of random weights.
@@ -90,8 +92,8 @@ def random_weights(objective: PretrainObjective) -> dict:
 
 
 def draw(
-  crops: UInt8[np.ndarray, "n h w 3"],
-  groups: Int[np.ndarray, "n"],
+  crops: Pictures,
+  groups: Groups,
   ids: Int[np.ndarray, "n c"],
   similarities: Float[np.ndarray, "n c"],
 ) -> Image.Image:

@@ -10,39 +10,24 @@ from data_pipelines.loading import crops
 from data_pipelines.sources import ImageSource
 from sapiens2_jax.report.photographs import Credit, credit
 
+Pixels = UInt8[np.ndarray, "h w 3"]
+Pictures = UInt8[np.ndarray, "n h w 3"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:
-  """A decoded photograph and what its record says of it.
+  """A decoded photograph and what its record says of it."""
 
-  Attributes:
-    index: number of the record in its source.
-    image: upright RGB, possibly decoded smaller than the original.
-    size: (height, width) of the original in pixels.
-    credit: whom it is by.
-  """
-
-  index: int
-  image: UInt8[np.ndarray, "h w 3"]
-  size: tuple[int, int]
-  credit: Credit = ("", "", "", "")
+  index: int  # number of the record in its source
+  image: Pixels  # upright, possibly decoded smaller than the original
+  size: tuple[int, int]  # (height, width) of the original in pixels
+  credit: Credit = ("", "", "", "")  # whom it is by
 
 
 def read(
-  source: ImageSource,
-  indices: list[int],
-  *,
-  min_size: tuple[int, int],
-  max_pixels: int,
+  source: ImageSource, indices: list[int], **limits
 ) -> tuple[list[Photograph], list[str]]:
-  """Decodes records no larger than needed.
-
-  Args:
-    source: of the records.
-    indices: which ones.
-    min_size: (height, width) in pixels that a decoded image should have, if
-      the original has it.
-    max_pixels: larger images are left out.
+  """Decodes records within the limits of `decode_image`.
 
   Returns:
     The photographs, and one line for each that could not be decoded.
@@ -51,9 +36,7 @@ def read(
   for index in indices:
     try:
       record = source[index]
-      image = images.decode_image(
-        record.image, min_size=min_size, max_pixels=max_pixels
-      )
+      image = images.decode_image(record.image, **limits)
     except images.ImageDecodeError as error:
       failed.append(f"{source.name(index)}: {error}")
       continue
@@ -70,17 +53,13 @@ def center_box(height: int, width: int, aspect: float) -> np.ndarray:
   return np.array([top, left, crop_height, crop_width])
 
 
-def cut_center(
-  photograph: Photograph, size: tuple[int, int]
-) -> UInt8[np.ndarray, "h w 3"]:
+def cut_center(photograph: Photograph, size: tuple[int, int]) -> Pixels:
   """The centre of a photograph at (height, width) pixels, not distorted."""
   box = center_box(*photograph.size, size[1] / size[0])
   return crops.cut(photograph.image, box, photograph.size, size)
 
 
-def squeeze(
-  photograph: Photograph, size: tuple[int, int]
-) -> UInt8[np.ndarray, "h w 3"]:
+def squeeze(photograph: Photograph, size: tuple[int, int]) -> Pixels:
   """The whole photograph at (height, width) pixels, sides scaled alone."""
   box = np.array([0, 0, *photograph.size])
   return crops.cut(photograph.image, box, photograph.size, size)
@@ -88,14 +67,11 @@ def squeeze(
 
 def cut_views(
   photograph: Photograph, config: crops.CropConfig, *, seed: int, epoch: int
-) -> UInt8[np.ndarray, "v h w 3"]:
+) -> Pictures:
   """The global views of one photograph in one epoch, as training cuts them."""
   boxes, _ = crops.draw_boxes(
     *photograph.size, config, seed=seed, index=photograph.index, epoch=epoch
   )
-  return np.stack(
-    [
-      crops.cut(photograph.image, box, photograph.size, config.global_size)
-      for box in boxes
-    ]
-  )
+  image, size = photograph.image, photograph.size
+  views = [crops.cut(image, box, size, config.global_size) for box in boxes]
+  return np.stack(views)

@@ -4,7 +4,6 @@ import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
 from PIL import Image
 
 from sapiens2_jax.pretrain.crops import crop_config
@@ -66,7 +65,9 @@ def find(
   ids = masked_patches.draw_masks(
     len(shown), token_grid.shape, objective.config.masking.to_dict()
   )
-  predictions, hidden, losses, means = measure(objective, params, patches, *ids)
+  predictions, hidden, losses, means = masked_patches.measure(
+    objective, params, patches, *ids
+  )
 
   def paste(values):
     return masked_patches.paste(patches, ids[1], values, token_grid)
@@ -90,27 +91,6 @@ def find(
     training_losses(objective, params, rng, trained, epoch),
   )
   return section, list(zip(images, masked, predicted))
-
-
-def measure(
-  objective: PretrainObjective,
-  params: dict,
-  patches: Float[np.ndarray, "b n p"],
-  visible_ids: Int[np.ndarray, "b k"],
-  masked_ids: Int[np.ndarray, "b m"],
-) -> tuple[np.ndarray, ...]:
-  """What the student predicts of masked patches, and how good that is.
-
-  Returns:
-    Predicted and true patches (b, m, p), and for each image the loss and that
-    of predicting each patch's own mean, (b,).
-  """
-  predictions = masked_patches.predict_masked(
-    objective, params, patches, visible_ids, masked_ids
-  )
-  hidden = masked_patches.take_patches(patches, masked_ids)
-  losses = masked_patches.reconstruction_losses(predictions, hidden)
-  return predictions, hidden, *losses
 
 
 def _make_section(
@@ -170,5 +150,5 @@ def training_losses(
   flat = (
     einops.rearrange(np.asarray(a), "b v ... -> (b v) ...") for a in views
   )
-  *_, losses, means = measure(objective, params, *flat)
+  *_, losses, means = masked_patches.measure(objective, params, *flat)
   return float(losses.mean()), float(means.mean())

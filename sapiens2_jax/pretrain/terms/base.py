@@ -1,5 +1,6 @@
 """What a term of the pretraining loss is asked, and what it is given."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ class TeacherOutputs(NamedTuple):
   encode: Callable[[dict], tuple[Array, Array]]
 
 
+@dataclasses.dataclass
 class StudentOutputs:
   """What the student makes of the views of one microbatch.
 
@@ -41,24 +43,19 @@ class StudentOutputs:
     cls: (b, v, d), global views first; local ones only if a term
       `reads_local_views`.
     patches: (b, g, n, d) features of the visible patches.
+    decode: computes `decoded`.
     decoded: of the decoder, for the masked patches; computed on first use.
   """
 
-  def __init__(
-    self,
-    params: dict,
-    views: Views,
-    cls: Float[Array, "b v d"],
-    patches: Float[Array, "b g n d"],
-    decode: Callable[[], DecoderOutput],
-  ):
-    self.params, self.views = params, views
-    self.cls, self.patches = cls, patches
-    self._decode = decode
+  params: dict
+  views: Views
+  cls: Float[Array, "b v d"]
+  patches: Float[Array, "b g n d"]
+  decode: Callable[[], DecoderOutput]
 
   @functools.cached_property
   def decoded(self) -> DecoderOutput:
-    return self._decode()
+    return self.decode()
 
 
 class Term:
@@ -85,12 +82,10 @@ class Term:
 
   def init_statistics(self, params: dict) -> dict:
     """What it keeps from step to step, float32; by a name of its own."""
-    del params
     return {}
 
   def project(self, teacher: TeacherOutputs, statistics: dict, step: Array):
     """What `targets` needs of one microbatch; leaves (b, ...)."""
-    del teacher, statistics, step
     return ()
 
   def targets(
@@ -106,7 +101,6 @@ class Term:
     Returns:
       Targets (a, b, ...) for `loss`; what `update_statistics` needs; metrics.
     """
-    del projected, statistics, step
     return (), (), {}
 
   def loss(
@@ -125,12 +119,10 @@ class Term:
       found: by `targets`.
       teacher: EMA parameters after it.
     """
-    del statistics, found, teacher
     return {}
 
   def flops(self, sizes: Sizes) -> tuple[int, int]:
     """Forward pass beside the encoder's: learned, and the teacher's."""
-    del sizes
     return 0, 0
 
   def notes(self) -> dict[str, Note]:

@@ -15,41 +15,37 @@ from ml_collections import ConfigDict
 
 from sapiens2_jax import errors
 from sapiens2_jax.pretrain.modules import Learned, Sizes, build_head, head_flops
-from sapiens2_jax.pretrain.terms.base import (
-  StudentOutputs,
-  TeacherOutputs,
-  Term,
-)
+from sapiens2_jax.pretrain.terms import base
 from sapiens2_jax.report.metrics import Note
+
+Rows = Float[ArrayLike, "*b k"]
+Row = Float[ArrayLike, "k"]
+StudentLogits = Float[ArrayLike, "b v k"]
+Targets = Float[ArrayLike, "b g k"]
+Temperature = Float[ArrayLike, ""] | float
 
 
 def center_targets(
-  logits: Float[ArrayLike, "*b k"],
-  center: Float[ArrayLike, "k"],
-  temperature: Float[ArrayLike, ""] | float,
+  logits: Rows, center: Row, temperature: Temperature
 ) -> Float[Array, "*b k"]:
   """softmax((logits - center) / temperature). Source: DINO, paper."""
   return jax.nn.softmax((logits - center) / temperature, axis=-1)
 
 
 def update_center(
-  center: Float[ArrayLike, "k"],
-  batch_mean: Float[ArrayLike, "k"],
-  momentum: float,
+  center: Row, batch_mean: Row, momentum: float
 ) -> Float[Array, "k"]:
   """EMA of the mean teacher logits over the global batch."""
   return center * momentum + batch_mean * (1 - momentum)
 
 
 def sinkhorn_targets(
-  logits: Float[ArrayLike, "*b k"],
-  temperature: Float[ArrayLike, ""] | float,
-  num_iterations: int = 3,
+  logits: Rows, temperature: Temperature, num_iterations: int = 3
 ) -> Float[Array, "*b k"]:
   """Assigns samples to prototypes evenly over the whole batch.
 
   Args:
-    logits: teacher logits of all views of the global batch.
+    logits: of the teacher, for all views of the global batch.
     temperature: of the teacher.
     num_iterations: alternations of column and row normalisation.
 
@@ -59,18 +55,15 @@ def sinkhorn_targets(
   Source: DINOv3 (arXiv 2508.10104); in log space, so that no temperature
   overflows: ours.
   """
-  shape = logits.shape
-  scores = logits.reshape(-1, shape[-1]) / temperature
+  scores = logits.reshape(-1, logits.shape[-1]) / temperature
   for _ in range(num_iterations):
     scores = scores - jax.nn.logsumexp(scores, axis=0, keepdims=True)
     scores = scores - jax.nn.logsumexp(scores, axis=1, keepdims=True)
-  return jnp.exp(scores).reshape(shape)
+  return jnp.exp(scores).reshape(logits.shape)
 
 
 def pair_cross_entropy(
-  student_logits: Float[ArrayLike, "b v k"],
-  targets: Float[ArrayLike, "b g k"],
-  temperature: float,
+  student_logits: StudentLogits, targets: Targets, temperature: float
 ) -> Float[Array, "g v"]:
   """H(target of global view i, student view j), averaged over the batch.
 
@@ -84,9 +77,7 @@ def pair_cross_entropy(
 
 
 def distillation_loss(
-  student_logits: Float[ArrayLike, "b v k"],
-  targets: Float[ArrayLike, "b g k"],
-  temperature: float,
+  student_logits: StudentLogits, targets: Targets, temperature: float
 ) -> Float[Array, ""]:
   """Mean cross-entropy in nats over all pairs of different views.
 
@@ -101,14 +92,13 @@ def distillation_loss(
   return jnp.mean(pairs, where=different)
 
 
-def entropy(probabilities: Float[ArrayLike, "*b k"]) -> Float[Array, ""]:
+def entropy(probabilities: Rows) -> Float[Array, ""]:
   """Mean entropy in nats; 0 and log(k) both mean collapse."""
   log = jnp.log(jnp.maximum(probabilities, jnp.finfo(jnp.float32).tiny))
   return -jnp.mean(jnp.sum(probabilities * log, axis=-1))
 
 
 def _sinkhorn(logits: Array, center: Array, temperature: Array) -> Array:
-  del center
   return sinkhorn_targets(logits, temperature)
 
 
@@ -123,74 +113,87 @@ def teacher_temperature(objective: ConfigDict, step: Array) -> Array:
   return objective.teacher_temp_start + change * progress
 
 
-def prototype_notes(config: ConfigDict, entropy_name: str) -> dict[str, Note]:
-  """What is known of a loss over prototypes, and of its targets' entropy."""
-  count = config.model.prototypes
-  reference = math.log(count), f"log K = {math.log(count):.3f}"
-  return {
-    "loss": Note(
-      f"cross-entropy in nats over K = {count} prototypes; log K is what a "
-      "student that tells nothing apart would have.",
-      *reference,
-    ),
-    entropy_name: Note(
-      "in nats; at 0 (always one prototype) or at log K (all prototypes alike) "
-      "the teacher teaches nothing.",
-      *reference,
-    ),
-  }
+class PrototypeTerm(base.Term):
+  """A term whose student predicts the teacher's probabilities of prototypes.
+
+  Attributes:
+    head: name of its projection head.
+    center: name of the mean of the teacher's logits in the statistics.
+    entropy: name of the metric of the targets' entropy.
+  """
+
+  head, center, entropy = "head", "center", "teacher_entropy"
+
+  def modules(self) -> dict[str, Learned]:
+    return {self.head: build_head(self.config)}
+
+  def init_statistics(self, params: dict) -> dict:
+    return {self.center: jnp.zeros((self.config.model.prototypes,))}
+
+  def targets(self, projected: Array, statistics: dict, step: Array):
+    objective = self.config.objective
+    temperature = teacher_temperature(objective, step)
+    make = errors.lookup(TARGETS, objective.target, "objective.target")
+    targets = make(projected, statistics[self.center], temperature)
+    metrics = self.measure(targets, temperature)
+    mean = jnp.mean(projected, axis=tuple(range(projected.ndim - 1)))
+    return targets, mean, metrics
+
+  def measure(self, targets: Array, temperature: Array) -> dict[str, Array]:
+    return {self.entropy: entropy(targets)}
+
+  def update_statistics(self, statistics: dict, found: Array, teacher: dict):
+    momentum = self.config.objective.center_momentum
+    center = statistics[self.center]
+    return {self.center: update_center(center, found, momentum)}
+
+  def notes(self) -> dict[str, Note]:
+    count = self.config.model.prototypes
+    reference = math.log(count), f"log K = {math.log(count):.3f}"
+    return {
+      "loss": Note(
+        f"cross-entropy in nats over K = {count} prototypes; log K is what a "
+        "student that tells nothing apart would have.",
+        *reference,
+      ),
+      self.entropy: Note(
+        "in nats; at 0 (always one prototype) or at log K (all prototypes "
+        "alike) the teacher teaches nothing.",
+        *reference,
+      ),
+    }
+
+  def logits(self, params: dict, features: Array) -> Array:
+    head = build_head(self.config).module
+    return head.apply({"params": params[self.head]}, features)
+
+  def logits_of_views(self, params: dict, features: Array) -> Array:
+    """Of (b, v, ..., d), in the encoder's rows: views stay on their device."""
+    rows = features.reshape(-1, *features.shape[2:])
+    return self.logits(params, rows).reshape(*features.shape[:-1], -1)
 
 
-class Distillation(Term):
+class Distillation(PrototypeTerm):
   """L_CL: all views of an image predict the teacher's prototypes of it."""
 
   reads_local_views = True
   reads_teacher = True
   teacher_modules = ("head",)
 
-  def modules(self) -> dict[str, Learned]:
-    return {"head": build_head(self.config)}
+  def project(self, teacher: base.TeacherOutputs, *_) -> Array:
+    return self.logits_of_views(teacher.params, teacher.cls)
 
-  def init_statistics(self, params: dict) -> dict:
-    return {"center": jnp.zeros((self.config.model.prototypes,))}
-
-  def project(self, teacher: TeacherOutputs, statistics: dict, step: Array):
-    # Rows as the teacher's encoder has them: views stay on their device.
-    b, g, d = teacher.cls.shape
-    cls = teacher.cls.reshape(b * g, d)
-    logits = self._logits(teacher.params, cls)
-    return logits.reshape(b, g, -1)
-
-  def targets(
-    self, projected: Array, statistics: dict, step: Array
-  ) -> tuple[Array, Array, dict]:
-    objective = self.config.objective
-    temperature = teacher_temperature(objective, step)
-    make = errors.lookup(TARGETS, objective.target, "objective.target")
-    targets = make(projected, statistics["center"], temperature)
-    metrics = {
-      "teacher_entropy": entropy(targets),
+  def measure(self, targets: Array, temperature: Array) -> dict[str, Array]:
+    return {
+      **super().measure(targets, temperature),
       "teacher_temp": temperature,
     }
-    return targets, jnp.mean(projected, axis=(0, 1, 2)), metrics
 
-  def loss(
-    self, student: StudentOutputs, targets: Float[Array, "b g k"]
-  ) -> tuple[Array, dict]:
+  def loss(self, student: base.StudentOutputs, targets: Targets):
     with jax.named_scope("head"):
-      logits = self._logits(student.params, student.cls)
+      logits = self.logits(student.params, student.cls)
       temperature = self.config.objective.student_temp
       return distillation_loss(logits, targets, temperature), {}
-
-  def _logits(self, params: dict, cls: Array) -> Array:
-    head = build_head(self.config).module
-    return head.apply({"params": params["head"]}, cls)
-
-  def update_statistics(
-    self, statistics: dict, found: Array, teacher: dict
-  ) -> dict:
-    momentum = self.config.objective.center_momentum
-    return {"center": update_center(statistics["center"], found, momentum)}
 
   def flops(self, sizes: Sizes) -> tuple[int, int]:
     head = head_flops(self.config)
@@ -198,5 +201,4 @@ class Distillation(Term):
     return views * head, sizes.num_global * head
 
   def notes(self) -> dict[str, Note]:
-    notes = prototype_notes(self.config, "teacher_entropy")
-    return {**notes, "teacher_temp": Note(form="{:.4f}")}
+    return {**super().notes(), "teacher_temp": Note(form="{:.4f}")}

@@ -5,6 +5,8 @@ with `objective.gram_refresh_steps` above 0 the present one takes its place each
 so many steps. Before, the term is 0.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -12,25 +14,13 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from sapiens2_jax.architectures import get_architecture
+from sapiens2_jax.models.layers import normalize_features
 from sapiens2_jax.pretrain.modules import Sizes
-from sapiens2_jax.pretrain.terms.base import (
-  StudentOutputs,
-  TeacherOutputs,
-  Term,
-)
+from sapiens2_jax.pretrain.terms import base
 from sapiens2_jax.report.metrics import Note
 from sapiens2_jax.training import flops
 
 _TEACHER = "gram_teacher"
-
-
-def normalize_features(
-  features: Float[ArrayLike, "*b d"],
-) -> Float[Array, "*b d"]:
-  """Float32 features of length 1."""
-  x = features.astype(jnp.float32)
-  norm_square = jnp.sum(x * x, axis=-1, keepdims=True)
-  return x * lax.rsqrt(jnp.maximum(norm_square, 1e-24))
 
 
 def gram_losses(
@@ -55,7 +45,7 @@ def gram_losses(
   return jnp.mean((found - wanted) ** 2, axis=(-1, -2))
 
 
-class GramAnchoring(Term):
+class GramAnchoring(base.Term):
   """The student's visible patches against a frozen earlier teacher."""
 
   reads_teacher = True
@@ -63,7 +53,9 @@ class GramAnchoring(Term):
   def init_statistics(self, params: dict) -> dict:
     return {_TEACHER: jax.tree.map(jnp.copy, params["encoder"])}
 
-  def project(self, teacher: TeacherOutputs, statistics: dict, step: Array):
+  def project(
+    self, teacher: base.TeacherOutputs, statistics: dict, step: Array
+  ):
     ids = teacher.views.visible_ids[..., None]
 
     def anchors() -> Array:
@@ -77,32 +69,24 @@ class GramAnchoring(Term):
     )
     return found, jnp.full(len(ids), is_on)
 
-  def targets(
-    self, projected: tuple, statistics: dict, step: Array
-  ) -> tuple[tuple, Array, dict]:
+  def targets(self, projected: tuple, statistics: dict, step: Array):
     return projected, step, {}
 
-  def loss(self, student: StudentOutputs, targets: tuple) -> tuple[Array, dict]:
+  def loss(self, student: base.StudentOutputs, targets: tuple):
     anchors, is_on = targets
     with jax.named_scope("gram"):
       losses = gram_losses(student.patches, anchors)
       return jnp.mean(jnp.where(is_on[:, None], losses, 0.0)), {}
 
-  def update_statistics(
-    self, statistics: dict, found: Array, teacher: dict
-  ) -> dict:
+  def update_statistics(self, statistics: dict, found: Array, teacher: dict):
     objective = self.config.objective
     since = found + 1 - objective.gram_start_step
     is_due = since <= 0
     if objective.gram_refresh_steps:
       is_due |= since % objective.gram_refresh_steps == 0
-    return {
-      _TEACHER: jax.tree.map(
-        lambda new, old: jnp.where(is_due, new, old),
-        teacher["encoder"],
-        statistics[_TEACHER],
-      )
-    }
+    take = functools.partial(jnp.where, is_due)
+    frozen = jax.tree.map(take, teacher["encoder"], statistics[_TEACHER])
+    return {_TEACHER: frozen}
 
   def flops(self, sizes: Sizes) -> tuple[int, int]:
     arch = get_architecture(self.config.model.size)

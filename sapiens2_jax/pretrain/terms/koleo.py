@@ -5,6 +5,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from sapiens2_jax.models.layers import normalize_features
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
 from sapiens2_jax.report.metrics import Note
 
@@ -36,9 +37,7 @@ def koleo_loss(
     raise ValueError(
       f"group_size={group_size} must be at least 2 and divide the batch ({b})."
     )
-  x = features.astype(jnp.float32).reshape(-1, group_size, d)
-  norm_square = jnp.sum(x * x, axis=-1, keepdims=True)
-  x = x * lax.rsqrt(jnp.maximum(norm_square, eps**2))
+  x = normalize_features(features.reshape(-1, group_size, d), eps)
   similarity = lax.stop_gradient(jnp.einsum("gid,gjd->gij", x, x))
   similarity = jnp.where(jnp.eye(group_size, dtype=bool), -1.0, similarity)
   nearest = jnp.argmax(similarity, axis=-1)
@@ -53,10 +52,8 @@ class KoLeo(Term):
   def loss(self, student: StudentOutputs, targets: tuple) -> tuple[Array, dict]:
     group_size = self.config.objective.koleo_group_size
     num_global = student.patches.shape[1]
-    losses = [
-      koleo_loss(student.cls[:, view], group_size=group_size)
-      for view in range(num_global)
-    ]
+    views = (student.cls[:, view] for view in range(num_global))
+    losses = (koleo_loss(view, group_size=group_size) for view in views)
     return sum(losses) / num_global, {}
 
   def notes(self) -> dict[str, Note]:

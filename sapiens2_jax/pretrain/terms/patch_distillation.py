@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
@@ -20,27 +19,9 @@ from sapiens2_jax import errors
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.models.from_config import compute_dtype
 from sapiens2_jax.models.layers import dense
-from sapiens2_jax.pretrain.modules import (
-  Learned,
-  Sizes,
-  build_decoder,
-  build_head,
-  decoder_flops,
-  head_flops,
-)
-from sapiens2_jax.pretrain.terms.base import (
-  StudentOutputs,
-  TeacherOutputs,
-  Term,
-)
-from sapiens2_jax.pretrain.terms.distillation import (
-  TARGETS,
-  entropy,
-  prototype_notes,
-  teacher_temperature,
-  update_center,
-)
-from sapiens2_jax.report.metrics import Note
+from sapiens2_jax.pretrain import modules as modules_lib
+from sapiens2_jax.pretrain.terms import base
+from sapiens2_jax.pretrain.terms.distillation import PrototypeTerm, Rows
 
 TOKENS = dict.fromkeys(("visible", "masked"))  # by `objective.ibot_tokens`
 # By `objective.ibot_head`: the head of [cls], or another one.
@@ -49,16 +30,13 @@ _PROJECTION = "patch_projection"
 
 
 def patch_distillation_loss(
-  logits: Float[ArrayLike, "*b k"],
-  targets: Float[ArrayLike, "*b k"],
-  temperature: float,
+  logits: Rows, targets: Rows, temperature: float
 ) -> Float[Array, ""]:
   """Mean cross-entropy in nats of each patch with its own target.
 
   Args:
-    logits: of the student, not yet divided by the temperature.
+    logits: of the student, not yet divided by its temperature.
     targets: probabilities of the teacher for the same patches.
-    temperature: of the student.
 
   Source: iBOT (arXiv 2111.07832), DINOv3 (arXiv 2508.10104).
   """
@@ -81,84 +59,63 @@ def choose_patches(
   return places, ids[..., places]
 
 
-class PatchDistillation(Term):
+class PatchDistillation(PrototypeTerm):
   """Patches predict the teacher's prototypes of the same patches."""
 
   reads_teacher_patches = True
+  center, entropy = "patch_center", "patch_entropy"
 
   def __init__(self, config: ConfigDict, weight: float):
     super().__init__(config, weight)
     head = config.objective.ibot_head
-    self._head = errors.lookup(HEADS, head, "objective.ibot_head")
+    self.head = errors.lookup(HEADS, head, "objective.ibot_head")
     self._is_masked = config.objective.ibot_tokens == "masked"
-    self.teacher_modules = (self._head,)
+    self.teacher_modules = (self.head,)
 
-  def modules(self) -> dict[str, Learned]:
-    found = {self._head: build_head(self.config)}
+  def modules(self) -> dict[str, modules_lib.Learned]:
+    found = super().modules()
     if self._is_masked:
       features = jnp.zeros((1, 1, self.config.model.decoder_dim))
-      found["decoder"] = build_decoder(self.config)
-      found[_PROJECTION] = Learned(self._projection(), (features,))
+      found["decoder"] = modules_lib.build_decoder(self.config)
+      found[_PROJECTION] = modules_lib.Learned(self._projection(), (features,))
     return found
 
-  def init_statistics(self, params: dict) -> dict:
-    return {"patch_center": jnp.zeros((self.config.model.prototypes,))}
-
-  def project(self, teacher: TeacherOutputs, statistics: dict, step: Array):
+  def project(self, teacher: base.TeacherOutputs, *_) -> Array:
     views = teacher.views
     ids = views.masked_ids if self._is_masked else views.visible_ids
     _, ids = choose_patches(ids, self.config.objective.ibot_num_patches)
     features = jnp.take_along_axis(teacher.patches, ids[..., None], axis=2)
-    return self._logits(teacher.params, features)
-
-  def targets(
-    self, projected: Array, statistics: dict, step: Array
-  ) -> tuple[Array, Array, dict]:
-    objective = self.config.objective
-    temperature = teacher_temperature(objective, step)
-    make = errors.lookup(TARGETS, objective.target, "objective.target")
-    targets = make(projected, statistics["patch_center"], temperature)
-    metrics = {"patch_entropy": entropy(targets)}
-    return targets, jnp.mean(projected, axis=(0, 1, 2, 3)), metrics
+    return self.logits_of_views(teacher.params, features)
 
   def loss(
-    self, student: StudentOutputs, targets: Float[Array, "b g n k"]
-  ) -> tuple[Array, dict]:
+    self, student: base.StudentOutputs, targets: Float[Array, "b g n k"]
+  ):
     with jax.named_scope("patch_head"):
-      features = student.patches
+      features, ids = student.patches, student.views.visible_ids
       if self._is_masked:
+        ids = student.views.masked_ids
         features = self._projection().apply(
           {"params": student.params[_PROJECTION]}, student.decoded.features
         )
-      ids = student.views.masked_ids if self._is_masked else None
-      ids = student.views.visible_ids if ids is None else ids
       places, _ = choose_patches(ids, targets.shape[2])
-      logits = self._logits(student.params, features[:, :, places])
+      logits = self.logits_of_views(student.params, features[:, :, places])
       temperature = self.config.objective.student_temp
       return patch_distillation_loss(logits, targets, temperature), {}
 
-  def update_statistics(
-    self, statistics: dict, found: Array, teacher: dict
-  ) -> dict:
-    momentum = self.config.objective.center_momentum
-    center = statistics["patch_center"]
-    return {"patch_center": update_center(center, found, momentum)}
-
-  def flops(self, sizes: Sizes) -> tuple[int, int]:
+  def flops(self, sizes: modules_lib.Sizes) -> tuple[int, int]:
     total = sizes.masked if self._is_masked else sizes.visible
     count = min(self.config.objective.ibot_num_patches or total, total)
-    heads = sizes.num_global * count * head_flops(self.config)
+    heads = sizes.num_global * count * modules_lib.head_flops(self.config)
     learned = heads
     if self._is_masked:
       width = self.config.model.decoder_dim
       embed_dim = get_architecture(self.config.model.size).embed_dim
       learned += sizes.num_global * 2 * sizes.masked * width * embed_dim
     if self._is_masked and not self.config.objective.w_mae:
-      learned += sizes.num_global * decoder_flops(self.config, sizes)
+      learned += sizes.num_global * modules_lib.decoder_flops(
+        self.config, sizes
+      )
     return learned, heads
-
-  def notes(self) -> dict[str, Note]:
-    return prototype_notes(self.config, "patch_entropy")
 
   def _projection(self) -> nn.Module:
     """From the decoder's features to those that a head takes."""
@@ -167,9 +124,3 @@ class PatchDistillation(Term):
       ("mlp", "embed"),
       dtype=compute_dtype(self.config.model),
     )
-
-  def _logits(self, params: dict, features: Array) -> Array:
-    rows = features.reshape(-1, *features.shape[2:])
-    head = build_head(self.config).module
-    logits = head.apply({"params": params[self._head]}, rows)
-    return logits.reshape(*features.shape[:-1], -1)

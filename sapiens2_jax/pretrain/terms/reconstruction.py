@@ -5,12 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from sapiens2_jax.pretrain.modules import (
-  Learned,
-  Sizes,
-  build_decoder,
-  decoder_flops,
-)
+from sapiens2_jax.pretrain import modules as modules_lib
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
 from sapiens2_jax.report.metrics import Note
 
@@ -53,19 +48,17 @@ def patch_errors(
 class Reconstruction(Term):
   """L_MAE of the masked patches, through the decoder."""
 
-  def modules(self) -> dict[str, Learned]:
-    return {"decoder": build_decoder(self.config)}
+  def modules(self) -> dict[str, modules_lib.Learned]:
+    return {"decoder": modules_lib.build_decoder(self.config)}
 
   def loss(self, student: StudentOutputs, targets: tuple) -> tuple[Array, dict]:
     with jax.named_scope("decoder"):
-      patches, masked_ids = student.views.patches, student.views.masked_ids
-      hidden = jnp.take_along_axis(patches, masked_ids[..., None], axis=2)
-      errors = patch_errors(student.decoded.patches, hidden)
-      return jnp.mean(errors), {}
+      masked_ids = student.views.masked_ids[..., None]
+      hidden = jnp.take_along_axis(student.views.patches, masked_ids, axis=2)
+      return jnp.mean(patch_errors(student.decoded.patches, hidden)), {}
 
-  def flops(self, sizes: Sizes) -> tuple[int, int]:
-    decoder = decoder_flops(self.config, sizes)
-    return sizes.num_global * decoder, 0
+  def flops(self, sizes: modules_lib.Sizes) -> tuple[int, int]:
+    return sizes.num_global * modules_lib.decoder_flops(self.config, sizes), 0
 
   def notes(self) -> dict[str, Note]:
     text = "mean squared error of masked patches in normalised pixels."

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import annotated
-from data_pipelines.annotated import folders, keypoints344, matting
+from data_pipelines.annotated import folders, keypoints344, matting, opening
 from data_pipelines.loading import crops, loader
 from data_pipelines.loading.pretrain_examples import PretrainExamples
 from data_pipelines.open_source import open_source
@@ -82,6 +82,7 @@ def test_each_option_is_an_argument_of_its_source():
     assert required == set(known.required)
     names = known.open.__init__.__annotations__
     assert set(known.options) <= set(names)
+    assert set(known.options) <= set(opening._READERS)
   assert {known.open for known in annotated.FORMATS.values()} > {
     *(folders.FoldersSource, matting.MattingSource),
     keypoints344.KeypointFilesSource,

@@ -328,7 +328,7 @@ def test_an_image_that_went_before_the_scan_is_named(
 def test_a_disk_that_does_not_read_is_named(
   photo_folder, tmp_path, monkeypatch, capsys
 ):
-  def fail(path):
+  def fail(path, *part):
     raise OSError(5, "Input/output error", path)
 
   monkeypatch.setattr(scan.storage, "read_bytes", fail)

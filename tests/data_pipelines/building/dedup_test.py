@@ -85,8 +85,8 @@ def test_the_first_of_equal_images_is_kept(
       )
     ]
     counts = list(dedup.read_kept_counts(building, num_pieces))
-    left_out = list(dedup.read_rejected(building, num_pieces))
-    copies = list(dedup.read_duplicates(building, num_pieces))
+    left_out = list(dedup.read_left_out(building, num_pieces, "rejected"))
+    copies = list(dedup.read_left_out(building, num_pieces, "duplicates"))
   assert kept == sorted(first.values())
   assert num_kept == sum(counts) == len(kept)
   assert counts == [

@@ -113,9 +113,9 @@ def directory(request, tmp_path, bucket):
 def test_a_file_is_read_whole_in_part_and_in_steps(directory):
   path = storage.join(directory, "one", "file")
   assert storage.read_bytes(path) == b"0123456789"
-  assert storage.read_range(path, 3, 4) == b"3456"
-  assert storage.read_range(path, 8, 4) == b"89"
-  assert storage.read_range(path, 3, 0) == b""
+  assert storage.read_bytes(path, 3, 4) == b"3456"
+  assert storage.read_bytes(path, 8, 4) == b"89"
+  assert storage.read_bytes(path, 3, 0) == b""
   with storage.open_file(path) as file:
     file.seek(4)
     assert (file.read(2), file.tell(), file.read()) == (b"45", 6, b"6789")
@@ -134,7 +134,7 @@ def test_what_is_missing_is_an_os_error(directory):
   for read in (
     storage.read_bytes,
     storage.list_sizes,
-    lambda path: storage.read_range(path, 0, 1),
+    lambda path: storage.read_bytes(path, 0, 1),
     lambda path: list(storage.list_files(path)),
     lambda path: storage.open_file(path).__enter__(),
   ):
@@ -182,7 +182,7 @@ def test_the_errors_of_any_package_become_os_errors():
     storage.read_bytes,
     storage.list_sizes,
     storage.expand,
-    lambda url: storage.read_range(url, 0, 1),
+    lambda url: storage.read_bytes(url, 0, 1),
     lambda url: list(storage.list_files(url)),
   ):
     with pytest.raises(OSError, match="RuntimeError: 503, try later"):

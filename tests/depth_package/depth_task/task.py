@@ -6,8 +6,6 @@ between neighbours. Focal lengths are not looked at: a data set of one camera.
 """
 
 import dataclasses
-import math
-from typing import ClassVar
 
 import cv2
 import jax.numpy as jnp
@@ -29,10 +27,8 @@ def make_task(config) -> "DepthTask":
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class DepthTask(maps.MapTask):
+class DepthTask(maps.LetterboxTask):
   """See `sapiens2_jax.tasks.base.ProbedTask`."""
-
-  view: ClassVar[str] = "letterbox"
 
   def element_spec(self):
     return {
@@ -46,12 +42,14 @@ class DepthTask(maps.MapTask):
     image, labels = geometric.letterbox(image, labels, self.image_size)
     if rng.random() < 0.5:
       image, labels = geometric.flip(image, labels)
-    return {"image": image, **_targets(labels)}
+    return {"image": image, **self.make_targets(labels)}
 
-  def targets(self, labels, size):
-    del size
-    boxed = geometric.letterbox_labels(labels, self.image_size, math.floor)
-    return [_targets(boxed)]
+  def make_targets(self, labels):
+    """The logarithm of the depth, where it is known."""
+    mask = _mask(labels)
+    maps.check_people(mask)
+    log_depth = np.log(np.where(mask, labels.depth, 1), dtype=np.float32)
+    return {"log_depth": log_depth, "mask": mask}
 
   def loss(self, outputs, batch):
     found, wanted = outputs["log_depth"], batch["log_depth"][..., None]
@@ -98,11 +96,3 @@ class DepthMetric:
 
 def _mask(labels: Labels) -> np.ndarray:
   return labels.mask & (labels.depth > 0)
-
-
-def _targets(labels: Labels) -> dict[str, np.ndarray]:
-  """Of letterboxed labels."""
-  mask = _mask(labels)
-  maps.check_people(mask)
-  log_depth = np.log(np.where(mask, labels.depth, 1), dtype=np.float32)
-  return {"log_depth": log_depth, "mask": mask}
