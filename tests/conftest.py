@@ -1,5 +1,6 @@
 """Eight simulated devices, and shapes checked at run time."""
 
+import ctypes
 import gc
 import os
 import pathlib
@@ -40,7 +41,7 @@ install_import_hook(
 )
 
 
-MAX_BYTES = 1.5 * 2**30  # of one process, before compiled programs are dropped
+MAX_BYTES = 2**30  # of one process, before compiled programs are dropped
 
 
 def resident_bytes() -> int:
@@ -59,6 +60,7 @@ def bounded_memory(request):
   if "jax" in sys.modules and resident_bytes() > MAX_BYTES:
     sys.modules["jax"].clear_caches()
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what was freed.
 
 
 def pytest_sessionfinish(session, exitstatus):
