@@ -61,6 +61,7 @@ def _are_whole(values: tuple) -> bool:
 
 
 ANY = must("a value", lambda value: True)
+COUNT = at_least(1)
 POSITIVE = must("above 0", lambda value: value > 0)
 FRACTION = must("in [0, 1]", lambda value: 0 <= value <= 1)
 RANGE = all_of(

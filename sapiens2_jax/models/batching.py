@@ -24,16 +24,12 @@ def in_batches(
   for start in range(0, len(arrays[0]), batch_size):
     given = [array[start : start + batch_size] for array in arrays]
     count = len(given[0])
-    if count < batch_size:
-      given = [_fill(array, batch_size) for array in given]
+    if missing := batch_size - count:
+      given = [
+        np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)) for x in given
+      ]
     outputs = jax.device_get(function(*given))
     yield jax.tree.map(lambda x, n=count: np.asarray(x)[:n], outputs)
-
-
-def _fill(array: np.ndarray, count: int) -> np.ndarray:
-  filled = np.zeros((count, *array.shape[1:]), array.dtype)
-  filled[: len(array)] = array
-  return filled
 
 
 def map_batches(

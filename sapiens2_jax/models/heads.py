@@ -4,7 +4,6 @@ Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
@@ -278,10 +277,3 @@ class PixelShuffleHead(nn.Module):
         name=f"scale_dense_{i}",
       )(nn.silu(x) if i else x)
     return x[:, 0].astype(jnp.float32)
-
-
-def num_params(head: nn.Module, features: tuple[int, int, int]) -> int:
-  """Parameters of a head on features (rows, cols, d), from shapes alone."""
-  shape = jax.ShapeDtypeStruct((1, *features), jnp.float32)
-  tree = jax.eval_shape(head.init, jax.random.key(0), shape)
-  return sum(leaf.size for leaf in jax.tree.leaves(tree))

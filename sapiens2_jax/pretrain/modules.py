@@ -1,6 +1,7 @@
 """The decoder and the projection head that a config describes; their FLOPs."""
 
 import dataclasses
+import itertools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -72,16 +73,10 @@ def _features(config: ConfigDict) -> Float[Array, "1 1 d"]:
 
 def head_flops(config: ConfigDict) -> int:
   """Forward pass of the projection head on one token."""
-  model = config.model
+  model, hidden = config.model, config.model.head_hidden_dim
   embed_dim = get_architecture(model.size).embed_dim
-  widths = (
-    embed_dim,
-    model.head_hidden_dim,
-    model.head_hidden_dim,
-    model.bottleneck_dim,
-    model.prototypes,
-  )
-  return 2 * sum(a * b for a, b in zip(widths, widths[1:]))
+  widths = embed_dim, hidden, hidden, model.bottleneck_dim, model.prototypes
+  return 2 * sum(a * b for a, b in itertools.pairwise(widths))
 
 
 def decoder_flops(config: ConfigDict, sizes: Sizes) -> int:
@@ -89,12 +84,8 @@ def decoder_flops(config: ConfigDict, sizes: Sizes) -> int:
   model, width = config.model, config.model.decoder_dim
   embed_dim = get_architecture(model.size).embed_dim
   output_dim = build_decoder(config).module.patch_dim
-  queries = [sizes.patches] * (model.decoder_layers - 1) + [sizes.masked]
-  blocks = sum(
-    flops.block_flops(
-      width, model.decoder_heads, model.decoder_heads, sizes.patches, count
-    )
-    for count in queries
-  )
+  block = (width, *(model.decoder_heads,) * 2, sizes.patches)
+  blocks = (model.decoder_layers - 1) * flops.block_flops(*block, sizes.patches)
+  blocks += flops.block_flops(*block, sizes.masked)
   linear = embed_dim * sizes.visible + output_dim * sizes.masked
   return 2 * width * linear + blocks

@@ -115,7 +115,7 @@ def start(config: ConfigDict) -> None:
     state.process_id,
     state.num_processes,
     timeout=config.heartbeat_timeout,
-    coordinator_address=state.coordinator_address,
+    address=state.coordinator_address,
   )
   if not is_writer():
     # One process speaks; what the others have to say are errors.

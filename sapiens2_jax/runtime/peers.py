@@ -48,13 +48,7 @@ class Peers:
   """
 
   def __init__(
-    self,
-    client,
-    index: int,
-    count: int,
-    *,
-    timeout: float,
-    coordinator_address: str,
+    self, client, index: int, count: int, *, timeout: float, address: str
   ):
     """Starts watching, with JAX's client of the coordination service.
 
@@ -63,7 +57,7 @@ class Peers:
     self._client, self._index, self._count = client, index, count
     self._timeout = timeout
     self._interval = min(timeout / 10, _LONGEST_INTERVAL)
-    self._address = coordinator_address
+    self._address = address
     self._host = socket.gethostname()
     self._is_failing = threading.Event()
     self._stopped = threading.Event()

@@ -9,6 +9,7 @@ VERSION.
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.fields import (
   AREA,
+  COUNT,
   FRACTION,
   POSITIVE,
   RANGE,
@@ -78,8 +79,8 @@ _DATA = group(
     'mixture, "PLACE,WEIGHT;PLACE,WEIGHT".',
   ),
   # 500k steps see a billion images.
-  global_batch_size=Field(2048, "Images of a step.", at_least(1)),
-  accumulation_steps=Field(1, "Microbatches of a step.", at_least(1)),
+  global_batch_size=Field(2048, "Images of a step.", COUNT),
+  accumulation_steps=Field(1, "Microbatches of a step.", COUNT),
   image_size=Field(
     (1024, 768), "Height and width of input images, pixels.", SIZE, "paper"
   ),
@@ -89,21 +90,21 @@ _DATA = group(
   num_workers=Field(
     16, "Processes that decode; 0: threads in this one.", at_least(0)
   ),
-  prefetch=Field(2, "Batches ready in each of them.", at_least(1)),
-  device_prefetch=Field(2, "Batches ready on the devices.", at_least(1)),
-  read_attempts=Field(5, "Attempts to read a record.", at_least(1)),
+  prefetch=Field(2, "Batches ready in each of them.", COUNT),
+  device_prefetch=Field(2, "Batches ready on the devices.", COUNT),
+  read_attempts=Field(5, "Attempts to read a record.", COUNT),
   read_timeout=Field(60.0, "Seconds of an attempt.", POSITIVE),
   batch_timeout=Field(
     1800.0, "Seconds without a batch after which the run stops.", POSITIVE
   ),
   max_pixels=Field(
-    170_000_000, "Pixels above which an image is skipped.", at_least(1)
+    170_000_000, "Pixels above which an image is skipped.", COUNT
   ),
 )
 _OPTIM = group(
   *("optim", "paper"),
   name=Field("adamw", "adamw, or muon for matrices.", one_of(OPTIMIZERS)),
-  num_steps=Field(500_000, "Updates of the run.", at_least(1)),
+  num_steps=Field(500_000, "Updates of the run.", COUNT),
   schedule=Field("cosine", "How the learning rate falls.", one_of(SCHEDULES)),
   warmup_steps=Field(
     1000, "Steps in which the rate rises to peak_lr.", at_least(0)
@@ -128,7 +129,7 @@ _OPTIM = group(
     "float32", "Dtype of both moments.", one_of(DTYPES), "ours"
   ),
   max_nonfinite_steps=Field(
-    20, "Steps skipped in a row after which the run stops.", at_least(1), "ours"
+    20, "Steps skipped in a row after which the run stops.", COUNT, "ours"
   ),
 )
 _MESH = group(
@@ -154,9 +155,9 @@ _CHECKPOINT = group(
     0, "Steps between saves; 0: from their cost and mtbf_hours.", at_least(0)
   ),
   mtbf_hours=Field(24.0, "Hours between failures or preemptions.", POSITIVE),
-  keep_last=Field(3, "Number of newest saves that are kept.", at_least(1)),
+  keep_last=Field(3, "Number of newest saves that are kept.", COUNT),
   keep_every=Field(
-    50_000, "Steps between saves that are kept for ever.", at_least(1)
+    50_000, "Steps between saves that are kept for ever.", COUNT
   ),
   # They are all parts of mesh.data but the first, so that needs at least 2.
   local_every=Field(
@@ -188,13 +189,11 @@ _WATCHDOG = group(
   ),
 )
 _LOGGING = group(
-  "logging", "ours", every=Field(50, "Steps between lines.", at_least(1))
+  "logging", "ours", every=Field(50, "Steps between lines.", COUNT)
 )
 
-_COMMON = {
-  **(_FIRST | _MODEL | _MESH | _SHARDING),
-  **(_DISTRIBUTED | _WATCHDOG | _LOGGING),
-}
+_COMMON = _FIRST | _MODEL | _MESH | _SHARDING
+_COMMON |= _DISTRIBUTED | _WATCHDOG | _LOGGING
 
 
 def _online(name: str, value: tuple) -> str:
@@ -208,28 +207,24 @@ PRETRAIN = {
   **group(
     *("model", "paper"),
     decoder_dim=Field(512, "Width of the decoder.", at_least(4)),
-    decoder_layers=Field(8, "Blocks of the decoder.", at_least(1)),
+    decoder_layers=Field(8, "Blocks of the decoder.", COUNT),
     # Heads of 128 fill the matrix unit of a TPU.
-    decoder_heads=Field(
-      4, "Attention heads of the decoder.", at_least(1), "ours"
-    ),
+    decoder_heads=Field(4, "Attention heads of the decoder.", COUNT, "ours"),
     # DINOv3's default.
     prototypes=Field(
       65536, "Outputs of the projection head.", at_least(2), "ours"
     ),
     head_hidden_dim=Field(
-      2048, "Width of the projection head.", at_least(1), "DINOv3"
+      2048, "Width of the projection head.", COUNT, "DINOv3"
     ),
-    bottleneck_dim=Field(
-      256, "Width before the prototypes.", at_least(1), "DINOv3"
-    ),
+    bottleneck_dim=Field(256, "Width before the prototypes.", COUNT, "DINOv3"),
   ),
   **group(
     *("data", "paper"),
     # As many tokens as a masked global crop.
     local_size=Field((512, 384), "Size of local crops, pixels.", SIZE, "ours"),
     num_global=Field(2, "Global crops of an image.", at_least(2)),
-    num_local=Field(4, "Local crops of an image.", at_least(1)),
+    num_local=Field(4, "Local crops of an image.", COUNT),
     global_area=Field(
       (0.5, 1.0), "Range of a crop's fraction of the image.", AREA
     ),
@@ -259,7 +254,7 @@ PRETRAIN = {
     ),
     # Source: Pixio.
     block_size=Field(
-      4, "Patches a side of a hidden square; grid.", at_least(1), "ours"
+      4, "Patches a side of a hidden square; grid.", COUNT, "ours"
     ),
   ),
   **group(
@@ -363,7 +358,7 @@ PROBE = {
     test=Field("", "Other ones."),
     image_size=Field((1024, 768), "Height and width, pixels.", SIZE),
     max_pixels=Field(
-      170_000_000, "Pixels above which an image is left out.", at_least(1)
+      170_000_000, "Pixels above which an image is left out.", COUNT
     ),
     num_workers=Field(
       0, "Processes that read labels; 0: threads in this one.", at_least(0)
@@ -375,11 +370,11 @@ PROBE = {
     compute_dtype=Field("float32", "Of the backbone.", one_of(DTYPES)),
     dtype=Field("float16", "On disk: float16 or float32.", one_of(_STORED)),
   ),
-  **group("decoder", "ours", hidden_dim=Field(256, "Its width.", at_least(1))),
+  **group("decoder", "ours", hidden_dim=Field(256, "Its width.", COUNT)),
   **group(
     *("optim", "ours"),
-    num_steps=Field(10_000, "Updates of a probe.", at_least(1)),
-    batch_size=Field(16, "Images of a step.", at_least(1)),
+    num_steps=Field(10_000, "Updates of a probe.", COUNT),
+    batch_size=Field(16, "Images of a step.", COUNT),
     warmup_steps=Field(500, "Steps in which the rate rises.", at_least(0)),
     peak_lr=Field(1e-3, "The largest learning rate.", at_least(0)),
     weight_decay=Field(0.05, "Times the learning rate.", at_least(0)),

@@ -16,6 +16,7 @@ from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead, PixelShuffleHead
 from tests import golden
+from tests.head_sizes import num_params
 
 SHUFFLE = {"upsample_channels": (32, 24, 16, 8), "conv_channels": (8, 8, 8)}
 HEADS = {
@@ -182,7 +183,7 @@ def test_parameter_counts_are_the_published_ones(task):
   made, counts = COUNTS[task]
   for size, head, count in zip(SIZES, made, counts):
     features = (64, 48, ARCHITECTURES[size].embed_dim)
-    assert heads.num_params(head(), features) == count, size
+    assert num_params(head(), features) == count, size
 
 
 @pytest.mark.parametrize(

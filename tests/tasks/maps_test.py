@@ -11,8 +11,8 @@ import pytest
 
 from sapiens2_jax import tasks
 from sapiens2_jax.architectures import ARCHITECTURES
-from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import base
+from tests.head_sizes import num_params
 from tests.tasks import samples
 from tests.tasks.task_configs import SIZES, load_task_config
 
@@ -115,9 +115,7 @@ def test_every_size_has_a_config(name, size):
   task = tasks.make_task(config)
   assert task.name == name and task.needs[0] == "alpha"
   rows, cols = (side // 16 for side in config.data.image_size)
-  count = heads.num_params(
-    task.head(), (rows, cols, ARCHITECTURES[size].embed_dim)
-  )
+  count = num_params(task.head(), (rows, cols, ARCHITECTURES[size].embed_dim))
   # Published with the release.
   published = {
     "normal": {"0.4b": 57907363, "1b": 83860131, "5b": 249455299},

@@ -66,12 +66,14 @@ class Term:
     reads_teacher: it needs the teacher's [cls] of the global views.
     reads_teacher_patches: it needs the teacher's patch features.
     teacher_modules: names of the modules of which the teacher has an EMA copy.
+    loss_note: what is known of its loss.
   """
 
   reads_local_views = False
   reads_teacher = False
   reads_teacher_patches = False
   teacher_modules: tuple[str, ...] = ()
+  loss_note = ""
 
   def __init__(self, config: ConfigDict, weight: float):
     self.config, self.weight = config, weight
@@ -127,4 +129,4 @@ class Term:
 
   def notes(self) -> dict[str, Note]:
     """What is known of its metrics, for people; its loss is called `loss`."""
-    return {}
+    return {"loss": Note(self.loss_note)} if self.loss_note else {}

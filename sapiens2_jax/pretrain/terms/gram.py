@@ -17,7 +17,6 @@ from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.models.layers import normalize_features
 from sapiens2_jax.pretrain.modules import Sizes
 from sapiens2_jax.pretrain.terms import base
-from sapiens2_jax.report.metrics import Note
 from sapiens2_jax.training import flops
 
 _TEACHER = "gram_teacher"
@@ -49,6 +48,10 @@ class GramAnchoring(base.Term):
   """The student's visible patches against a frozen earlier teacher."""
 
   reads_teacher = True
+  loss_note = (
+    "mean squared difference of patch similarities from those of an earlier "
+    "teacher; 0 before objective.gram_start_step."
+  )
 
   def init_statistics(self, params: dict) -> dict:
     return {_TEACHER: jax.tree.map(jnp.copy, params["encoder"])}
@@ -94,10 +97,3 @@ class GramAnchoring(base.Term):
     frozen = flops.encoder_flops(arch, sizes.patches, tokens)
     gram = 2 * sizes.visible**2 * arch.embed_dim
     return sizes.num_global * gram, sizes.num_global * (frozen + gram)
-
-  def notes(self) -> dict[str, Note]:
-    text = (
-      "mean squared difference of patch similarities from those of an earlier "
-      "teacher; 0 before objective.gram_start_step."
-    )
-    return {"loss": Note(text)}

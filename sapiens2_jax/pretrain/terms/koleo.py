@@ -7,7 +7,6 @@ from jaxtyping import Array, Float
 
 from sapiens2_jax.models.layers import normalize_features
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
-from sapiens2_jax.report.metrics import Note
 
 
 def koleo_loss(
@@ -49,16 +48,14 @@ def koleo_loss(
 class KoLeo(Term):
   """L_KoLeo of [cls], the mean over the global views."""
 
+  loss_note = (
+    "minus the mean log distance to the nearest other image, in nats: lower "
+    "is further apart."
+  )
+
   def loss(self, student: StudentOutputs, targets: tuple) -> tuple[Array, dict]:
     group_size = self.config.objective.koleo_group_size
     num_global = student.patches.shape[1]
     views = (student.cls[:, view] for view in range(num_global))
     losses = (koleo_loss(view, group_size=group_size) for view in views)
     return sum(losses) / num_global, {}
-
-  def notes(self) -> dict[str, Note]:
-    text = (
-      "minus the mean log distance to the nearest other image, in nats: lower "
-      "is further apart."
-    )
-    return {"loss": Note(text)}

@@ -7,7 +7,6 @@ from jaxtyping import Array, Float
 
 from sapiens2_jax.pretrain import modules as modules_lib
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
-from sapiens2_jax.report.metrics import Note
 
 EPS = 1e-6
 
@@ -48,6 +47,8 @@ def patch_errors(
 class Reconstruction(Term):
   """L_MAE of the masked patches, through the decoder."""
 
+  loss_note = "mean squared error of masked patches in normalised pixels."
+
   def modules(self) -> dict[str, modules_lib.Learned]:
     return {"decoder": modules_lib.build_decoder(self.config)}
 
@@ -59,7 +60,3 @@ class Reconstruction(Term):
 
   def flops(self, sizes: modules_lib.Sizes) -> tuple[int, int]:
     return sizes.num_global * modules_lib.decoder_flops(self.config, sizes), 0
-
-  def notes(self) -> dict[str, Note]:
-    text = "mean squared error of masked patches in normalised pixels."
-    return {"loss": Note(text)}

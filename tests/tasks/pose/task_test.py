@@ -9,9 +9,9 @@ import pytest
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels, Person
 from sapiens2_jax.architectures import ARCHITECTURES
-from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import UnusableExample, make_task
 from sapiens2_jax.tasks.pose import codec
+from tests.head_sizes import num_params
 from tests.tasks.task_configs import SIZES, load_task_config
 
 KNOWN = vocabulary.keypoints()
@@ -50,7 +50,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (200, 260, 3), np.uint8)
 def test_heads_are_as_large_as_the_released_ones(size, count):
   task = make_task(load_task_config("pose", size))
   width = ARCHITECTURES[size].embed_dim
-  assert heads.num_params(task.head(), (64, 48, width)) == count
+  assert num_params(task.head(), (64, 48, width)) == count
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -9,8 +9,8 @@ import pytest
 
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.architectures import ARCHITECTURES
-from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import UnusableExample, make_task
+from tests.head_sizes import num_params
 from tests.tasks.task_configs import SIZES, load_task_config
 
 
@@ -43,7 +43,7 @@ def make_parts():
 def test_heads_are_as_large_as_the_released_ones(size, count):
   task = make_task(load_task_config("segmentation", size))
   width = ARCHITECTURES[size].embed_dim
-  assert heads.num_params(task.head(), (64, 48, width)) == count
+  assert num_params(task.head(), (64, 48, width)) == count
 
 
 @pytest.mark.parametrize("size", SIZES)
