@@ -47,13 +47,11 @@ class AngleStatistics:
 
   def mean(self) -> float:
     """In degrees; NaN of nothing."""
-    return float(self._sum / self.count) if self.count else float("nan")
+    return float(self._sum / (self.count or np.nan))
 
   def rmse(self) -> float:
     """Root of the mean square in degrees; NaN of nothing."""
-    if not self.count:
-      return float("nan")
-    return float(np.sqrt(self._sum_squares / self.count))
+    return float(np.sqrt(self._sum_squares / (self.count or np.nan)))
 
   def median(self) -> float:
     """In degrees, the centre of a bin of 0.5; NaN of nothing."""
@@ -65,8 +63,6 @@ class AngleStatistics:
   def within(self) -> dict[str, float]:
     """Fraction of angles strictly below each limit; NaN of nothing."""
     return {
-      f"within_{limit:g}": (
-        float(found / self.count) if self.count else float("nan")
-      )
+      f"within_{limit:g}": float(found / (self.count or np.nan))
       for limit, found in zip(WITHIN, self._within)
     }

@@ -22,6 +22,7 @@ from sapiens2_jax.tasks.probes import ProbeSettings
 from sapiens2_jax.tasks.release import ReleaseHead
 
 Image = UInt8[np.ndarray, "h w 3"]  # RGB
+Images = UInt8[np.ndarray, "b h w 3"]
 Size = tuple[int, int]  # (height, width), pixels
 Rng = np.random.Generator
 Example = dict[str, np.ndarray]

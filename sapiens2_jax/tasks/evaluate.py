@@ -1,25 +1,24 @@
 """A task's metric over a labelled set, with the task's test-time procedure."""
 
 import collections
-import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.models import batching
-from sapiens2_jax.tasks import ModelInput, Task
+from sapiens2_jax.tasks.base import Image, Images, Inputs, Outputs, Task
 from sapiens2_jax.tasks.examples import read_labels
 
-# Parameters and (b, h, w, 3) uint8 RGB to arrays (b, ...).
-Apply = Callable[[Any, UInt8[np.ndarray, "b h w 3"]], dict[str, Any]]
-Item = tuple[UInt8[np.ndarray, "h w 3"], Labels | None]
+# Parameters and images to arrays (b, ...).
+Apply = Callable[[Any, Images], dict[str, Any]]
+Item = tuple[Image, Labels | None]
 
 
 def evaluate(
@@ -81,19 +80,6 @@ def evaluate(
   }
 
 
-@dataclasses.dataclass(eq=False)
-class _Waiting:
-  """An image some of whose inputs may not have been through the model."""
-
-  labels: Labels | None
-  prepared: list[ModelInput]
-  outputs: list[dict[str, np.ndarray]]
-
-  @property
-  def is_done(self) -> bool:
-    return len(self.outputs) == len(self.prepared)
-
-
 def predict(
   task: Task,
   apply_fn: Apply,
@@ -112,32 +98,24 @@ def predict(
     What `Task.postprocess` returns, and the item's labels.
   """
   apply = functools.partial(apply_fn, params)
-  images_waiting: collections.deque[_Waiting] = collections.deque()
-  inputs: list[tuple[_Waiting, np.ndarray]] = []
+  waiting: collections.deque[tuple[Inputs, Labels | None]] = collections.deque()
+  outputs: Outputs = []  # of the first that wait
 
-  def run() -> None:
-    part = inputs[:batch_size]
-    del inputs[:batch_size]
-    batch = np.stack([image for _, image in part])
-    (outputs,) = batching.in_batches(apply, batch_size, batch)
-    for number, (waiting, _) in enumerate(part):
-      waiting.outputs.append(
-        {name: array[number] for name, array in outputs.items()}
-      )
+  def images() -> Iterator[Image]:
+    for image, labels in items:
+      waiting.append((task.preprocess(image, labels), labels))
+      yield from (one.image for one in waiting[-1][0])
 
-  def finished() -> Iterator[tuple[Any, Labels | None]]:
-    while images_waiting and images_waiting[0].is_done:
-      one = images_waiting.popleft()
-      yield task.postprocess(one.outputs, one.prepared), one.labels
-
-  for image, labels in items:
-    prepared = task.preprocess(image, labels)
-    waiting = _Waiting(labels, prepared, [])
-    images_waiting.append(waiting)
-    inputs += [(waiting, one.image) for one in prepared]
-    while len(inputs) >= batch_size:
-      run()
-    yield from finished()
-  if inputs:
-    run()
-  yield from finished()
+  found = images()
+  while True:
+    batch = list(itertools.islice(found, batch_size))
+    if batch:
+      (arrays,) = batching.in_batches(apply, batch_size, np.stack(batch))
+      for number in range(len(batch)):
+        outputs.append({name: x[number] for name, x in arrays.items()})
+    while waiting and len(waiting[0][0]) <= len(outputs):
+      inputs, labels = waiting.popleft()
+      own, outputs = outputs[: len(inputs)], outputs[len(inputs) :]
+      yield task.postprocess(own, inputs), labels
+    if len(batch) < batch_size:
+      return

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 
 import cv2
-import numpy as np
 
 from data_pipelines import sources
 from data_pipelines.common import images
@@ -41,9 +40,7 @@ class TaskExamples:
   def element_spec(self) -> ElementSpec:
     return self.task.element_spec()
 
-  def make(
-    self, record: Record, index: int, epoch: int, out: dict[str, np.ndarray]
-  ) -> None:
+  def make(self, record: Record, index: int, epoch: int, out: Example) -> None:
     """Decodes image and labels in full, and makes an example of them."""
     labels = read_labels(record, self.task)
     image = images.decode_image(record.image, max_pixels=self.max_pixels)
@@ -61,9 +58,7 @@ class TaskExamples:
     return {"image": inputs[chosen].image, **targets[chosen]}
 
 
-def choose_known(
-  targets: list[dict[str, np.ndarray] | None], rng: np.random.Generator
-) -> int:
+def choose_known(targets: list[Example | None], rng: Rng) -> int:
   """A place among `ProbedTask.targets` where there is something to learn."""
   known = [i for i, target in enumerate(targets) if target is not None]
   return known[rng.integers(len(known))]

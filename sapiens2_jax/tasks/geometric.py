@@ -1,7 +1,7 @@
 """Scales, cuts, flips and letterboxes an image together with its labels.
 
-Pure functions of an image (h, w, 3) uint8 RGB and its `Labels`. Maps and
-intrinsics come along; people and parts do not and are None afterwards.
+Pure functions of an image and its `Labels`. Maps and intrinsics come along;
+people and parts do not and are None afterwards.
 
 Source: the public Sapiens2 release. Ours: the centre of a pixel stays the
 centre of a pixel, for maps and intrinsics alike (the reference takes corners,
@@ -16,8 +16,11 @@ import cv2
 import numpy as np
 
 from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.tasks.base import Image, Rng, Size
 
-Pair = tuple[np.ndarray, Labels]
+Pair = tuple[Image, Labels]
+Box = tuple[int, int, int, int]  # top, left, height, width
+Rounding = Callable[[float], int]
 
 # A mean of two normals or depths is neither of them; colours may be mixed.
 _INTERPOLATIONS = {
@@ -41,20 +44,15 @@ class Letterbox:
   left: int
   height: int
   width: int
-  original_size: tuple[int, int]
+  original_size: Size
 
 
 def fit(
-  original_size: tuple[int, int],
-  canvas_size: tuple[int, int],
-  rounding: Callable[[float], int] = round,
+  original_size: Size, canvas_size: Size, rounding: Rounding = round
 ) -> Letterbox:
   """The largest place of the image's aspect in the middle of a canvas.
 
-  Args:
-    original_size: (height, width) of the image.
-    canvas_size: (height, width).
-    rounding: of the size; `round` in training, `math.floor` at test time.
+  Sizes are rounded by `round` in training, `math.floor` at test time.
   """
   scale = min(canvas / size for canvas, size in zip(canvas_size, original_size))
   height, width = (
@@ -71,20 +69,15 @@ def fit(
 
 
 def letterbox(
-  image: np.ndarray,
-  labels: Labels,
-  canvas_size: tuple[int, int],
-  rounding: Callable[[float], int] = round,
+  image: Image, labels: Labels, canvas_size: Size, rounding: Rounding = round
 ) -> Pair:
-  """Resizes to fit a canvas (height, width), keeping aspect; black around."""
+  """Resizes to fit a canvas, keeping aspect; black around."""
   box = fit(image.shape[:2], canvas_size, rounding)
   image, labels = resize(image, labels, (box.height, box.width))
 
   def pad(name: str, array: np.ndarray) -> np.ndarray:
     canvas = np.zeros((*canvas_size, *array.shape[2:]), array.dtype)
-    canvas[box.top : box.top + box.height, box.left : box.left + box.width] = (
-      array
-    )
+    inside(canvas, box)[...] = array
     return canvas
 
   move = np.array([[1, 0, box.left], [0, 1, box.top], [0, 0, 1]])
@@ -92,9 +85,7 @@ def letterbox(
 
 
 def letterbox_labels(
-  labels: Labels,
-  canvas_size: tuple[int, int],
-  rounding: Callable[[float], int] = round,
+  labels: Labels, canvas_size: Size, rounding: Rounding = round
 ) -> Labels:
   """As `letterbox`, for labels whose image nobody needs."""
   image = np.zeros((*labels.mask.shape, 3), np.uint8)
@@ -112,8 +103,21 @@ def uncover(array: np.ndarray, box: Letterbox) -> np.ndarray:
   return cv2.resize(inside(array, box), box.original_size[::-1])
 
 
-def resize(image: np.ndarray, labels: Labels, size: tuple[int, int]) -> Pair:
-  """To (height, width); image and albedo linearly, other maps by nearest."""
+def stretch(image: Image, size: Size, enlarging: int) -> Image:
+  """To a size of any aspect: means if it gets narrower, or as OpenCV's flag."""
+  mode = cv2.INTER_AREA if size[1] < image.shape[1] else enlarging
+  return cv2.resize(image, size[::-1], interpolation=mode)
+
+
+def rescaled(old: Size, size: Size, factor: float) -> Size:
+  """Of the aspect of `old`, as large as fits into `size` times a factor."""
+  scale = factor * min(a / b for a, b in zip(size, old))
+  height, width = (max(1, round(side * scale)) for side in old)
+  return height, width
+
+
+def resize(image: Image, labels: Labels, size: Size) -> Pair:
+  """To a size; image and albedo linearly, other maps by nearest."""
   y, x = (new / old for new, old in zip(size, image.shape))
   grow = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
 
@@ -131,10 +135,8 @@ def resize(image: np.ndarray, labels: Labels, size: tuple[int, int]) -> Pair:
   return change("image", image), _change(labels, change, grow)
 
 
-def crop(
-  image: np.ndarray, labels: Labels, box: tuple[int, int, int, int]
-) -> Pair:
-  """Cuts out (top, left, height, width), in whole pixels of the image."""
+def crop(image: Image, labels: Labels, box: Box) -> Pair:
+  """Cuts out whole pixels of the image."""
   top, left, height, width = box
   move = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]])
 
@@ -144,7 +146,7 @@ def crop(
   return cut("image", image), _change(labels, cut, move)
 
 
-def flip(image: np.ndarray, labels: Labels) -> Pair:
+def flip(image: Image, labels: Labels) -> Pair:
   """Mirrors left and right; the x of normals changes its sign."""
 
   def mirror(name: str, array: np.ndarray) -> np.ndarray:
@@ -160,20 +162,9 @@ def flip(image: np.ndarray, labels: Labels) -> Pair:
 
 
 def random_view(
-  image: np.ndarray,
-  labels: Labels,
-  rng: np.random.Generator,
-  *,
-  probability: float = 0.3,
+  image: Image, labels: Labels, rng: Rng, *, probability: float = 0.3
 ) -> Pair:
-  """Scales by a factor in [0.5, 2], cuts out a part, flips: each by chance.
-
-  Args:
-    image: see module.
-    labels: of the image.
-    rng: drawn from.
-    probability: of each of the three.
-  """
+  """Scales by a factor in [0.5, 2], cuts out a part, flips: each by chance."""
   if rng.random() < probability:
     factor = rng.uniform(0.5, 2.0)
     size = tuple(max(1, round(side * factor)) for side in image.shape[:2])
@@ -185,13 +176,10 @@ def random_view(
   return image, labels
 
 
-def draw_crop(
-  size: tuple[int, int], rng: np.random.Generator
-) -> tuple[int, int, int, int]:
-  """A part of 40 to 100 % of an image (height, width), aspect 1:2 to 2:1.
+def draw_crop(size: Size, rng: Rng) -> Box:
+  """A part of 40 to 100 % of an image, aspect 1:2 to 2:1.
 
-  Returns:
-    (top, left, height, width); all of it if eight tries do not fit.
+  All of it if eight tries do not fit.
   """
   for _ in range(_NUM_TRIES):
     aspect = rng.uniform(0.5, 2.0)

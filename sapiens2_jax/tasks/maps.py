@@ -24,36 +24,67 @@ from sapiens2_jax.tasks.base import (
   UnusableExample,
 )
 
+Map = Float[np.ndarray, "h w c"]
+
 MIN_PIXELS = 16
 MAX_FRACTION = 0.96
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MapTask:
-  """A letterboxed image in, one map of its size out.
+class NetworkTask:
+  """A task that has one head.
 
   Attributes:
     name, needs: see `Task`.
-    image_size: (height, width) that the network sees.
+    image_size: that the network sees.
     network: the head.
   """
 
   name: str
   needs: tuple[str, ...]
-  image_size: tuple[int, int]
+  image_size: Size
   network: nn.Module
 
   def head(self) -> nn.Module:
     return self.network
 
+
+class MapTask(NetworkTask):
+  """A letterboxed image in, one map of its size out."""
+
   def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
     """One input: the whole image, black around it."""
-    del labels
-    box = geometric.fit(image.shape[:2], self.image_size, math.floor)
-    canvas, _ = geometric.letterbox(
-      image, Labels(), self.image_size, math.floor
-    )
-    return [ModelInput(canvas, box)]
+    given = self.image_size, math.floor
+    canvas, _ = geometric.letterbox(image, Labels(), *given)
+    return [ModelInput(canvas, geometric.fit(image.shape[:2], *given))]
+
+  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Any:
+    (output,), (one,) = outputs, inputs
+    return self.restore(output, one.context)
+
+  def restore(self, output: Example, place: Any) -> Any:
+    """The prediction, of the image's size.
+
+    Args:
+      output: of the network.
+      place: context of the input: the `geometric.Letterbox` of the image.
+    """
+    raise NotImplementedError
+
+
+class StretchedTask(MapTask):
+  """A map task that sees the whole image, whatever its aspect.
+
+  Attributes:
+    enlarging: OpenCV's interpolation.
+  """
+
+  enlarging: ClassVar[int]
+
+  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
+    """One input; `restore` gets the size of the image."""
+    resized = geometric.stretch(image, self.image_size, self.enlarging)
+    return [ModelInput(resized, image.shape[:2])]
 
 
 class LetterboxTask(MapTask):
@@ -66,28 +97,46 @@ class LetterboxTask(MapTask):
     raise NotImplementedError
 
   def targets(self, labels: Labels, size: Size) -> list[Example]:
-    del size
     labels = geometric.letterbox_labels(labels, self.image_size, math.floor)
     return [self.make_targets(labels)]
 
 
 def settings(
-  config: ConfigDict, output_name: str, num_outputs: int, **more: Any
+  config: ConfigDict,
+  output_name: str,
+  num_outputs: int,
+  kind: type[nn.Module] = PixelShuffleHead,
+  **more: Any,
 ) -> dict[str, Any]:
-  """Image size and head of a `MapTask`, from the groups of a config.
+  """Image size and head of a `NetworkTask`, from the groups of a config.
 
   Args:
     config: `data.image_size`; `head.upsample_channels`, `head.conv_channels`;
       `model.size`, `model.dtype`.
-    output_name, num_outputs: of the head.
-    more: fields of `PixelShuffleHead`.
+    output_name, num_outputs, more: fields of the head.
+    kind: of head.
 
   Raises:
-    ValueError: the output would not have the size of the image.
+    ValueError: pixel shuffles do not give the size of the image.
   """
   size = tuple(config.data.image_size)
-  patch_size = get_architecture(config.model.size).patch_size
   channels = tuple(config.head.upsample_channels)
+  if kind is PixelShuffleHead:
+    _check_sizes(size, channels, get_architecture(config.model.size).patch_size)
+  network = kind(
+    output_name,
+    num_outputs,
+    channels,
+    tuple(config.head.conv_channels),
+    dtype=jnp.dtype(config.model.dtype),
+    **more,
+  )
+  return {"image_size": size, "network": network}
+
+
+def _check_sizes(
+  size: Size, channels: tuple[int, ...], patch_size: int
+) -> None:
   if 2 ** len(channels) != patch_size:
     raise ValueError(
       f"head.upsample_channels={channels} enlarges {2 ** len(channels)} "
@@ -98,15 +147,6 @@ def settings(
     raise ValueError(
       f"data.image_size={size} must be whole patches of {patch_size} pixels."
     )
-  network = PixelShuffleHead(
-    output_name,
-    num_outputs,
-    channels,
-    tuple(config.head.conv_channels),
-    dtype=jnp.dtype(config.model.dtype),
-    **more,
-  )
-  return {"image_size": size, "network": network}
 
 
 def check_people(mask: Bool[np.ndarray, "h w"]) -> None:
@@ -124,19 +164,9 @@ def check_people(mask: Bool[np.ndarray, "h w"]) -> None:
     raise UnusableExample(f"people cover more than {MAX_FRACTION:.0%}")
 
 
-def only_people(
-  prediction: Float[np.ndarray, "h w c"], labels: Labels
-) -> Float[np.ndarray, "h w c"]:
+def only_people(prediction: Map, labels: Labels) -> Map:
   """A map with zeros around people, where nothing is learned."""
   return prediction * labels.mask[..., None]
-
-
-def only(
-  outputs: Outputs, inputs: Inputs
-) -> tuple[Example, geometric.Letterbox]:
-  """The outputs of a `MapTask` for its one input, and where the image lies."""
-  (output,), (one,) = outputs, inputs
-  return output, one.context
 
 
 def to_uint8(values: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:

@@ -67,14 +67,12 @@ class TaskObjective:
     }
 
   def init_teacher_state(self, params: dict) -> dict:
-    del params
     return {}
 
   def compute_targets(
     self, teacher_state: dict, batches: dict, step: Array, rng: PRNGKeyArray
   ) -> tuple[tuple, tuple, dict]:
     """No targets, no statistics, no metrics."""
-    del teacher_state, batches, step, rng
     return (), (), {}
 
   def predict(
@@ -97,17 +95,7 @@ class TaskObjective:
     rng: PRNGKeyArray,
     measure: Array,
   ) -> tuple[Float[Array, ""], dict]:
-    """The task's loss on one microbatch.
-
-    Args:
-      params: of encoder and head.
-      batch: leaves (b, ...), as `Task.element_spec` says, with index and epoch.
-      targets, rng, measure: not used.
-
-    Returns:
-      Scalar float32 and metrics, each a mean over the microbatch.
-    """
-    del targets, rng, measure
+    """The task's loss; leaves are those of `Task.element_spec`."""
     outputs = self.predict(params, batch["image"])
     with jax.named_scope("loss"):
       loss, metrics = self.task.loss(outputs, batch)
@@ -116,7 +104,6 @@ class TaskObjective:
   def update_teacher_state(
     self, teacher_state: dict, params: dict, statistics: tuple
   ) -> dict:
-    del params, statistics
     return teacher_state
 
   @staticmethod
@@ -145,7 +132,11 @@ class TaskObjective:
     distributed.require_one_process(
       f"evaluation.every={evaluation.every}", "evaluations"
     )
-    source = self._open_evaluation_source()
+    source = open_field("evaluation.path", evaluation.path)
+    self.check_source(source, f"evaluation.path={evaluation.path}")
+    source = sources.RetryingSource(
+      source, attempts=data.read_attempts, timeout=data.read_timeout
+    )
     apply_fn = jit_predict(self, self.config, mesh, abstract)
 
     def run(state: TrainState, on_progress) -> dict[str, float]:
@@ -161,14 +152,6 @@ class TaskObjective:
       )
 
     return Measurement("eval", evaluation.every, run)
-
-  def _open_evaluation_source(self) -> sources.ImageSource:
-    path, data = self.config.evaluation.path, self.config.data
-    source = open_field("evaluation.path", path)
-    self.check_source(source, f"evaluation.path={path}")
-    return sources.RetryingSource(
-      source, attempts=data.read_attempts, timeout=data.read_timeout
-    )
 
   def flops(self) -> int:
     arch, patches = self.encoder.architecture, self.grid.num_tokens

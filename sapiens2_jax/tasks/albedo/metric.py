@@ -4,6 +4,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
+Colors = Float[np.ndarray, "h w 3"]
+Mask = Bool[np.ndarray, "h w"]
+
 _C1, _C2 = 0.01**2, 0.03**2
 _WINDOW, _SIGMA = 11, 1.5
 
@@ -18,12 +21,7 @@ class ColorMetric:
     self._sums = dict.fromkeys(("absolute", "square", "steps", "ssim"), 0.0)
     self._pixels = self._pairs = self._windows = 0
 
-  def add(
-    self,
-    prediction: Float[np.ndarray, "h w 3"],
-    target: Float[np.ndarray, "h w 3"],
-    mask: Bool[np.ndarray, "h w"],
-  ) -> None:
+  def add(self, prediction: Colors, target: Colors, mask: Mask) -> None:
     """Takes in one image."""
     error = (prediction - target).astype(np.float64)
     self._pixels += np.count_nonzero(mask)
@@ -57,10 +55,8 @@ class ColorMetric:
 
 
 def ssim_map(
-  prediction: Float[np.ndarray, "h w 3"],
-  target: Float[np.ndarray, "h w 3"],
-  mask: Bool[np.ndarray, "h w"],
-) -> tuple[Float[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+  prediction: Colors, target: Colors, mask: Mask
+) -> tuple[Float[np.ndarray, "h w"], Mask]:
   """Structural similarity around each pixel, of what the mask shows.
 
   Gaussian windows of 11 x 11, sigma 1.5, zero beyond the image; moments are
@@ -77,11 +73,10 @@ def ssim_map(
     )
 
   fraction = average(weights)
+  known = np.maximum(fraction, 1e-8)[..., None]
 
   def moment(x: np.ndarray) -> np.ndarray:
-    return (
-      average(x * weights[..., None]) / np.maximum(fraction, 1e-8)[..., None]
-    )
+    return average(x * weights[..., None]) / known
 
   p, t = prediction.astype(np.float64), target.astype(np.float64)
   mean_p, mean_t = moment(p), moment(t)

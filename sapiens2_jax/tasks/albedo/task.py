@@ -8,30 +8,17 @@ albedo. A prediction is (h, w, 3) float32 of the image's size, not cut to
 Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 """
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
 from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
-from sapiens2_jax.tasks.albedo.metric import ColorMetric
-from sapiens2_jax.tasks.base import (
-  Arrays,
-  Example,
-  Image,
-  Inputs,
-  Loss,
-  Outputs,
-  Rng,
-  UnusableExample,
-)
-
-Colors = Float[np.ndarray, "h w 3"]
+from sapiens2_jax.tasks.albedo.metric import ColorMetric, Colors
+from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng
 
 MIN_STD = 0.02  # of [0, 1]
 
@@ -44,7 +31,6 @@ def make_task(config: ConfigDict) -> "AlbedoTask":
   return AlbedoTask("albedo", ("alpha", "albedo"), **given)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class AlbedoTask(maps.LetterboxTask):
   """See `ProbedTask`."""
 
@@ -86,9 +72,8 @@ class AlbedoTask(maps.LetterboxTask):
     }
     return sum(parts.values()), parts
 
-  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Colors:
-    output, box = maps.only(outputs, inputs)
-    return geometric.uncover(output["albedo"], box)
+  def restore(self, output: Example, place: geometric.Letterbox) -> Colors:
+    return geometric.uncover(output["albedo"], place)
 
   def metric(self) -> "AlbedoMetric":
     return AlbedoMetric()
@@ -98,15 +83,9 @@ class AlbedoTask(maps.LetterboxTask):
     return maps.to_uint8(prediction)
 
 
-class AlbedoMetric:
-  """See `ColorMetric`; over the pixels of people."""
-
-  def __init__(self):
-    self._colors = ColorMetric()
+class AlbedoMetric(ColorMetric):
+  """Over the pixels of people."""
 
   def add(self, prediction: Colors, labels: Labels) -> None:
     target = labels.albedo.astype(np.float32) / 255
-    self._colors.add(prediction, target, labels.mask)
-
-  def result(self) -> dict[str, float]:
-    return self._colors.result()
+    super().add(prediction, target, labels.mask)

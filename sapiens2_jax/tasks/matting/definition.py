@@ -1,10 +1,9 @@
 """Mattes as all others know them."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
 
 from data_pipelines.corpus.labels import Labels
-from sapiens2_jax.tasks.base import Score, TaskDefinition
+from sapiens2_jax.tasks.base import Image, Score, TaskDefinition
 from sapiens2_jax.tasks.files import Files, to_png
 from sapiens2_jax.tasks.matting.task import FIELDS, Matte, make_task
 from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
@@ -14,16 +13,13 @@ _MIN_ALPHA = 1 / 255
 
 def encode(matte: Matte, labels: Labels) -> Files:
   """Colours of PNG are not multiplied by alpha."""
-  del labels
   alpha = matte[..., 3:]
   colors = np.clip(matte[..., :3] / np.maximum(alpha, _MIN_ALPHA), 0, 1)
   levels = np.rint(np.concatenate([colors, alpha], axis=-1) * 255)
   return {("mattes", "png"): to_png(levels.astype(np.uint8))}
 
 
-def truth(
-  image: UInt8[np.ndarray, "h w 3"], labels: Labels
-) -> Float[np.ndarray, "h w 4"]:
+def truth(image: Image, labels: Labels) -> Matte:
   alpha = labels.alpha[..., None].astype(np.float32) / 255
   return np.concatenate([image / np.float32(255) * alpha, alpha], axis=-1)
 

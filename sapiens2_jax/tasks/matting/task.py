@@ -10,8 +10,6 @@ Reads `data.image_size` (height, width), `head.upsample_channels` (four) and
 Source: the public Sapiens2 release; its metric is not public: ours.
 """
 
-import dataclasses
-
 import cv2
 import jax.numpy as jnp
 import numpy as np
@@ -22,16 +20,7 @@ from data_pipelines.corpus.labels import Labels
 from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import maps
-from sapiens2_jax.tasks.base import (
-  Arrays,
-  Example,
-  Image,
-  Inputs,
-  Loss,
-  ModelInput,
-  Outputs,
-  Rng,
-)
+from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng, Size
 from sapiens2_jax.tasks.matting import losses as matting
 from sapiens2_jax.tasks.matting import views as matte_views
 
@@ -54,9 +43,10 @@ def make_task(config: ConfigDict) -> "MattingTask":
   return MattingTask("matting", ("alpha",), **given)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class MattingTask(maps.MapTask):
+class MattingTask(maps.StretchedTask):
   """See `Task`."""
+
+  enlarging = cv2.INTER_LINEAR
 
   def element_spec(self) -> ElementSpec:
     return {
@@ -67,9 +57,8 @@ class MattingTask(maps.MapTask):
   def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
     """Raises `UnusableExample` if almost nobody, or nothing else, is seen."""
     maps.check_people(labels.mask)
-    image, alpha = matte_views.augment(
-      image, labels.alpha, self.image_size, rng
-    )
+    size = self.image_size
+    image, alpha = matte_views.augment(image, labels.alpha, size, rng)
     return {"image": image, "alpha": alpha}
 
   def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
@@ -86,16 +75,8 @@ class MattingTask(maps.MapTask):
       parts[f"loss_alpha_{name}"] = of_channel[3]
     return sum(parts.values()), parts
 
-  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
-    """The whole image, stretched to the network's size."""
-    del labels
-    resized = matte_views.resize_to_input(image, self.image_size)
-    return [ModelInput(resized, image.shape[:2])]
-
-  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Matte:
-    (output,), (one,) = outputs, inputs
-    height, width = one.context
-    return np.clip(cv2.resize(output["matte"], (width, height)), 0, 1)
+  def restore(self, output: Example, place: Size) -> Matte:
+    return np.clip(cv2.resize(output["matte"], place[::-1]), 0, 1)
 
   def metric(self) -> "MattingMetric":
     return MattingMetric()

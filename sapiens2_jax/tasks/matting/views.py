@@ -5,57 +5,44 @@ What a rotation or a border uncovers is white, with alpha 0.
 Source: the public Sapiens2 release.
 """
 
+import functools
+
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
-from sapiens2_jax.tasks import photometric
+from sapiens2_jax.tasks import geometric, photometric
+from sapiens2_jax.tasks.base import Image, Rng, Size
 
-Pair = tuple[np.ndarray, np.ndarray]
+Alpha = UInt8[np.ndarray, "h w"]
+Pair = tuple[Image, Alpha]
+_stretch = functools.partial(geometric.stretch, enlarging=cv2.INTER_LINEAR)
 
 
-def augment(
-  image: np.ndarray,
-  alpha: np.ndarray,
-  size: tuple[int, int],
-  rng: np.random.Generator,
-) -> Pair:
-  """JPEG marks, cuts, a scale, a rotation, a flip and colours, by chance.
-
-  Args:
-    image: (h, w, 3) uint8 RGB.
-    alpha: (h, w) uint8.
-    size: (height, width) of the result.
-    rng: drawn from.
-  """
+def augment(image: Image, alpha: Alpha, size: Size, rng: Rng) -> Pair:
+  """JPEG marks, cuts, a scale, a rotation, a flip and colours, by chance."""
   image = photometric.compress(image, rng, probability=0.5, quality=(30, 60))
   if rng.random() < 0.5:
     image, alpha = crop_to_people(image, alpha, rng.uniform(0, 0.1))
-  image, alpha = _scale(image, alpha, size, rng.uniform(0.4, 2.0))
+  scaled = geometric.rescaled(alpha.shape, size, rng.uniform(0.4, 2.0))
+  image, alpha = _stretch(image, scaled), _resize(alpha, scaled)
   if rng.random() < 0.5:
     image, alpha = _random_crop(image, alpha, size, rng)
   if rng.random() < 0.5:
     image, alpha = rotate(image, alpha, rng.uniform(-60, 60))
   if rng.random() < 0.5:
     image, alpha = image[:, ::-1], alpha[:, ::-1]
-  image = resize_to_input(np.ascontiguousarray(image), size)
+  image = _stretch(np.ascontiguousarray(image), size)
   alpha = _resize(np.ascontiguousarray(alpha), size)
   return photometric.distort_colors(image, rng, probability=0.5), alpha
 
 
-def resize_to_input(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """To (height, width) whatever the aspect: means if it becomes narrower."""
-  narrower = size[1] < image.shape[1]
-  return _resize(image, size, cv2.INTER_AREA if narrower else cv2.INTER_LINEAR)
-
-
-def crop_to_people(
-  image: np.ndarray, alpha: np.ndarray, padding: float
-) -> Pair:
+def crop_to_people(image: Image, alpha: Alpha, padding: float) -> Pair:
   """Cuts out all of alpha, then adds white until the aspect is as before.
 
   Args:
-    image: (h, w, 3) uint8.
-    alpha: (h, w) uint8; all 0 leaves both as they are.
+    image: as it is if all of alpha is 0.
+    alpha: of the image.
     padding: around it, as a fraction of its width and height.
   """
   left, top, width, height = cv2.boundingRect(alpha)
@@ -69,21 +56,13 @@ def crop_to_people(
   height, width = alpha.shape
   more_rows = max(round(width / aspect) - height, 0)
   more_cols = max(round(height * aspect) - width, 0)
-  border = (
-    more_rows // 2,
-    more_rows - more_rows // 2,
-    more_cols // 2,
-    more_cols - more_cols // 2,
-    cv2.BORDER_CONSTANT,
-  )
-  white = (255, 255, 255)
-  return (
-    cv2.copyMakeBorder(image, *border, value=white),
-    cv2.copyMakeBorder(alpha, *border, value=0),
-  )
+  top, left = more_rows // 2, more_cols // 2
+  around = ((top, more_rows - top), (left, more_cols - left))
+  image = np.pad(image, (*around, (0, 0)), constant_values=255)
+  return image, np.pad(alpha, around)
 
 
-def rotate(image: np.ndarray, alpha: np.ndarray, degrees: float) -> Pair:
+def rotate(image: Image, alpha: Alpha, degrees: float) -> Pair:
   """Around the centre, counter-clockwise; the size stays."""
   height, width = alpha.shape
   center = ((width - 1) / 2, (height - 1) / 2)
@@ -95,35 +74,13 @@ def rotate(image: np.ndarray, alpha: np.ndarray, degrees: float) -> Pair:
   )
 
 
-def _scale(
-  image: np.ndarray, alpha: np.ndarray, size: tuple[int, int], factor: float
-) -> Pair:
-  """As large as fits into `size` times a factor."""
-  scale = factor * min(a / b for a, b in zip(size, alpha.shape))
-  new = tuple(max(1, round(side * scale)) for side in alpha.shape)
-  return resize_to_input(image, new), _resize(alpha, new)
-
-
-def _random_crop(
-  image: np.ndarray,
-  alpha: np.ndarray,
-  size: tuple[int, int],
-  rng: np.random.Generator,
-) -> Pair:
+def _random_crop(image: Image, alpha: Alpha, size: Size, rng: Rng) -> Pair:
   """At most `size`, at a uniform place."""
-  window = tuple(
-    slice(start, start + wanted)
-    for wanted, start in (
-      (wanted, int(rng.integers(0, max(found - wanted, 0), endpoint=True)))
-      for wanted, found in zip(size, alpha.shape)
-    )
-  )
+  room = np.maximum(np.subtract(alpha.shape, size), 0)
+  top, left = (int(rng.integers(0, side, endpoint=True)) for side in room)
+  window = np.s_[top : top + size[0], left : left + size[1]]
   return image[window], alpha[window]
 
 
-def _resize(
-  array: np.ndarray,
-  size: tuple[int, int],
-  interpolation: int = cv2.INTER_LINEAR,
-) -> np.ndarray:
-  return cv2.resize(array, size[::-1], interpolation=interpolation)
+def _resize(alpha: Alpha, size: Size) -> Alpha:
+  return cv2.resize(alpha, size[::-1])

@@ -8,8 +8,6 @@ but for the interpolation.
 Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 """
 
-import dataclasses
-
 import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
@@ -19,15 +17,7 @@ from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
 from sapiens2_jax.tasks.angles import AngleStatistics, angles_between
-from sapiens2_jax.tasks.base import (
-  Arrays,
-  Example,
-  Image,
-  Inputs,
-  Loss,
-  Outputs,
-  Rng,
-)
+from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng
 
 Normals = Float[np.ndarray, "h w 3"]
 
@@ -40,7 +30,6 @@ def make_task(config: ConfigDict) -> "NormalTask":
   return NormalTask("normal", ("alpha", "normal"), **given)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class NormalTask(maps.LetterboxTask):
   """See `ProbedTask`."""
 
@@ -79,11 +68,10 @@ class NormalTask(maps.LetterboxTask):
     }
     return sum(parts.values()), parts
 
-  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Normals:
-    output, box = maps.only(outputs, inputs)
+  def restore(self, output: Example, place: geometric.Letterbox) -> Normals:
     normal = output["normal"]
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    return geometric.uncover(normal / np.maximum(length, 1e-8), box)
+    return geometric.uncover(normal / np.maximum(length, 1e-8), place)
 
   def metric(self) -> "NormalMetric":
     return NormalMetric()

@@ -2,25 +2,20 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, UInt8
 
 from data_pipelines.corpus.labels import Labels
-from sapiens2_jax.tasks.base import Score, TaskDefinition
+from sapiens2_jax.tasks.base import Image, Score, TaskDefinition
 from sapiens2_jax.tasks.files import Files, to_npy
-from sapiens2_jax.tasks.pointmap.task import (
-  FIELDS,
-  Points,
-  make_task,
-  unproject,
-)
+from sapiens2_jax.tasks.pointmap.losses import unproject
+from sapiens2_jax.tasks.pointmap.task import FIELDS, Points, make_task
 from sapiens2_jax.tasks.probes import Dense, OnlineProbe, ProbeSettings, Targets
 from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
 
 
 def encode(prediction: Points, labels: Labels) -> Files:
   """Metres: depth, and points."""
-  del labels
   points = prediction.points
   return {
     ("depth", "npy"): to_npy(points[..., 2]),
@@ -28,15 +23,14 @@ def encode(prediction: Points, labels: Labels) -> Files:
   }
 
 
-def truth(image: UInt8[np.ndarray, "h w 3"], labels: Labels) -> Points:
-  del image
+def truth(image: Image, labels: Labels) -> Points:
   points = labels.pointmap()
   return only_people(Points(points, points, 1.0), labels)
 
 
 def only_people(prediction: Points, labels: Labels) -> Points:
   """What is around people as far away as the farthest point of them."""
-  mask: Bool[np.ndarray, "h w"] = labels.mask & (labels.depth > 0)
+  mask = labels.mask & (labels.depth > 0)
   depth = prediction.points[..., 2]
   farthest = depth[mask].max() if mask.any() else 1.0
   points = prediction.points.copy()
@@ -45,7 +39,7 @@ def only_people(prediction: Points, labels: Labels) -> Points:
 
 
 def _dense(targets: Targets) -> Dense:
-  given = targets["depth"][None], targets["intrinsics"][None]
+  given = (jnp.asarray(targets[name][None]) for name in ("depth", "intrinsics"))
   return np.asarray(unproject(*given))[0], targets["mask"]
 
 

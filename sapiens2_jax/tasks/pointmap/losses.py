@@ -13,8 +13,30 @@ from jaxtyping import Array, Float
 
 from sapiens2_jax.tasks.dense import Map, Mask, Scalar, masked_l1, masked_mean
 
+Depth = Float[Array, "b h w"]
+Intrinsics = Float[Array, "b 3 3"]
+Scales = Float[Array, "b"]
+
 _EPS = 1e-6
 _MIN_DEPTH = 1e-4
+
+
+def _sideways(z: Depth, intrinsics: Intrinsics) -> tuple[Depth, Depth]:
+  """x and y at depth z, on the rays of the centres of all pixels."""
+  rows = lax.broadcasted_iota(jnp.float32, z.shape, 1)
+  cols = lax.broadcasted_iota(jnp.float32, z.shape, 2)
+  k = intrinsics[:, :, :, None, None]
+  x = (cols - k[:, 0, 2]) * z / k[:, 0, 0]
+  y = (rows - k[:, 1, 2]) * z / k[:, 1, 1]
+  return x, y
+
+
+def unproject(depth: Depth, intrinsics: Intrinsics) -> Map:
+  """The points of the centres of all pixels.
+
+  Intrinsics are of the map in its own pixels, 0 at the centre of the first.
+  """
+  return jnp.stack([*_sideways(depth, intrinsics), depth], axis=-1)
 
 
 def multiscale_loss(prediction: Map, target: Map, mask: Mask) -> Scalar:
@@ -28,9 +50,7 @@ def multiscale_loss(prediction: Map, target: Map, mask: Mask) -> Scalar:
   return masked_l1(error, jnp.zeros_like(error), mask)
 
 
-def silog_loss(
-  prediction: Float[Array, "b h w"], target: Float[Array, "b h w"], mask: Mask
-) -> Scalar:
+def silog_loss(prediction: Depth, target: Depth, mask: Mask) -> Scalar:
   """Error of the logarithm of depth, half of whose mean is forgiven.
 
   Per sample sqrt(mean(d^2) - mean(d)^2 / 2), then the mean of the batch.
@@ -46,22 +66,15 @@ def silog_loss(
 
 
 def intrinsics_loss(
-  prediction: Map, intrinsics: Float[Array, "b 3 3"], mask: Mask
+  prediction: Map, intrinsics: Intrinsics, mask: Mask
 ) -> Scalar:
   """How far, in x and y, points are off the rays of their pixels.
 
-  Args:
-    prediction: canonical points; a scale changes no ray.
-    intrinsics: of the map in its own pixels, 0 at the centre of the first.
-    mask: of people.
+  Points are canonical: a scale changes no ray.
   """
-  rows = lax.broadcasted_iota(jnp.float32, mask.shape, 1)
-  cols = lax.broadcasted_iota(jnp.float32, mask.shape, 2)
-  k = intrinsics[:, :, :, None, None]
   x, y, z = jnp.moveaxis(prediction, -1, 0)
-  error = jnp.abs(x - (cols - k[:, 0, 2]) * z / k[:, 0, 0])
-  error += jnp.abs(y - (rows - k[:, 1, 2]) * z / k[:, 1, 1])
-  return masked_mean(error, mask)
+  ray_x, ray_y = _sideways(z, intrinsics)
+  return masked_mean(jnp.abs(x - ray_x) + jnp.abs(y - ray_y), mask)
 
 
 def shift_invariant_loss(prediction: Map, target: Map, mask: Mask) -> Scalar:
@@ -76,15 +89,11 @@ def shift_invariant_loss(prediction: Map, target: Map, mask: Mask) -> Scalar:
 
 
 def surface_loss(
-  prediction: Map, target: Map, scale: Float[Array, "b"], mask: Mask
+  prediction: Map, target: Map, scale: Scales, mask: Mask
 ) -> Scalar:
   """Error of the normals that both maps imply: 1 - cos, plus mean |n - m|.
 
-  Args:
-    prediction: canonical points.
-    target: canonical points.
-    scale: of the target; metres are canonical / scale.
-    mask: of people.
+  Maps are canonical; metres are canonical / scale of the target.
 
   Ours: a pixel counts if its neighbours to the right and below are in the
   mask too; the reference takes all, and outside the mask its targets are 0.
@@ -99,9 +108,7 @@ def surface_loss(
   return masked_mean(error, valid)
 
 
-def scale_loss(
-  prediction: Float[Array, "b"], target: Float[Array, "b"]
-) -> Scalar:
+def scale_loss(prediction: Scales, target: Scales) -> Scalar:
   """Mean |difference| of scales."""
   return jnp.mean(jnp.abs(prediction - target))
 

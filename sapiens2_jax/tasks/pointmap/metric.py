@@ -6,6 +6,9 @@ from jaxtyping import Bool, Float
 
 from sapiens2_jax.tasks.angles import AngleStatistics, angles_between
 
+PointArray = Float[np.ndarray, "h w 3"]
+Mask = Bool[np.ndarray, "h w"]
+
 WITHIN = (0.05, 0.10, 0.20)
 
 
@@ -25,12 +28,7 @@ class PointMetric:
     self._within = np.zeros(len(WITHIN), np.int64)
     self._angles = AngleStatistics()
 
-  def add(
-    self,
-    prediction: Float[np.ndarray, "h w 3"],
-    target: Float[np.ndarray, "h w 3"],
-    mask: Bool[np.ndarray, "h w"],
-  ) -> None:
+  def add(self, prediction: PointArray, target: PointArray, mask: Mask) -> None:
     """Takes in one image."""
     error = (prediction - target)[mask].astype(np.float64)
     distance = np.linalg.norm(error, axis=-1)
@@ -65,9 +63,7 @@ class PointMetric:
     }
 
 
-def sobel_normals(
-  points: Float[np.ndarray, "h w 3"],
-) -> Float[np.ndarray, "h w 3"]:
+def sobel_normals(points: PointArray) -> PointArray:
   """Normals from 5 x 5 Sobel derivatives; of unit length where there is one."""
   points = points.astype(np.float64)
   across = cv2.Sobel(points, cv2.CV_64F, 1, 0, ksize=5)

@@ -17,26 +17,17 @@ import math
 import cv2
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
 from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
-from sapiens2_jax.tasks.base import (
-  Arrays,
-  Example,
-  Image,
-  Inputs,
-  Loss,
-  Outputs,
-  Rng,
-  UnusableExample,
-)
+from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng
 from sapiens2_jax.tasks.pointmap import losses as pointmap
-from sapiens2_jax.tasks.pointmap.metric import PointMetric
+from sapiens2_jax.tasks.pointmap.losses import unproject
+from sapiens2_jax.tasks.pointmap.metric import Mask, PointArray, PointMetric
 
 MIN_CANONICAL_DEPTH = 0.04
 _MIN_SCALE = 1e-3
@@ -48,13 +39,13 @@ class Points:
   """Of one image.
 
   Attributes:
-    points: (h, w, 3) float32 metres, of the image's size.
-    canonical: (rows, cols, 3) float32, as predicted for the letterboxed image.
+    points: float32 metres, of the image's size.
+    canonical: float32, as predicted for the letterboxed image.
     scale: canonical over metric, as predicted.
   """
 
-  points: np.ndarray
-  canonical: np.ndarray
+  points: PointArray
+  canonical: PointArray
   scale: float
 
 
@@ -77,7 +68,6 @@ def make_task(config: ConfigDict) -> "PointmapTask":
   return PointmapTask("pointmap", ("alpha", "depth", "intrinsics"), **given)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class PointmapTask(maps.LetterboxTask):
   """See `ProbedTask`."""
 
@@ -128,13 +118,12 @@ class PointmapTask(maps.LetterboxTask):
     mean = jnp.where(count > 0, total / jnp.maximum(count, 1), 1)[..., None]
     relative = found / mean, points / mean, mask
     surface = pointmap.surface_loss(found, points, scale, mask)
+    rays = batch["intrinsics"]
     parts = {
       "loss_l1": _bounded(2 * dense.masked_l1(*relative)),
       "loss_multiscale": _bounded(pointmap.multiscale_loss(*relative)),
       "loss_silog": pointmap.silog_loss(found[..., 2], depth, mask),
-      "loss_intrinsics": pointmap.intrinsics_loss(
-        found, batch["intrinsics"], mask
-      ),
+      "loss_intrinsics": pointmap.intrinsics_loss(found, rays, mask),
       "loss_shift_invariant": _bounded(
         pointmap.shift_invariant_loss(*relative)
       ),
@@ -143,24 +132,21 @@ class PointmapTask(maps.LetterboxTask):
     }
     return sum(parts.values()), parts
 
-  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Points:
+  def restore(self, output: Example, place: geometric.Letterbox) -> Points:
     """Smooths what has to be enlarged; a scale below 0.001 counts as that."""
-    output, box = maps.only(outputs, inputs)
     scale = float(output["scale"])
     points = output["pointmap"] / max(scale, _MIN_SCALE)
-    points = geometric.inside(points, box)
-    if any(a > b for a, b in zip(box.original_size, points.shape)):
+    points = geometric.inside(points, place)
+    if any(a > b for a, b in zip(place.original_size, points.shape)):
       for _ in range(4):
         points = cv2.GaussianBlur(points, (3, 3), 0.8)
-    points = cv2.resize(points, box.original_size[::-1])
+    points = cv2.resize(points, place.original_size[::-1])
     return Points(points, output["pointmap"], scale)
 
   def metric(self) -> "PointmapMetric":
     return PointmapMetric(self)
 
-  def letterbox(
-    self, labels: Labels
-  ) -> tuple[Float[np.ndarray, "h w 3"], np.ndarray]:
+  def letterbox(self, labels: Labels) -> tuple[PointArray, Mask]:
     """Canonical points of the letterboxed image, and their mask."""
     boxed = geometric.letterbox_labels(labels, self.image_size, math.floor)
     return boxed.pointmap() * self._scale(boxed), _mask(boxed)
@@ -174,40 +160,25 @@ class PointmapTask(maps.LetterboxTask):
     return cv2.cvtColor(colored, cv2.COLOR_BGR2RGB)
 
 
-class PointmapMetric:
-  """See `PointMetric`: canonical points, letterboxed, predicted scale unused.
+class PointmapMetric(PointMetric):
+  """Of canonical points, letterboxed, without the predicted scale.
 
   Args:
     task: letterboxes the labels.
   """
 
   def __init__(self, task: PointmapTask):
+    super().__init__()
     self._task = task
-    self._points = PointMetric()
 
   def add(self, prediction: Points, labels: Labels) -> None:
-    self._points.add(prediction.canonical, *self._task.letterbox(labels))
-
-  def result(self) -> dict[str, float]:
-    return self._points.result()
+    super().add(prediction.canonical, *self._task.letterbox(labels))
 
 
-def unproject(
-  depth: Float[Array, "b h w"], intrinsics: Float[Array, "b 3 3"]
-) -> Float[Array, "b h w 3"]:
-  """The points of the centres of all pixels."""
-  rows = lax.broadcasted_iota(jnp.float32, depth.shape, 1)
-  cols = lax.broadcasted_iota(jnp.float32, depth.shape, 2)
-  k = intrinsics[:, :, :, None, None]
-  x = (cols - k[:, 0, 2]) * depth / k[:, 0, 0]
-  y = (rows - k[:, 1, 2]) * depth / k[:, 1, 1]
-  return jnp.stack([x, y, depth], axis=-1)
-
-
-def _bounded(loss: Float[Array, ""]) -> Float[Array, ""]:
+def _bounded(loss: dense.Scalar) -> dense.Scalar:
   return jnp.minimum(loss, _MAX_PART)
 
 
-def _mask(labels: Labels) -> np.ndarray:
+def _mask(labels: Labels) -> Mask:
   """People, where their depth is known."""
   return labels.mask & (labels.depth > 0)

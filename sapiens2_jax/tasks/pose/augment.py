@@ -1,16 +1,16 @@
 """Random crops of one person, and the keypoints in them.
 
-Keypoints are (k, 3): x and y in pixels, and 0 where not labelled.
+Regions and keypoints are those of `codec`.
 """
-
-from __future__ import annotations
 
 import cv2
 import numpy as np
 
 from data_pipelines import vocabulary
 from sapiens2_jax.tasks import photometric
+from sapiens2_jax.tasks.base import Image, Rng, Size
 from sapiens2_jax.tasks.pose import codec
+from sapiens2_jax.tasks.pose.codec import Box, Keypoints, Region
 
 FLIP_PROBABILITY = 0.5
 HALF_BODY_PROBABILITY = 0.3
@@ -28,23 +28,19 @@ _HOLE = (0.2, 0.4)  # of the crop's height and width
 
 
 def augment_person(
-  image: np.ndarray,
-  box: tuple[float, float, float, float],
-  keypoints: np.ndarray,
-  image_size: tuple[int, int],
-  rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
+  image: Image, box: Box, keypoints: Keypoints, image_size: Size, rng: Rng
+) -> tuple[Image, Keypoints]:
   """Flips, crops, turns and spoils one person.
 
   Args:
-    image: (h, w, 3) uint8, whole.
-    box: top, left, height, width in its pixels.
-    keypoints: (308, 3), in its pixels.
-    image_size: (height, width) of the crop.
+    image: whole.
+    box: of the person in its pixels.
+    keypoints: all 308, in its pixels.
+    image_size: of the crop.
     rng: drawn from.
 
   Returns:
-    The crop; (308, 3) float32 keypoints in its pixels, those outside all 0.
+    The crop; float32 keypoints in its pixels, those outside all 0.
 
   Source: the public Sapiens2 release.
   """
@@ -64,9 +60,7 @@ def augment_person(
   return spoil(crop, rng), keypoints
 
 
-def flip(
-  image: np.ndarray, keypoints: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def flip(image: Image, keypoints: Keypoints) -> tuple[Image, Keypoints]:
   """The mirror image, left keypoints being right ones."""
   keypoints = keypoints[vocabulary.keypoints()["flip_indices"]]
   keypoints[:, 0] = image.shape[1] - 1 - keypoints[:, 0]
@@ -74,16 +68,11 @@ def flip(
 
 
 def choose_half(
-  center: np.ndarray,
-  extent: np.ndarray,
-  keypoints: np.ndarray,
-  rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
+  center: np.ndarray, extent: np.ndarray, keypoints: Keypoints, rng: Rng
+) -> Region:
   """The region around the upper or the lower body, if enough of it is seen.
 
-  Returns:
-    Centre and size (x, y); as given with fewer than 9 visible keypoints or too
-    few in either half.
+  As given with fewer than 9 visible keypoints or too few in either half.
   """
   known = vocabulary.keypoints()
   visible = keypoints[:, 2] > 0
@@ -107,7 +96,7 @@ def choose_half(
 
 
 def jitter(
-  center: np.ndarray, extent: np.ndarray, rng: np.random.Generator
+  center: np.ndarray, extent: np.ndarray, rng: Rng
 ) -> tuple[np.ndarray, np.ndarray, float]:
   """Moves, scales and turns a region; the angle is in degrees."""
   if rng.random() < _SHIFT_PROBABILITY:
@@ -118,7 +107,7 @@ def jitter(
   return center, extent, 0.0
 
 
-def _truncated_normal(rng: np.random.Generator, count: int) -> np.ndarray:
+def _truncated_normal(rng: Rng, count: int) -> np.ndarray:
   """Standard normal numbers within [-1, 1]."""
   values = rng.standard_normal(count)
   while (outside := np.abs(values) > 1).any():
@@ -127,8 +116,8 @@ def _truncated_normal(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def move_keypoints(
-  keypoints: np.ndarray, affine: np.ndarray, image_size: tuple[int, int]
-) -> np.ndarray:
+  keypoints: Keypoints, affine: np.ndarray, image_size: Size
+) -> Keypoints:
   """Keypoints in the crop, float32; those not labelled or outside are 0."""
   points = codec.transform_points(keypoints[:, :2], affine)
   inside = (points >= 0).all(axis=1)
@@ -138,8 +127,8 @@ def move_keypoints(
   return moved
 
 
-def spoil(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Blurs a (h, w, 3) crop now and then; paints one rectangle black."""
+def spoil(crop: Image, rng: Rng) -> Image:
+  """Blurs a crop now and then; paints one rectangle black."""
   if rng.random() < _BLUR_PROBABILITY:
     side = int(rng.choice(_BLUR_SIDES))
     crop = cv2.blur(crop, (side, side))

@@ -1,16 +1,21 @@
 """A person's crop; keypoints as heatmaps and back.
 
 Points are (k, 2): x and y in pixels, 0 at the centre of the first one.
-Regions of an image are a centre and a size, each (x, y) in pixels, float64.
 Heatmaps are (height, width, k) float32.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
+from jaxtyping import Float
 
 from data_pipelines import vocabulary
+from sapiens2_jax.tasks.base import Image, Size
+
+Box = tuple[float, float, float, float]  # top, left, height, width; pixels
+Keypoints = Float[np.ndarray, "k 3"]  # x and y in pixels; 0: not labelled
+People = Float[np.ndarray, "p 308 3"]  # x and y in pixels, and a score
+# Of an image: centre and size, each (x, y) in pixels, float64.
+Region = tuple[np.ndarray, np.ndarray]
 
 PADDING = 1.25  # of a crop around a box
 _PATCH_SIGMAS = 3  # from a target to the side of its patch
@@ -20,13 +25,13 @@ _LOWEST, _HIGHEST = 1e-3, 50.0  # of what the decoder takes the logarithm of
 _EPS = 1.19e-7
 
 
-def heatmap_size(image_size: tuple[int, int]) -> tuple[int, int]:
-  """(height, width): a quarter of the input's. Source: the public release."""
+def heatmap_size(image_size: Size) -> Size:
+  """A quarter of the input's. Source: the public release."""
   return image_size[0] // 4, image_size[1] // 4
 
 
-def heatmap_sigma(size: tuple[int, int]) -> float:
-  """Of a target's Gaussian, in pixels of heatmaps of (height, width) `size`.
+def heatmap_sigma(size: Size) -> float:
+  """Of a target's Gaussian, in pixels of heatmaps of a size.
 
   Source: 6 at a width of 192, the public Sapiens2 release; in proportion, but
   at least 2, as wide as the decoder's own blur: ours.
@@ -34,7 +39,7 @@ def heatmap_sigma(size: tuple[int, int]) -> float:
   return max(6 * size[1] / 192, _BLUR_SIGMA)
 
 
-def full_keypoints(keypoints: np.ndarray) -> np.ndarray:
+def full_keypoints(keypoints: Keypoints) -> Keypoints:
   """(308, 3) keypoints of a person; of COCO's 17, the others are unlabelled.
 
   Raises:
@@ -53,22 +58,14 @@ def full_keypoints(keypoints: np.ndarray) -> np.ndarray:
   return full
 
 
-def box_region(
-  box: tuple[float, float, float, float],
-) -> tuple[np.ndarray, np.ndarray]:
-  """The region that a crop around a box shows.
-
-  Args:
-    box: top, left, height, width in pixels; a side below 1 counts as 1.
-  """
+def box_region(box: Box) -> Region:
+  """The region that a crop around a box shows; a side below 1 counts as 1."""
   top, left, height, width = box
   center = np.array([left + width / 2, top + height / 2])
   return center, np.maximum([width, height], 1) * PADDING
 
 
-def fit_aspect(
-  region_size: np.ndarray, image_size: tuple[int, int]
-) -> np.ndarray:
+def fit_aspect(region_size: np.ndarray, image_size: Size) -> np.ndarray:
   """Enlarges one side of a region to the input's width / height."""
   width, height = region_size
   aspect = image_size[1] / image_size[0]
@@ -80,7 +77,7 @@ def fit_aspect(
 def crop_affine(
   center: np.ndarray,
   region_size: np.ndarray,
-  image_size: tuple[int, int],
+  image_size: Size,
   angle: float = 0.0,
 ) -> np.ndarray:
   """(2, 3): takes pixels of an image to pixels of the input.
@@ -88,7 +85,7 @@ def crop_affine(
   Args:
     center: of the region.
     region_size: of the input's aspect.
-    image_size: (height, width) of the input.
+    image_size: of the input.
     angle: of the region, degrees.
 
   Source: unbiased data processing, arXiv 1911.07524.
@@ -104,9 +101,7 @@ def transform_points(points: np.ndarray, affine: np.ndarray) -> np.ndarray:
   return points @ affine[:, :2].T + affine[:, 2]
 
 
-def warp_image(
-  image: np.ndarray, affine: np.ndarray, image_size: tuple[int, int]
-) -> np.ndarray:
+def warp_image(image: Image, affine: np.ndarray, image_size: Size) -> Image:
   """Cuts the crop out; black beyond the image.
 
   Bilinear where it gets smaller, else cubic, as in the public release: there,
@@ -118,17 +113,14 @@ def warp_image(
 
 
 def heatmap_to_image(
-  points: np.ndarray,
-  size: tuple[int, int],
-  center: np.ndarray,
-  region_size: np.ndarray,
+  points: np.ndarray, size: Size, center: np.ndarray, region_size: np.ndarray
 ) -> np.ndarray:
-  """Takes points of heatmaps of (height, width) `size` to the image."""
+  """Takes points of heatmaps of a size to the image."""
   ends = np.array(size[::-1]) - 1
   return points / ends * region_size + center - region_size / 2
 
 
-def encode_heatmaps(points, visible, size: tuple[int, int], xp=np):
+def encode_heatmaps(points, visible, size: Size, xp=np):
   """A Gaussian for each visible point, in a square patch around it.
 
   The peak is below 1 for points between pixels.
@@ -136,7 +128,7 @@ def encode_heatmaps(points, visible, size: tuple[int, int], xp=np):
   Args:
     points: (..., k, 2), in pixels of the heatmap.
     visible: (..., k) bool; the maps of the others are 0.
-    size: (height, width) of a heatmap.
+    size: of a heatmap.
     xp: numpy, or jax.numpy to do it on the devices.
 
   Returns:
@@ -159,9 +151,7 @@ def encode_heatmaps(points, visible, size: tuple[int, int], xp=np):
 
 
 def average_flipped(
-  heatmaps: np.ndarray,
-  mirrored: np.ndarray,
-  flip_indices: np.ndarray,
+  heatmaps: np.ndarray, mirrored: np.ndarray, flip_indices: np.ndarray
 ) -> np.ndarray:
   """Mean of the heatmaps of an input and of those of its mirror image."""
   return 0.5 * (heatmaps + mirrored[:, ::-1].take(flip_indices, axis=2))
@@ -224,12 +214,9 @@ def _blur_around(
 
 
 def _blur(heatmap: np.ndarray) -> np.ndarray:
-  return cv2.GaussianBlur(
-    heatmap,
-    (_BLUR_SIDE, _BLUR_SIDE),
-    _BLUR_SIGMA,
-    borderType=cv2.BORDER_CONSTANT,
-  )
+  side = (_BLUR_SIDE, _BLUR_SIDE)
+  border = cv2.BORDER_CONSTANT
+  return cv2.GaussianBlur(heatmap, side, _BLUR_SIGMA, borderType=border)
 
 
 def _newton_step(log: np.ndarray) -> np.ndarray:

@@ -3,14 +3,13 @@
 import json
 
 import numpy as np
-from jaxtyping import Float, UInt8
 
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels
-from sapiens2_jax.tasks.base import Score, TaskDefinition
+from sapiens2_jax.tasks.base import Image, Score, TaskDefinition
 from sapiens2_jax.tasks.files import Files
-from sapiens2_jax.tasks.pose.codec import full_keypoints
-from sapiens2_jax.tasks.pose.task import FIELDS, People, make_task
+from sapiens2_jax.tasks.pose.codec import People, full_keypoints
+from sapiens2_jax.tasks.pose.task import FIELDS, make_task
 from sapiens2_jax.tasks.probes import ProbeSettings
 from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
 
@@ -33,11 +32,8 @@ def encode(people: People, labels: Labels) -> Files:
   return {("keypoints", "json"): (json.dumps(listed) + "\n").encode()}
 
 
-def truth(
-  image: UInt8[np.ndarray, "h w 3"], labels: Labels
-) -> Float[np.ndarray, "p 308 3"]:
+def truth(image: Image, labels: Labels) -> People:
   """What is labelled has score 1."""
-  del image
   people = np.zeros((len(labels.people), _KEYPOINTS["num_keypoints"], 3))
   for person, found in zip(labels.people, people):
     found[...] = full_keypoints(person.keypoints)

@@ -1,24 +1,19 @@
 """Pictures of keypoints."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 
 from data_pipelines import vocabulary
+from sapiens2_jax.tasks.base import Image
+from sapiens2_jax.tasks.pose.codec import People
 
 MIN_SCORE = 0.3  # of a keypoint that is shown. Source: the public release
 _SHIFT = 4  # fractional bits of OpenCV's coordinates
 _UNIT = 500  # pixels of the image's shorter side for a pixel of a line
 
 
-def draw_keypoints(image: np.ndarray, people: np.ndarray) -> np.ndarray:
-  """Links, then points, of all that score 0.3 or more.
-
-  Args:
-    image: (h, w, 3) uint8 RGB, left as it is.
-    people: (p, 308, 3): x and y in its pixels, and a score.
-  """
+def draw_keypoints(image: Image, people: People) -> Image:
+  """Links, then points, of all that score 0.3 or more, on a copy."""
   known = vocabulary.keypoints()
   picture = np.ascontiguousarray(image).copy()
   thickness = max(1, round(min(image.shape[:2]) / _UNIT))

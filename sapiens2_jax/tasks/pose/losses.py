@@ -3,16 +3,18 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sapiens2_jax.tasks.base import Size
+from sapiens2_jax.tasks.dense import Scalar
 from sapiens2_jax.tasks.pose.codec import encode_heatmaps
+
+Map = Float[Array, "b h w k"]
+Points = Float[Array, "b k 2"]
+Weights = Float[Array, "b k"]
 
 WEIGHT = 10.0  # the public release
 
 
-def heatmap_loss(
-  heatmaps: Float[Array, "b h w k"],
-  targets: Float[Array, "b h w k"],
-  weights: Float[Array, "b k"],
-) -> Float[Array, ""]:
+def heatmap_loss(heatmaps: Map, targets: Map, weights: Weights) -> Scalar:
   """10 times the mean squared error, float32; keypoints weigh 0 or 1.
 
   Keypoints of weight 0 count in the mean.
@@ -23,11 +25,7 @@ def heatmap_loss(
   return WEIGHT * jnp.mean(weights[:, None, None, :] * error * error)
 
 
-def make_targets(
-  points: Float[Array, "b k 2"],
-  weights: Float[Array, "b k"],
-  size: tuple[int, int],
-) -> Float[Array, "b h w k"]:
+def make_targets(points: Points, weights: Weights, size: Size) -> Map:
   """Heatmaps of (x, y) points in their pixels, made on the devices.
 
   An example of 1024 x 768 then carries 3 kB of points instead of 60 MB.
@@ -36,11 +34,8 @@ def make_targets(
 
 
 def peak_accuracy(
-  heatmaps: Float[Array, "b h w k"],
-  points: Float[Array, "b k 2"],
-  weights: Float[Array, "b k"],
-  threshold: float = 0.05,
-) -> Float[Array, ""]:
+  heatmaps: Map, points: Points, weights: Weights, threshold: float = 0.05
+) -> Scalar:
   """Fraction of keypoints whose highest pixel is near; 0 without keypoints.
 
   Near: within `threshold`, where x is divided by the height and y by the

@@ -1,14 +1,11 @@
 """How good predicted keypoints are."""
 
-from __future__ import annotations
-
 import numpy as np
-from jaxtyping import Float
 
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks.pose import oks
-from sapiens2_jax.tasks.pose.codec import full_keypoints
+from sapiens2_jax.tasks.pose.codec import People, full_keypoints
 
 # Of a person's mask in their box, which COCO's tools take where there are no
 # masks.
@@ -44,14 +41,8 @@ class KeypointMetric:
     }
     self._num_near = self._num_labelled = 0
 
-  def add(
-    self, prediction: Float[np.ndarray, "p 308 3"], labels: Labels
-  ) -> None:
-    """Takes in one image.
-
-    Args:
-      prediction: x and y in pixels of the image, and a score, of each person.
-      labels: with people, in the same order.
+  def add(self, prediction: People, labels: Labels) -> None:
+    """Takes in one image; people of labels come in the same order.
 
     Raises:
       ValueError: people missing, or another number of them.

@@ -1,7 +1,5 @@
 """COCO's average precision and recall of any set of keypoints."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import io

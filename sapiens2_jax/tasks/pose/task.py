@@ -7,14 +7,10 @@ A prediction is (p, 308, 3) float32: x and y in pixels of the image, and a
 score, of each person in the order of the labels.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import ClassVar
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from data_pipelines import vocabulary
@@ -23,6 +19,7 @@ from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.fields import Field
 from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
+from sapiens2_jax.tasks import maps
 from sapiens2_jax.tasks.base import (
   Arrays,
   Example,
@@ -38,10 +35,9 @@ from sapiens2_jax.tasks.base import (
 from sapiens2_jax.tasks.pose import augment as pose_augment
 from sapiens2_jax.tasks.pose import codec
 from sapiens2_jax.tasks.pose import losses as objective
+from sapiens2_jax.tasks.pose.codec import Box, Keypoints, People, Region
 from sapiens2_jax.tasks.pose.drawing import draw_keypoints
 from sapiens2_jax.tasks.pose.metric import KeypointMetric
-
-People = Float[np.ndarray, "p 308 3"]
 
 # Of a person to learn from; the second among the body's and the feet's.
 # Source: the public Sapiens2 release.
@@ -60,7 +56,7 @@ FIELDS = {
 }
 
 
-def make_task(config: ConfigDict) -> PoseTask:
+def make_task(config: ConfigDict) -> "PoseTask":
   """Raises ValueError if the head does not fit the heatmaps."""
   channels = tuple(config.head.upsample_channels)
   if len(channels) != _UPSAMPLINGS:
@@ -68,27 +64,18 @@ def make_task(config: ConfigDict) -> PoseTask:
       f"head.upsample_channels={channels} must be {_UPSAMPLINGS} widths: "
       "heatmaps are a quarter of the input."
     )
-  return PoseTask(
-    image_size=tuple(config.data.image_size),
-    upsample_channels=channels,
-    conv_channels=tuple(config.head.conv_channels),
-    flip_test=config.task.flip_test,
-    dtype=config.model.dtype,
-  )
+  count = vocabulary.keypoints()["num_keypoints"]
+  given = maps.settings(config, "heatmaps", count, DeconvHead)
+  flip_test = config.task.flip_test
+  return PoseTask("pose", ("people",), **given, flip_test=flip_test)
 
 
-@dataclasses.dataclass(frozen=True)
-class PoseTask:
+@dataclasses.dataclass(frozen=True, eq=False)
+class PoseTask(maps.NetworkTask):
   """See `base.ProbedTask`; probed without `flip_test`."""
 
-  image_size: tuple[int, int]
-  upsample_channels: tuple[int, ...]
-  conv_channels: tuple[int, ...]
   flip_test: bool
-  dtype: str
-  name: ClassVar[str] = "pose"
   view: ClassVar[str] = "person"
-  needs: ClassVar[tuple[str, ...]] = ("people",)
 
   @property
   def num_keypoints(self) -> int:
@@ -129,7 +116,7 @@ class PoseTask:
       raise UnusableExample(f"no person with {MIN_VISIBLE} keypoints")
     return found
 
-  def _targets(self, keypoints: np.ndarray) -> dict[str, np.ndarray]:
+  def _targets(self, keypoints: Keypoints) -> Example:
     """Of keypoints in pixels of the input."""
     ends = np.array(self.image_size[::-1], np.float32) - 1
     size = codec.heatmap_size(self.image_size)
@@ -139,20 +126,10 @@ class PoseTask:
       "weights": (keypoints[:, 2] > 0).astype(np.float32),
     }
 
-  def _region(self, box: tuple) -> tuple[np.ndarray, np.ndarray]:
+  def _region(self, box: Box) -> Region:
     """Centre and size of what the input shows."""
     center, extent = codec.box_region(box)
     return center, codec.fit_aspect(extent, self.image_size)
-
-  def head(self) -> DeconvHead:
-    return DeconvHead(
-      output_name="heatmaps",
-      num_outputs=self.num_keypoints,
-      upsample_channels=self.upsample_channels,
-      conv_channels=self.conv_channels,
-      deconv_init="kaiming",
-      dtype=jnp.dtype(self.dtype),
-    )
 
   def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     heatmaps, points = outputs["heatmaps"], batch["points"]
@@ -175,12 +152,10 @@ class PoseTask:
     for box in boxes:
       center, extent = self._region(box)
       affine = codec.crop_affine(center, extent, self.image_size)
-      crop = codec.warp_image(image, affine, self.image_size)
-      inputs.append(ModelInput(crop, (center, extent)))
+      crops = [codec.warp_image(image, affine, self.image_size)]
       if self.flip_test:
-        inputs.append(
-          ModelInput(np.ascontiguousarray(crop[:, ::-1]), (center, extent))
-        )
+        crops.append(np.ascontiguousarray(crops[0][:, ::-1]))
+      inputs += [ModelInput(crop, (center, extent)) for crop in crops]
     return inputs
 
   def postprocess(self, outputs: Outputs, inputs: Inputs) -> People:
@@ -194,10 +169,8 @@ class PoseTask:
           heatmaps, outputs[views * i + 1]["heatmaps"], flip_indices
         )
       points, scores = codec.decode_heatmaps(heatmaps)
-      region = inputs[views * i].context
-      person[:, :2] = codec.heatmap_to_image(
-        points, heatmaps.shape[:2], *region
-      )
+      size, region = heatmaps.shape[:2], inputs[views * i].context
+      person[:, :2] = codec.heatmap_to_image(points, size, *region)
       person[:, 2] = scores
     return people.astype(np.float32)
 
@@ -208,19 +181,19 @@ class PoseTask:
     return draw_keypoints(image, prediction)
 
 
-def _hide_outside(person: Person, shape: tuple[int, ...]) -> np.ndarray:
+def _hide_outside(person: Person, shape: tuple[int, ...]) -> Keypoints:
   """All keypoints of a person; those outside the image are not labelled."""
   return _hide(codec.full_keypoints(person.keypoints).copy(), shape)
 
 
-def _hide(keypoints: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _hide(keypoints: Keypoints, shape: tuple[int, ...]) -> Keypoints:
   x, y = keypoints[:, 0], keypoints[:, 1]
   inside = (x > 0) & (y > 0) & (x < shape[1] - 1) & (y < shape[0] - 1)
   keypoints[~inside, 2] = 0
   return keypoints
 
 
-def _is_known(keypoints: np.ndarray) -> bool:
+def _is_known(keypoints: Keypoints) -> bool:
   """Whether there is enough to learn from."""
   visible = keypoints[:, 2] > 0
   is_body = visible[:_NUM_BODY].sum() >= MIN_VISIBLE_BODY

@@ -1,13 +1,15 @@
 """Random changes of an image and the map of its body parts."""
 
-from __future__ import annotations
+import functools
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import IGNORE
-from sapiens2_jax.tasks import photometric
+from sapiens2_jax.tasks import geometric, photometric
+from sapiens2_jax.tasks.base import Image, Rng, Size
 
 BACKGROUND_PROBABILITY = 0.8
 _SCALES = (0.4, 2.0)
@@ -20,23 +22,24 @@ _TURN_PROBABILITY = 0.5
 _ANGLE = 60.0  # degrees
 _FLIP_PROBABILITY = 0.5
 
-Image = np.ndarray  # (h, w, 3) uint8 RGB
-Parts = np.ndarray  # (h, w) uint8: classes 0 to 28, or 255 where not known
+# Classes 0 to 28, or 255 where not known.
+Parts = UInt8[np.ndarray, "h w"]
+Pair = tuple[Image, Parts]
+resize_image = functools.partial(geometric.stretch, enlarging=cv2.INTER_CUBIC)
 
 
 def augment_parts(
   image: Image,
   parts: Parts,
-  image_size: tuple[int, int],
-  rng: np.random.Generator,
+  image_size: Size,
+  rng: Rng,
   background: Image | None = None,
-) -> tuple[Image, Parts]:
+) -> Pair:
   """Changes place, size, colours and, if one is given, the background.
 
   Args:
-    image: of any size.
-    parts: of the image's size.
-    image_size: (height, width) of the result.
+    image, parts: of any size.
+    image_size: of the result.
     rng: drawn from.
     background: an image without people to put behind them, of any size.
 
@@ -44,7 +47,8 @@ def augment_parts(
   """
   if background is not None:
     image = replace_background(image, parts, background)
-  image, parts = _rescale(image, parts, image_size, rng.uniform(*_SCALES))
+  scaled = geometric.rescaled(parts.shape, image_size, rng.uniform(*_SCALES))
+  image, parts = resize_image(image, scaled), resize_parts(parts, scaled)
   if rng.random() < _CROP_PROBABILITY:
     image, parts = _crop(image, parts, image_size, rng)
   image = photometric.blur(image, rng, probability=_BLUR_PROBABILITY)
@@ -57,18 +61,11 @@ def augment_parts(
   return resize_image(image, image_size), resize_parts(parts, image_size)
 
 
-def resize_image(image: Image, image_size: tuple[int, int]) -> Image:
-  """Aspect not kept; area averages if it gets narrower, else cubic."""
-  narrower = image_size[1] < image.shape[1]
-  method = cv2.INTER_AREA if narrower else cv2.INTER_CUBIC
-  return cv2.resize(image, image_size[::-1], interpolation=method)
-
-
-def resize_parts(parts: Parts, image_size: tuple[int, int]) -> Parts:
+def resize_parts(parts: Parts, image_size: Size) -> Parts:
   return cv2.resize(parts, image_size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
-def flip(image: Image, parts: Parts) -> tuple[Image, Parts]:
+def flip(image: Image, parts: Parts) -> Pair:
   """The mirror image, left parts being right ones."""
   swap = np.arange(256, dtype=np.uint8)
   for left, right in vocabulary.parts()["left_right_pairs"]:
@@ -76,7 +73,7 @@ def flip(image: Image, parts: Parts) -> tuple[Image, Parts]:
   return image[:, ::-1], swap[parts[:, ::-1]]
 
 
-def turn(image: Image, parts: Parts, angle: float) -> tuple[Image, Parts]:
+def turn(image: Image, parts: Parts, angle: float) -> Pair:
   """Turns by degrees; what comes in is black background."""
   height, width = parts.shape
   affine = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
@@ -114,7 +111,7 @@ def replace_background(image: Image, parts: Parts, background: Image) -> Image:
   )
 
 
-def _fit_background(background: Image, size: tuple[int, int]) -> Image:
+def _fit_background(background: Image, size: Size) -> Image:
   height, width = size
   scaled = max(1, round(background.shape[1] * height / background.shape[0]))
   scene = cv2.resize(background, (scaled, height))
@@ -124,22 +121,7 @@ def _fit_background(background: Image, size: tuple[int, int]) -> Image:
   return scene[:, left : left + width]
 
 
-def _rescale(
-  image: Image, parts: Parts, image_size: tuple[int, int], factor: float
-) -> tuple[Image, Parts]:
-  """Into a box of `factor` times `image_size`; keeps the aspect."""
-  height, width = parts.shape
-  scale = factor * min(image_size[0] / height, image_size[1] / width)
-  size = (max(1, round(height * scale)), max(1, round(width * scale)))
-  return resize_image(image, size), resize_parts(parts, size)
-
-
-def _crop(
-  image: Image,
-  parts: Parts,
-  image_size: tuple[int, int],
-  rng: np.random.Generator,
-) -> tuple[Image, Parts]:
+def _crop(image: Image, parts: Parts, image_size: Size, rng: Rng) -> Pair:
   """A random piece, after ten draws whatever it shows.
 
   A smaller image is filled up below and on the right, black and unknown.
@@ -149,12 +131,10 @@ def _crop(
     padding = ((0, missing[0]), (0, missing[1]))
     image = np.pad(image, (*padding, (0, 0)))
     parts = np.pad(parts, padding, constant_values=IGNORE)
+  height, width = image_size
   for _ in range(_CROP_TRIES):
     top, left = rng.integers(0, np.array(parts.shape) - image_size + 1)
-    window = (
-      slice(top, top + image_size[0]),
-      slice(left, left + image_size[1]),
-    )
+    window = np.s_[top : top + height, left : left + width]
     if is_varied(parts[window]):
       break
   return image[window], parts[window]

@@ -1,21 +1,19 @@
 """Pictures of body parts."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 
 from data_pipelines import vocabulary
+from sapiens2_jax.tasks.base import Image
+from sapiens2_jax.tasks.segmentation.augment import Parts
 
 _OPACITY = 0.5
 
 
-def draw_parts(image: np.ndarray, parts: np.ndarray) -> np.ndarray:
+def draw_parts(image: Image, parts: Parts) -> Image:
   """Each part's colour over the image; background is left as it is.
 
-  Args:
-    image: (h, w, 3) uint8 RGB.
-    parts: (h, w) uint8; 255 is black.
+  What is not known is black.
   """
   palette = np.zeros((256, 3), np.uint8)
   colors = vocabulary.parts()["palette_rgb"]

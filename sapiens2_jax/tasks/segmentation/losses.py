@@ -6,12 +6,15 @@ from jaxtyping import Array, Float, UInt8
 
 from data_pipelines.corpus.labels import IGNORE
 from data_pipelines.vocabulary import parts as vocabulary
+from sapiens2_jax.tasks.dense import Map, Scalar
+
+Parts = UInt8[Array, "b h w"]
 
 _SMOOTH = 1e-3
 
 
 def match_labels(
-  logits: Float[Array, "b h w c"], size: tuple[int, int]
+  logits: Map, size: tuple[int, int]
 ) -> Float[Array, "b rows cols c"]:
   """Logits in float32, resized bilinearly to the labels' (height, width)."""
   shape = (len(logits), *size, logits.shape[-1])
@@ -21,9 +24,7 @@ def match_labels(
   return jax.image.resize(logits, shape, "bilinear", antialias=False)
 
 
-def cross_entropy(
-  logits: Float[Array, "b h w c"], parts: UInt8[Array, "b h w"]
-) -> Float[Array, ""]:
+def cross_entropy(logits: Map, parts: Parts) -> Scalar:
   """Weighted by class, in nats; the mean over all pixels.
 
   Pixels that are not known give 0 and count in the mean; it is not divided by
@@ -38,9 +39,7 @@ def cross_entropy(
   return -jnp.mean(jnp.sum(target * log, axis=-1))
 
 
-def dice_losses(
-  logits: Float[Array, "b h w c"], parts: UInt8[Array, "b h w"]
-) -> Float[Array, "b"]:
+def dice_losses(logits: Map, parts: Parts) -> Float[Array, "b"]:
   """1 - Dice of each image: the mean over the classes present in its labels.
 
   Without background; 0 for an image without foreground.
@@ -62,9 +61,7 @@ def dice_losses(
   return jnp.where(count > 0, 1 - mean, 0)
 
 
-def pixel_accuracy(
-  logits: Float[Array, "b h w c"], parts: UInt8[Array, "b h w"]
-) -> Float[Array, ""]:
+def pixel_accuracy(logits: Map, parts: Parts) -> Scalar:
   """Fraction of known pixels whose highest logit is the right one."""
   known = parts != IGNORE
   right = (jnp.argmax(logits, axis=-1) == parts) & known

@@ -1,7 +1,5 @@
 """How good predicted body parts are."""
 
-from __future__ import annotations
-
 import numpy as np
 from jaxtyping import UInt8
 

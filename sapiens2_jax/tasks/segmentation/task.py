@@ -5,18 +5,16 @@ Reads `data.image_size`, `model.dtype` and FIELDS.
 A prediction is (h, w) uint8: classes 0 to 28.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import ClassVar
 
 import cv2
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from data_pipelines import vocabulary
+from data_pipelines.common.errors import UnusableExample
 from data_pipelines.common.images import ImageDecodeError, decode_image
 from data_pipelines.corpus.labels import IGNORE, Labels
 from data_pipelines.loading.examples import ElementSpec
@@ -25,24 +23,13 @@ from data_pipelines.sources.base import ImageSource
 from sapiens2_jax.fields import Field
 from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
-from sapiens2_jax.tasks.base import (
-  Arrays,
-  Example,
-  Image,
-  Inputs,
-  Loss,
-  ModelInput,
-  Outputs,
-  Rng,
-  Size,
-  UnusableExample,
-)
-from sapiens2_jax.tasks.segmentation import augment as segmentation_augment
+from sapiens2_jax.tasks import maps
+from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng, Size
+from sapiens2_jax.tasks.segmentation import augment
 from sapiens2_jax.tasks.segmentation import losses as objective
+from sapiens2_jax.tasks.segmentation.augment import Parts
 from sapiens2_jax.tasks.segmentation.drawing import draw_parts
 from sapiens2_jax.tasks.segmentation.metric import SegmentationMetric
-
-Parts = UInt8[np.ndarray, "h w"]
 
 # Of people, before and after augmentation. Source: the public release.
 MIN_PIXELS = 8
@@ -59,30 +46,25 @@ FIELDS = {
 }
 
 
-def make_task(config: ConfigDict) -> SegmentationTask:
+def make_task(config: ConfigDict) -> "SegmentationTask":
   """Raises ValueError if `task.backgrounds` holds no images."""
-  places = config.task.backgrounds
+  places, classes = config.task.backgrounds, vocabulary.parts()["num_classes"]
+  given = maps.settings(
+    config, "logits", classes, DeconvHead, deconv_init="uniform"
+  )
+  source = open_field("task.backgrounds", places) if places else None
   return SegmentationTask(
-    image_size=tuple(config.data.image_size),
-    upsample_channels=tuple(config.head.upsample_channels),
-    conv_channels=tuple(config.head.conv_channels),
-    backgrounds=open_field("task.backgrounds", places) if places else None,
-    dtype=config.model.dtype,
+    "segmentation", ("parts",), **given, backgrounds=source
   )
 
 
-@dataclasses.dataclass(frozen=True)
-class SegmentationTask:
+@dataclasses.dataclass(frozen=True, eq=False)
+class SegmentationTask(maps.StretchedTask):
   """See `base.ProbedTask`."""
 
-  image_size: tuple[int, int]
-  upsample_channels: tuple[int, ...]
-  conv_channels: tuple[int, ...]
   backgrounds: ImageSource | None
-  dtype: str
-  name: ClassVar[str] = "segmentation"
   view: ClassVar[str] = "squeeze"
-  needs: ClassVar[tuple[str, ...]] = ("parts",)
+  enlarging: ClassVar[int] = cv2.INTER_CUBIC
 
   def element_spec(self) -> ElementSpec:
     return {
@@ -95,7 +77,7 @@ class SegmentationTask:
       raise UnusableExample("no parts")
     if _people(labels.parts).sum() < MIN_PIXELS:
       raise UnusableExample(f"people cover fewer than {MIN_PIXELS} pixels")
-    image, parts = segmentation_augment.augment_parts(
+    image, parts = augment.augment_parts(
       image, labels.parts, self.image_size, rng, self._background(image, rng)
     )
     if _people(parts).mean() < MIN_FRACTION:
@@ -103,14 +85,13 @@ class SegmentationTask:
     return {"image": image, "parts": parts}
 
   def targets(self, labels: Labels, size: Size) -> list[Example]:
-    del size
-    parts = segmentation_augment.resize_parts(labels.parts, self.image_size)
+    parts = augment.resize_parts(labels.parts, self.image_size)
     if _people(parts).mean() < MIN_FRACTION:
       raise UnusableExample("people cover less than 1 % of the image")
     return [{"parts": parts}]
 
-  def _background(self, image: Image, rng: np.random.Generator) -> Image | None:
-    probability = segmentation_augment.BACKGROUND_PROBABILITY
+  def _background(self, image: Image, rng: Rng) -> Image | None:
+    probability = augment.BACKGROUND_PROBABILITY
     if self.backgrounds is None or rng.random() >= probability:
       return None
     index = int(rng.integers(len(self.backgrounds)))
@@ -119,16 +100,6 @@ class SegmentationTask:
       return decode_image(data, min_size=image.shape[:2])
     except ImageDecodeError as error:
       raise UnusableExample(f"background: {error.reason}") from error
-
-  def head(self) -> DeconvHead:
-    return DeconvHead(
-      output_name="logits",
-      num_outputs=vocabulary.parts()["num_classes"],
-      upsample_channels=self.upsample_channels,
-      conv_channels=self.conv_channels,
-      deconv_init="uniform",
-      dtype=jnp.dtype(self.dtype),
-    )
 
   def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     parts = batch["parts"]
@@ -141,22 +112,16 @@ class SegmentationTask:
       "accuracy": objective.pixel_accuracy(logits, parts),
     }
 
-  def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
-    """The whole image, whatever its aspect."""
-    resized = segmentation_augment.resize_image(image, self.image_size)
-    return [ModelInput(resized, image.shape[:2])]
-
-  def postprocess(self, outputs: Outputs, inputs: Inputs) -> Parts:
+  def restore(self, output: Example, place: Size) -> Parts:
     """The class of the highest logit, of logits resized to the image.
 
     Class after class: all 29 maps of a large photograph are gigabytes.
     """
-    logits, (height, width) = outputs[0]["logits"], inputs[0].context
-    best = np.full((height, width), -np.inf, np.float32)
-    parts = np.zeros((height, width), np.uint8)
+    logits, best = output["logits"], np.full(place, -np.inf, np.float32)
+    parts = np.zeros(place, np.uint8)
     for number in range(logits.shape[-1]):
       plane = np.ascontiguousarray(logits[..., number], np.float32)
-      plane = cv2.resize(plane, (width, height))
+      plane = cv2.resize(plane, place[::-1])
       better = plane > best
       parts[better], best[better] = number, plane[better]
     return parts

@@ -60,9 +60,8 @@ class DepthTask(maps.LetterboxTask):
     mean = jnp.mean(jnp.exp(found), where=batch["mask"][..., None])
     return sum(parts.values()), {**parts, "mean_metres": mean}
 
-  def postprocess(self, outputs, prepared):
-    output, box = maps.only(outputs, prepared)
-    return geometric.uncover(np.exp(output["log_depth"]), box)
+  def restore(self, output, place):
+    return geometric.uncover(np.exp(output["log_depth"]), place)
 
   def metric(self):
     return DepthMetric()
