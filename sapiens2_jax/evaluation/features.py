@@ -9,6 +9,7 @@ It appears whole or not at all.
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -16,7 +17,6 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
-from jaxtyping import UInt8
 
 from data_pipelines import sources
 from data_pipelines.common import directories, files
@@ -28,12 +28,11 @@ from data_pipelines.loading import crops
 from sapiens2_jax.evaluation import encoding
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.grid import token_grid
+from sapiens2_jax.tasks.base import Image, Size
 
 CROP_AREA = (0.2, 0.7)  # of the photograph's: ours, as local crops
 VERSION = 1  # of the files and of what is computed
 _FEATURES, _INDEX, _FACTS = "features.npy", "index.npz", "features.json"
-
-Image = UInt8[np.ndarray, "h w 3"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,7 @@ class View:
 
   name: str
   inputs: Callable[[Record], list[Image]]
-  image_size: tuple[int, int]
+  image_size: Size
   output: str = "patches"
 
 
@@ -84,26 +83,18 @@ class Features:
   std: np.ndarray
 
 
-def crop_view(image_size: tuple[int, int], max_pixels: int) -> View:
+def crop_view(image_size: Size, max_pixels: int) -> View:
   """Two random crops of each photograph, the same for all backbones."""
   settings = crops.CropConfig(
-    global_size=image_size,
-    num_global=2,
-    num_local=0,
-    global_area=CROP_AREA,
+    global_size=image_size, num_global=2, num_local=0, global_area=CROP_AREA
   )
 
-  def inputs(record: Record) -> list[np.ndarray]:
+  def inputs(record: Record) -> list[Image]:
     image = image_lib.decode_image(record.image, max_pixels=max_pixels)
     size = image.shape[:2]
-    boxes, _ = crops.draw_boxes(
-      # Drawn by content: the place in a source does not matter.
-      *size,
-      settings,
-      seed=0,
-      index=int(record.content_hash[:8], 16),
-      epoch=0,
-    )
+    # Drawn by content: the place in a source does not matter.
+    index = int(record.content_hash[:8], 16)
+    boxes, _ = crops.draw_boxes(*size, settings, seed=0, index=index, epoch=0)
     return [crops.cut(image, box, size, image_size) for box in boxes]
 
   return View("two crops", inputs, image_size, output="cls")
@@ -207,8 +198,7 @@ class _Writer:
   def __init__(self, file, shape: tuple[int, ...], dtype: str):
     self._file, self._shape, self._dtype = file, shape, np.dtype(dtype)
     self.count = self._cells = 0
-    self._sum = np.zeros(shape[-1])
-    self._squares = np.zeros(shape[-1])
+    self._sum, self._squares = np.zeros((2, shape[-1]))
     self._header()
 
   def _header(self) -> None:
@@ -245,10 +235,7 @@ class _Writer:
     mean = self._sum / self._cells
     variance = np.maximum(self._squares / self._cells - mean**2, 0)
     std = np.maximum(np.sqrt(variance), 1e-6)
-    return {
-      "mean": mean.astype(np.float32),
-      "std": std.astype(np.float32),
-    }
+    return {"mean": mean.astype(np.float32), "std": std.astype(np.float32)}
 
 
 def _write(
@@ -264,28 +251,26 @@ def _write(
   chunk = encoding.chunk_size(grid.num_tokens)
   counts: list[int] = []
   digests: list[bytes] = []
-  waiting: list[Image] = []
+
+  def inputs() -> Iterator[Image]:
+    for number in range(len(source)):
+      try:
+        images = view.inputs(source[number])
+      except UnusableExample:
+        images = []
+      counts.append(len(images))
+      digests.extend(map(digest, images))
+      yield from images
+      progress.advance()
+
   with (
     open(path / _FEATURES, "wb") as file,
     Progress(f"features ({view.name})", len(source), "images") as progress,
   ):
-    writer = _Writer(file, (*cells, arch.embed_dim), dtype)
-
-    def run(count: int) -> None:
-      images = np.stack(waiting[:count])
-      del waiting[:count]
-      out = encoding.encode(backbone.encoder, backbone.params, images)
-      writer.append(out[view.output])
-
-    for images in _inputs(source, view):
-      counts.append(len(images))
-      digests += map(digest, images)
-      waiting += images
-      while len(waiting) >= chunk:
-        run(chunk)
-      progress.advance()
-    if waiting:
-      run(len(waiting))
+    writer, stream = _Writer(file, (*cells, arch.embed_dim), dtype), inputs()
+    while batch := list(itertools.islice(stream, chunk)):
+      given = backbone.encoder, backbone.params, np.stack(batch)
+      writer.append(encoding.encode(*given)[view.output])
     if not writer.count:
       raise ValueError(
         f"features: none of {len(source)} images has an input of the view "
@@ -298,11 +283,3 @@ def _write(
     digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
     **statistics,
   )
-
-
-def _inputs(source: sources.ImageSource, view: View) -> Iterator[list[Image]]:
-  for number in range(len(source)):
-    try:
-      yield view.inputs(source[number])
-    except UnusableExample:
-      yield []

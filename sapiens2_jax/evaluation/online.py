@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
@@ -25,7 +25,7 @@ from sapiens2_jax.evaluation.features import crop_view
 from sapiens2_jax.evaluation.probe import make_task
 from sapiens2_jax.models import batching
 from sapiens2_jax.tasks import registry
-from sapiens2_jax.tasks.base import ProbedTask
+from sapiens2_jax.tasks.base import Example, Images, ProbedTask
 from sapiens2_jax.tasks.examples import read_labels
 from sapiens2_jax.tasks.probes import Dense
 
@@ -33,7 +33,7 @@ RIDGE = 1e-3  # of the number of patches, on features of std 1: ours
 _MIN_FRACTION = 0.5
 
 # Images of one size to cls (b, d) and patches (b, rows, cols, d).
-Encode = Callable[[UInt8[np.ndarray, "b h w 3"]], dict[str, np.ndarray]]
+Encode = Callable[[Images], Example]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,14 +41,14 @@ class Dataset:
   """What is probed, in memory.
 
   Attributes:
-    views: images (n, h, w, 3) of each view.
-    crops: (2n, h, w, 3), two of each image.
+    views: n images of each view.
+    crops: two of each image.
     targets: of a task its view, values (n, rows, cols, c) and whether each is
       known (n, rows, cols).
   """
 
-  views: dict[str, np.ndarray]
-  crops: np.ndarray
+  views: dict[str, Images]
+  crops: Images
   targets: dict[str, tuple[str, np.ndarray, np.ndarray]]
 
 
@@ -79,27 +79,22 @@ def load(config: ConfigDict) -> Dataset:
   Raises:
     ValueError: it cannot be read, or a task has no labels on either side.
   """
-  probes, size = config.probes, tuple(config.data.image_size)
-  given = f"probes.path={probes.path}"
-  source = open_field("probes.path", probes.path)
+  probes, data, model_size = config.probes, config.data, config.model.size
+  size, given = tuple(data.image_size), f"probes.path={probes.path}"
   source = sources.RetryingSource(
-    source,
-    attempts=config.data.read_attempts,
-    timeout=config.data.read_timeout,
+    open_field("probes.path", probes.path),
+    attempts=data.read_attempts,
+    timeout=data.read_timeout,
   )
-  made = {
-    name: make_task(name, size, config.model.size) for name in probes.tasks
-  }
-  crop = crop_view(size, config.data.max_pixels)
-  patch_size = get_architecture(config.model.size).patch_size
+  made = {name: make_task(name, size, model_size) for name in probes.tasks}
+  crop = crop_view(size, data.max_pixels)
+  patch_size = get_architecture(model_size).patch_size
   views, targets = collections.defaultdict(list), collections.defaultdict(list)
   crops = []
   for number in range(min(probes.num_images, len(source))):
     try:
       record = source[number]
-      image = images.decode_image(
-        record.image, max_pixels=config.data.max_pixels
-      )
+      image = images.decode_image(record.image, max_pixels=data.max_pixels)
       crops += crop.inputs(record)
     except UnusableExample:
       continue
@@ -156,15 +151,12 @@ class Ridge:
 
   def __init__(self, num_features: int, num_targets: int):
     self._count = 0
-    self._x = np.zeros(num_features)
-    self._y = np.zeros(num_targets)
+    self._x, self._y = np.zeros(num_features), np.zeros(num_targets)
     self._xx = np.zeros((num_features, num_features))
     self._xy = np.zeros((num_features, num_targets))
 
-  def add(
-    self, x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n c"]
-  ) -> None:
-    """Takes in samples."""
+  def add(self, x: np.ndarray, y: np.ndarray) -> None:
+    """Takes in samples (n, d) and their targets (n, c)."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     self._count += len(x)
     self._x += x.sum(axis=0)
@@ -200,7 +192,7 @@ def measure(
   """
   done = 0
 
-  def run(inputs: np.ndarray, output: str):
+  def run(inputs: Images, output: str):
     nonlocal done
     start = 0
     for found in batching.in_batches(encode, batch_size, inputs):

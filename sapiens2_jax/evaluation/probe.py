@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
@@ -35,7 +35,7 @@ from sapiens2_jax.evaluation import features as features_lib
 from sapiens2_jax.evaluation.features import Features, View
 from sapiens2_jax.models.heads import pixel_shuffle
 from sapiens2_jax.tasks import registry
-from sapiens2_jax.tasks.base import ProbedTask
+from sapiens2_jax.tasks.base import Example, Image, Images, ProbedTask, Size
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import choose_known, read_labels
 from sapiens2_jax.training import schedules
@@ -58,7 +58,7 @@ class Decoder(nn.Module):
   output_name: str
   num_outputs: int
   hidden_dim: int
-  size: tuple[int, int]
+  size: Size
   has_scale: bool = False
 
   @nn.compact
@@ -88,7 +88,7 @@ class ProbeExamples:
 
   task: ProbedTask
   path: pathlib.Path
-  seed: int = 0
+  seed: int
 
   def element_spec(self) -> ElementSpec:
     values = features_lib.load(self.path).values
@@ -96,9 +96,7 @@ class ProbeExamples:
     del wanted["image"]
     return {"features": (values.shape[1:], values.dtype), **wanted}
 
-  def make(
-    self, record: Record, index: int, epoch: int, out: dict[str, np.ndarray]
-  ) -> None:
+  def make(self, record: Record, index: int, epoch: int, out: Example) -> None:
     """Reads the labels of a record, not its image."""
     found = features_lib.load(self.path)
     start, end = found.first[index : index + 2]
@@ -106,18 +104,14 @@ class ProbeExamples:
       raise UnusableExample("no features")
     labels = read_labels(record, self.task)
     targets = self.task.targets(labels, (record.height, record.width))
-    rng = make_generator(
-      Purpose.PROBE, seed=self.seed, index=index, epoch=epoch
-    )
-    row = choose_known(targets, rng)
+    place = {"seed": self.seed, "index": index, "epoch": epoch}
+    row = choose_known(targets, make_generator(Purpose.PROBE, **place))
     out["features"][...] = found.values[start + row]
     for name, value in targets[row].items():
       out[name][...] = value
 
 
-def make_task(
-  name: str, image_size: tuple[int, int], model_size: str
-) -> ProbedTask:
+def make_task(name: str, image_size: Size, model_size: str) -> ProbedTask:
   """A task as probes need it.
 
   Raises:
@@ -144,26 +138,13 @@ def make_task(
 def task_view(task: ProbedTask, max_pixels: int) -> View:
   """What the encoder sees of a record: the task's test-time inputs."""
 
-  def inputs(record: Record) -> list[np.ndarray]:
+  def inputs(record: Record) -> list[Image]:
     has_people = "people" in task.needs
     labels = read_labels(record, task) if has_people else None
     image = images.decode_image(record.image, max_pixels=max_pixels)
     return [one.image for one in task.preprocess(image, labels)]
 
   return View(task.view, inputs, task.element_spec()["image"][0][:2])
-
-
-def make_decoder(task: ProbedTask, hidden_dim: int) -> Decoder:
-  """A decoder with the outputs of the task's own head."""
-  settings = registry.definition(task.name).probe
-  size = task.element_spec()["image"][0][:2]
-  return Decoder(
-    settings.output_name,
-    settings.num_outputs,
-    hidden_dim,
-    tuple(side // settings.stride for side in size),
-    settings.has_scale,
-  )
 
 
 def make_optimizer(optim: ConfigDict) -> optax.GradientTransformation:
@@ -182,7 +163,7 @@ def make_optimizer(optim: ConfigDict) -> optax.GradientTransformation:
 
 
 class Probe:
-  """A decoder of one task, to be trained and measured.
+  """A decoder with the outputs of a task's own head, trained and measured.
 
   Args:
     config: see experiments/probe.py.
@@ -195,7 +176,15 @@ class Probe:
     found = features_lib.load(path)
     self._mean, self._std = found.mean, found.std
     self._shape = found.values.shape[1:]
-    self.decoder = make_decoder(task, config.decoder.hidden_dim)
+    settings = registry.definition(task.name).probe
+    size = task.element_spec()["image"][0][:2]
+    self.decoder = Decoder(
+      settings.output_name,
+      settings.num_outputs,
+      config.decoder.hidden_dim,
+      tuple(side // settings.stride for side in size),
+      settings.has_scale,
+    )
     self.tx = make_optimizer(config.optim)
 
   def predict(self, params: dict, features: Array) -> dict[str, Array]:
@@ -283,7 +272,7 @@ class Probe:
     found = features_lib.load(path)
     decode = jax.jit(self.predict)
 
-    def apply_fn(params: dict, inputs: UInt8[np.ndarray, "b h w 3"]) -> Any:
+    def apply_fn(params: dict, inputs: Images) -> Any:
       return decode(params, look_up(found, inputs))
 
     with Progress(f"test {self.task.name}", len(source), "images") as progress:
@@ -298,10 +287,8 @@ class Probe:
       )
 
 
-def look_up(
-  found: Features, inputs: UInt8[np.ndarray, "b h w 3"]
-) -> Float[np.ndarray, "b r s d"]:
-  """Features of inputs, which must be among those of the set.
+def look_up(found: Features, inputs: Images) -> np.ndarray:
+  """Features (b, rows, cols, d) of inputs, which must be among the set's.
 
   Raises:
     ValueError: one is not, and is no filling (all zeros).

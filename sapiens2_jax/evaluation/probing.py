@@ -65,14 +65,8 @@ def run(
     )
 
   def cached(name: str, view: View):
-    return features_lib.cached(
-      directory,
-      backbone,
-      readers[name],
-      hashes[name],
-      view,
-      config.features.dtype,
-    )
+    given = readers[name], hashes[name], view, config.features.dtype
+    return features_lib.cached(directory, backbone, *given)
 
   results = {}
   for name, task in dense.items():
@@ -82,9 +76,8 @@ def run(
     params = probe.train(opened["train"])
     results[name] = probe.measure(params, readers["test"], test)
   if RETRIEVAL in config.tasks:
-    found = features_lib.load(
-      cached("test", features_lib.crop_view(image_size, max_pixels))
-    )
+    view = features_lib.crop_view(image_size, max_pixels)
+    found = features_lib.load(cached("test", view))
     groups = np.repeat(np.arange(len(found.first) - 1), np.diff(found.first))
     results[RETRIEVAL] = knn.retrieve(found.values, groups)
   return results
@@ -92,21 +85,14 @@ def run(
 
 def format_table(results: Results) -> str:
   """The score of each task, and retrieval."""
-  scores = {
-    name: registry.definition(name).score
-    for name in results
-    if name != RETRIEVAL
-  }
-  cells = [
-    (score.title, f"{results[name][score.key] * score.factor:.3f}")
-    for name, score in scores.items()
-  ]
-  if RETRIEVAL in results:
-    found = results[RETRIEVAL]
-    cells += [
-      (f"{name} (chance)", f"{found[name]:.3f} ({found[f'chance_{name}']:.3f})")
-      for name in ("recall_1", "recall_5", "mrr")
-    ]
+  dense, cells = {**results}, []
+  found = dense.pop(RETRIEVAL, None)
+  for name, numbers in dense.items():
+    score = registry.definition(name).score
+    cells.append((score.title, f"{numbers[score.key] * score.factor:.3f}"))
+  for name in ("recall_1", "recall_5", "mrr") if found else ():
+    shown = f"{found[name]:.3f} ({found[f'chance_{name}']:.3f})"
+    cells.append((f"{name} (chance)", shown))
   widths = [max(map(len, cell)) for cell in cells]
   return "\n".join(
     "  ".join(text.rjust(width) for text, width in zip(row, widths))
