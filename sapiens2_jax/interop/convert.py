@@ -1,8 +1,10 @@
 """Named tensors to a parameter tree, and back, without loss."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import ml_dtypes
 import numpy as np
 
@@ -11,7 +13,7 @@ from sapiens2_jax.errors import lookup
 from sapiens2_jax.interop import head_keys, keys
 from sapiens2_jax.interop.head_keys import Head
 from sapiens2_jax.interop.identify import identify
-from sapiens2_jax.interop.tensors import LazyTensor, shorten
+from sapiens2_jax.interop.tensors import LazyTensor, Tensors, shorten
 from sapiens2_jax.models.rope import bfloat16_periods
 
 DTYPES = {
@@ -22,7 +24,7 @@ DTYPES = {
 
 
 def params_from_tensors(
-  tensors: Mapping[str, LazyTensor], *, origin: str, dtype: str | None = None
+  tensors: Tensors, *, origin: str, dtype: str | None = None
 ) -> tuple[Architecture, Head | None, dict[str, Any]]:
   """Builds the parameters of an `Encoder` or a task model of named tensors.
 
@@ -105,7 +107,7 @@ def tensors_from_params(
     names = slot.keys(style)
     for part, (key, shape) in enumerate(names.items()):
       kind = target or np.dtype(array.dtype)
-      load = _loader(array, slot, part, len(names), kind)
+      load = functools.partial(_part, array, slot, part, len(names), kind)
       tensors[key] = LazyTensor(shape, kind, load)
   if with_periods:
     periods = bfloat16_periods(architecture.head_dim)
@@ -115,20 +117,15 @@ def tensors_from_params(
   return tensors
 
 
-def _loader(array, slot: keys.Slot, part: int, num_parts: int, dtype: np.dtype):
-  def load() -> np.ndarray:
-    value = np.asarray(array if slot.row is None else array[slot.row])
-    value = slot.entry.layout.to_reference(value)
-    size = value.shape[0] // num_parts
-    value = value[part * size : (part + 1) * size]
-    return np.ascontiguousarray(value, dtype)
-
-  return load
+def _part(
+  array, slot: keys.Slot, part: int, num_parts: int, dtype: np.dtype
+) -> np.ndarray:
+  value = np.asarray(array if slot.row is None else array[slot.row])
+  value = slot.entry.layout.to_reference(value)
+  size = value.shape[0] // num_parts
+  return np.ascontiguousarray(value[part * size : (part + 1) * size], dtype)
 
 
 def num_params(params: Mapping[str, Any]) -> int:
   """Numbers in a tree of nested dicts of arrays."""
-  return sum(
-    num_params(value) if isinstance(value, Mapping) else value.size
-    for value in params.values()
-  )
+  return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -9,15 +9,13 @@ transformers port.
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from sapiens2_jax.architectures import Architecture, get_architecture
 from sapiens2_jax.interop import keys
-from sapiens2_jax.interop.keys import LINEAR, Entry, Layout, Slot
+from sapiens2_jax.interop.keys import Entry, Layout, Slot
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.release import ReleaseHead
 
@@ -88,20 +86,15 @@ def head_of(config: ConfigDict) -> Head | None:
   return Head(config.task.name, **widths, scale_inputs=inputs)
 
 
-def _deconv_to_ours(x: np.ndarray) -> np.ndarray:
-  # (in, out, row, col) -> (row, col, in, out), and mirrored: the reference
-  # stores the kernel of the convolution that this one is transposed to.
-  return x[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
-
-
-def _deconv_to_reference(x: np.ndarray) -> np.ndarray:
-  return x.transpose(2, 3, 0, 1)[:, :, ::-1, ::-1]
-
-
 CONV = Layout(  # (out, in, row, col) <-> (row, col, in, out)
   lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1)
 )
-DECONV = Layout(_deconv_to_ours, _deconv_to_reference)
+# (in, out, row, col) <-> (row, col, in, out), and mirrored: the reference
+# stores the kernel of the convolution that this one is transposed to.
+DECONV = Layout(
+  lambda x: x[:, :, ::-1, ::-1].transpose(2, 3, 0, 1),
+  lambda x: x.transpose(2, 3, 0, 1)[:, :, ::-1, ::-1],
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +102,9 @@ class Group:
   """Layers of a head that are numbered.
 
   Attributes:
-    reference, transformers: names of a layer; `{}` stands for its number.
+    reference: name of a layer after "decode_head."; `{}` stands for its
+      number.
+    transformers: its whole name.
     step, first: the reference counts norms and activations, too.
     numbers: what transformers writes for 0, 1, ... instead.
   """
@@ -123,62 +118,33 @@ class Group:
   def names(self, n: int) -> dict[str, str]:
     """Names of layer `n`, by style, without `.weight` and `.bias`."""
     number = self.numbers[n] if n < len(self.numbers) else str(n)
+    place = self.reference.format(self.first + self.step * n)
     return {
-      "reference": self.reference.format(self.first + self.step * n),
+      "reference": f"decode_head.{place}",
       "transformers": self.transformers.format(number),
     }
 
 
 GROUPS = {
-  "input": Group(
-    "decode_head.input_conv.0", "decode_head.input_conv.convolution"
-  ),
+  "input": Group("input_conv.0", "decode_head.input_conv.convolution"),
   "deconv": Group(
-    "decode_head.deconv_layers.{}",
-    "decode_head.upsample_layers.{}.convolution",
-    step=3,
+    "deconv_layers.{}", "decode_head.upsample_layers.{}.convolution", 3
   ),
   "upsample": Group(
-    "decode_head.upsample_blocks.{}.0",
-    "decode_head.upsample_layers.{}.convolution",
+    "upsample_blocks.{}.0", "decode_head.upsample_layers.{}.convolution"
   ),
-  "conv": Group(
-    "decode_head.conv_layers.{}",
-    "decode_head.conv_layers.{}.convolution",
-    step=3,
-  ),
+  "conv": Group("conv_layers.{}", "decode_head.conv_layers.{}.convolution", 3),
   "scale_conv": Group(
-    "decode_head.scale_conv_layers.{}",
-    "scale_head.conv_layers.{}.convolution",
-    step=3,
+    "scale_conv_layers.{}", "scale_head.conv_layers.{}.convolution", 3
   ),
   "scale_dense": Group(
-    "decode_head.scale_final_layer.{}",
+    "scale_final_layer.{}",
     "scale_head.predictor.{}",
     step=2,
     first=1,
     numbers=("block1.layers.0", "block2.layers.0", "proj"),
   ),
 }
-
-
-def _entries(
-  names: dict[str, str],
-  path: tuple[str, ...],
-  shape: tuple[int, ...],
-  layout: Layout = CONV,
-) -> Iterator[Entry]:
-  parts = [("weight", "kernel", shape, layout)]
-  if layout is not DECONV:
-    parts.append(("bias", "bias", shape[:1], keys.SAME))
-  for theirs, ours, part_shape, part_layout in parts:
-    yield Entry(
-      f"{names['reference']}.{theirs}",
-      (f"{names['transformers']}.{theirs}",),
-      ("head", *path, ours),
-      part_shape,
-      part_layout,
-    )
 
 
 def _norm(reference: str, name: str, width: int) -> Entry:
@@ -193,9 +159,9 @@ def _map_entries(head: Head, width: int) -> Iterator[Entry]:
   group = "upsample" if kind.is_shuffle else "deconv"
 
   def conv(group: str, n: int | None, shape: tuple[int, ...], layout=CONV):
-    name = group if n is None else f"{group}_{n}"
-    names = GROUPS[group].names(n or 0)
-    return _entries(names, (name, "conv"), shape, layout)
+    path = ("head", group if n is None else f"{group}_{n}", "conv")
+    names, has_bias = GROUPS[group].names(n or 0), layout is not DECONV
+    return keys.layer(*names.values(), path, shape, layout, has_bias)
 
   if kind.is_shuffle:
     yield from conv("input", None, (width, width, side, side))
@@ -214,34 +180,23 @@ def _map_entries(head: Head, width: int) -> Iterator[Entry]:
     width = channels
     if has_scales:
       yield _norm(f"conv_layers.{3 * n + 1}", f"conv_{n}", width)
-  names = {"reference": kind.predictor, "transformers": "decode_head.predictor"}
+  names, path = (kind.predictor, "decode_head.predictor"), ("predict", "conv")
   shape = (kind.num_outputs, width, 1, 1)
-  yield from _entries(names, ("predict", "conv"), shape)
+  yield from keys.layer(*names, ("head", *path), shape, CONV)
 
 
 def _scale_entries(head: Head, width: int) -> Iterator[Entry]:
   for n, channels in enumerate(head.scale_channels):
-    names, path = GROUPS["scale_conv"].names(n), (f"scale_conv_{n}", "conv")
-    yield from _entries(names, path, (channels, width, 1, 1))
+    path = ("head", f"scale_conv_{n}", "conv")
+    names, shape = GROUPS["scale_conv"].names(n), (channels, width, 1, 1)
+    yield from keys.layer(*names.values(), path, shape, CONV)
     width = channels
   width = head.scale_inputs
   widths = (*head.scale_hidden, 1) if head.scale_channels else ()
   for n, channels in enumerate(widths):
-    names, path = GROUPS["scale_dense"].names(n), (f"scale_dense_{n}",)
-    yield from _entries(names, path, (channels, width), LINEAR)
+    names, path = GROUPS["scale_dense"].names(n), ("head", f"scale_dense_{n}")
+    yield from keys.layer(*names.values(), path, (channels, width))
     width = channels
-
-
-@functools.cache
-def _in_model(entry: Entry) -> Entry:
-  """An entry of the encoder's table as part of a task model."""
-  return dataclasses.replace(
-    entry,
-    reference=ENCODER_PREFIX["reference"] + entry.reference,
-    transformers=tuple(
-      ENCODER_PREFIX["transformers"] + name for name in entry.transformers
-    ),
-  )
 
 
 def slots(arch: Architecture, head: Head | None) -> Iterator[Slot]:
@@ -250,9 +205,8 @@ def slots(arch: Architecture, head: Head | None) -> Iterator[Slot]:
     yield from keys.slots(arch)
     return
   for slot in keys.slots(arch):
-    yield dataclasses.replace(
-      slot, entry=_in_model(slot.entry), path=("encoder", *slot.path)
-    )
+    entry, path = slot.entry.below(**ENCODER_PREFIX), ("encoder", *slot.path)
+    yield dataclasses.replace(slot, entry=entry, path=path)
   for part in (_map_entries, _scale_entries):
     for entry in part(head, arch.embed_dim):
       yield Slot(entry, None, entry.path, None, None, entry.shape)

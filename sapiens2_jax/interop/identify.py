@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from sapiens2_jax.architectures import ARCHITECTURES, Architecture
 from sapiens2_jax.interop import head_keys, keys
 from sapiens2_jax.interop.head_keys import ENCODER_PREFIX, Head
 from sapiens2_jax.interop.identify_head import find_head, has_head
-from sapiens2_jax.interop.tensors import DTYPES, LazyTensor, shorten
+from sapiens2_jax.interop.tensors import DTYPES, LazyTensor, Tensors, shorten
 from sapiens2_jax.models.rope import bfloat16_periods
 
 
@@ -29,10 +28,10 @@ class Identified:
   architecture: Architecture
   style: str
   head: Head | None
-  tensors: Mapping[str, LazyTensor]
+  tensors: Tensors
 
 
-def identify(tensors: Mapping[str, LazyTensor], origin: str) -> Identified:
+def identify(tensors: Tensors, origin: str) -> Identified:
   """Finds architecture and key style from names and shapes; reads no weights.
 
   The width names the size: a file as wide as a known size must be all of it.
@@ -87,13 +86,10 @@ def identify(tensors: Mapping[str, LazyTensor], origin: str) -> Identified:
 _KNOWN = set(DTYPES.values())
 
 
-def _encoder(
-  tensors: Mapping[str, LazyTensor], origin: str
-) -> tuple[str, Mapping[str, LazyTensor]]:
+def _encoder(tensors: Tensors, origin: str) -> tuple[str, Tensors]:
   """Key style of the encoder, and its tensors without their prefix."""
-  if any(
-    key.startswith(("tokenizer.", "backbone.tokenizer.")) for key in tensors
-  ):
+  prefixes = ("tokenizer.", "backbone.tokenizer.")
+  if any(key.startswith(prefixes) for key in tensors):
     raise ValueError(
       f"{origin}: the 4K variant with a tokenizer, which is not supported yet "
       "(keys tokenizer.*)"
@@ -114,7 +110,7 @@ def _encoder(
   )
 
 
-def _style(tensors: Mapping[str, LazyTensor], origin: str) -> str:
+def _style(tensors: Tensors, origin: str) -> str:
   known = {
     style: sum(keys.parse(key, style) is not None for key in tensors)
     for style in keys.STYLES
@@ -128,15 +124,12 @@ def _style(tensors: Mapping[str, LazyTensor], origin: str) -> str:
   return style
 
 
-def _architecture(
-  tensors: Mapping[str, LazyTensor], style: str, origin: str
-) -> Architecture:
-  parsed = {key: keys.parse(key, style) for key in tensors}
+def _architecture(tensors: Tensors, style: str, origin: str) -> Architecture:
   widths, head_dims, kv_dims, blocks = Counter(), Counter(), {}, [-1]
-  for key, found in parsed.items():
-    if found is None:
+  for key, tensor in tensors.items():
+    if (found := keys.parse(key, style)) is None:
       continue
-    (entry, block), shape = found, tensors[key].shape
+    (entry, block), shape = found, tensor.shape
     if entry.shape == ("c",):
       widths[shape] += 1
     elif entry.shape == ("e",):
@@ -171,10 +164,8 @@ def _architecture(
 
 def _one_axis(shapes: Counter) -> int | None:
   """The length of the most frequent shape of one axis."""
-  for shape, _ in shapes.most_common():
-    if len(shape) == 1:
-      return shape[0]
-  return None
+  found = (shape[0] for shape, _ in shapes.most_common() if len(shape) == 1)
+  return next(found, None)
 
 
 def _check_periods(

@@ -1,14 +1,10 @@
 """Which task's head a set of tensors holds, and how wide it is."""
 
-from collections.abc import Mapping
-
 from sapiens2_jax.interop.head_keys import GROUPS, Head, releases
-from sapiens2_jax.interop.tensors import LazyTensor
+from sapiens2_jax.interop.tensors import LazyTensor, Tensors
 
 PREFIXES = ("decode_head.", "scale_head.")
 _MAX_LAYERS = 32  # of one group
-
-Tensors = Mapping[str, LazyTensor]
 
 
 def has_head(tensors: Tensors) -> bool:

@@ -88,102 +88,80 @@ class Entry:
     """The keys that hold the array in a file of `style`."""
     return (self.reference,) if style == "reference" else self.transformers
 
-
-def _linear(reference, transformers, path, shape) -> tuple[Entry, Entry]:
-  return (
-    Entry(
-      f"{reference}.weight",
-      (f"{transformers}.weight",),
-      (*path, "kernel"),
-      shape,
-      LINEAR,
-    ),
-    Entry(
-      f"{reference}.bias", (f"{transformers}.bias",), (*path, "bias"), shape[:1]
-    ),
-  )
+  def below(self, reference: str, transformers: str) -> "Entry":
+    """The entry with prefixes before its names."""
+    theirs = tuple(transformers + name for name in self.transformers)
+    name = reference + self.reference
+    return dataclasses.replace(self, reference=name, transformers=theirs)
 
 
-def _block(name, transformers, path, shape, layout=SAME) -> Entry:
-  layer = "model.layer.{n}."
-  transformers = tuple(layer + part for part in transformers)
-  return Entry("blocks.{n}." + name, transformers, path, shape, layout)
+def layer(
+  reference: str,
+  transformers: str,
+  path: tuple[str, ...],
+  shape: tuple[str | int, ...],
+  layout: Layout = LINEAR,
+  has_bias: bool = True,
+) -> Iterator[Entry]:
+  """Kernel and bias of a linear layer or a convolution."""
+  names = f"{reference}.weight", (f"{transformers}.weight",)
+  yield Entry(*names, (*path, "kernel"), shape, layout)
+  if has_bias:
+    names = f"{reference}.bias", (f"{transformers}.bias",)
+    yield Entry(*names, (*path, "bias"), shape[:1])
 
 
-def _block_linear(name, transformers, path, shape) -> tuple[Entry, Entry]:
-  return _linear(
-    "blocks.{n}." + name, "model.layer.{n}." + transformers, path, shape
-  )
+def _tensor(name, theirs, path, shape, layout=SAME) -> Entry:
+  """Of texts that hold several names, a path, a shape: blanks between."""
+  sizes = (int(size) if size.isdigit() else size for size in shape.split())
+  names = tuple(theirs.split())
+  return Entry(name, names, tuple(path.split()), tuple(sizes), layout)
 
 
-_MLP = ("mlp.gate_proj", "mlp.up_proj")
+def _linear(name, theirs, path, shape) -> Iterator[Entry]:
+  return layer(name, theirs, tuple(path.split()), tuple(shape.split()))
 
-TABLE = (
-  Entry(
-    "cls_token", ("embeddings.cls_token",), ("cls_token",), (1, 1, "c"), TOKENS
+
+def _norm(name, theirs, path, size="c") -> Entry:
+  return _tensor(f"{name}.weight", f"{theirs}.weight", f"{path} scale", size)
+
+
+_STEM = (
+  _tensor("cls_token", "embeddings.cls_token", "cls_token", "1 1 c", TOKENS),
+  _tensor(
+    "storage_tokens", "embeddings.register_tokens", "registers", "1 r c", TOKENS
   ),
-  Entry(
-    "storage_tokens",
-    ("embeddings.register_tokens",),
-    ("registers",),
-    (1, "r", "c"),
-    TOKENS,
-  ),
-  Entry(
-    "patch_embed.projection.weight",
-    ("embeddings.patch_embeddings.weight",),
-    ("patch_embed", "kernel"),
+  *layer(
+    "patch_embed.projection",
+    "embeddings.patch_embeddings",
+    ("patch_embed",),
     ("c", 3, "p", "p"),
     PATCH,
   ),
-  Entry(
-    "patch_embed.projection.bias",
-    ("embeddings.patch_embeddings.bias",),
-    ("patch_embed", "bias"),
-    ("c",),
-  ),
-  _block("ln1.weight", ("norm1.weight",), ("norm1", "scale"), ("c",)),
-  *_block_linear("attn.wq", "attention.q_proj", ("attention", "q"), ("c", "c")),
-  *_block_linear(
-    "attn.wk", "attention.k_proj", ("attention", "k"), ("kv", "c")
-  ),
-  *_block_linear(
-    "attn.wv", "attention.v_proj", ("attention", "v"), ("kv", "c")
-  ),
-  _block(
-    "attn.q_norm.weight",
-    ("attention.q_norm.weight",),
-    ("attention", "q_norm", "scale"),
-    ("e",),
-  ),
-  _block(
-    "attn.k_norm.weight",
-    ("attention.k_norm.weight",),
-    ("attention", "k_norm", "scale"),
-    ("e",),
-  ),
-  *_block_linear(
-    "attn.proj", "attention.o_proj", ("attention", "proj"), ("c", "c")
-  ),
-  _block("attn.gamma.weight", ("layer_scale1.lambda1",), ("gamma",), ("c",)),
-  _block("ln2.weight", ("norm2.weight",), ("norm2", "scale"), ("c",)),
-  _block(
-    "ffn.w12.weight",
-    tuple(f"{part}.weight" for part in _MLP),
-    ("ffn", "w12"),
-    ("g", "c"),
-    GATED,
-  ),
-  _block(
-    "ffn.w12.bias",
-    tuple(f"{part}.bias" for part in _MLP),
-    ("ffn", "b12"),
-    ("g",),
-    GATED_BIAS,
-  ),
-  *_block_linear("ffn.w3", "mlp.down_proj", ("ffn", "w3"), ("c", "f")),
-  Entry("ln1.weight", ("norm.weight",), ("norm", "scale"), ("c",)),
+  _norm("ln1", "norm", "norm"),
 )
+
+_W12, _B12 = (
+  " ".join(f"mlp.{name}_proj.{part}" for name in ("gate", "up"))
+  for part in ("weight", "bias")
+)
+_BLOCK = (
+  _norm("ln1", "norm1", "norm1"),
+  *_linear("attn.wq", "attention.q_proj", "attention q", "c c"),
+  *_linear("attn.wk", "attention.k_proj", "attention k", "kv c"),
+  *_linear("attn.wv", "attention.v_proj", "attention v", "kv c"),
+  _norm("attn.q_norm", "attention.q_norm", "attention q_norm", "e"),
+  _norm("attn.k_norm", "attention.k_norm", "attention k_norm", "e"),
+  *_linear("attn.proj", "attention.o_proj", "attention proj", "c c"),
+  _tensor("attn.gamma.weight", "layer_scale1.lambda1", "gamma", "c"),
+  _norm("ln2", "norm2", "norm2"),
+  _tensor("ffn.w12.weight", _W12, "ffn w12", "g c", GATED),
+  _tensor("ffn.w12.bias", _B12, "ffn b12", "g", GATED_BIAS),
+  *_linear("ffn.w3", "mlp.down_proj", "ffn w3", "c f"),
+)
+_BLOCK_PREFIX = {"reference": "blocks.{n}.", "transformers": "model.layer.{n}."}
+
+TABLE = (*_STEM, *(entry.below(**_BLOCK_PREFIX) for entry in _BLOCK))
 
 
 @dataclasses.dataclass(frozen=True)

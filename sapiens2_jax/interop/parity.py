@@ -83,21 +83,14 @@ def torch_forward(directory: str) -> tuple[Forward, dict[str, list[str]]]:
     grid = tuple(side // patch for side in images.shape[1:3])
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     with torch.inference_mode():
-      outputs = model(torch.from_numpy(channels_first))
-      if names is None:
-        return _as_numpy(_encoded(model, outputs, grid))
-      return _as_numpy(_outputs(outputs, names))
+      found = model(torch.from_numpy(channels_first))
+      found = _outputs(found, names) if names else _encoded(model, found, grid)
+      return {name: x.numpy() for name, x in found.items()}
 
-  keys = {
-    "missing": sorted(map(str, info["missing_keys"])),
-    "unexpected": sorted(map(str, info["unexpected_keys"])),
-    "mismatched": sorted(map(str, info["mismatched_keys"])),
+  kinds = ("missing", "unexpected", "mismatched")
+  return forward, {
+    kind: sorted(map(str, info[f"{kind}_keys"])) for kind in kinds
   }
-  return forward, keys
-
-
-def _as_numpy(tensors: dict) -> dict[str, np.ndarray]:
-  return {name: x.numpy() for name, x in tensors.items()}
 
 
 def jax_forward(

@@ -45,6 +45,9 @@ class LazyTensor:
   load: Callable[[], np.ndarray]
 
 
+Tensors = Mapping[str, LazyTensor]
+
+
 def _open_file(path: pathlib.Path) -> dict[str, LazyTensor]:
   def lazy(key: str, found: Any) -> LazyTensor:
     def load() -> np.ndarray:
@@ -130,9 +133,7 @@ def open_tensors(path: str | os.PathLike) -> dict[str, LazyTensor]:
 
 
 def write_safetensors(
-  path: str | os.PathLike,
-  tensors: Mapping[str, LazyTensor],
-  metadata: Mapping[str, str],
+  path: str | os.PathLike, tensors: Tensors, metadata: Mapping[str, str]
 ) -> str:
   """Writes tensors in turn, under another name until the file is whole.
 

@@ -75,10 +75,7 @@ def model_config(
     "reshape_hidden_states": True,
     "semantic_loss_ignore_index": 255,
     "flip_pairs": list(map(list, flip_pairs)) or None,
-    "stage_names": [
-      "stem",
-      *(f"stage{i + 1}" for i in range(arch.num_layers)),
-    ],
+    "stage_names": ["stem", *(f"stage{i + 1}" for i in range(arch.num_layers))],
     "out_features": [f"stage{arch.num_layers}"],
     "out_indices": [arch.num_layers],
     "head_config": _head_config(head),
@@ -96,40 +93,26 @@ def _labels(names: tuple[str, ...]) -> dict[str, dict]:
 
 def _head_config(head: Head | None) -> dict[str, Any]:
   """Widths and kernels of a head; of none for the plain encoder."""
-  fields = {
+  ups, convs = (), ()
+  if head:
+    ups, convs = head.upsample_channels, head.conv_channels
+  is_shuffle = head and head.kind.is_shuffle
+  scale = head.scale_channels if head else ()
+  return {
     "model_type": "sapiens2_head",
     "conv_kernel_size": 1,
-    "conv_kernel_sizes": None,
-    "conv_out_channels": None,
+    "conv_kernel_sizes": head and [3 if is_shuffle else 1] * len(convs),
+    "conv_out_channels": head and list(convs),
     "scale_conv_kernel_size": 1,
-    "scale_conv_kernel_sizes": None,
-    "scale_conv_out_channels": None,
-    "scale_final_hidden_sizes": None,
-    "scale_final_input_size": None,
+    "scale_conv_kernel_sizes": [1] * len(scale) or None,
+    "scale_conv_out_channels": list(scale) or None,
+    "scale_final_hidden_sizes": list(head.scale_hidden) if scale else None,
+    "scale_final_input_size": head.scale_inputs if scale else None,
     "upsample_kernel_size": 4,
-    "upsample_kernel_sizes": None,
-    "upsample_out_channels": None,
-    "use_pixel_shuffle": None,
-  }
-  if head is None:
-    return fields
-  is_shuffle = head.kind.is_shuffle
-  num_convs, num_ups = len(head.conv_channels), len(head.upsample_channels)
-  fields |= {
-    "conv_kernel_sizes": [3 if is_shuffle else 1] * num_convs,
-    "conv_out_channels": list(head.conv_channels),
-    "upsample_kernel_sizes": [3 if is_shuffle else 4] * num_ups,
-    "upsample_out_channels": list(head.upsample_channels),
+    "upsample_kernel_sizes": head and [3 if is_shuffle else 4] * len(ups),
+    "upsample_out_channels": head and list(ups),
     "use_pixel_shuffle": is_shuffle,
   }
-  if head.scale_channels:
-    fields |= {
-      "scale_conv_kernel_sizes": [1] * len(head.scale_channels),
-      "scale_conv_out_channels": list(head.scale_channels),
-      "scale_final_hidden_sizes": list(head.scale_hidden),
-      "scale_final_input_size": head.scale_inputs,
-    }
-  return fields
 
 
 def preprocessor_config(

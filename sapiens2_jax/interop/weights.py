@@ -10,6 +10,7 @@ import pathlib
 import stat
 from typing import Any
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
@@ -215,7 +216,7 @@ def _read_import(found: Found) -> Weights:
   params = reader.restore(
     path / _TREE,
     args=ocp.args.PyTreeRestore(
-      restore_args=_map(lambda _: as_numpy, tree),
+      restore_args=jax.tree.map(lambda _: as_numpy, tree)
     ),
   )
   return Weights(
@@ -223,25 +224,13 @@ def _read_import(found: Found) -> Weights:
     params=params,
     image_size=tuple(marker["image_size"]),
     layer_scale_init=marker["layer_scale_init"],
-    head=_head(marker["head"]),
+    head=marker["head"] and Head(**_tuples(marker["head"])),
   )
 
 
-def _head(fields: dict | None) -> Head | None:
-  if fields is None:
-    return None
-  return Head(
-    **{
-      name: tuple(value) if isinstance(value, list) else value
-      for name, value in fields.items()
-    }
-  )
-
-
-def _map(function, tree):
-  if not isinstance(tree, dict):
-    return function(tree)
-  return {name: _map(function, value) for name, value in tree.items()}
+def _tuples(fields: dict) -> dict:
+  lists = {name: tuple(x) for name, x in fields.items() if isinstance(x, list)}
+  return fields | lists
 
 
 def write_import(output: str, weights: Weights, source: Found) -> None:
