@@ -24,6 +24,7 @@ from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import crop_view
 from sapiens2_jax.evaluation.probe import make_task
 from sapiens2_jax.models import batching
+from sapiens2_jax.models.grid import TokenGrid, token_grid
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.base import Example, Images, ProbedTask
 from sapiens2_jax.tasks.examples import read_labels
@@ -55,19 +56,18 @@ class Dataset:
 def pool(
   values: Float[np.ndarray, "h w c"],
   mask: Bool[np.ndarray, "h w"],
-  patch_size: int,
+  grid: TokenGrid,
 ) -> tuple[Float[np.ndarray, "r s c"], Bool[np.ndarray, "r s"]]:
-  """Means over the mask of each patch, and where it has half of the patch."""
-  rows, cols = (side // patch_size for side in mask.shape)
+  """Means over the mask in each token, and where it has half of the token."""
+  side = grid.pixels_per_token
 
   def add(x: np.ndarray) -> np.ndarray:
-    shape = rows, patch_size, cols, patch_size, -1
-    return x.reshape(shape).sum(axis=(1, 3))
+    return x.reshape(grid.rows, side, grid.cols, side, -1).sum(axis=(1, 3))
 
   weights = mask[..., None].astype(np.float32)
   count = add(weights)
   means = add(np.where(mask[..., None], values, 0)) / np.maximum(count, 1)
-  return means, count[..., 0] >= _MIN_FRACTION * patch_size**2
+  return means, count[..., 0] >= _MIN_FRACTION * side**2
 
 
 def load(config: ConfigDict) -> Dataset:
@@ -88,7 +88,7 @@ def load(config: ConfigDict) -> Dataset:
   )
   made = {name: make_task(name, size, model_size) for name in probes.tasks}
   crop = crop_view(size, data.max_pixels)
-  patch_size = get_architecture(model_size).patch_size
+  grid = token_grid(get_architecture(model_size), size)
   views, targets = collections.defaultdict(list), collections.defaultdict(list)
   crops = []
   for number in range(min(probes.num_images, len(source))):
@@ -104,7 +104,7 @@ def load(config: ConfigDict) -> Dataset:
     for view, one in prepared.items():
       views[view].append(one)
     for name, task in made.items():
-      targets[name].append(_pooled(record, task, patch_size))
+      targets[name].append(_pooled(record, task, grid))
   if len(crops) < 4:
     raise ValueError(
       f"{given}: {len(crops) // 2} usable images among the first "
@@ -118,14 +118,14 @@ def load(config: ConfigDict) -> Dataset:
   return Dataset(stacked, np.stack(crops), found)
 
 
-def _pooled(record: Record, task: ProbedTask, patch_size: int) -> Dense | None:
+def _pooled(record: Record, task: ProbedTask, grid: TokenGrid) -> Dense | None:
   try:
     labels = read_labels(record, task)
     (targets,) = task.targets(labels, (record.height, record.width))
   except UnusableExample:
     return None
   online = registry.definition(task.name).probe.online
-  return pool(*online.dense(targets), patch_size)
+  return pool(*online.dense(targets), grid)
 
 
 def _stack(found: list[Dense | None], what: str) -> Dense:

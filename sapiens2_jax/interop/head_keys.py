@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from sapiens2_jax.architectures import Architecture, get_architecture
 from sapiens2_jax.interop import keys
 from sapiens2_jax.interop.keys import Entry, Layout, Slot
+from sapiens2_jax.models.grid import TokenGrid, token_grid
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.release import ReleaseHead
 
@@ -62,11 +63,9 @@ class Head:
     return {name: getattr(self, name) for name in names}
 
 
-def scale_inputs(
-  image_size: tuple[int, int], patch_size: int, channels: tuple[int, ...]
-) -> int:
+def scale_inputs(grid: TokenGrid, channels: tuple[int, ...]) -> int:
   """Numbers that stride-2 convolutions to `channels` leave of an image."""
-  rows, cols = (side // patch_size for side in image_size)
+  rows, cols = grid.shape
   for _ in channels:
     rows, cols = -(-rows // 2), -(-cols // 2)
   return rows * cols * channels[-1] if channels else 0
@@ -78,11 +77,9 @@ def head_of(config: ConfigDict) -> Head | None:
   if task is None or task.release is None:
     return None
   widths = {name: tuple(value) for name, value in config.head.items()}
-  inputs = scale_inputs(
-    tuple(config.data.image_size),
-    get_architecture(config.model.size).patch_size,
-    widths.get("scale_channels", ()),
-  )
+  arch = get_architecture(config.model.size)
+  grid = token_grid(arch, tuple(config.data.image_size))
+  inputs = scale_inputs(grid, widths.get("scale_channels", ()))
   return Head(config.task.name, **widths, scale_inputs=inputs)
 
 

@@ -21,6 +21,7 @@ from sapiens2_jax.architectures import Architecture, get_architecture
 from sapiens2_jax.interop.convert import params_from_tensors
 from sapiens2_jax.interop.head_keys import Head, head_of, scale_inputs
 from sapiens2_jax.interop.tensors import find_file, open_tensors
+from sapiens2_jax.models.grid import token_grid
 from sapiens2_jax.objectives import objective_class
 from sapiens2_jax.training import checkpoints
 
@@ -163,7 +164,8 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
   )
   size = _image_size(find_file(found.path).parent)
   if head and head.scale_channels:
-    inputs = scale_inputs(size, architecture.patch_size, head.scale_channels)
+    grid = token_grid(architecture, size)
+    inputs = scale_inputs(grid, head.scale_channels)
     if inputs != head.scale_inputs:
       raise ValueError(
         f"{found.path}: its scale is made of {head.scale_inputs} numbers; "

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.architectures import get_architecture
+from sapiens2_jax.models.grid import pixels_per_token
 from sapiens2_jax.models.heads import PixelShuffleHead
 from sapiens2_jax.tasks import geometric
 from sapiens2_jax.tasks.base import (
@@ -122,7 +123,8 @@ def settings(
   size = tuple(config.data.image_size)
   channels = tuple(config.head.upsample_channels)
   if kind is PixelShuffleHead:
-    _check_sizes(size, channels, get_architecture(config.model.size).patch_size)
+    arch = get_architecture(config.model.size)
+    _check_sizes(size, channels, pixels_per_token(arch))
   network = kind(
     output_name,
     num_outputs,
@@ -134,18 +136,16 @@ def settings(
   return {"image_size": size, "network": network}
 
 
-def _check_sizes(
-  size: Size, channels: tuple[int, ...], patch_size: int
-) -> None:
-  if 2 ** len(channels) != patch_size:
+def _check_sizes(size: Size, channels: tuple[int, ...], side: int) -> None:
+  if 2 ** len(channels) != side:
     raise ValueError(
       f"head.upsample_channels={channels} enlarges {2 ** len(channels)} "
-      f"times; patches of {patch_size} pixels need "
-      f"{int(math.log2(patch_size))} widths."
+      f"times; patches of {side} pixels need "
+      f"{int(math.log2(side))} widths."
     )
-  if any(side % patch_size for side in size):
+  if any(length % side for length in size):
     raise ValueError(
-      f"data.image_size={size} must be whole patches of {patch_size} pixels."
+      f"data.image_size={size} must be whole patches of {side} pixels."
     )
 
 

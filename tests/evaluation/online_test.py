@@ -3,6 +3,7 @@ import pytest
 
 from sapiens2_jax.config import ConfigError
 from sapiens2_jax.evaluation import online
+from sapiens2_jax.models.grid import TokenGrid
 from sapiens2_jax.tasks import registry
 from tests import tiny, tiny_task
 from tests.evaluation import labelled
@@ -53,7 +54,7 @@ def test_pooling_is_a_mean_over_the_mask():
   values = np.arange(4 * 6 * 2, dtype=np.float32).reshape(4, 6, 2)
   mask = np.zeros((4, 6), bool)
   mask[:2, :2], mask[2:, 2:4], mask[0, 4] = True, [[True, False]] * 2, True
-  means, known = online.pool(values, mask, 2)
+  means, known = online.pool(values, mask, TokenGrid(2, 3, 2, 2))
   np.testing.assert_array_equal(
     known, [[True, False, False], [False, True, False]]
   )
