@@ -14,13 +14,8 @@ def learning_rate(optim: ConfigDict, step: Array) -> Float[Array, ""]:
     ValueError: no such schedule.
   """
   schedule = errors.lookup(SCHEDULES, optim.schedule, "optim.schedule")
-  return schedule(
-    step,
-    peak_lr=optim.peak_lr,
-    final_lr=optim.final_lr,
-    warmup_steps=optim.warmup_steps,
-    num_steps=optim.num_steps,
-  )
+  names = ("peak_lr", "final_lr", "warmup_steps", "num_steps")
+  return schedule(step, **{name: optim[name] for name in names})
 
 
 def warmup_cosine(
