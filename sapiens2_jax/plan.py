@@ -29,7 +29,6 @@ _JSON = flags.DEFINE_bool("json", False, "Print one JSON object.")
 _SEARCH = flags.DEFINE_bool(
   "search", False, "Try meshes, microbatches and remat policies; minutes each."
 )
-_PROGRESS_SECONDS = 15.0
 
 
 @contextlib.contextmanager
@@ -38,7 +37,7 @@ def show_progress(what: str) -> Iterator[None]:
   start, done = time.perf_counter(), threading.Event()
 
   def report() -> None:
-    while not done.wait(_PROGRESS_SECONDS):
+    while not done.wait(15):
       spent = format_seconds(time.perf_counter() - start)
       print(f"plan: {what}, {spent}", file=sys.stderr, flush=True)
 

@@ -129,11 +129,7 @@ def is_writer() -> bool:
 
 
 def require_one_process(field: str, what: str) -> None:
-  """Refuses what only a process that is alone can do.
-
-  Args:
-    field: that asks for it, with its value; 0 turns it off.
-    what: it is, a plural.
+  """Refuses `what` (a plural) that `field` asks for, whose 0 turns it off.
 
   Raises:
     ValueError: there are several processes.

@@ -23,7 +23,6 @@ from sapiens2_jax.training.objective import Measurement, Objective
 from sapiens2_jax.training.state import TrainState
 from sapiens2_jax.training.writers import Writers
 
-NONFINITE_FILE = "nonfinite_batch.npz"
 _POLL_SECONDS = 1.0
 _PART = "loss_"  # Metrics of this name add up to the loss.
 
@@ -79,14 +78,6 @@ def own_file(name: str) -> str:
   return f"{stem}-{jax.process_index()}{ending}"
 
 
-def _save_replay(workdir: str, batches: dict) -> str:
-  """Writes the batch of a non-finite step, whole or not at all."""
-  path = os.path.join(workdir, own_file(NONFINITE_FILE))
-  with whole_file(path) as file:
-    np.savez(file, **batches)
-  return path
-
-
 class _Report:
   """What is told about the steps: by process 0, but for skipped images."""
 
@@ -120,7 +111,9 @@ class _Report:
     if streak:
       print(f"step {step + 1}: not finite, skipped ({streak} in a row)")
     if streak >= optim.max_nonfinite_steps:
-      path = _save_replay(self._workdir, dict(self._recent)[step])
+      path = os.path.join(self._workdir, own_file("nonfinite_batch.npz"))
+      with whole_file(path) as file:
+        np.savez(file, **dict(self._recent)[step])
       raise NonFiniteError(
         f"step {step + 1}: loss or gradient not finite {streak} times in a "
         f"row (optim.max_nonfinite_steps); the batch is in {path}."
