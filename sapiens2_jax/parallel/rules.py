@@ -17,8 +17,9 @@ from sapiens2_jax.parallel import mesh as mesh_lib
 
 Rules = tuple[tuple[str, tuple[str, ...]], ...]
 
-# Axes of activations; all others belong to parameters.
-_ACTIVATIONS = ("batch", "tokens")
+# Axes of activations; all others belong to parameters. Logits have prototypes,
+# too, and a run whose terms need none has neither.
+_ACTIVATIONS = ("batch", "tokens", "prototypes")
 
 
 def read_rules(sharding: ConfigDict, mesh: ConfigDict) -> Rules:
