@@ -104,6 +104,8 @@ class PretrainObjective:
   ) -> tuple[dict, dict, dict]:
     def project(batch: Batch) -> dict:
       outputs = self._teacher_outputs(teacher_state["teacher"], batch, rng)
+      if outputs is None:
+        return dict.fromkeys(self.terms, ())
       return {
         name: term.project(outputs, teacher_state, step)
         for name, term in self.terms.items()
