@@ -57,12 +57,18 @@ def test_decoded_points_equal_those_of_the_public_release():
 
 
 def decode_whole_maps(maps):
-  """As the public release does it, on one whole map after another."""
-  points = []
+  """As the public release does it, on one whole map after another.
+
+  Returns:
+    Points, and the smallest curvature at each: where it is next to nothing,
+    the point is made of rounding.
+  """
+  points, curvatures = [], []
   for heatmap in np.moveaxis(maps, 2, 0):
     y, x = np.unravel_index(heatmap.argmax(), heatmap.shape)
     if heatmap.max() <= 0:
       points.append((-1, -1))
+      curvatures.append(np.inf)
       continue
     blurred = cv2.GaussianBlur(np.pad(heatmap, 5), (11, 11), 0)[5:-5, 5:-5]
     blurred = blurred * (heatmap.max() / blurred.max())
@@ -77,7 +83,8 @@ def decode_whole_maps(maps):
     ]
     hessian = np.array(hessian) + 1.19e-7 * np.eye(2)
     points.append(np.array([x, y]) - np.linalg.solve(hessian, step))
-  return np.array(points)
+    curvatures.append(np.abs(np.linalg.eigvalsh(hessian)).min())
+  return np.array(points), np.array(curvatures)
 
 
 @settings(max_examples=20, deadline=None)
@@ -90,9 +97,13 @@ def test_blurring_a_few_pixels_decodes_as_blurring_them_all(seed, size, scale):
   maps = np.float32(scale) * maps
   maps[..., 0] *= -1
   found, _ = codec.decode_heatmaps(maps)
-  expected = decode_whole_maps(maps)
+  expected, curvatures = decode_whole_maps(maps)
   # Off by float32's rounding, times how flat the peak is.
-  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-3)
+  # At 1e-3 all but the peak is at the decoder's floor.
+  is_peak = (curvatures > 1e-3) | (scale > 1e-3)
+  np.testing.assert_allclose(
+    found[is_peak], expected[is_peak], rtol=1e-3, atol=2e-3
+  )
 
 
 @settings(max_examples=50, deadline=None)
