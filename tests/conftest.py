@@ -41,7 +41,7 @@ install_import_hook(
 )
 
 
-MAX_BYTES = 2**30  # of one process, before compiled programs are dropped
+MAX_BYTES = 2 * 2**30  # of one process, before compiled programs are dropped
 
 
 def resident_bytes() -> int:
@@ -51,12 +51,18 @@ def resident_bytes() -> int:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def bounded_memory(request):
-  """Compiled programs of a file's tests go before they fill a laptop."""
+def forgotten_results(request):
+  """What a file's tests share goes with the file."""
   yield
   for value in list(vars(request.module).values()):
     if hasattr(value, "cache_clear"):
       value.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+  """Compiled programs go before they fill a laptop."""
+  yield
   if "jax" in sys.modules and resident_bytes() > MAX_BYTES:
     sys.modules["jax"].clear_caches()
     gc.collect()

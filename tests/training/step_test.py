@@ -17,7 +17,7 @@ NUM_STEPS = 3
 CENTER = "objective.target=center"
 
 
-@functools.cache
+@functools.lru_cache(maxsize=3)  # Each holds programs for eight devices.
 def compiled(*overrides: str, num_devices: int = 1):
   return tiny.Run(*overrides, num_devices=num_devices)
 
