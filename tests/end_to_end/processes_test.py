@@ -88,13 +88,11 @@ def _run(folder, child, count, start, stop):
 
 
 @pytest.mark.slow
-def test_any_number_of_processes_reads_the_same_batches(tmp_path):
-  from tests.data_pipelines import conftest
-
+def test_any_number_of_processes_reads_the_same_batches(tmp_path, smooth_photo):
   folder, child = tmp_path / "photos", tmp_path / "child.py"
   folder.mkdir()
   for number in range(11):
-    photo = conftest._smooth_photo(90 + number, 80, number)
+    photo = smooth_photo(90 + number, 80, number)
     photo.save(folder / f"{number:02}.png")
   child.write_text(CHILD)
   alone, _ = _run(folder, child, 1, 0, 6)
