@@ -4,7 +4,9 @@ import ctypes
 import gc
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 
 # Both must be set before anything imports jax.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -18,6 +20,13 @@ os.environ["XLA_FLAGS"] = " ".join(
     "--xla_llvm_disable_expensive_passes=true",
   ]
 )
+
+# A program is compiled once by all processes of the suite, subprocesses too.
+PROGRAMS = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  PROGRAMS = tempfile.mkdtemp(prefix="sapiens2_jax_programs_")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
@@ -76,6 +85,8 @@ def pytest_sessionfinish(session, exitstatus):
 def pytest_unconfigure(config):
   """Ends at once: native threads of a library may abort a slow farewell."""
   is_worker = hasattr(config, "workerinput")  # Of pytest-xdist.
+  if PROGRAMS is not None:
+    shutil.rmtree(PROGRAMS, ignore_errors=True)
   if hasattr(config, "final_status") and not is_worker:
     sys.stdout.flush()
     sys.stderr.flush()

@@ -37,7 +37,6 @@ def test_another_seed_is_found_and_the_rest_is_equal(tmp_path):
   with open(changed / "experiments" / "finetune.py", "a") as file:
     file.write(OTHER_SEED)
   found = run(
-    tmp_path,
     *("benchmarks/compare_checkouts.py", "--before", ROOT),
     *("--after", changed, "--output", tmp_path / "compared", *SMALL),
     code=1,

@@ -8,8 +8,8 @@ pytest.importorskip("libtpu")
 pytestmark = pytest.mark.slow
 
 
-def test_a_kernel_keeps_its_units_busy_for_a_part_of_the_time(tmp_path):
+def test_a_kernel_keeps_its_units_busy_for_a_part_of_the_time():
   arguments = ("--chip", "v5e", "--shape", "[1, 1, 128, 128]")
-  (found,) = run(tmp_path, "-m", "benchmarks.kernels", *arguments).values()
+  (found,) = run("-m", "benchmarks.kernels", *arguments).values()
   assert set(found) == {"forward, short", "backward"}
   assert all(0 < share < 1 for share in found.values())

@@ -6,7 +6,6 @@ from tests.benchmarks.running import run
 def test_memory_is_noted_and_drawn(tmp_path):
   picture = tmp_path / "memory.png"
   found = run(
-    tmp_path,
     *("benchmarks/loader_memory.py", "--batches", 300, "--picture", picture),
   )
   assert picture.read_bytes().startswith(b"\x89PNG")

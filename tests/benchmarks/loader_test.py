@@ -28,7 +28,6 @@ def test_loader_is_measured_with_and_without_a_peer(tmp_path, has_peer):
   )
   python.chmod(0o755)
   found = run(
-    tmp_path,
     *("benchmarks/loader.py", "--photo", photo, "--rounds", 1),
     *("--images", 8, "--records", 20),
     *(("--torchvision", python) if has_peer else ()),

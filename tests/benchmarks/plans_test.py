@@ -10,9 +10,7 @@ from tests.end_to_end.commands import ROOT
 
 def test_the_page_of_docs_is_that_of_its_plans(tmp_path):
   shutil.copy(ROOT / "docs" / "plans.jsonl", tmp_path)
-  found = run(
-    tmp_path, "-m", "benchmarks.plans", "--write", "--output", tmp_path
-  )
+  found = run("-m", "benchmarks.plans", "--write", "--output", tmp_path)
   page = (ROOT / "docs" / "plans.md").read_text()
   assert (tmp_path / "plans.md").read_text() == page
   assert found["plans"] == page.count("\n| ") - 1 and found["fit"] > 0
@@ -22,8 +20,8 @@ def test_the_page_of_docs_is_that_of_its_plans(tmp_path):
 def test_a_plan_is_made_once(tmp_path):
   pytest.importorskip("libtpu")
   command = ("-m", "benchmarks.plans", "--only", "toy", "--output", tmp_path)
-  assert run(tmp_path, *command) == {"plans": 1, "fit": 1}
+  assert run(*command) == {"plans": 1, "fit": 1}
   rows = (tmp_path / "plans.jsonl").read_text()
   assert "| toy | v5e:2x2 | 4 |" in (tmp_path / "plans.md").read_text()
-  assert run(tmp_path, *command) == {"plans": 1, "fit": 1}
+  assert run(*command) == {"plans": 1, "fit": 1}
   assert (tmp_path / "plans.jsonl").read_text() == rows

@@ -8,16 +8,15 @@ from typing import Any
 from tests.end_to_end import commands
 
 
-def run(cache: pathlib.Path, *arguments: object, code: int = 0) -> Any:
+def run(*arguments: object, code: int = 0) -> Any:
   """What the last line, `RESULT {json}`, of a benchmark holds.
 
   Args:
-    cache: of compiled programs.
     *arguments: of Python.
     code: how the benchmark ends.
   """
   # Threads of several frameworks would wait for each other on few cores.
-  env = {**commands.environment(cache), "OMP_NUM_THREADS": "1"}
+  env = {**commands.environment(), "OMP_NUM_THREADS": "1"}
   done = commands.run([sys.executable, *map(str, arguments)], env)
   assert done.returncode == code, done.stdout + done.stderr
   last = done.stdout.splitlines()[-1]

@@ -7,9 +7,8 @@ from tests.benchmarks.running import run
 pytestmark = pytest.mark.slow
 
 
-def test_both_frameworks_take_the_same_step(tmp_path):
+def test_both_frameworks_take_the_same_step():
   (found,) = run(
-    tmp_path,
     *("benchmarks/step_vs_torch.py", "--setting", "smallest"),
     *("--peer", "torch-eager", "--rounds", 1),
   )["runs"]

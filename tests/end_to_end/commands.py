@@ -27,8 +27,8 @@ def write_images(folder: pathlib.Path, count: int = 6) -> pathlib.Path:
   return folder
 
 
-def environment(cache: pathlib.Path, num_devices: int = 1) -> dict[str, str]:
-  """Few devices, and programs compiled once for all runs of a test."""
+def environment(num_devices: int = 1) -> dict[str, str]:
+  """That of the suite with few devices."""
   flags = os.environ.get("XLA_FLAGS", "").split()
   flags = [f for f in flags if "device_count" not in f]
   flags.append(f"--xla_force_host_platform_device_count={num_devices}")
@@ -36,8 +36,6 @@ def environment(cache: pathlib.Path, num_devices: int = 1) -> dict[str, str]:
     **os.environ,
     "XLA_FLAGS": " ".join(flags),
     "PYTHONPATH": str(ROOT),
-    "JAX_COMPILATION_CACHE_DIR": str(cache),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
   }
 
 
@@ -86,13 +84,12 @@ def tiny_evaluate(*arguments: str) -> list[str]:
 
 
 def start_two(
-  command: list[str], cache: pathlib.Path, logs: pathlib.Path, *second: str
+  command: list[str], logs: pathlib.Path, *second: str
 ) -> list[subprocess.Popen]:
   """The two processes of a job, with four devices each.
 
   Args:
     command: of both.
-    cache: of compiled programs.
     logs: their output goes to `logs`.0 and `logs`.1.
     *second: overrides for process 1 alone.
   """
@@ -112,7 +109,7 @@ def start_two(
         subprocess.Popen(
           [*command, *options],
           cwd=ROOT,
-          env={**environment(cache, 4), **variables},
+          env={**environment(4), **variables},
           stdout=log,
           stderr=subprocess.STDOUT,
         )

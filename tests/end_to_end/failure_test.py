@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
   root = tmp_path_factory.mktemp("failure")
-  return root, commands.environment(root / "cache")
+  return root, commands.environment()
 
 
 def test_all_config_mistakes_are_reported_at_once(setting):

@@ -41,7 +41,7 @@ def setting(tmp_path_factory):
   root = tmp_path_factory.mktemp("finetune")
   found = [tiny_task.make_record(n, n != 3) for n in range(12)]
   corpus = tiny_task.write_corpus(root / "corpus", found)
-  env = commands.environment(root / "cache")
+  env = commands.environment()
   whole = root / "whole"
   done = commands.run(command(whole, corpus), env)
   assert done.returncode == 0, done.stdout + done.stderr

@@ -36,16 +36,16 @@ def wait(processes, logs: pathlib.Path) -> tuple[list[int], list[str]]:
   return codes, [pathlib.Path(f"{logs}.{i}").read_text() for i in (0, 1)]
 
 
-def run_two(command, cache, logs, *second: str) -> list[str]:
+def run_two(command, logs, *second: str) -> list[str]:
   """Logs of both, which must exit 0."""
-  codes, texts = wait(commands.start_two(command, cache, logs, *second), logs)
+  codes, texts = wait(commands.start_two(command, logs, *second), logs)
   assert codes == [0, 0], "\n".join(texts)
   return texts
 
 
-def run_one(command, cache, num_devices: int) -> str:
+def run_one(command, num_devices: int) -> str:
   """What it printed; it must exit 0."""
-  done = commands.run(command, commands.environment(cache, num_devices))
+  done = commands.run(command, commands.environment(num_devices))
   assert done.returncode == 0, done.stdout + done.stderr
   return done.stdout
 
@@ -55,10 +55,10 @@ def setting(tmp_path_factory):
   """A run of two processes from start to end, and its logs."""
   root = tmp_path_factory.mktemp("hosts")
   data = commands.write_images(root / "images")
-  cache, whole = root / "cache", root / "whole"
+  whole = root / "whole"
   command = commands.tiny_command(whole, data, *OPTIONS)
-  logs = run_two(command, cache, root / "whole_log")
-  return root, data, cache, whole, logs
+  logs = run_two(command, root / "whole_log")
+  return root, data, whole, logs
 
 
 def assert_close_metrics(found: pathlib.Path, expected: pathlib.Path) -> None:
@@ -77,9 +77,9 @@ def assert_close_metrics(found: pathlib.Path, expected: pathlib.Path) -> None:
 
 
 def test_two_processes_compute_what_one_does(setting):
-  root, data, cache, whole, _ = setting
+  root, data, whole, _ = setting
   alone = root / "alone"
-  run_one(commands.tiny_command(alone, data, *OPTIONS), cache, 8)
+  run_one(commands.tiny_command(alone, data, *OPTIONS), 8)
   assert len(writers.read_metrics(str(whole))) == NUM_STEPS
   assert_close_metrics(whole, alone)
 
@@ -108,18 +108,18 @@ def continue_elsewhere(setting, name: str, *options: str):
 
 
 def test_a_checkpoint_of_two_continues_on_one_device(setting):
-  _, _, cache, whole, _ = setting
+  _, _, whole, _ = setting
   command, workdir = continue_elsewhere(setting, "one_device", "mesh.fsdp=1")
-  assert "resumed at step 4, example 64" in run_one(command, cache, 1)
+  assert "resumed at step 4, example 64" in run_one(command, 1)
   assert goodput.load(str(workdir)).starts == 2
   assert_close_metrics(workdir, whole)
 
 
 def test_a_checkpoint_of_two_continues_on_another_mesh_and_interval(setting):
-  root, _, cache, whole, _ = setting
+  root, _, whole, _ = setting
   options = ("mesh.data=2", "mesh.fsdp=4", "checkpoint.every=0")
   command, workdir = continue_elsewhere(setting, "other_mesh", *options)
-  texts = run_two(command, cache, root / "other_mesh_log")
+  texts = run_two(command, root / "other_mesh_log")
   assert "resumed at step 4, example 64" in texts[0]
   assert_close_metrics(workdir, whole)
   # The trial of what a save costs; then the last step, within a minute.
@@ -149,12 +149,12 @@ def assert_ended_soon(killed: float) -> None:
 
 
 def test_signals_to_one_process_stop_both_and_the_run_ends_equal(setting):
-  root, data, cache, whole, _ = setting
+  root, data, whole, _ = setting
   workdir, logs = root / "stopped", root / "stopped_log"
   command = commands.tiny_command(workdir, data, *OPTIONS)
 
   # SIGTERM: one step for all, whole on disk.
-  processes = commands.start_two(command, cache, logs)
+  processes = commands.start_two(command, logs)
   stop_when(has_rows(workdir, 2), processes, 1, signal.SIGTERM)
   codes, texts = wait(processes, logs)
   assert codes == [0, 0], "\n".join(texts)
@@ -163,7 +163,7 @@ def test_signals_to_one_process_stop_both_and_the_run_ends_equal(setting):
   assert len(writers.read_metrics(str(workdir))) == step
 
   # SIGKILL: the other one names the dead, soon.
-  processes = commands.start_two(command, cache, logs)
+  processes = commands.start_two(command, logs)
   ready = has_rows(workdir, step + 1)
   killed = stop_when(ready, processes, 1, signal.SIGKILL)
   codes, texts = wait(processes, logs)
@@ -172,7 +172,7 @@ def test_signals_to_one_process_stop_both_and_the_run_ends_equal(setting):
   name = f"process 1 ({os.uname().nodename})"
   assert f"{name} gave no sign of life for" in texts[0]
 
-  texts = run_two(command, cache, logs)
+  texts = run_two(command, logs)
   assert "resumed at step" in texts[0]
   name = writers.METRICS_FILE
   assert (workdir / name).read_bytes() == (whole / name).read_bytes()
@@ -184,7 +184,7 @@ def test_signals_to_one_process_stop_both_and_the_run_ends_equal(setting):
 
 
 def test_a_checkpoint_on_the_hosts_disks_is_newer_and_is_restored(setting):
-  root, _, cache, whole, _ = setting
+  root, _, whole, _ = setting
   disks, logs = (root / "disk0", root / "disk1"), root / "local_log"
   command, workdir = continue_elsewhere(
     setting,
@@ -197,7 +197,7 @@ def test_a_checkpoint_on_the_hosts_disks_is_newer_and_is_restored(setting):
   )
   second = f"checkpoint.local_directory={disks[1]}"
   # The second part of mesh.data saves before step 6.
-  processes = commands.start_two(command, cache, logs, second)
+  processes = commands.start_two(command, logs, second)
   killed = stop_when(
     lambda: any(disks[1].glob("*/local/6")), processes, 0, signal.SIGKILL
   )
@@ -207,19 +207,19 @@ def test_a_checkpoint_on_the_hosts_disks_is_newer_and_is_restored(setting):
   assert "process 0 (coordinator at localhost:" in texts[1]
   assert checkpoints.latest(str(workdir))[0] == 4
 
-  texts = run_two(command, cache, logs, second)
+  texts = run_two(command, logs, second)
   assert "resumed at step 6, example 96" in texts[0]
   assert_close_metrics(workdir, whole)
   assert checkpoints.latest(str(workdir))[0] == NUM_STEPS
 
 
 def test_two_processes_start_from_the_encoder_of_a_run(setting):
-  root, data, cache, whole, _ = setting
+  root, data, whole, _ = setting
   workdir = root / "continued"
   command = commands.tiny_command(
     workdir, data, *OPTIONS, f"model.init_from={whole}"
   )
-  texts = run_two(command, cache, root / "continued_log")
+  texts = run_two(command, root / "continued_log")
   assert f"weights    encoder from {whole}" in texts[0]
   # What was learned shows in the first step, before any update.
   first, fresh = (writers.read_metrics(str(w))[0] for w in (workdir, whole))
@@ -227,12 +227,10 @@ def test_two_processes_start_from_the_encoder_of_a_run(setting):
 
 
 def test_a_mistake_of_one_process_ends_both_with_its_name(setting):
-  root, data, cache, _, _ = setting
+  root, data, _, _ = setting
   logs = root / "mistake_log"
   command = commands.tiny_command(root / "mistake", data, *OPTIONS)
-  processes = commands.start_two(
-    command, cache, logs, f"data.path={root / 'nowhere'}"
-  )
+  processes = commands.start_two(command, logs, f"data.path={root / 'nowhere'}")
   codes, texts = wait(processes, logs)
   assert codes == [2, 2]
   assert "process 1" in texts[0] and str(root / "nowhere") in texts[0]
@@ -248,6 +246,6 @@ def test_a_process_that_stays_alone_says_so(tmp_path):
     "distributed.process_id=1",
     "distributed.start_timeout=3.0",
   )
-  done = commands.run(command, commands.environment(tmp_path / "cache"))
+  done = commands.run(command, commands.environment())
   assert done.returncode == 1
   assert "process 1: the 2 processes did not come together" in done.stderr

@@ -32,7 +32,7 @@ def place(tmp_path_factory):
 
 def run(place, module, *arguments):
   """Runs a command in the directory that the paths of the runs start from."""
-  env = commands.environment(place / "cache")
+  env = commands.environment()
   command = [sys.executable, "-c", PROGRAM, f"sapiens2_jax.{module}"]
   done = commands.run([*command, *arguments], env, cwd=place)
   assert done.returncode == 0, done.stdout + done.stderr

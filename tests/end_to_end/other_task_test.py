@@ -46,7 +46,7 @@ def read_json(path: pathlib.Path) -> dict:
 def test_depth_is_trained_measured_probed_predicted_and_reported(
   corpora, tmp_path
 ):
-  env = commands.environment(tmp_path / "cache")
+  env = commands.environment()
   env["PYTHONPATH"] = f"{commands.ROOT}:{PACKAGE}"
   work, train, test = tmp_path / "work", corpora["train"], corpora["test"]
   # Its examples are made in another process, which unpickles the task.

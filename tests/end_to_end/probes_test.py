@@ -18,7 +18,7 @@ NUM_STEPS = 7
 def test_stopped_it_ends_as_if_nothing_had_happened(tmp_path):
   found = [labelled.make_record(n) for n in range(6)]
   place = tiny_task.write_corpus(tmp_path / "corpus", found)
-  env = commands.environment(tmp_path / "cache")
+  env = commands.environment()
   options = (
     f"optim.num_steps={NUM_STEPS}",
     "checkpoint.every=2",

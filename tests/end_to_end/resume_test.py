@@ -29,7 +29,7 @@ OPTIONS = (
 def setting(tmp_path_factory):
   root = tmp_path_factory.mktemp("resume")
   data = commands.write_images(root / "images")
-  env = commands.environment(root / "cache")
+  env = commands.environment()
   whole = root / "uninterrupted"
   done = commands.run(commands.train_command(whole, data, *OPTIONS), env)
   assert done.returncode == 0, done.stdout + done.stderr

@@ -23,17 +23,14 @@ SHORT = ("optim.num_steps=2", "optim.warmup_steps=1")
 TINY = ("model.size=tiny", *SHORT)
 
 
-@pytest.fixture(scope="module")
-def env(tmp_path_factory):
-  return commands.environment(tmp_path_factory.mktemp("cache"))
-
-
-def run(env, arguments, *overrides: str) -> str:
+def run(arguments, *overrides: str) -> str:
   """What Python says with the arguments of a command and smaller fields."""
   if arguments[0] == "-m":
     arguments = ("-c", PROGRAM, *arguments[1:])
   smaller = [f"--config.{override}" for override in overrides]
-  done = commands.run([sys.executable, *arguments, *smaller], env)
+  done = commands.run(
+    [sys.executable, *arguments, *smaller], commands.environment()
+  )
   assert done.returncode == 0, done.stdout + done.stderr
   return done.stdout
 
@@ -47,13 +44,13 @@ def find(phases, title: str):
   return next(phase for phase in phases if phase.title.startswith(title))
 
 
-def dry_run(env, *arguments: str) -> list[list[str]]:
+def dry_run(*arguments: str) -> list[list[str]]:
   """The trainings of a sweep, as arguments of Python."""
-  said = run(env, ("launch/sweep.py", "--dry_run", *arguments))
+  said = run(("launch/sweep.py", "--dry_run", *arguments))
   return [shlex.split(line)[1:] for line in said.splitlines()]
 
 
-def test_replication(env, tmp_path):
+def test_replication(tmp_path):
   replication = load_module(EXPERIMENTS / "replication.py")
   output = str(tmp_path)
   for number, name in enumerate(("people", "train", "test")):
@@ -61,13 +58,12 @@ def test_replication(env, tmp_path):
   commands.write_images(tmp_path / "photographs")
   phases = replication.make_phases(output)
   sweep = find(phases, "pretrain").arguments
-  trainings = dry_run(env, *sweep[1:])
+  trainings = dry_run(*sweep[1:])
   assert len(trainings) == 2 * len(replication.VARIANTS)
   place = list(replication.VARIANTS).index(replication.JOINT)
-  run(env, trainings[place], *tiny.SIZE, "model.scan=false", *TINY)
+  run(trainings[place], *tiny.SIZE, "model.scan=false", *TINY)
   probe = find(phases, f"probe: {replication.JOINT}, seed 0")
   run(
-    env,
     probe.arguments,
     *("data.image_size=(64, 48)", "decoder.hidden_dim=16"),
     *SHORT,
@@ -82,7 +78,7 @@ def test_replication(env, tmp_path):
   assert "seeds overlap" in table and "nan" not in table
 
 
-def test_toy_tasks(env, tmp_path):
+def test_toy_tasks(tmp_path):
   toy_tasks = load_module(EXPERIMENTS / "toy_tasks.py")
   output = str(tmp_path)
   for number, name in enumerate(("people", "test")):
@@ -90,7 +86,6 @@ def test_toy_tasks(env, tmp_path):
   phases = toy_tasks.make_phases(output)
   for task in toy_tasks.TASKS:
     run(
-      env,
       find(phases, f"train: {task}, seed 0").arguments,
       *(*TINY, "data.image_size=(64, 48)"),
       *("evaluation.every=2", "evaluation.num_images=3"),
@@ -99,16 +94,15 @@ def test_toy_tasks(env, tmp_path):
     for seed in toy_tasks.SEEDS[1:]:
       shutil.copytree(workdir, toy_tasks.workdir_of(output, task, seed))
   report = find(phases, f"report: {task}, seed 0")
-  run(env, report.arguments)
+  run(report.arguments)
   assert (tmp_path / report.done).exists()
   contents = toy_tasks.summarize(output)
   assert contents["toy_tasks.md"].count(b"\n") == 2 + len(toy_tasks.TASKS)
   assert contents["toy_tasks.png"].startswith(b"\x89PNG")
 
 
-def test_a_point_of_the_sweep_of_learning_rates(env, tmp_path):
+def test_a_point_of_the_sweep_of_learning_rates(tmp_path):
   trainings = dry_run(
-    env,
     *("--config", "experiments/sweeps/learning_rate.py"),
     *("--output", str(tmp_path / "runs")),
     f"--config.data.path={commands.write_images(tmp_path / 'images')}",
@@ -117,5 +111,5 @@ def test_a_point_of_the_sweep_of_learning_rates(env, tmp_path):
   # Its views are 128 x 96: a half of the patches is as many as a local view.
   views = ("data.image_size", "data.local_size")
   small = [field for field in tiny.SIZE if not field.startswith(views)]
-  said = run(env, trainings[-1], *small, *TINY)
+  said = run(trainings[-1], *small, *TINY)
   assert "step 2/2" in said

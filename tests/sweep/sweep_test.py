@@ -33,7 +33,7 @@ def read_csv(output) -> list[dict[str, str]]:
 @pytest.mark.slow
 def test_points_run_stop_continue_and_fail_on_their_own(tmp_path):
   data = commands.write_images(tmp_path / "images")
-  env = commands.environment(tmp_path / "cache")
+  env = commands.environment()
   # Seeds share their compiled programs; no image is below one pixel.
   config = workdirs.write_sweep(
     tmp_path, '[{"seed": 1}, {"data.max_pixels": 1}, {"seed": 2}]'
