@@ -13,6 +13,9 @@ class Architecture:
   Block i has `num_heads` key/value heads if it is among the first
   `num_full_first` or the last `num_full_last` blocks, otherwise half as many.
 
+  In the 4K variant a window of `window_size` x `window_size` patches becomes
+  one token in a local stage of `num_window_layers` blocks (`models.windows`).
+
   Source: arXiv 2604.21681 table 1 and the public model card; `toy` is ours.
   """
 
@@ -24,6 +27,13 @@ class Architecture:
   num_full_last: int = 8
   patch_size: int = 16
   num_registers: int = 8
+  window_size: int = 1
+  num_window_layers: int = 0
+
+  @property
+  def has_windows(self) -> bool:
+    """Whether it is of the 4K variant."""
+    return self.window_size > 1
 
   @property
   def hidden_dim(self) -> int:
@@ -67,7 +77,21 @@ class Architecture:
       scales = 2 * self.head_dim + 3 * d  # q/k norm; two norms, LayerScale
       feed_forward = 3 * d * self.hidden_dim + 2 * self.hidden_dim + d
       total += attention + scales + feed_forward
+    if self.has_windows:
+      feed_forward = 3 * d * self.hidden_dim + 2 * self.hidden_dim + d
+      block = 4 * (d * d + d) + 2 * d + feed_forward
+      # A window's own token, and positions of it and its patches.
+      total += (2 + self.window_size**2) * d + self.num_window_layers * block
     return total
+
+
+def _with_windows(size: Architecture, num_window_layers: int) -> Architecture:
+  return dataclasses.replace(
+    size,
+    name=f"{size.name}_4k",
+    window_size=4,
+    num_window_layers=num_window_layers,
+  )
 
 
 _SIZES = (
@@ -79,7 +103,11 @@ _SIZES = (
   Architecture("1b", 1536, 40, 24),
   Architecture("5b", 2432, 56, 32),
 )
-ARCHITECTURES = {size.name: size for size in _SIZES}
+_WINDOW_LAYERS = (2, 2, 2, 3, 4, 6)
+ARCHITECTURES = {
+  size.name: size
+  for size in (*_SIZES, *map(_with_windows, _SIZES, _WINDOW_LAYERS))
+}
 
 
 def get_architecture(name: str) -> Architecture:

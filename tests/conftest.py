@@ -50,7 +50,7 @@ install_import_hook(
 )
 
 
-MAX_BYTES = 2 * 2**30  # of one process, before compiled programs are dropped
+MAX_BYTES = 5 * 2**28  # of one process, before compiled programs are dropped
 
 
 def resident_bytes() -> int:

@@ -84,6 +84,11 @@ def write_export(
 
 def _check_head(weights: Weights, kind: str) -> None:
   task = weights.task
+  if kind == "transformers" and weights.architecture.has_windows:
+    raise ValueError(
+      f"{weights.architecture.name}: transformers has no local stage for 4K; "
+      "use --format reference"
+    )
   if task is None:
     return
   if weights.head is None:

@@ -1,6 +1,7 @@
 """Which architecture a set of tensors is, and what is wrong with it."""
 
 import dataclasses
+import math
 from collections import Counter
 
 import numpy as np
@@ -88,12 +89,6 @@ _KNOWN = set(DTYPES.values())
 
 def _encoder(tensors: Tensors, origin: str) -> tuple[str, Tensors]:
   """Key style of the encoder, and its tensors without their prefix."""
-  prefixes = ("tokenizer.", "backbone.tokenizer.")
-  if any(key.startswith(prefixes) for key in tensors):
-    raise ValueError(
-      f"{origin}: the 4K variant with a tokenizer, which is not supported yet "
-      "(keys tokenizer.*)"
-    )
   if not has_head(tensors):
     return _style(tensors, origin), tensors
   for style, prefix in ENCODER_PREFIX.items():
@@ -126,10 +121,18 @@ def _style(tensors: Tensors, origin: str) -> str:
 
 def _architecture(tensors: Tensors, style: str, origin: str) -> Architecture:
   widths, head_dims, kv_dims, blocks = Counter(), Counter(), {}, [-1]
+  window_layers, window_size = 0, 1
   for key, tensor in tensors.items():
     if (found := keys.parse(key, style)) is None:
       continue
     (entry, block), shape = found, tensor.shape
+    if key.startswith(keys.WINDOW_PREFIX):
+      if "w" in entry.shape and len(shape) == 3:
+        # Positions of the window's own token and of its patches.
+        window_size = math.isqrt(max(shape[1] - 1, 0))
+      elif block is not None:
+        window_layers = max(window_layers, block + 1)
+      continue
     if entry.shape == ("c",):
       widths[shape] += 1
     elif entry.shape == ("e",):
@@ -140,7 +143,7 @@ def _architecture(tensors: Tensors, style: str, origin: str) -> Architecture:
       blocks.append(block)
   width = _one_axis(widths)
   for arch in ARCHITECTURES.values():
-    if arch.embed_dim == width:
+    if arch.embed_dim == width and arch.has_windows == (window_layers > 0):
       return arch
   head_dim, num_layers = _one_axis(head_dims), max(blocks) + 1
   if not width or not head_dim or width % head_dim or not num_layers:
@@ -159,6 +162,8 @@ def _architecture(tensors: Tensors, style: str, origin: str) -> Architecture:
     num_heads=width // head_dim,
     num_full_first=first,
     num_full_last=last,
+    window_size=window_size,
+    num_window_layers=window_layers,
   )
 
 

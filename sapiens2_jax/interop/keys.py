@@ -1,7 +1,8 @@
 """The one table of tensor names and layouts: reference, transformers, ours.
 
 Shapes are those of the reference, in letters: c embed_dim, kv key/value
-width, e head_dim, f hidden_dim, g = 2 f, r registers, p patch size.
+width, e head_dim, f hidden_dim, g = 2 f, r registers, p patch size, w tokens of
+a window with its own.
 
 Source: state dict of the public Sapiens2 release; names of the Hugging Face
 transformers port.
@@ -141,6 +142,11 @@ _STEM = (
   _norm("ln1", "norm", "norm"),
 )
 
+
+def _full_heads(shape: tuple[str | int, ...]) -> tuple[str | int, ...]:
+  return tuple("c" if size == "kv" else size for size in shape)
+
+
 _W12, _B12 = (
   " ".join(f"mlp.{name}_proj.{part}" for name in ("gate", "up"))
   for part in ("weight", "bias")
@@ -161,7 +167,25 @@ _BLOCK = (
 )
 _BLOCK_PREFIX = {"reference": "blocks.{n}.", "transformers": "model.layer.{n}."}
 
+# The local stage of the 4K variant, which transformers does not have.
+_WINDOW = (
+  _tensor("w_cls", "", "window_token", "1 1 c", TOKENS),
+  _tensor("local_pos_embed", "", "window_positions", "1 w c", TOKENS),
+)
+_WINDOW_BLOCK = tuple(
+  dataclasses.replace(entry, transformers=(), shape=_full_heads(entry.shape))
+  for entry in _BLOCK
+  if not {"q_norm", "k_norm", "gamma"} & set(entry.path)
+)
+WINDOW_PREFIX = "tokenizer."
+
 TABLE = (*_STEM, *(entry.below(**_BLOCK_PREFIX) for entry in _BLOCK))
+WINDOW_TABLE = (
+  *(entry.below(WINDOW_PREFIX, "") for entry in _WINDOW),
+  *(
+    entry.below(f"{WINDOW_PREFIX}blocks.{{n}}.", "") for entry in _WINDOW_BLOCK
+  ),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,6 +224,7 @@ def slots(arch: Architecture) -> Iterator[Slot]:
     "g": 2 * arch.hidden_dim,
     "r": arch.num_registers,
     "p": arch.patch_size,
+    "w": 1 + arch.window_size**2,
   }
 
   def make(entry, block=None, kv_heads=0, segment=(), row=None, rows=None):
@@ -208,6 +233,16 @@ def slots(arch: Architecture) -> Iterator[Slot]:
     return Slot(entry, block, (*segment, *entry.path), row, rows, shape)
 
   yield from (make(entry) for entry in TABLE if not entry.is_in_block)
+  if arch.has_windows:
+    stage, rows = ("window_stage",), arch.num_window_layers
+    for entry in WINDOW_TABLE:
+      if not entry.is_in_block:
+        yield make(entry, segment=stage)
+    for row in range(rows):
+      for entry in WINDOW_TABLE:
+        if entry.is_in_block:
+          segment = (*stage, "blocks", "segment_0")
+          yield make(entry, row, 0, segment, row, rows)
   block = 0
   for i, (num_layers, kv_heads) in enumerate(arch.segments):
     segment = ("blocks", f"segment_{i}")
@@ -222,7 +257,7 @@ def slots(arch: Architecture) -> Iterator[Slot]:
 def _patterns(style: str) -> tuple[tuple[re.Pattern, Entry], ...]:
   return tuple(
     (re.compile(re.escape(name).replace(r"\{n\}", r"(\d+)")), entry)
-    for entry in TABLE
+    for entry in (*TABLE, *WINDOW_TABLE)
     for name in entry.names(style)
   )
 

@@ -110,6 +110,7 @@ def _task_config(weights: Weights) -> ConfigDict:
         "scan": True,
         "remat": "none",
         "attention_backend": "auto",
+        "window_chunk": 256,
       },
       "data": {"image_size": weights.image_size},
       "task": {"name": head.task},

@@ -89,7 +89,10 @@ class SwiGLU(nn.Module):
 
 
 class Attention(nn.Module):
-  """Self-attention with grouped heads, QK-norm and rotary positions."""
+  """Self-attention with grouped heads, QK-norm and rotary positions.
+
+  Without positions there is no QK-norm either, as in the 4K local stage.
+  """
 
   num_heads: int
   num_kv_heads: int
@@ -101,7 +104,7 @@ class Attention(nn.Module):
   def __call__(
     self,
     x: Float[Array, "b n d"],
-    rope: Rope,
+    rope: Rope | None,
     queries: slice,
     num_keys: int | None,
   ) -> Float[Array, "b q d"]:
@@ -116,12 +119,13 @@ class Attention(nn.Module):
       inputs = RMSNorm(name=name, dtype=self.dtype, axis=-2)(inputs)
       return rope_lib.apply_rope(inputs, rows, self.rope_dtype)
 
-    query_rows = Rope(rope.cos[..., queries, :], rope.sin[..., queries, :])
     q = heads("q", x[:, queries], self.num_heads)
     k = heads("k", x, self.num_kv_heads)
     v = heads("v", x, self.num_kv_heads)
-    q = rotate("q_norm", q, query_rows)
-    k = rotate("k_norm", k, rope)
+    if rope is not None:
+      rows = Rope(rope.cos[..., queries, :], rope.sin[..., queries, :])
+      q = rotate("q_norm", q, rows)
+      k = rotate("k_norm", k, rope)
     out = attention(q, k, v, num_keys=num_keys, backend=self.backend)
     return HeadMerge(embed_dim, self.dtype, name="proj")(out)
 
@@ -146,7 +150,7 @@ class Block(nn.Module):
   def __call__(
     self,
     x: Float[Array, "b n d"],
-    rope: Rope,
+    rope: Rope | None,
     queries: slice = slice(None),
     num_keys: int | None = None,
   ) -> Float[Array, "b q d"]:
@@ -181,6 +185,9 @@ class BlockStack(nn.Module):
       CPU runs it faster).
     remat: what the backward pass keeps, a key of `REMAT_POLICIES`.
     attention_backend: see `attention`.
+    has_positions: its tokens have rotary positions; else `rope` is None.
+    axes: logical names of the sequences and of their tokens, by which devices
+      share them.
   """
 
   segments: tuple[tuple[int, int], ...]
@@ -193,6 +200,8 @@ class BlockStack(nn.Module):
   scan: bool
   remat: str
   attention_backend: str
+  has_positions: bool = True
+  axes: tuple[str, str | None] = ("batch", "tokens")
 
   def setup(self):
     self.stacked = [
@@ -216,7 +225,8 @@ class BlockStack(nn.Module):
     block = self._block(num_kv_heads)
     x = jnp.zeros((1, 1, self.embed_dim), self.dtype)
     rows = jnp.zeros((1, self.embed_dim // self.num_heads // 2))
-    init = lambda key: block.init(key, x, Rope(rows, rows))["params"]  # noqa: E731
+    rope = Rope(rows, rows) if self.has_positions else None
+    init = lambda key: block.init(key, x, rope)["params"]  # noqa: E731
     params = jax.vmap(init)(jax.random.split(rng, num_layers))
     return nn.meta.add_axis(params, 0, {nn.PARTITION_NAME: "layers"})
 
@@ -225,7 +235,7 @@ class BlockStack(nn.Module):
     block = self._block(num_kv_heads)
 
     def run(params, x, rope, queries, num_keys):
-      x = partition.constrain(x, "batch", "tokens", None)
+      x = partition.constrain(x, *self.axes, None)
       return block.apply({"params": params}, x, rope, queries, num_keys)
 
     policy = errors.lookup(REMAT_POLICIES, self.remat, "remat policy")
@@ -233,10 +243,12 @@ class BlockStack(nn.Module):
       run = jax.checkpoint(run, policy=policy, static_argnums=(3, 4))
     return run
 
-  def body(self, x: Float[Array, "b n d"], rope: Rope) -> Float[Array, "b n d"]:
+  def body(
+    self, x: Float[Array, "b n d"], rope: Rope | None
+  ) -> Float[Array, "b n d"]:
     """All blocks but the last."""
     num_tokens = x.shape[1]
-    x, rope = _pad_tokens(x, rope)
+    x, rope = self._pad_tokens(x, rope)
     last = len(self.segments) - 1
     for i, (num_layers, kv_heads) in enumerate(self.segments):
       run, params = self._apply(kv_heads), self.stacked[i]
@@ -257,7 +269,7 @@ class BlockStack(nn.Module):
   def last_block(
     self,
     x: Float[Array, "b n d"],
-    rope: Rope,
+    rope: Rope | None,
     queries: slice = slice(None),
   ) -> Float[Array, "b q d"]:
     """The last block, computed only for the tokens `queries`."""
@@ -266,8 +278,20 @@ class BlockStack(nn.Module):
     (layer,) = _unstack(params, 1)
     num_tokens = x.shape[1]
     queries = slice(*queries.indices(num_tokens))
-    x, rope = _pad_tokens(x, rope)
+    x, rope = self._pad_tokens(x, rope)
     return self._apply(kv_heads)(layer, x, rope, queries, num_tokens)
+
+  def _pad_tokens(
+    self, x: Array, rope: Rope | None
+  ) -> tuple[Array, Rope | None]:
+    """Adds tokens that nobody looks at, until devices can share them evenly."""
+    tokens = self.axes[1]
+    extra = -x.shape[1] % partition.axis_size(tokens) if tokens else 0
+    if not extra:
+      return x, rope
+    x = jnp.pad(x, ((0, 0), (0, extra), (0, 0)))
+    pad = [(0, 0)] * (rope.cos.ndim - 2) + [(0, extra), (0, 0)]
+    return x, Rope(jnp.pad(rope.cos, pad), jnp.pad(rope.sin, pad))
 
   def hidden(
     self, x: Float[Array, "b n d"], rope: Rope, layers: tuple[int, ...]
@@ -280,16 +304,6 @@ class BlockStack(nn.Module):
         found[index] = x
         index += 1
     return tuple(found[i] for i in layers)
-
-
-def _pad_tokens(x: Array, rope: Rope) -> tuple[Array, Rope]:
-  """Adds tokens that nobody looks at, until devices can share them evenly."""
-  extra = -x.shape[1] % partition.axis_size("tokens")
-  if not extra:
-    return x, rope
-  x = jnp.pad(x, ((0, 0), (0, extra), (0, 0)))
-  pad = [(0, 0)] * (rope.cos.ndim - 2) + [(0, extra), (0, 0)]
-  return x, Rope(jnp.pad(rope.cos, pad), jnp.pad(rope.sin, pad))
 
 
 def _split(tree, sizes: tuple[int, ...]) -> tuple:

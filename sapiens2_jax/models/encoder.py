@@ -1,5 +1,7 @@
 """The Sapiens2 vision transformer."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,10 +11,11 @@ from jaxtyping import Array, Float, Int
 
 from sapiens2_jax.architectures import Architecture
 from sapiens2_jax.models.block import BlockStack
-from sapiens2_jax.models.grid import TokenGrid, token_grid
+from sapiens2_jax.models.grid import TokenGrid, pixels_per_token, token_grid
 from sapiens2_jax.models.layers import RMSNorm, dense, partitioned, weight_init
 from sapiens2_jax.models.pixels import patchify
 from sapiens2_jax.models.rope import Rope, rope_table
+from sapiens2_jax.models.windows import WindowStage
 
 
 @struct.dataclass
@@ -44,6 +47,7 @@ class Encoder(nn.Module):
     scan: scan over layers or unroll them; same parameters.
     remat: what the backward pass keeps, a key of `block.REMAT_POLICIES`.
     attention_backend: a key of `attention.BACKENDS`.
+    window_chunk: see `WindowStage`; of the 4K variant.
 
   Source: arXiv 2604.21681 section 3; initial LayerScale 1e-4: reference.
   """
@@ -55,6 +59,7 @@ class Encoder(nn.Module):
   scan: bool = True
   remat: str = "none"
   attention_backend: str = "auto"
+  window_chunk: int = 256
 
   def setup(self):
     arch = self.architecture
@@ -64,6 +69,10 @@ class Encoder(nn.Module):
       "registers", special, (arch.num_registers, arch.embed_dim)
     )
     self.patch_embed = dense(arch.embed_dim, (None, "mlp"), dtype=self.dtype)
+    if arch.has_windows:
+      self.window_stage = WindowStage(
+        arch, dtype=self.dtype, scan=self.scan, chunk=self.window_chunk
+      )
     self.blocks = BlockStack(
       segments=arch.segments,
       embed_dim=arch.embed_dim,
@@ -81,12 +90,12 @@ class Encoder(nn.Module):
   def __call__(
     self, images: Images, visible_ids: Int[Array, "b n"] | None = None
   ) -> EncoderOutput:
-    """Encodes images, or only their patches `visible_ids`.
+    """Encodes images, or only their tokens `visible_ids`.
 
     Args:
-      images: ImageNet-normalised RGB of any size; a remainder below one patch
+      images: ImageNet-normalised RGB of any size; a remainder below one token
         is dropped.
-      visible_ids: row-major numbers of the patches to look at; each keeps the
+      visible_ids: row-major numbers of the tokens to look at; each keeps the
         position it has in the whole image.
     """
     if images.ndim != 4 or images.shape[-1] != 3:
@@ -110,8 +119,8 @@ class Encoder(nn.Module):
   def patchify(
     self, images: Float[Array, "*b h w 3"]
   ) -> Float[Array, "*b n p"]:
-    """What `tokenize` takes of normalised images."""
-    return patchify(images, self.architecture.patch_size)
+    """Pixels of each token, which `tokenize` takes, of normalised images."""
+    return patchify(images, pixels_per_token(self.architecture))
 
   def tokenize(
     self,
@@ -119,7 +128,9 @@ class Encoder(nn.Module):
     grid: TokenGrid,
     visible_ids: Int[Array, "*b m"] | None = None,
   ) -> tuple[Float[Array, "*b t d"], Rope]:
-    """Embeds patches of a grid behind the prefix tokens.
+    """Embeds the tokens of a grid behind the prefix tokens.
+
+    In the 4K variant only the visible windows are computed.
 
     Returns:
       [cls], registers, then all patches or the visible ones; and their
@@ -130,13 +141,25 @@ class Encoder(nn.Module):
     if visible_ids is not None:
       patches = jnp.take_along_axis(patches, visible_ids[..., None], axis=-2)
       rope = rope.take(visible_ids)
-    x = self.patch_embed(patches.astype(self.dtype))
+    x = self._embed(patches.astype(self.dtype))
     prefix = jnp.concatenate([self.cls_token, self.registers])
     prefix = jnp.broadcast_to(
       prefix.astype(self.dtype), (*x.shape[:-2], *prefix.shape)
     )
     x = jnp.concatenate([prefix, x], axis=-2)
     return x, rope.with_prefix(arch.num_prefix_tokens)
+
+  def _embed(self, pixels: Float[Array, "*b n p"]) -> Float[Array, "*b n d"]:
+    if not self.architecture.has_windows:
+      return self.patch_embed(pixels)
+    if self.is_initializing():
+      return self.window_stage(pixels, self.patch_embed)
+    # Pure, as windows are embedded within a loop.
+    embed = functools.partial(
+      self.patch_embed.clone(parent=None).apply,
+      {"params": self.patch_embed.variables["params"]},
+    )
+    return self.window_stage(pixels, embed)
 
   def encode(self, x: Tokens, rope: Rope) -> Tokens:
     """All tokens through all blocks and the final norm."""

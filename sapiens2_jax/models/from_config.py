@@ -37,5 +37,6 @@ def build_encoder(model: ConfigDict) -> Encoder:
   return Encoder(
     get_architecture(model.size),
     layer_scale_init=model.layer_scale_init,
+    window_chunk=model.window_chunk,
     **block_settings(model),
   )

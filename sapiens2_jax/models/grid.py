@@ -44,7 +44,7 @@ class TokenGrid:
 
 def pixels_per_token(architecture: Architecture) -> int:
   """Side, in pixels, of the square that one token covers."""
-  return architecture.patch_size
+  return architecture.patch_size * architecture.window_size
 
 
 def token_grid(
@@ -61,7 +61,10 @@ def token_grid(
   rows, cols = (length // side for length in image_size)
   if not rows or not cols:
     raise ValueError(
-      f"image_size={tuple(image_size)} is smaller than one patch of "
+      f"image_size={tuple(image_size)} is smaller than one token of "
       f"{side} x {side} pixels."
     )
-  return TokenGrid(rows, cols, side, side)
+  # The 4K variant reconstructs at half the resolution. Source: paper (2K
+  # output); that it is the image's half: ours.
+  output = side // 2 if architecture.has_windows else side
+  return TokenGrid(rows, cols, side, output)

@@ -1,5 +1,7 @@
 """Pixels as the model takes them: normalised, cut into patches and back."""
 
+import math
+
 import einops
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -38,6 +40,48 @@ def patchify(
   return einops.rearrange(
     images, "... (r p) (s q) c -> ... (r s) (p q c)", p=patch_size, q=patch_size
   )
+
+
+def split_patches(
+  patches: Float[ArrayLike, "*b p"], count: int
+) -> Float[Array, "*b m q"]:
+  """Cuts square patches into m = count**2 smaller ones, row by row."""
+  side = _side(patches)
+  return einops.rearrange(
+    patches,
+    "... (r p s q c) -> ... (r s) (p q c)",
+    r=count,
+    s=count,
+    p=side // count,
+    c=3,
+  )
+
+
+def shrink_patches(
+  patches: Float[ArrayLike, "*b p"], side: int
+) -> Float[Array, "*b q"]:
+  """RGB patches of fewer pixels, each the mean of those that it covers.
+
+  Args:
+    patches: square, in row, column, channel order.
+    side: wanted; a divisor of theirs.
+  """
+  if _side(patches) == side:
+    return patches
+  return einops.reduce(
+    patches,
+    "... (r p s q c) -> ... (r s c)",
+    "mean",
+    r=side,
+    s=side,
+    c=3,
+    p=_side(patches) // side,
+  )
+
+
+def _side(patches: ArrayLike) -> int:
+  """Pixels on a side of square RGB patches."""
+  return math.isqrt(patches.shape[-1] // 3)
 
 
 def unpatchify(

@@ -19,7 +19,7 @@ Rules = tuple[tuple[str, tuple[str, ...]], ...]
 
 # Axes of activations; all others belong to parameters. Logits have prototypes,
 # too, and a run whose terms need none has neither.
-_ACTIVATIONS = ("batch", "tokens", "prototypes")
+_ACTIVATIONS = ("batch", "tokens", "windows", "prototypes")
 
 
 def read_rules(sharding: ConfigDict, mesh: ConfigDict) -> Rules:
@@ -45,6 +45,8 @@ def read_rules(sharding: ConfigDict, mesh: ConfigDict) -> Rules:
       problems.append(f"sharding.{name}={text}: an axis is given twice")
     rules.append((name, axes))
   rules.append(("batch", mesh_lib.BATCH_AXES))
+  # Windows of the 4K variant are cut as the tokens that they become.
+  rules.append(("windows", mesh_lib.BATCH_AXES + dict(rules).get("tokens", ())))
   used = {axis for _, axes in rules for axis in axes}
   problems += [
     f"mesh.{axis}={mesh[axis]}: no rule in `sharding` uses this axis"

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.models.encoder import Encoder
+from sapiens2_jax.models.grid import TokenGrid
 from sapiens2_jax.pretrain import image_ops as ops
 from sapiens2_jax.pretrain import keys, masks
 from sapiens2_jax.pretrain.photometric import (
@@ -111,11 +112,15 @@ class Views:
     return self._masks[1]
 
   @functools.cached_property
+  def grid(self) -> TokenGrid:
+    """Of a global view."""
+    return self._encoder.grid(self._batch["global_crops"].shape[2:4])
+
+  @functools.cached_property
   def _masks(self) -> tuple[Array, Array]:
-    size = self._batch["global_crops"].shape[2:4]
     draw = functools.partial(
       masks.draw_mask,
-      grid=self._encoder.grid(size).shape,
+      grid=self.grid.shape,
       **self._config.masking.to_dict(),
     )
     count = self._batch["global_crops"].shape[1]

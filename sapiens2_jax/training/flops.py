@@ -32,16 +32,30 @@ def block_flops(
   return 2 * (keys + queries + scores + feed_forward)
 
 
-def stem_flops(arch: Architecture, num_patches: int) -> int:
-  """Forward pass of the patch embedding."""
+def stem_flops(arch: Architecture, num_tokens: int) -> int:
+  """Forward pass of the patch embedding for tokens of an image."""
+  num_patches = num_tokens * arch.window_size**2
   return 2 * arch.patch_size**2 * 3 * arch.embed_dim * num_patches
+
+
+def window_flops(arch: Architecture, num_tokens: int) -> int:
+  """Forward pass of the local stage for tokens of an image; 0 without one."""
+  if not arch.has_windows:
+    return 0
+  length = 1 + arch.window_size**2
+  queries = [length] * (arch.num_window_layers - 1) + [1]
+  heads = arch.num_heads, arch.num_heads
+  return num_tokens * sum(
+    block_flops(arch.embed_dim, *heads, length, count) for count in queries
+  )
 
 
 def encoder_flops(arch: Architecture, num_patches: int, num_last: int) -> int:
   """Forward pass on one sequence; the last block for `num_last` tokens."""
   tokens = num_patches + arch.num_prefix_tokens
   queries = [tokens] * (arch.num_layers - 1) + [num_last]
-  return stem_flops(arch, num_patches) + sum(
+  stem = stem_flops(arch, num_patches) + window_flops(arch, num_patches)
+  return stem + sum(
     block_flops(arch.embed_dim, arch.num_heads, kv_heads, tokens, count)
     for kv_heads, count in zip(arch.num_kv_heads, queries)
   )

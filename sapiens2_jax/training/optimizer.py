@@ -15,9 +15,9 @@ from sapiens2_jax import errors
 from sapiens2_jax.models.from_config import DTYPES
 
 # Parameters that are not decayed, by the last part of their name: norms and
-# LayerScale, biases. There is no position table at 1K.
-NO_DECAY = frozenset(("scale", "gamma", "bias", "b12"))
-TOKENS = frozenset(("cls_token", "registers", "mask_token"))
+# LayerScale, biases, the position table of the 4K variant.
+NO_DECAY = frozenset(("scale", "gamma", "bias", "b12", "window_positions"))
+TOKENS = frozenset(("cls_token", "registers", "mask_token", "window_token"))
 # Weights that Muon takes, but those to outputs. Those from pixels too: the toy
 # learned normals in fewer steps with them.
 WEIGHTS = frozenset(("kernel", "w12"))
@@ -45,9 +45,9 @@ def decay_mask(params, *, decay_tokens: bool):
 def depth_factors(params, decay: float):
   """Factor of each parameter's learning rate: less near the input.
 
-  With L blocks, decay ** (L + 1 - depth), where depth is 0 for patch embedding
-  and tokens, i + 1 in block i, and L + 1 for the final norm and all that is
-  not of the encoder.
+  With L blocks, decay ** (L + 1 - depth), where depth is 0 for patch embedding,
+  tokens and the local stage of the 4K variant, i + 1 in block i, and L + 1 for
+  the final norm and all that is not of the encoder.
 
   Args:
     params: with an encoder, whose blocks are stacked on a leading axis.

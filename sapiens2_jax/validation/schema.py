@@ -67,6 +67,10 @@ _MODEL = group(
   attention_backend=Field(
     "auto", "xla, splash (TPU) or cudnn (GPU).", one_of(_BACKENDS)
   ),
+  # See models/windows.py. Ours; the reference takes 1024 windows of a batch.
+  window_chunk=Field(
+    256, "Windows of a view that the 4K variant computes at once.", COUNT
+  ),
   init_from=Field(
     "", "Encoder weights to start from, in any format; empty: random."
   ),

@@ -24,12 +24,23 @@ FLOAT32_TOLERANCE = 2e-5
 BFLOAT16_TOLERANCE = 6e-3
 
 
+KINDS = {"plain": samples.TINY, "tokenizer": samples.TINY_4K}
+
+
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-  named = samples.arrays(samples.TINY, periods=True)
-  return samples.write(
-    tmp_path_factory.mktemp("golden") / "tiny.safetensors", named
-  )
+def paths(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("golden")
+  return {
+    kind: samples.write(
+      folder / f"{kind}.safetensors", samples.arrays(arch, periods=True)
+    )
+    for kind, arch in KINDS.items()
+  }
+
+
+@pytest.fixture
+def path(paths):
+  return paths["plain"]
 
 
 @functools.cache
@@ -37,44 +48,54 @@ def _goldens():
   return golden.load("golden_backbone")
 
 
-def _images():
-  spec = _goldens()["plain_fp32rope_raw"]["input"]
+def _images(kind="plain"):
+  spec = _goldens()[f"{kind}_fp32rope_raw"]["input"]
   x = spec["scale"] * golden.rnd(tuple(spec["shape"]), spec["seed"])
   return x.astype(np.float32).transpose(0, 2, 3, 1)
 
 
-def _difference(path, rope_dtype, scan, name):
-  encoder, params = load_pretrained(path, rope_dtype=rope_dtype)
-  encoder = encoder.clone(scan=scan)
-  out = jax.jit(encoder.apply)({"params": params}, _images())
+def _difference(paths, rope_dtype, scan, name, window_chunk=256):
+  kind = name.split("_")[0]
+  encoder, params = load_pretrained(paths[kind], rope_dtype=rope_dtype)
+  encoder = encoder.clone(scan=scan, window_chunk=window_chunk)
+  out = jax.jit(encoder.apply)({"params": params}, _images(kind))
   assert out.patches.shape == (2, 4, 3, 64)
   patches = out.patches.reshape(2, 12, 64)
   found = np.concatenate([out.cls[:, None], out.registers, patches], axis=1)
   return np.abs(found - golden.array(_goldens()[name]["output"]))
 
 
-def test_keys_sort_as_those_of_the_reference():
-  entry = _goldens()["plain_fp32rope_raw"]
-  found = sorted(samples.shapes(samples.TINY))
+@pytest.mark.parametrize("kind", KINDS)
+def test_keys_sort_as_those_of_the_reference(kind):
+  entry = _goldens()[f"{kind}_fp32rope_raw"]
+  found = sorted(samples.shapes(KINDS[kind]))
   assert len(found) == entry["num_keys"]
   assert found[: len(entry["first_keys"])] == entry["first_keys"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scan", [True, False])
-def test_float32_rope_gives_the_reference_output(path, scan):
-  difference = _difference(path, "float32", scan, "plain_fp32rope_raw")
+def test_float32_rope_gives_the_reference_output(paths, scan, kind):
+  difference = _difference(paths, "float32", scan, f"{kind}_fp32rope_raw")
   assert difference.max() < FLOAT32_TOLERANCE
 
 
+def test_windows_may_be_computed_in_parts(paths):
+  name = "tokenizer_fp32rope_raw"
+  difference = _difference(paths, "float32", True, name, window_chunk=5)
+  assert difference.max() < FLOAT32_TOLERANCE
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scan", [True, False])
-def test_bfloat16_rope_gives_the_reference_output(path, scan):
-  difference = _difference(path, "bfloat16", scan, "plain_bf16rope_raw")
+def test_bfloat16_rope_gives_the_reference_output(paths, scan, kind):
+  difference = _difference(paths, "bfloat16", scan, f"{kind}_bf16rope_raw")
   assert difference.max() < BFLOAT16_TOLERANCE
   assert difference.mean() < BFLOAT16_TOLERANCE / 10
 
 
-def test_the_two_rope_modes_are_told_apart(path):
-  difference = _difference(path, "float32", True, "plain_bf16rope_raw")
+def test_the_two_rope_modes_are_told_apart(paths):
+  difference = _difference(paths, "float32", True, "plain_bf16rope_raw")
   assert difference.max() > 2 * BFLOAT16_TOLERANCE
 
 

@@ -1,5 +1,6 @@
 """Small encoders with every parameter of order one, as named tensors."""
 
+import dataclasses
 import json
 
 import ml_dtypes
@@ -13,6 +14,7 @@ from tests import golden
 
 # As the golden files: blocks 8 and 9 have two key/value heads.
 TINY = Architecture("custom_64x18", 64, 18, 4)
+TINY_4K = dataclasses.replace(TINY, window_size=4, num_window_layers=2)
 TOY = ARCHITECTURES["toy"]
 
 

@@ -21,6 +21,11 @@ NUM_PARAMS = {
   "0.8b": 814_283_520,
   "1b": 1_455_474_176,
   "5b": 5_066_902_976,
+  "0.1b_4k": 132_904_704,
+  "0.4b_4k": 429_053_952,
+  "0.8b_4k": 893_007_360,
+  "1b_4k": 1_606_588_928,
+  "5b_4k": 5_634_969_536,
 }
 GRID = TokenGrid(3, 2, 16, 16)
 SMALL = Architecture("small", 32, 6, 4, num_full_first=1, num_full_last=2)
@@ -30,7 +35,7 @@ SMALL = Architecture("small", 32, 6, 4, num_full_first=1, num_full_last=2)
 def test_parameter_count_is_exact(size):
   arch = ARCHITECTURES[size]
   init = functools.partial(Encoder(arch).init, jax.random.key(0))
-  shapes = jax.eval_shape(init, jnp.zeros((1, 64, 48, 3)))
+  shapes = jax.eval_shape(init, jnp.zeros((1, 64, 64, 3)))
   count = sum(x.size for x in jax.tree.leaves(nn.unbox(shapes)))
   assert count == arch.num_params == NUM_PARAMS[size]
 

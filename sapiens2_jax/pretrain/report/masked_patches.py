@@ -29,6 +29,12 @@ def to_patches(
   return np.asarray(pixel_lib.patchify(pixels, patch_size))
 
 
+def output_patches(patches: Patches, grid: TokenGrid) -> Patches:
+  """The same at the resolution that is predicted."""
+  side = grid.output_pixels_per_token
+  return np.asarray(pixel_lib.shrink_patches(patches, side))
+
+
 def draw_masks(
   count: int, grid: tuple[int, int], settings: dict
 ) -> tuple[Int[np.ndarray, "b k"], Ids]:
@@ -77,7 +83,7 @@ def measure(
   Args:
     objective: the modules, and the grid of the images.
     params: the student's, of `encoder` and `decoder`.
-    patches: ImageNet-normalised, of whole images.
+    patches: ImageNet-normalised, of whole images, as the encoder takes them.
     visible_ids: what the encoder may see.
     masked_ids: what the decoder has to predict.
 
@@ -90,7 +96,7 @@ def measure(
     encoding.chunk_size(patches.shape[1]),
     *(patches, visible_ids, masked_ids),
   )
-  hidden = take_patches(patches, masked_ids)
+  hidden = take_patches(output_patches(patches, objective.grid), masked_ids)
   return predictions, hidden, *reconstruction_losses(predictions, hidden)
 
 
@@ -124,7 +130,10 @@ def unnormalize(predictions: Hidden, hidden: Hidden) -> Hidden:
 def paste(
   patches: Patches, ids: Ids, values: Hidden, grid: TokenGrid
 ) -> Float[np.ndarray, "b h w 3"]:
-  """Images in [0, 1] in which the patches `ids` are replaced by `values`."""
+  """Images in [0, 1] in which the patches `ids` are replaced by `values`.
+
+  All are at the resolution that is predicted.
+  """
   patches = np.array(patches)
   np.put_along_axis(patches, ids[..., None], values, axis=1)
   pixels = pixel_lib.unpatchify(

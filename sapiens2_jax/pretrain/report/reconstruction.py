@@ -61,7 +61,7 @@ def find(
   """
   size, token_grid = objective.grid.image_size, objective.grid
   crops = np.stack([photographs.cut_center(p, size) for p in shown])
-  patches = masked_patches.to_patches(crops, token_grid.output_pixels_per_token)
+  patches = masked_patches.to_patches(crops, token_grid.pixels_per_token)
   ids = masked_patches.draw_masks(
     len(shown), token_grid.shape, objective.config.masking.to_dict()
   )
@@ -69,11 +69,13 @@ def find(
     objective, params, patches, *ids
   )
 
+  patches = masked_patches.output_patches(patches, token_grid)
+
   def paste(values):
     return masked_patches.paste(patches, ids[1], values, token_grid)
 
   gray = np.zeros_like(hidden)
-  images = crops.astype(np.float32) / 255
+  images = paste(hidden)
   masked, filled = paste(gray), paste(masked_patches.unnormalize(gray, hidden))
   predicted = paste(masked_patches.unnormalize(predictions, hidden))
   columns = [

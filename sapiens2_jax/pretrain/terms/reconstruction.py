@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.pretrain import modules as modules_lib
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
 
@@ -56,6 +57,8 @@ class Reconstruction(Term):
     with jax.named_scope("decoder"):
       masked_ids = student.views.masked_ids[..., None]
       hidden = jnp.take_along_axis(student.views.patches, masked_ids, axis=2)
+      side = student.views.grid.output_pixels_per_token
+      hidden = pixel_lib.shrink_patches(hidden, side)
       return jnp.mean(patch_errors(student.decoded.patches, hidden)), {}
 
   def flops(self, sizes: modules_lib.Sizes) -> tuple[int, int]:
