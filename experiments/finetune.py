@@ -6,8 +6,8 @@ Run:    python -m sapiens2_jax.train --workdir runs/normal \
           --config.model.init_from=sapiens2_0.4b.safetensors
 Smoke:  --config experiments/finetune.py:task=normal,size=toy (CPU, minutes)
 Tasks:  albedo matting normal pointmap pose segmentation (or seg)
-Sizes:  toy 0.1b 0.4b 0.8b 1b 5b
-Needs:  for all sizes but toy a TPU or GPU mesh [estimate; not yet run]
+Sizes:  toy 0.1b 0.4b 0.8b 1b 5b, and toy_4k ... 5b_4k at 4096 x 3072
+Needs:  for all sizes but the toys a TPU or GPU mesh [estimate; not yet run]
 
 The defaults are those of sapiens2_jax/validation/schema.py and of the task's
 own module. What else depends on task and size is in the table below, marked
@@ -20,6 +20,7 @@ from typing import Any
 import ml_collections
 
 from sapiens2_jax import errors, validation
+from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.config import parse_argument
 
 _ALIASES = {"seg": "segmentation"}
@@ -133,12 +134,29 @@ def get_config(
   given = parse_argument(argument, task="normal", size="0.4b")
   name = _ALIASES.get(given["task"], given["task"])
   sizes = errors.lookup(_TASKS, name, "task")
-  groups = errors.lookup(sizes, given["size"], "size")
-  config = make_config(name, given["size"])
-  config.optim.layer_decay = _LAYER_DECAY[given["size"]]
+  # The 4K variant has the recipe of its size: ours.
+  size = given["size"].removesuffix("_4k")
+  groups = errors.lookup(sizes, size, "size")
+  config = make_config(name, size)
+  config.optim.layer_decay = _LAYER_DECAY[size]
   config.update(groups)
   config.update(_ALL_SIZES.get(name, {}))
+  config.model.size = given["size"]
+  if get_architecture(given["size"]).has_windows:
+    _enlarge(config)
   return config
+
+
+def _enlarge(config: ml_collections.ConfigDict) -> None:
+  """Four times the side, and heads that enlarge more; widths: ours.
+
+  Heatmaps have four times the side, too; other maps twice.
+  """
+  config.data.image_size = tuple(4 * side for side in config.data.image_size)
+  widths = tuple(config.head.upsample_channels)
+  for _ in range(2 if config.task.name == "pose" else 1):
+    widths += (widths[-1] // 2,)
+  config.head.upsample_channels = widths
 
 
 def make_config(task: str, size: str) -> ml_collections.ConfigDict:

@@ -1,5 +1,7 @@
 """A pretraining run small enough for tests: 64 x 48 pixels, 12 patches."""
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -15,6 +17,14 @@ from sapiens2_jax.training import state as state_lib
 # Two blocks, one of them grouped: compiling is what tests wait for.
 ARCHITECTURES["tiny"] = Architecture(
   "tiny", 48, 2, 4, num_full_first=1, num_full_last=0
+)
+# A token of 16 x 16 pixels again, of 4 x 4 patches of 4 x 4 pixels.
+ARCHITECTURES["tiny_4k"] = dataclasses.replace(
+  ARCHITECTURES["tiny"],
+  name="tiny_4k",
+  patch_size=4,
+  window_size=4,
+  num_window_layers=2,
 )
 
 SIZE = (

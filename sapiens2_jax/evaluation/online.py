@@ -59,7 +59,7 @@ def pool(
   grid: TokenGrid,
 ) -> tuple[Float[np.ndarray, "r s c"], Bool[np.ndarray, "r s"]]:
   """Means over the mask in each token, and where it has half of the token."""
-  side = grid.pixels_per_token
+  side = len(values) // grid.rows
 
   def add(x: np.ndarray) -> np.ndarray:
     return x.reshape(grid.rows, side, grid.cols, side, -1).sum(axis=(1, 3))

@@ -177,12 +177,11 @@ class Probe:
     self._mean, self._std = found.mean, found.std
     self._shape = found.values.shape[1:]
     settings = registry.definition(task.name).probe
-    size = task.element_spec()["image"][0][:2]
     self.decoder = Decoder(
       settings.output_name,
       settings.num_outputs,
       config.decoder.hidden_dim,
-      tuple(side // settings.stride for side in size),
+      task.map_size,
       settings.has_scale,
     )
     self.tx = make_optimizer(config.optim)

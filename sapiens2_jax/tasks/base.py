@@ -122,9 +122,11 @@ class ProbedTask(Task, Protocol):
   Attributes:
     view: tasks of the same view prepare the same inputs of an image, so that
       they share features.
+    map_size: (height, width) of the map that it reads in outputs.
   """
 
   view: str
+  map_size: Size
 
   def targets(self, labels: Labels, size: Size) -> list[Example | None]:
     """What `example` gives beside the image, without augmentation.

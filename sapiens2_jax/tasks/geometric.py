@@ -92,6 +92,12 @@ def letterbox_labels(
   return letterbox(image, labels, canvas_size, rounding)[1]
 
 
+def resize_labels(labels: Labels, size: Size) -> Labels:
+  """As `resize`, for labels whose image nobody needs."""
+  image = np.zeros((*labels.mask.shape, 3), np.uint8)
+  return resize(image, labels, size)[1]
+
+
 def inside(array: np.ndarray, box: Letterbox) -> np.ndarray:
   """The part of a canvas (h, w, c) where the image lies."""
   rows = slice(box.top, box.top + box.height)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
+import cv2
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.architectures import get_architecture
-from sapiens2_jax.models.grid import pixels_per_token
+from sapiens2_jax.models.grid import TokenGrid, token_grid
 from sapiens2_jax.models.heads import PixelShuffleHead
 from sapiens2_jax.tasks import geometric
 from sapiens2_jax.tasks.base import (
@@ -38,12 +39,14 @@ class NetworkTask:
   Attributes:
     name, needs: see `Task`.
     image_size: that the network sees.
+    map_size: of targets and predictions; half of it in the 4K variant.
     network: the head.
   """
 
   name: str
   needs: tuple[str, ...]
   image_size: Size
+  map_size: Size
   network: nn.Module
 
   def head(self) -> nn.Module:
@@ -94,12 +97,28 @@ class LetterboxTask(MapTask):
   view: ClassVar[str] = "letterbox"
 
   def make_targets(self, labels: Labels) -> Example:
-    """Of letterboxed labels; raises UnusableExample."""
+    """Of letterboxed labels of the map's size; raises UnusableExample."""
     raise NotImplementedError
 
   def targets(self, labels: Labels, size: Size) -> list[Example]:
+    return [self.make_targets(self.letterbox_labels(labels))]
+
+  def letterbox_labels(self, labels: Labels) -> Labels:
+    """Labels of an image as `preprocess` shows it, of the map's size."""
     labels = geometric.letterbox_labels(labels, self.image_size, math.floor)
-    return [self.make_targets(labels)]
+    return self.to_map(labels)
+
+  def to_map(self, labels: Labels) -> Labels:
+    """Letterboxed labels, resized to the map."""
+    if self.map_size == self.image_size:
+      return labels
+    return geometric.resize_labels(labels, self.map_size)
+
+  def to_canvas(self, prediction: Map) -> Map:
+    """A map, resized linearly to what the network sees."""
+    if self.map_size == self.image_size:
+      return prediction
+    return cv2.resize(prediction, self.image_size[::-1])
 
 
 def settings(
@@ -122,9 +141,11 @@ def settings(
   """
   size = tuple(config.data.image_size)
   channels = tuple(config.head.upsample_channels)
+  grid = token_grid(get_architecture(config.model.size), size)
   if kind is PixelShuffleHead:
-    arch = get_architecture(config.model.size)
-    _check_sizes(size, channels, pixels_per_token(arch))
+    _check_sizes(size, channels, grid)
+  pixels = grid.pixels_per_token // grid.output_pixels_per_token
+  map_size = tuple(side // pixels for side in size)
   network = kind(
     output_name,
     num_outputs,
@@ -133,19 +154,21 @@ def settings(
     dtype=jnp.dtype(config.model.dtype),
     **more,
   )
-  return {"image_size": size, "network": network}
+  return {"image_size": size, "map_size": map_size, "network": network}
 
 
-def _check_sizes(size: Size, channels: tuple[int, ...], side: int) -> None:
-  if 2 ** len(channels) != side:
+def _check_sizes(
+  size: Size, channels: tuple[int, ...], grid: TokenGrid
+) -> None:
+  side, wanted = grid.pixels_per_token, grid.output_pixels_per_token
+  if 2 ** len(channels) != wanted:
     raise ValueError(
       f"head.upsample_channels={channels} enlarges {2 ** len(channels)} "
-      f"times; patches of {side} pixels need "
-      f"{int(math.log2(side))} widths."
+      f"times; {wanted} pixels a token need {int(math.log2(wanted))} widths."
     )
   if any(length % side for length in size):
     raise ValueError(
-      f"data.image_size={size} must be whole patches of {side} pixels."
+      f"data.image_size={size} must be whole tokens of {side} pixels."
     )
 
 

@@ -35,7 +35,6 @@ class ProbeSettings:
   Attributes:
     output_name: of the map that the task reads in outputs.
     num_outputs: channels of it.
-    stride: pixels of the image for one of the map, on a side.
     has_scale: the task also reads a number, `scale`.
     fields: values of a config, by dotted names, where they are not the
       defaults of the task's fields.
@@ -44,7 +43,6 @@ class ProbeSettings:
 
   output_name: str
   num_outputs: int
-  stride: int = 1
   has_scale: bool = False
   fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   online: OnlineProbe | None = None

@@ -1,6 +1,6 @@
 """Albedo: the colour of surfaces without light, sRGB in [0, 1].
 
-Reads `data.image_size` (height, width), `head.upsample_channels` (four) and
+Reads `data.image_size` (height, width), `head.upsample_channels` and
 `head.conv_channels`, `model.size` and `model.dtype`; of labels alpha and
 albedo. A prediction is (h, w, 3) float32 of the image's size, not cut to
 [0, 1]: the metric sees it as it is, the picture does not.
@@ -37,8 +37,8 @@ class AlbedoTask(maps.LetterboxTask):
   def element_spec(self) -> ElementSpec:
     return {
       "image": ((*self.image_size, 3), np.uint8),
-      "albedo": ((*self.image_size, 3), np.uint8),
-      "mask": (self.image_size, np.bool_),
+      "albedo": ((*self.map_size, 3), np.uint8),
+      "mask": (self.map_size, np.bool_),
     }
 
   def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
@@ -50,7 +50,7 @@ class AlbedoTask(maps.LetterboxTask):
     """
     image, labels = geometric.random_view(image, labels, rng)
     image, labels = geometric.letterbox(image, labels, self.image_size)
-    targets = self.make_targets(labels)
+    targets = self.make_targets(self.to_map(labels))
     image = photometric.add_noise(image, rng, probability=0.2)
     return {"image": image, **targets}
 
@@ -73,7 +73,7 @@ class AlbedoTask(maps.LetterboxTask):
     return sum(parts.values()), parts
 
   def restore(self, output: Example, place: geometric.Letterbox) -> Colors:
-    return geometric.uncover(output["albedo"], place)
+    return geometric.uncover(self.to_canvas(output["albedo"]), place)
 
   def metric(self) -> "AlbedoMetric":
     return AlbedoMetric()

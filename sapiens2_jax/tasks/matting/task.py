@@ -4,16 +4,17 @@ A prediction is (h, w, 4) float32 in [0, 1] of the image's size: sRGB of the
 people times alpha, and alpha. Labels hold alpha alone, so colours are learned
 where a pixel is wholly of people (the image's own) or not at all (black).
 
-Reads `data.image_size` (height, width), `head.upsample_channels` (four) and
+Reads `data.image_size` (height, width), `head.upsample_channels` and
 `head.conv_channels`, `model.size` and `model.dtype`.
 
 Source: the public Sapiens2 release; its metric is not public: ours.
 """
 
 import cv2
+import einops
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from data_pipelines.corpus.labels import Labels
@@ -51,7 +52,7 @@ class MattingTask(maps.StretchedTask):
   def element_spec(self) -> ElementSpec:
     return {
       "image": ((*self.image_size, 3), np.uint8),
-      "alpha": (self.image_size, np.uint8),
+      "alpha": (self.map_size, np.uint8),
     }
 
   def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
@@ -59,12 +60,13 @@ class MattingTask(maps.StretchedTask):
     maps.check_people(labels.mask)
     size = self.image_size
     image, alpha = matte_views.augment(image, labels.alpha, size, rng)
-    return {"image": image, "alpha": alpha}
+    return {"image": image, "alpha": cv2.resize(alpha, self.map_size[::-1])}
 
   def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     alpha = batch["alpha"][..., None]
     is_opaque = alpha >= MIN_OPAQUE
-    colors = jnp.where(is_opaque, batch["image"], 0)
+    image = _shrink(batch["image"], alpha.shape)
+    colors = jnp.where(is_opaque, image, 0)
     target = jnp.concatenate([colors, alpha], axis=-1) / 255
     is_known = jnp.repeat(is_opaque | (alpha == 0), 3, axis=-1)
     mask = jnp.concatenate([is_known, jnp.ones(alpha.shape, bool)], axis=-1)
@@ -87,6 +89,17 @@ class MattingTask(maps.StretchedTask):
     board = np.where((rows + cols) % 2, 0.8, 0.5)[..., None]
     colors, alpha = prediction[..., :3], prediction[..., 3:]
     return maps.to_uint8(colors + (1 - alpha) * board)
+
+
+def _shrink(images: Array, shape: tuple[int, ...]) -> Array:
+  """To the rows and columns of a map, means of whole pixels."""
+  if images.shape[1:3] == shape[1:3]:
+    return images
+  rows, cols = (a // b for a, b in zip(images.shape[1:3], shape[1:3]))
+  images = images.astype(jnp.float32)
+  return einops.reduce(
+    images, "b (h r) (w s) c -> b h w c", "mean", r=rows, s=cols
+  )
 
 
 class MattingMetric:

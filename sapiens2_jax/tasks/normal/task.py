@@ -1,6 +1,6 @@
 """Surface normals: unit vectors, x right, y up, z towards the camera.
 
-Reads `data.image_size` (height, width), `head.upsample_channels` (four) and
+Reads `data.image_size` (height, width), `head.upsample_channels` and
 `head.conv_channels`, `model.size` and `model.dtype`; of labels alpha and
 normals. A prediction is (h, w, 3) float32 of the image's size, of unit length
 but for the interpolation.
@@ -36,8 +36,8 @@ class NormalTask(maps.LetterboxTask):
   def element_spec(self) -> ElementSpec:
     return {
       "image": ((*self.image_size, 3), np.uint8),
-      "normal": ((*self.image_size, 3), np.float32),
-      "mask": (self.image_size, np.bool_),
+      "normal": ((*self.map_size, 3), np.float32),
+      "mask": (self.map_size, np.bool_),
     }
 
   def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
@@ -48,7 +48,7 @@ class NormalTask(maps.LetterboxTask):
     )
     image, labels = geometric.random_view(image, labels, rng)
     image, labels = geometric.letterbox(image, labels, self.image_size)
-    targets = self.make_targets(labels)
+    targets = self.make_targets(self.to_map(labels))
     image = photometric.blur(image, rng, probability=0.3)
     image = photometric.add_noise(image, rng, probability=0.3)
     image = photometric.solarize(image, rng, probability=0.3)
@@ -71,7 +71,8 @@ class NormalTask(maps.LetterboxTask):
   def restore(self, output: Example, place: geometric.Letterbox) -> Normals:
     normal = output["normal"]
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    return geometric.uncover(normal / np.maximum(length, 1e-8), place)
+    normal = self.to_canvas(normal / np.maximum(length, 1e-8))
+    return geometric.uncover(normal, place)
 
   def metric(self) -> "NormalMetric":
     return NormalMetric()

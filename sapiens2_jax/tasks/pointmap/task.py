@@ -4,7 +4,7 @@ The network predicts canonical points, metric ones times a scale
 s = canonical focal length / focal length, and s itself. The canonical focal
 length is the width of the network's image in pixels: 768 of the reference.
 
-Reads `data.image_size` (height, width), `head.upsample_channels` (four),
+Reads `data.image_size` (height, width), `head.upsample_channels`,
 `head.conv_channels`, `head.scale_channels` and `head.scale_hidden`,
 `model.size` and `model.dtype`; of labels alpha, depth and intrinsics.
 
@@ -12,7 +12,6 @@ Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 """
 
 import dataclasses
-import math
 
 import cv2
 import jax.numpy as jnp
@@ -40,7 +39,7 @@ class Points:
 
   Attributes:
     points: float32 metres, of the image's size.
-    canonical: float32, as predicted for the letterboxed image.
+    canonical: float32, as predicted, of the map's size.
     scale: canonical over metric, as predicted.
   """
 
@@ -74,8 +73,8 @@ class PointmapTask(maps.LetterboxTask):
   def element_spec(self) -> ElementSpec:
     return {
       "image": ((*self.image_size, 3), np.uint8),
-      "depth": (self.image_size, np.float32),
-      "mask": (self.image_size, np.bool_),
+      "depth": (self.map_size, np.float32),
+      "mask": (self.map_size, np.bool_),
       "intrinsics": ((3, 3), np.float32),
       "scale": ((), np.float32),
     }
@@ -90,7 +89,7 @@ class PointmapTask(maps.LetterboxTask):
     image = photometric.distort_colors(image, rng)
     image, labels = geometric.random_view(image, labels, rng)
     image, labels = geometric.letterbox(image, labels, self.image_size)
-    return {"image": image, **self.make_targets(labels)}
+    return {"image": image, **self.make_targets(self.to_map(labels))}
 
   def make_targets(self, labels: Labels) -> Example:
     mask, scale = _mask(labels), self._scale(labels)
@@ -106,7 +105,7 @@ class PointmapTask(maps.LetterboxTask):
     }
 
   def _scale(self, labels: Labels) -> np.float32:
-    return np.float32(self.image_size[1] / labels.intrinsics[0, 0])
+    return np.float32(self.map_size[1] / labels.intrinsics[0, 0])
 
   def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     mask, scale, found = batch["mask"], batch["scale"], outputs["pointmap"]
@@ -136,7 +135,7 @@ class PointmapTask(maps.LetterboxTask):
     """Smooths what has to be enlarged; a scale below 0.001 counts as that."""
     scale = float(output["scale"])
     points = output["pointmap"] / max(scale, _MIN_SCALE)
-    points = geometric.inside(points, place)
+    points = geometric.inside(self.to_canvas(points), place)
     if any(a > b for a, b in zip(place.original_size, points.shape)):
       for _ in range(4):
         points = cv2.GaussianBlur(points, (3, 3), 0.8)
@@ -148,7 +147,7 @@ class PointmapTask(maps.LetterboxTask):
 
   def letterbox(self, labels: Labels) -> tuple[PointArray, Mask]:
     """Canonical points of the letterboxed image, and their mask."""
-    boxed = geometric.letterbox_labels(labels, self.image_size, math.floor)
+    boxed = self.letterbox_labels(labels)
     return boxed.pointmap() * self._scale(boxed), _mask(boxed)
 
   def draw(self, image: Image, prediction: Points) -> Image:

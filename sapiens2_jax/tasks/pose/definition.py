@@ -54,7 +54,6 @@ TASK = TaskDefinition(
   probe=ProbeSettings(
     output_name="heatmaps",
     num_outputs=_KEYPOINTS["num_keypoints"],
-    stride=4,
     # A mirror image would be another input.
     fields={"task.flip_test": False},
   ),

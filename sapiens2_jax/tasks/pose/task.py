@@ -1,13 +1,15 @@
 """308 keypoints of each person, as heatmaps of a crop around them.
 
-Reads `data.image_size`, `model.dtype` and FIELDS; there are two transposed
-convolutions, as heatmaps are a quarter of the input.
+Reads `data.image_size`, `model.size`, `model.dtype` and FIELDS; there are two
+transposed convolutions, or four in the 4K variant, as heatmaps are a quarter of
+the input.
 
 A prediction is (p, 308, 3) float32: x and y in pixels of the image, and a
 score, of each person in the order of the labels.
 """
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -16,8 +18,10 @@ from ml_collections import ConfigDict
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels, Person
 from data_pipelines.loading.examples import ElementSpec
+from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.fields import Field
 from sapiens2_jax.models import heads
+from sapiens2_jax.models.grid import pixels_per_token
 from sapiens2_jax.models.heads import DeconvHead
 from sapiens2_jax.tasks import maps
 from sapiens2_jax.tasks.base import (
@@ -44,7 +48,7 @@ from sapiens2_jax.tasks.pose.metric import KeypointMetric
 MIN_VISIBLE = 8
 MIN_VISIBLE_BODY = 6
 _NUM_BODY = 21
-_UPSAMPLINGS = 2  # 16 pixels a patch, 4 a pixel of the heatmap
+_PIXELS = 4  # of the image for one of the heatmap, on a side
 
 FIELDS = {
   "task.flip_test": Field(
@@ -59,13 +63,16 @@ FIELDS = {
 def make_task(config: ConfigDict) -> "PoseTask":
   """Raises ValueError if the head does not fit the heatmaps."""
   channels = tuple(config.head.upsample_channels)
-  if len(channels) != _UPSAMPLINGS:
+  side = pixels_per_token(get_architecture(config.model.size))
+  if side != _PIXELS * 2 ** len(channels):
     raise ValueError(
-      f"head.upsample_channels={channels} must be {_UPSAMPLINGS} widths: "
-      "heatmaps are a quarter of the input."
+      f"head.upsample_channels={channels} must be "
+      f"{int(math.log2(side / _PIXELS))} widths: heatmaps are a quarter "
+      f"of the input, whose tokens have {side} pixels on a side."
     )
   count = vocabulary.keypoints()["num_keypoints"]
   given = maps.settings(config, "heatmaps", count, DeconvHead)
+  given["map_size"] = codec.heatmap_size(given["image_size"])
   flip_test = config.task.flip_test
   return PoseTask("pose", ("people",), **given, flip_test=flip_test)
 
@@ -119,8 +126,8 @@ class PoseTask(maps.NetworkTask):
   def _targets(self, keypoints: Keypoints) -> Example:
     """Of keypoints in pixels of the input."""
     ends = np.array(self.image_size[::-1], np.float32) - 1
-    size = codec.heatmap_size(self.image_size)
-    points = keypoints[:, :2] * (np.array(size[::-1], np.float32) - 1) / ends
+    size = np.array(self.map_size[::-1], np.float32)
+    points = keypoints[:, :2] * (size - 1) / ends
     return {
       "points": points.astype(np.float32),
       "weights": (keypoints[:, 2] > 0).astype(np.float32),

@@ -69,7 +69,7 @@ class SegmentationTask(maps.StretchedTask):
   def element_spec(self) -> ElementSpec:
     return {
       "image": ((*self.image_size, 3), np.uint8),
-      "parts": (self.image_size, np.uint8),
+      "parts": (self.map_size, np.uint8),
     }
 
   def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
@@ -82,10 +82,11 @@ class SegmentationTask(maps.StretchedTask):
     )
     if _people(parts).mean() < MIN_FRACTION:
       raise UnusableExample("people cover less than 1 % of the crop")
+    parts = augment.resize_parts(parts, self.map_size)
     return {"image": image, "parts": parts}
 
   def targets(self, labels: Labels, size: Size) -> list[Example]:
-    parts = augment.resize_parts(labels.parts, self.image_size)
+    parts = augment.resize_parts(labels.parts, self.map_size)
     if _people(parts).mean() < MIN_FRACTION:
       raise UnusableExample("people cover less than 1 % of the image")
     return [{"parts": parts}]
