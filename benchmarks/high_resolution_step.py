@@ -36,7 +36,6 @@ def main() -> None:
     [
       "data.global_batch_size=1",
       "objective.w_koleo=0",
-      "objective.koleo_group_size=1",
       *(override.removeprefix("--config.") for override in overrides),
     ],
     lambda config: validation.validate(config, 1),

@@ -49,6 +49,7 @@ PLANS = (
   ("1b", "v5p:4x4x4", 2, "mesh.data=8", _steps(4), _BLOCK),
   ("1b", "v6e:8x8", 1, "mesh.data=4", _steps(16), _BLOCK),
   ("1b", "v4:4x4x4", 1, "mesh.data=4", _steps(16), _BLOCK),
+  ("1b_4k", "v5p:4x4x4", 1, "mesh.data=4", _steps(8), _BLOCK),
   ("5b", "v6e:16x16", 1, "mesh.data=16", _steps(4), _FULL),
   ("5b", "v4:4x4x8", 1, "mesh.data=8", _steps(16), _FULL),
 )

@@ -73,17 +73,22 @@ class WindowStage(nn.Module):
       pixels: of each window, in row, column, channel order.
       embed: the patch embedding, of pixels of the patches.
     """
-    *batch, n, p = pixels.shape
-    x = pixels.reshape(-1, n, p)
+    *batch, n, _ = pixels.shape
+    with jax.named_scope("windows"):
+      x = self._pool_in_chunks(pixels.reshape(-1, *pixels.shape[-2:]), embed)
+    return x.reshape(*batch, n, -1)
+
+  def _pool_in_chunks(
+    self, pixels: Float[Array, "b n p"], embed: Callable[[Array], Array]
+  ) -> Float[Array, "b n d"]:
+    b, n, p = pixels.shape
     if n <= self.chunk:
-      return self._pool(x, embed).reshape(*batch, n, -1)
+      return self._pool(pixels, embed)
     assert self.blocks.stacked  # Read here: not first within the loop.
-    extra = -n % self.chunk
-    x = jnp.pad(x, ((0, 0), (0, extra), (0, 0)))
-    x = x.reshape(len(x), -1, self.chunk, p).swapaxes(0, 1)
-    x = lax.map(jax.checkpoint(lambda part: self._pool(part, embed)), x)
-    x = x.swapaxes(0, 1).reshape(*batch, n + extra, -1)
-    return x[..., :n, :]
+    pixels = jnp.pad(pixels, ((0, 0), (0, -n % self.chunk), (0, 0)))
+    parts = pixels.reshape(b, -1, self.chunk, p).swapaxes(0, 1)
+    x = lax.map(jax.checkpoint(lambda part: self._pool(part, embed)), parts)
+    return x.swapaxes(0, 1).reshape(b, parts.shape[0] * self.chunk, -1)[:, :n]
 
   def _pool(
     self, pixels: Float[Array, "b n p"], embed: Callable[[Array], Array]

@@ -8,8 +8,16 @@ from jax.sharding import Mesh
 from sapiens2_jax.chips import Chip
 from sapiens2_jax.planning import account, collectives, hlo, kernels
 
-# Named scopes of the step, outermost first; see pretrain/.
-PARTS = ("teacher", "decoder", "student", "head", "augment", "update")
+# Named scopes of the step; the first that an instruction lies in counts it.
+PARTS = (
+  "windows",
+  "teacher",
+  "decoder",
+  "student",
+  "head",
+  "augment",
+  "update",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -126,7 +126,7 @@ def _equal_lengths(config: ConfigDict, _: int) -> Found:
 def _koleo_groups(config: ConfigDict, _: int) -> Found:
   size = config.objective.koleo_group_size
   micro = config.data.global_batch_size // config.data.accumulation_steps
-  if micro % size:
+  if config.objective.w_koleo and micro % size:
     wrong = f"does not divide a microbatch of {micro}"
     yield f"objective.koleo_group_size={size}", wrong
 

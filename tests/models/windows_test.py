@@ -129,3 +129,20 @@ def test_closed_form_counts_the_matrix_products():
   counted = flops.layer_flops(traced.jaxpr)
   wanted = 3 * (flops.stem_flops(SMALL, 12) + flops.window_flops(SMALL, 12))
   assert counted == wanted
+
+
+def temporary_bytes(chunk: int) -> int:
+  """That the compiled backward pass needs, of many windows."""
+  pixels = jax.ShapeDtypeStruct((1, 192, 192), jnp.float32)
+  model = encoder(window_chunk=chunk)
+
+  def loss(params, pixels):
+    out = model.apply(params, pixels, model.grid((128, 96)), method="tokenize")
+    return jnp.sum(out[0] ** 2)
+
+  lowered = jax.jit(jax.grad(loss)).lower(variables(), pixels)
+  return lowered.compile().memory_analysis().temp_size_in_bytes
+
+
+def test_chunks_bound_the_memory():
+  assert temporary_bytes(16) < temporary_bytes(192) / 4

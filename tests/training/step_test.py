@@ -81,6 +81,16 @@ def test_losses_do_not_depend_on_the_mesh(axes, target):
   assert_same_run(found, history(chosen))
 
 
+# Parts of 6 windows, of global views of 12 and local ones of 3.
+HIGH_RESOLUTION = (CENTER, "model.size=tiny_4k", "model.window_chunk=6")
+
+
+def test_windows_do_not_depend_on_the_mesh():
+  mesh = [f"mesh.{axis}={size}" for axis, size in MESHES[3].items()]
+  found = history(*HIGH_RESOLUTION, *mesh, num_devices=8)
+  assert_same_run(found, history(*HIGH_RESOLUTION))
+
+
 def executed_flops(run) -> int:
   """Matrix products of a step, on all devices together."""
   works = account.walk(hlo.parse(run.step_fn.as_text()))
@@ -88,8 +98,9 @@ def executed_flops(run) -> int:
   return total * run.mesh.size
 
 
-def test_executed_flops_are_the_useful_ones():
-  run = compiled(CENTER)
+@pytest.mark.parametrize("more", [(), HIGH_RESOLUTION[1:]], ids=str)
+def test_executed_flops_are_the_useful_ones(more):
+  run = compiled(CENTER, *more)
   useful = run.objective.flops() * run.config.data.global_batch_size
   assert executed_flops(run) == pytest.approx(useful, rel=1e-3)
 
