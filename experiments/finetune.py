@@ -22,6 +22,8 @@ import ml_collections
 from sapiens2_jax import errors, validation
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.config import parse_argument
+from sapiens2_jax.models.heads import fit_widths
+from sapiens2_jax.tasks import registry
 
 _ALIASES = {"seg": "segmentation"}
 # Learning rate of a layer over that of the next one.
@@ -142,21 +144,13 @@ def get_config(
   config.update(groups)
   config.update(_ALL_SIZES.get(name, {}))
   config.model.size = given["size"]
-  if get_architecture(given["size"]).has_windows:
-    _enlarge(config)
+  arch = get_architecture(config.model.size)
+  if arch.has_windows:
+    config.data.image_size = tuple(4 * side for side in config.data.image_size)
+    config.head.upsample_channels = fit_widths(
+      config.head.upsample_channels, arch, registry.definition(name).stride
+    )
   return config
-
-
-def _enlarge(config: ml_collections.ConfigDict) -> None:
-  """Four times the side, and heads that enlarge more; widths: ours.
-
-  Heatmaps have four times the side, too; other maps twice.
-  """
-  config.data.image_size = tuple(4 * side for side in config.data.image_size)
-  widths = tuple(config.head.upsample_channels)
-  for _ in range(2 if config.task.name == "pose" else 1):
-    widths += (widths[-1] // 2,)
-  config.head.upsample_channels = widths
 
 
 def make_config(task: str, size: str) -> ml_collections.ConfigDict:

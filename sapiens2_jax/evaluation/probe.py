@@ -31,8 +31,10 @@ from data_pipelines.loading.loader import (
   make_loader,
 )
 from sapiens2_jax import fields
+from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.evaluation import features as features_lib
 from sapiens2_jax.evaluation.features import Features, View
+from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import pixel_shuffle
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.base import Example, Image, Images, ProbedTask, Size
@@ -132,6 +134,11 @@ def make_task(name: str, image_size: Size, model_size: str) -> ProbedTask:
   }
   for field, value in values.items():
     fields.set_value(config, field, value)
+  if "upsample_channels" in config.get("head", {}):
+    # Of the head that nobody uses, so that the task can be made.
+    config.head.upsample_channels = heads.fit_widths(
+      config.head.upsample_channels, get_architecture(model_size), found.stride
+    )
   return registry.make_task(config)
 
 

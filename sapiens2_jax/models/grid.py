@@ -47,6 +47,26 @@ def pixels_per_token(architecture: Architecture) -> int:
   return architecture.patch_size * architecture.window_size
 
 
+def doublings(architecture: Architecture, stride: int | None = None) -> int:
+  """How often a head doubles rows and columns, from tokens to a map.
+
+  Args:
+    architecture: of the encoder.
+    stride: pixels of the image for one of the map, on a side; None: as the
+      encoder reconstructs.
+  """
+  side = pixels_per_token(architecture)
+  wanted = side // stride if stride else _output_pixels(architecture)
+  return wanted.bit_length() - 1
+
+
+def _output_pixels(architecture: Architecture) -> int:
+  # The 4K variant reconstructs at half the resolution. Source: paper (2K
+  # output); that it is the image's half: ours.
+  side = pixels_per_token(architecture)
+  return side // 2 if architecture.has_windows else side
+
+
 def token_grid(
   architecture: Architecture, image_size: tuple[int, int]
 ) -> TokenGrid:
@@ -64,7 +84,4 @@ def token_grid(
       f"image_size={tuple(image_size)} is smaller than one token of "
       f"{side} x {side} pixels."
     )
-  # The 4K variant reconstructs at half the resolution. Source: paper (2K
-  # output); that it is the image's half: ours.
-  output = side // 2 if architecture.has_windows else side
-  return TokenGrid(rows, cols, side, output)
+  return TokenGrid(rows, cols, side, _output_pixels(architecture))

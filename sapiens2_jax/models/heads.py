@@ -3,6 +3,8 @@
 Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 """
 
+import dataclasses
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
@@ -10,7 +12,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sapiens2_jax import errors, fields
+from sapiens2_jax.architectures import Architecture
 from sapiens2_jax.models import partition
+from sapiens2_jax.models.grid import doublings
 from sapiens2_jax.models.layers import RMSNorm, partitioned
 
 Map = Float[Array, "b _ _ _"]  # rows, columns, channels
@@ -49,6 +53,28 @@ def config_fields(
     for name, default in more.items()
   }
   return fields.group("head", "reference", **widths)
+
+
+def fit_widths(
+  upsample_channels: tuple[int, ...],
+  architecture: Architecture,
+  stride: int | None = None,
+) -> tuple[int, ...]:
+  """Widths of a head of another size, as many as this encoder needs.
+
+  What the 4K variant needs beyond halves the last one: ours.
+
+  Args:
+    upsample_channels: of a head for tokens of 16 pixels.
+    architecture: of the encoder.
+    stride: see `grid.doublings`.
+  """
+  usual = dataclasses.replace(architecture, patch_size=16, window_size=1)
+  extra = doublings(architecture, stride) - doublings(usual, stride)
+  widths = tuple(upsample_channels)
+  for _ in range(extra):
+    widths += (widths[-1] // 2,)
+  return widths[: len(upsample_channels) + extra]
 
 
 def instance_norm(x: Map) -> Map:

@@ -178,6 +178,8 @@ class TaskDefinition:
       it was made with.
     truth: labels of an image as a prediction, so that `Task.draw` draws them.
     mask: a prediction without what the loss does not look at.
+    stride: pixels of the image for one of the map, on a side; None: as the
+      encoder reconstructs.
     probe: how features are measured; the task is a `ProbedTask` then.
     release: its head in released weights.
   """
@@ -192,5 +194,6 @@ class TaskDefinition:
   encode: Callable[[Any, Labels], Files] | None = None
   truth: Callable[[Image, Labels], Any] | None = None
   mask: Callable[[Any, Labels], Any] | None = None
+  stride: int | None = None
   probe: ProbeSettings | None = None
   release: ReleaseHead | None = None

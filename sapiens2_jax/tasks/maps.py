@@ -164,7 +164,7 @@ def _check_sizes(
   if 2 ** len(channels) != wanted:
     raise ValueError(
       f"head.upsample_channels={channels} enlarges {2 ** len(channels)} "
-      f"times; {wanted} pixels a token need {int(math.log2(wanted))} widths."
+      f"times; {wanted} pixels a token need {wanted.bit_length() - 1} widths."
     )
   if any(length % side for length in size):
     raise ValueError(

@@ -20,9 +20,10 @@ def place(tmp_path_factory):
 TASKS = registry.online_task_names()
 
 
-def load_config(place, tasks=TASKS):
+def load_config(place, tasks=TASKS, size="tiny"):
   return tiny.load_config(
-    "probes.every=2", f"probes.path={place}", f"probes.tasks={tasks}"
+    *("probes.every=2", f"probes.path={place}", f"probes.tasks={tasks}"),
+    f"model.size={size}",
   )
 
 
@@ -84,8 +85,9 @@ def test_all_numbers_are_found_whatever_the_batch_size(place):
   assert max(done) == 7 + 7 + 14
 
 
-def test_features_that_hold_the_target_beat_others(place):
-  dataset = online.load(load_config(place, ("albedo",)))
+@pytest.mark.parametrize("size", ["tiny", "tiny_4k"])
+def test_features_that_hold_the_target_beat_others(place, size):
+  dataset = online.load(load_config(place, ("albedo",), size))
   good = online.measure(dataset, mean_colors, batch_size=4)
   rng = np.random.default_rng(0)
 

@@ -125,7 +125,9 @@ def test_what_a_task_lacks_is_named_when_it_is_made(name, what, monkeypatch):
 
 def test_a_metric_and_a_probed_task_are_checked_too(monkeypatch):
   task = without(None)
-  with pytest.raises(ValueError, match="ProbedTask:\n  view: .*\n  targets: "):
+  with pytest.raises(
+    ValueError, match="ProbedTask:\n  view: .*\n  map_size: .*\n  targets: "
+  ):
     make(monkeypatch, task, probe=object())
   task.metric = lambda: types.SimpleNamespace(add=None)
   with pytest.raises(ValueError, match=r"metric\(\): .*\n  result: Names"):

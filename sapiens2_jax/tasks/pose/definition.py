@@ -9,7 +9,7 @@ from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks.base import Image, Score, TaskDefinition
 from sapiens2_jax.tasks.files import Files
 from sapiens2_jax.tasks.pose.codec import People, full_keypoints
-from sapiens2_jax.tasks.pose.task import FIELDS, make_task
+from sapiens2_jax.tasks.pose.task import FIELDS, STRIDE, make_task
 from sapiens2_jax.tasks.probes import ProbeSettings
 from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
 
@@ -51,6 +51,7 @@ TASK = TaskDefinition(
   "(x, y) and keypoint_scores, in pixels of the image.",
   encode=encode,
   truth=truth,
+  stride=STRIDE,
   probe=ProbeSettings(
     output_name="heatmaps",
     num_outputs=_KEYPOINTS["num_keypoints"],

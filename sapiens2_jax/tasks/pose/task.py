@@ -9,7 +9,6 @@ score, of each person in the order of the labels.
 """
 
 import dataclasses
-import math
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +20,7 @@ from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.fields import Field
 from sapiens2_jax.models import heads
-from sapiens2_jax.models.grid import pixels_per_token
+from sapiens2_jax.models.grid import doublings
 from sapiens2_jax.models.heads import DeconvHead
 from sapiens2_jax.tasks import maps
 from sapiens2_jax.tasks.base import (
@@ -48,7 +47,7 @@ from sapiens2_jax.tasks.pose.metric import KeypointMetric
 MIN_VISIBLE = 8
 MIN_VISIBLE_BODY = 6
 _NUM_BODY = 21
-_PIXELS = 4  # of the image for one of the heatmap, on a side
+STRIDE = 4  # pixels of the image for one of the heatmap
 
 FIELDS = {
   "task.flip_test": Field(
@@ -63,12 +62,11 @@ FIELDS = {
 def make_task(config: ConfigDict) -> "PoseTask":
   """Raises ValueError if the head does not fit the heatmaps."""
   channels = tuple(config.head.upsample_channels)
-  side = pixels_per_token(get_architecture(config.model.size))
-  if side != _PIXELS * 2 ** len(channels):
+  wanted = doublings(get_architecture(config.model.size), STRIDE)
+  if len(channels) != wanted:
     raise ValueError(
-      f"head.upsample_channels={channels} must be "
-      f"{int(math.log2(side / _PIXELS))} widths: heatmaps are a quarter "
-      f"of the input, whose tokens have {side} pixels on a side."
+      f"head.upsample_channels={channels} must be {wanted} widths: heatmaps "
+      "are a quarter of the input."
     )
   count = vocabulary.keypoints()["num_keypoints"]
   given = maps.settings(config, "heatmaps", count, DeconvHead)
