@@ -33,8 +33,8 @@ class DepthTask(maps.LetterboxTask):
   def element_spec(self):
     return {
       "image": ((*self.image_size, 3), np.uint8),
-      "log_depth": (self.image_size, np.float32),
-      "mask": (self.image_size, np.bool_),
+      "log_depth": (self.map_size, np.float32),
+      "mask": (self.map_size, np.bool_),
     }
 
   def example(self, image, labels, rng):
@@ -42,7 +42,7 @@ class DepthTask(maps.LetterboxTask):
     image, labels = geometric.letterbox(image, labels, self.image_size)
     if rng.random() < 0.5:
       image, labels = geometric.flip(image, labels)
-    return {"image": image, **self.make_targets(labels)}
+    return {"image": image, **self.make_targets(self.to_map(labels))}
 
   def make_targets(self, labels):
     """The logarithm of the depth, where it is known."""
@@ -61,7 +61,7 @@ class DepthTask(maps.LetterboxTask):
     return sum(parts.values()), {**parts, "mean_metres": mean}
 
   def restore(self, output, place):
-    return geometric.uncover(np.exp(output["log_depth"]), place)
+    return geometric.uncover(self.to_canvas(np.exp(output["log_depth"])), place)
 
   def metric(self):
     return DepthMetric()
