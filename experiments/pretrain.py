@@ -4,8 +4,8 @@ Run:    python -m sapiens2_jax.train --workdir runs/p04 \
           --config experiments/pretrain.py:size=0.4b \
           --config.data.path=/data/corpus
 Smoke:  --config experiments/pretrain.py:size=toy (CPU, minutes)
-Sizes:  toy 0.1b 0.4b 0.8b 1b 5b, at 1024 x 768
-Needs:  for all sizes but toy a TPU or GPU mesh [estimate; not yet run]
+Sizes:  toy toy_large (at 128 x 96) 0.1b 0.4b 0.8b 1b 5b (at 1024 x 768)
+Needs:  for all sizes but the toys a TPU or GPU mesh [estimate; not yet run]
 
 The defaults are the paper's: each field of a config, what it means and where
 its default comes from is in sapiens2_jax/validation/schema.py.
@@ -20,7 +20,7 @@ from sapiens2_jax.config import parse_argument
 def get_config(argument: str = "size=0.4b") -> ml_collections.ConfigDict:
   config = validation.default_config("pretrain")
   config.model.size = parse_argument(argument, size="0.4b")["size"]
-  if config.model.size == "toy":
+  if config.model.size in ("toy", "toy_large"):
     _make_toy(config)
   return config
 

@@ -13,7 +13,8 @@ class Architecture:
   Block i has `num_heads` key/value heads if it is among the first
   `num_full_first` or the last `num_full_last` blocks, otherwise half as many.
 
-  Source: arXiv 2604.21681 table 1 and the public model card; `toy` is ours.
+  Source: arXiv 2604.21681 table 1 and the public model card; `toy` and
+  `toy_large`, its teacher, are ours.
   """
 
   name: str
@@ -73,6 +74,7 @@ class Architecture:
 _SIZES = (
   # ours: all three segments, small enough for a laptop
   Architecture("toy", 192, 4, 4, num_full_first=1, num_full_last=1),
+  Architecture("toy_large", 288, 6, 6, num_full_first=1, num_full_last=1),
   Architecture("0.1b", 768, 12, 12),
   Architecture("0.4b", 1024, 24, 16),
   Architecture("0.8b", 1280, 32, 16),
