@@ -159,15 +159,6 @@ def read_results(output: str) -> Measured:
   return measured
 
 
-def compare(ours: list[float], others: list[float], column: Column) -> str:
-  """Which is better: "better", "worse", or "undecided" if seeds overlap."""
-  sign = 1 if column.higher_is_better else -1
-  ours, others = ([sign * value for value in side] for side in (ours, others))
-  if min(ours) > max(others):
-    return "better"
-  return "worse" if max(ours) < min(others) else "undecided"
-
-
 def format_table(measured: Measured) -> list[str]:
   """Our rows, mean and half of the range over seeds, and the paper's."""
   rows = []
@@ -188,8 +179,11 @@ def format_directions(measured: Measured) -> list[str]:
   for other in (RECONSTRUCTION, DISTILLATION):
     for title, column in known.items():
       paper = dict(zip(PAPER_ROWS, column.paper))
-      told = compare([paper[JOINT]], [paper[other]], column)
-      found = compare(measured[JOINT][title], measured[other][title], column)
+      higher = column.higher_is_better
+      told = phases_lib.compare([paper[JOINT]], [paper[other]], higher)
+      found = phases_lib.compare(
+        measured[JOINT][title], measured[other][title], higher
+      )
       verdicts = {told: "agrees", "undecided": "seeds overlap"}
       verdict = verdicts.get(found, "DISAGREES")
       claimed = " (the claim)" if (other, title) in CLAIMS else ""

@@ -16,7 +16,8 @@ class Architecture:
   In the 4K variant a window of `window_size` x `window_size` patches becomes
   one token in a local stage of `num_window_layers` blocks (`models.windows`).
 
-  Source: arXiv 2604.21681 table 1 and the public model card; `toy` is ours.
+  Source: arXiv 2604.21681 table 1 and the public model card; `toy` and
+  `toy_large`, its teacher, are ours.
   """
 
   name: str
@@ -97,13 +98,14 @@ def _with_windows(size: Architecture, num_window_layers: int) -> Architecture:
 _SIZES = (
   # ours: all three segments, small enough for a laptop
   Architecture("toy", 192, 4, 4, num_full_first=1, num_full_last=1),
+  Architecture("toy_large", 288, 6, 6, num_full_first=1, num_full_last=1),
   Architecture("0.1b", 768, 12, 12),
   Architecture("0.4b", 1024, 24, 16),
   Architecture("0.8b", 1280, 32, 16),
   Architecture("1b", 1536, 40, 24),
   Architecture("5b", 2432, 56, 32),
 )
-_WINDOW_LAYERS = (2, 2, 2, 3, 4, 6)
+_WINDOW_LAYERS = (2, 2, 2, 2, 3, 4, 6)
 ARCHITECTURES = {
   size.name: size
   for size in (*_SIZES, *map(_with_windows, _SIZES, _WINDOW_LAYERS))

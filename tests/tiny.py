@@ -10,7 +10,7 @@ from sapiens2_jax import validation
 from sapiens2_jax.architectures import ARCHITECTURES, Architecture
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
-from sapiens2_jax.planning import compiling
+from sapiens2_jax.planning import account, compiling, hlo
 from sapiens2_jax.training import optimizer, step
 from sapiens2_jax.training import state as state_lib
 
@@ -25,6 +25,11 @@ ARCHITECTURES["tiny_4k"] = dataclasses.replace(
   patch_size=4,
   window_size=4,
   num_window_layers=2,
+)
+
+# Another width, which no other size has: files of weights are known by it.
+ARCHITECTURES["tiny_large"] = Architecture(
+  "tiny_large", 80, 2, 4, num_full_first=1, num_full_last=0
 )
 
 SIZE = (
@@ -118,3 +123,9 @@ class Run:
     )
     self.state, metrics = self.step_fn(self.state, batches)
     return {name: float(value) for name, value in metrics.items()}
+
+  def executed_flops(self) -> int:
+    """Matrix products of a step, on all devices together."""
+    works = account.walk(hlo.parse(self.step_fn.as_text()))
+    total = sum(work.times * work.flops for work in works)
+    return total * self.mesh.size

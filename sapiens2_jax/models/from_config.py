@@ -32,10 +32,10 @@ def block_settings(model: ConfigDict) -> dict[str, Any]:
   }
 
 
-def build_encoder(model: ConfigDict) -> Encoder:
-  """The encoder that a config describes."""
+def build_encoder(model: ConfigDict, size: str = "") -> Encoder:
+  """The encoder that a config describes; of another `size` if one is given."""
   return Encoder(
-    get_architecture(model.size),
+    get_architecture(size or model.size),
     layer_scale_init=model.layer_scale_init,
     window_chunk=model.window_chunk,
     **block_settings(model),

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 from ml_collections import ConfigDict
 
 from data_pipelines.loading.pretrain_examples import PretrainExamples
@@ -40,7 +40,7 @@ from sapiens2_jax.pretrain.terms.base import StudentOutputs, TeacherOutputs
 from sapiens2_jax.pretrain.views import Batch, Views
 from sapiens2_jax.runtime import distributed
 from sapiens2_jax.training import flops
-from sapiens2_jax.training.objective import Measurement
+from sapiens2_jax.training.objective import FrozenEncoder, Measurement
 from sapiens2_jax.training.state import TrainState
 from sapiens2_jax.training.step import jit_encode
 
@@ -68,6 +68,11 @@ class PretrainObjective:
   def grid(self) -> TokenGrid:
     """Of a global view."""
     return self.encoder.grid(tuple(self.config.data.image_size))
+
+  @property
+  def frozen_encoders(self) -> dict[str, FrozenEncoder]:
+    terms = self.terms.values()
+    return {n: x for term in terms for n, x in term.frozen_encoders.items()}
 
   @property
   def modules(self) -> dict[str, Learned]:
@@ -249,32 +254,34 @@ class PretrainObjective:
   def _teacher_outputs(
     self, teacher: dict, batch: Batch, rng: PRNGKeyArray
   ) -> TeacherOutputs | None:
-    if not (self._reads("teacher") or self._reads("teacher_patches")):
-      return None
-    views = self.make_views(batch, rng)
     with_patches = self._reads("teacher_patches")
-    cls, patches = self._encode_whole(teacher["encoder"], views, with_patches)
-    encode = functools.partial(self._encode_whole, views=views)
+    with_cls = with_patches or self._reads("teacher")
+    if not (with_cls or self._reads("whole_views")):
+      return None
+    views, cls, patches = self.make_views(batch, rng), None, None
+    encode = functools.partial(self._encode_whole, views.patches)
+    if with_cls:
+      cls, patches = encode(teacher["encoder"], with_patches=with_patches)
     return TeacherOutputs(teacher, views, cls, patches, encode)
 
   def _encode_whole(
-    self, params: dict, views: Views, with_patches: bool = True
+    self,
+    pixels: Float[Array, "b g n p"],
+    params: dict,
+    encoder: Encoder | None = None,
+    with_patches: bool = True,
   ) -> tuple[Array, Array | None]:
     """[cls] (b, g, d), and patches (b, g, n, d), of whole global views."""
-    b, g = views.patches.shape[:2]
-    variables = {"params": params}
-    tokens = self.encoder.apply(
-      variables,
-      views.patches.reshape(b * g, *views.patches.shape[2:]),
-      self.grid,
-      method="tokenize",
-    )
+    b, g = pixels.shape[:2]
+    encoder = encoder or self.encoder
+    apply = functools.partial(encoder.apply, {"params": params})
+    flat = pixels.reshape(b * g, *pixels.shape[2:])
+    tokens = apply(flat, self.grid, method="tokenize")
     if not with_patches:
-      cls = self.encoder.apply(variables, *tokens, method="encode_cls")
-      return cls.reshape(b, g, -1), None
-    x = self.encoder.apply(variables, *tokens, method="encode")
+      return apply(*tokens, method="encode_cls").reshape(b, g, -1), None
+    x = apply(*tokens, method="encode")
     x = x.reshape(b, g, *x.shape[1:])
-    return x[:, :, 0], x[:, :, self.encoder.architecture.num_prefix_tokens :]
+    return x[:, :, 0], x[:, :, encoder.architecture.num_prefix_tokens :]
 
   def _student_outputs(self, params: dict, views: Views) -> StudentOutputs:
     """All views through the encoder, in one call."""

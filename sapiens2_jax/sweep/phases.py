@@ -41,6 +41,17 @@ def spread(values: list[float]) -> tuple[float, float]:
   return statistics.fmean(values), (max(values) - min(values)) / 2
 
 
+def compare(
+  ours: list[float], others: list[float], higher_is_better: bool
+) -> str:
+  """Which is better: "better", "worse", or "undecided" if seeds overlap."""
+  sign = 1 if higher_is_better else -1
+  ours, others = ([sign * value for value in side] for side in (ours, others))
+  if min(ours) > max(others):
+    return "better"
+  return "worse" if max(ours) < min(others) else "undecided"
+
+
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
   """Lines of a table in Markdown."""
   lines = [
@@ -105,10 +116,10 @@ def run_experiment(
   output = os.path.abspath(parser.parse_args().output)
   try:
     run_phases(make_phases(output), path.parents[1])
+    contents = summarize(output)
   except ValueError as error:
     sys.exit(f"{path.stem}: {error}")
   summary = path.stem + ".md"
-  contents = summarize(output)
   for name, content in contents.items():
     write_file(os.path.join(output, name), content)
   print(f"\n{contents[summary].decode()}")

@@ -49,6 +49,7 @@ class TaskObjective:
   head: nn.Module
   task: tasks.Task
   encoder_names = ()
+  frozen_encoders = {}
 
   @functools.cached_property
   def grid(self) -> TokenGrid:

@@ -1,8 +1,8 @@
 """What the trainer, and everybody else, asks of an objective."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -32,6 +32,18 @@ class Measurement:
   run: Callable[[TrainState, Callable[[int], None]], dict[str, float]]
 
 
+class FrozenEncoder(NamedTuple):
+  """An encoder in the teacher's state that is read once and never changes.
+
+  Attributes:
+    source, size: names of the config's fields that say where its weights are
+      and which size they have.
+  """
+
+  source: str
+  size: str
+
+
 class Objective(Protocol):
   """An encoder and how it learns.
 
@@ -43,11 +55,13 @@ class Objective(Protocol):
     encoder: the module whose features are learned.
     encoder_names: those that `encoder_params` chooses from, the default first;
       none if there is but one.
+    frozen_encoders: by their names in the teacher's state.
   """
 
   config: ConfigDict
   encoder: Encoder
   encoder_names: tuple[str, ...]
+  frozen_encoders: Mapping[str, FrozenEncoder]
 
   def init(self, rng: PRNGKeyArray) -> dict:
     """Draws the learned parameters, boxed with their logical axes."""

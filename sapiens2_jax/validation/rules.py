@@ -136,6 +136,26 @@ def _some_term(config: ConfigDict, _: int) -> Found:
     yield "objective", "all weights are 0; nothing would be learned"
 
 
+def _frozen_teacher(config: ConfigDict, _: int) -> Found:
+  """Its tokens must be those of the student."""
+  objective = config.objective
+  if not objective.w_distill:
+    return
+  if not objective.distill_from:
+    wrong = "needs objective.distill_from, the weights of the teacher"
+    yield f"objective.w_distill={objective.w_distill}", wrong
+  names = objective.distill_size, config.model.size
+  teacher, student = map(get_architecture, names)
+  found, expected = map(pixels_per_token, (teacher, student))
+  if found != expected:
+    yield (
+      f"objective.distill_size={teacher.name}",
+      f"has a token for {found} x {found} pixels, model.size={student.name} "
+      f"for {expected} x {expected}; teacher and student need the same grid",
+    )
+  yield from _tensor_axis(config.mesh.tensor, set(teacher.num_kv_heads))
+
+
 def _decoder_heads(config: ConfigDict, _: int) -> Found:
   width, heads = config.model.decoder_dim, config.model.decoder_heads
   if width % (4 * heads):
@@ -191,6 +211,10 @@ PRETRAIN: Rules = {
   _equal_lengths: (*_SIZES, "masking.mask_ratio"),
   _koleo_groups: ("objective.koleo_group_size", *_BATCH),
   _some_term: ("objective",),
+  _frozen_teacher: (
+    *("objective.w_distill", "objective.distill_from"),
+    *("objective.distill_size", "model.size", "mesh.tensor"),
+  ),
   _decoder_heads: ("model.decoder_dim", "model.decoder_heads", "mesh.tensor"),
   _measured_path("probes"): ("probes.every", "probes.path"),
   **_COMMON,

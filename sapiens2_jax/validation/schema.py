@@ -277,6 +277,15 @@ PRETRAIN = {
     gram_refresh_steps=Field(
       0, "Steps after which a newer one is taken; 0: never.", at_least(0)
     ),
+    # See terms/frozen_teacher.py.
+    w_distill=Field(
+      0.0, "Weight of distillation from a frozen teacher.", at_least(0)
+    ),
+    distill_from=Field("", "Encoder weights of that teacher, in any format."),
+    # The step, plans and FLOPs are known without the file.
+    distill_size=Field(
+      "1b", "Size of that teacher's encoder.", one_of(ARCHITECTURES)
+    ),
   ),
   **group(
     *("objective", "paper"),

@@ -101,6 +101,35 @@ def test_toy_tasks(tmp_path):
   assert contents["toy_tasks.png"].startswith(b"\x89PNG")
 
 
+def test_distillation(tmp_path):
+  experiment = load_module(EXPERIMENTS / "distillation.py")
+  output = str(tmp_path)
+  for number, name in enumerate(("people", "probes")):
+    write_people(tmp_path / name, 6 * number)
+  phases = experiment.make_phases(output)
+  smaller = (*tiny.SIZE, *SHORT, "model.scan=false")
+  teacher = find(phases, "the teacher")
+  said = run(teacher.arguments, *smaller, "model.size=tiny_large")
+  assert "step 2/2" in said
+  students = find(phases, "students").arguments
+  trainings = dry_run(*students[1:])
+  variants = list(experiment.VARIANTS)
+  assert len(trainings) == 3 * len(variants)
+  taught = trainings[variants.index(experiment.BESIDE)]
+  size = ("model.size=tiny", "objective.distill_size=tiny_large")
+  said = run(taught, *smaller, *size)
+  assert f"distill_teacher from {experiment.teacher_folder(output)}" in said
+  workdir = pathlib.Path(taught[taught.index("--workdir") + 1])
+  for training in trainings:  # As if all had measured the same.
+    other = pathlib.Path(training[training.index("--workdir") + 1])
+    if other != workdir:
+      shutil.copytree(workdir, other)
+  found = experiment.summarize(output)["distillation.md"].decode()
+  assert found.count("| toy, ") == len(variants)
+  assert found.count("| undecided ") == 2 * len(experiment.COLUMNS)
+  assert "nan" not in found
+
+
 def test_a_point_of_the_sweep_of_learning_rates(tmp_path):
   trainings = dry_run(
     *("--config", "experiments/sweeps/learning_rate.py"),

@@ -79,3 +79,18 @@ def test_the_command_of_an_experiment(tmp_path, monkeypatch, capfd):
   assert (tmp_path / "runs" / "mine.png").read_bytes() == b"picture"
   with pytest.raises(SystemExit, match="mine: exit code 5"):
     run("raise SystemExit(5)")
+
+
+@pytest.mark.parametrize(
+  ("ours", "others", "found"),
+  [
+    ([2.0, 3.0], [0.0, 1.0], "better"),
+    ([0.0, 1.0], [2.0, 3.0], "worse"),
+    ([0.0, 2.0], [1.0, 3.0], "undecided"),
+    ([1.0, 1.0], [1.0, 1.0], "undecided"),
+  ],
+)
+def test_a_direction_needs_all_seeds(ours, others, found):
+  mirrored = {"better": "worse", "worse": "better"}.get(found, found)
+  assert phases_lib.compare(ours, others, higher_is_better=True) == found
+  assert phases_lib.compare(ours, others, higher_is_better=False) == mirrored

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sapiens2_jax.planning import account, hlo
+from sapiens2_jax.planning import hlo
 from tests import tiny
 
 LOSSES = ("loss", "loss_mae", "loss_cl", "loss_koleo", "teacher_entropy")
@@ -91,25 +91,18 @@ def test_windows_do_not_depend_on_the_mesh():
   assert_same_run(found, history(*HIGH_RESOLUTION))
 
 
-def executed_flops(run) -> int:
-  """Matrix products of a step, on all devices together."""
-  works = account.walk(hlo.parse(run.step_fn.as_text()))
-  total = sum(work.times * work.flops for work in works)
-  return total * run.mesh.size
-
-
 @pytest.mark.parametrize("more", [(), HIGH_RESOLUTION[1:]], ids=str)
 def test_executed_flops_are_the_useful_ones(more):
   run = compiled(CENTER, *more)
   useful = run.objective.flops() * run.config.data.global_batch_size
-  assert executed_flops(run) == pytest.approx(useful, rel=1e-3)
+  assert run.executed_flops() == pytest.approx(useful, rel=1e-3)
 
 
 @pytest.mark.parametrize("axes", MESHES[:3], ids=str)
 def test_no_work_is_done_twice_on_a_mesh(axes):
   mesh = [f"mesh.{axis}={size}" for axis, size in axes.items()]
-  whole = executed_flops(compiled(CENTER))
-  parts = executed_flops(compiled(CENTER, *mesh, num_devices=8))
+  whole = compiled(CENTER).executed_flops()
+  parts = compiled(CENTER, *mesh, num_devices=8).executed_flops()
   assert whole <= parts <= 1.03 * whole
 
 

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from sapiens2_jax.pretrain.terms.base import Term
 from sapiens2_jax.pretrain.terms.distillation import Distillation
+from sapiens2_jax.pretrain.terms.frozen_teacher import FrozenTeacher
 from sapiens2_jax.pretrain.terms.gram import GramAnchoring
 from sapiens2_jax.pretrain.terms.koleo import KoLeo
 from sapiens2_jax.pretrain.terms.patch_distillation import PatchDistillation
@@ -19,6 +20,7 @@ TERMS: dict[str, type[Term]] = {
   "koleo": KoLeo,
   "ibot": PatchDistillation,
   "gram": GramAnchoring,
+  "distill": FrozenTeacher,
 }
 
 

@@ -12,6 +12,7 @@ from sapiens2_jax.models.decoder import DecoderOutput
 from sapiens2_jax.pretrain.modules import Learned, Sizes
 from sapiens2_jax.pretrain.views import Views
 from sapiens2_jax.report.metrics import Note
+from sapiens2_jax.training.objective import FrozenEncoder
 
 
 class TeacherOutputs(NamedTuple):
@@ -20,17 +21,17 @@ class TeacherOutputs(NamedTuple):
   Attributes:
     params: of the teacher's modules: encoder and `Term.teacher_modules`.
     views: what was seen.
-    cls: (b, g, d).
+    cls: (b, g, d); None unless a term reads it, or the patches.
     patches: (b, g, n, d); None unless a term `reads_teacher_patches`.
-    encode: (encoder params) -> cls and patches of the same views by other
-      weights of the encoder.
+    encode: (encoder params, encoder) -> cls and patches of the same views by
+      other weights, and another encoder if one is given.
   """
 
   params: dict
   views: Views
-  cls: Float[Array, "b g d"]
+  cls: Float[Array, "b g d"] | None
   patches: Float[Array, "b g n d"] | None
-  encode: Callable[[dict], tuple[Array, Array]]
+  encode: Callable[..., tuple[Array, Array]]
 
 
 @dataclasses.dataclass
@@ -65,14 +66,18 @@ class Term:
     reads_local_views: its loss needs [cls] of the local views.
     reads_teacher: it needs the teacher's [cls] of the global views.
     reads_teacher_patches: it needs the teacher's patch features.
+    reads_whole_views: it encodes the whole global views by other weights.
     teacher_modules: names of the modules of which the teacher has an EMA copy.
+    frozen_encoders: those among its statistics that a run starts with.
     loss_note: what is known of its loss.
   """
 
   reads_local_views = False
   reads_teacher = False
   reads_teacher_patches = False
+  reads_whole_views = False
   teacher_modules: tuple[str, ...] = ()
+  frozen_encoders: Mapping[str, FrozenEncoder] = {}
   loss_note = ""
 
   def __init__(self, config: ConfigDict, weight: float):

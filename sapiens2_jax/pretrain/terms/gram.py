@@ -47,7 +47,7 @@ def gram_losses(
 class GramAnchoring(base.Term):
   """The student's visible patches against a frozen earlier teacher."""
 
-  reads_teacher = True
+  reads_whole_views = True
   loss_note = (
     "mean squared difference of patch similarities from those of an earlier "
     "teacher; 0 before objective.gram_start_step."
