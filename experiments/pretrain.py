@@ -4,9 +4,8 @@ Run:    python -m sapiens2_jax.train --workdir runs/p04 \
           --config experiments/pretrain.py:size=0.4b \
           --config.data.path=/data/corpus
 Smoke:  --config experiments/pretrain.py:size=toy (CPU, minutes)
-Sizes:  toy toy_large (at 128 x 96) 0.1b 0.4b 0.8b 1b 5b (at 1024 x 768); toy_4k
-        0.1b_4k ... 5b_4k with a local stage of windows, at 4096 x 3072 (1b_4k is
-        the paper's)
+Sizes:  toy toy_large (at 128 x 96) 0.1b 0.4b 0.8b 1b 5b (at 1024 x 768), and
+        each with _4k behind its name, for four times the side (1b_4k: paper)
 Needs:  for all sizes but the toys a TPU or GPU mesh [estimate; not yet run]
 
 The defaults are the paper's: each field of a config, what it means and where
