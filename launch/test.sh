@@ -10,8 +10,9 @@ body.BodyModel()
 backgrounds.find_photographs()
 ' || echo "test: without these files, tests of synthetic bodies are skipped" >&2
 # Quick tests first, so that a mistake shows early. Most wait for one core, so
-# two processes share them; of the slow ones whole files, whose tests share runs.
+# two processes share them; files that compile much, and all slow ones, stay
+# whole, as their tests share programs and runs.
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
-.venv/bin/python -m pytest -q -n 2 -m "not slow" "$@"
+.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m "not slow" "$@"
 .venv/bin/python -m pytest -q -n 2 --dist loadfile -m slow "$@"

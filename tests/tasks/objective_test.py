@@ -17,6 +17,10 @@ from tests import tiny, tiny_task
 NUM_STEPS = 2
 
 
+# One worker takes all of this file: what is compiled is compiled once.
+pytestmark = pytest.mark.xdist_group("objective")
+
+
 compiled = functools.cache(tiny_task.Run)
 
 

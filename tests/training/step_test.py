@@ -17,6 +17,10 @@ NUM_STEPS = 3
 CENTER = "objective.target=center"
 
 
+# One worker takes all of this file: what is compiled is compiled once.
+pytestmark = pytest.mark.xdist_group("step")
+
+
 @functools.lru_cache(maxsize=3)  # Each holds programs for eight devices.
 def compiled(*overrides: str, num_devices: int = 1):
   return tiny.Run(*overrides, num_devices=num_devices)
@@ -65,20 +69,51 @@ MESHES = (
   {"fsdp": 2, "sequence": 2, "tensor": 2},
 )
 FSDP_TENSOR = ("mesh.fsdp=4", "mesh.tensor=2")
+# A number of prototypes that no other axis has.
+SINKHORN = ("objective.target=sinkhorn", "model.prototypes=46")
 
 
 # 16 images, KoLeo groups of 8: with fsdp=8 a group spans four devices, with
 # tensor=2 the prototypes are split.
-@pytest.mark.parametrize(
-  ("axes", "target"),
-  [*((axes, "center") for axes in MESHES), (MESHES[2], "sinkhorn")],
-  ids=str,
-)
-def test_losses_do_not_depend_on_the_mesh(axes, target):
-  mesh = [f"mesh.{axis}={size}" for axis, size in axes.items()]
-  chosen = f"objective.target={target}"
-  found = history(chosen, *mesh, num_devices=8)
-  assert_same_run(found, history(chosen))
+@pytest.fixture(scope="module", params=MESHES, ids=str)
+def mesh(request):
+  return tuple(f"mesh.{axis}={size}" for axis, size in request.param.items())
+
+
+def test_losses_do_not_depend_on_the_mesh(mesh):
+  found = history(CENTER, *mesh, num_devices=8)
+  assert_same_run(found, history(CENTER))
+
+
+@functools.cache
+def executed_flops(*overrides: str, num_devices: int = 1) -> int:
+  return compiled(*overrides, num_devices=num_devices).executed_flops()
+
+
+def test_no_work_is_done_twice_on_a_mesh(mesh):
+  whole = executed_flops(CENTER)
+  parts = executed_flops(CENTER, *mesh, num_devices=8)
+  # What is padded for the sequence axis is work, too.
+  limit = 1.2 if "mesh.sequence=2" in mesh else 1.03
+  assert whole <= parts <= limit * whole
+
+
+def test_parameters_and_moments_are_sharded():
+  run = fresh(CENTER, *FSDP_TENSOR, num_devices=8)
+  kernel = ("blocks", "segment_0", "attention", "q", "kernel")
+
+  def leaf(tree):
+    for name in kernel:
+      tree = tree[name]
+    return tree
+
+  adam = run.state.opt_state[1]
+  for tree in (run.state.params, run.state.teacher_state["teacher"], adam.mu):
+    value = leaf(tree["encoder"])
+    assert value.sharding.spec == jax.P(None, "fsdp", "tensor")
+    assert value.addressable_shards[0].data.size * 8 == value.size
+  prototypes = run.state.params["head"]["prototypes"]["kernel"]
+  assert prototypes.sharding.spec == jax.P("fsdp", "tensor")
 
 
 # Parts of 6 windows, of global views of 12 and local ones of 3.
@@ -95,21 +130,16 @@ def test_windows_do_not_depend_on_the_mesh():
 def test_executed_flops_are_the_useful_ones(more):
   run = compiled(CENTER, *more)
   useful = run.objective.flops() * run.config.data.global_batch_size
-  assert run.executed_flops() == pytest.approx(useful, rel=1e-3)
+  assert executed_flops(CENTER, *more) == pytest.approx(useful, rel=1e-3)
 
 
-@pytest.mark.parametrize("axes", MESHES[:3], ids=str)
-def test_no_work_is_done_twice_on_a_mesh(axes):
-  mesh = [f"mesh.{axis}={size}" for axis, size in axes.items()]
-  whole = compiled(CENTER).executed_flops()
-  parts = compiled(CENTER, *mesh, num_devices=8).executed_flops()
-  assert whole <= parts <= 1.03 * whole
+def test_losses_of_sinkhorn_do_not_depend_on_the_mesh():
+  found = history(*SINKHORN, *FSDP_TENSOR, num_devices=8)
+  assert_same_run(found, history(*SINKHORN))
 
 
 def test_no_device_holds_the_logits_of_the_global_batch():
-  # A number of prototypes that no other axis has.
-  chosen = ("objective.target=sinkhorn", "model.prototypes=46")
-  run = compiled(*chosen, *FSDP_TENSOR, num_devices=8)
+  run = compiled(*SINKHORN, *FSDP_TENSOR, num_devices=8)
   model, data = run.config.model, run.config.data
   logits = data.global_batch_size * data.num_global * model.prototypes
   program = hlo.parse(run.step_fn.as_text())
@@ -124,11 +154,10 @@ def test_no_device_holds_the_logits_of_the_global_batch():
   assert largest <= logits * 6 / data.num_global / 8
 
 
-@pytest.mark.parametrize("target", ["center", "sinkhorn"])
-def test_accumulation_gives_the_numbers_of_the_large_batch(target):
-  chosen = f"objective.target={target}"
-  whole = history(chosen)
-  parts = history(chosen, "data.accumulation_steps=2")
+@pytest.mark.parametrize("chosen", [(CENTER,), SINKHORN], ids=str)
+def test_accumulation_gives_the_numbers_of_the_large_batch(chosen):
+  whole = history(*chosen)
+  parts = history(*chosen, "data.accumulation_steps=2")
   assert_same_run(parts, whole)
   np.testing.assert_allclose(
     [row["grad_norm"] for row in parts[0]],
@@ -140,24 +169,6 @@ def test_accumulation_gives_the_numbers_of_the_large_batch(target):
 @pytest.mark.parametrize("remat", ["full", "block"])
 def test_rematerialisation_changes_nothing(remat):
   assert_same_run(history(CENTER, f"model.remat={remat}"), history(CENTER))
-
-
-def test_parameters_and_moments_are_sharded():
-  run = fresh(CENTER, "mesh.fsdp=4", "mesh.tensor=2", num_devices=8)
-  kernel = ("blocks", "segment_0", "attention", "q", "kernel")
-
-  def leaf(tree):
-    for name in kernel:
-      tree = tree[name]
-    return tree
-
-  adam = run.state.opt_state[1]
-  for tree in (run.state.params, run.state.teacher_state["teacher"], adam.mu):
-    value = leaf(tree["encoder"])
-    assert value.sharding.spec == jax.P(None, "fsdp", "tensor")
-    assert value.addressable_shards[0].data.size * 8 == value.size
-  prototypes = run.state.params["head"]["prototypes"]["kernel"]
-  assert prototypes.sharding.spec == jax.P("fsdp", "tensor")
 
 
 def test_a_non_finite_step_changes_only_the_counters():

@@ -50,6 +50,10 @@ def test_no_gradient_reaches_the_teachers_features():
   assert np.abs(grads[0]).max() > 0 and np.abs(grads[1]).max() == 0
 
 
+# One worker takes all of this file: what is compiled is compiled once.
+pytestmark = pytest.mark.xdist_group("frozen_teacher")
+
+
 @functools.cache
 def compiled(*overrides: str, num_devices: int = 1) -> tiny.Run:
   return tiny.Run(*overrides, num_devices=num_devices)

@@ -64,6 +64,10 @@ def test_patches_are_chosen_evenly():
   assert patch_distillation.choose_patches(ids, 99)[1].shape == ids.shape
 
 
+# One worker takes all of this file: what is compiled is compiled once.
+pytestmark = pytest.mark.xdist_group("patch_terms")
+
+
 @functools.cache
 def history(*overrides: str, num_devices: int = 1):
   run = tiny.Run(*BOTH, *overrides, num_devices=num_devices)
