@@ -3,18 +3,21 @@
 from collections.abc import Callable
 
 import jax
-import numpy as np
 import optax
+from flax import traverse_util
+from ml_collections import ConfigDict
 
 from sapiens2_jax import config as config_lib
-from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.parallel import rules
+from sapiens2_jax.runtime import distributed
+from sapiens2_jax.training import matching
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
+from sapiens2_jax.training.matching import Parts
 from sapiens2_jax.training.objective import Objective
 
-# From what `model.init_from` says to an encoder and its parameters.
-LoadWeights = Callable[[str], tuple[Encoder, dict]]
+# What `model.init_from` of a config holds.
+OpenParts = Callable[[ConfigDict], Parts]
 
 
 def restore_or_init(
@@ -22,7 +25,7 @@ def restore_or_init(
   checkpointer: Checkpointer,
   tx: optax.GradientTransformation,
   abstract: state_lib.TrainState,
-  load_weights: LoadWeights,
+  open_parts: OpenParts,
 ) -> tuple[state_lib.TrainState, int]:
   """The newest checkpoint, or a fresh state; and the next example.
 
@@ -33,9 +36,11 @@ def restore_or_init(
   step = checkpointer.latest_step()
   if step is None:
     print("start      fresh")
+    parts = open_parts(config) if config.model.init_from else None
+    found = _match(parts, abstract, config.model.size) if parts else None
     state = state_lib.init_state(config.seed, objective, tx, abstract)
-    if config.model.init_from:
-      state = _start_from_weights(objective, state, abstract, load_weights)
+    if parts:
+      state = _take(parts, found, objective, state, abstract)
     return state, 0
   state, saved, next_example = checkpointer.restore(abstract)
   print(f"start      resumed at step {step}, example {next_example}")
@@ -49,35 +54,46 @@ def restore_or_init(
   return state, next_example
 
 
-def _start_from_weights(
+def _match(
+  parts: Parts, abstract: state_lib.TrainState, size: str
+) -> matching.Match:
+  """What a run takes of `parts`; prints it.
+
+  Raises:
+    ValueError: the encoder is another one, or processes see different steps.
+  """
+  first = distributed.broadcast("init_from", parts.step)
+  if first != parts.step:
+    raise ValueError(
+      f"model.init_from: {parts.origin} is step {first} for process 0; it is "
+      "still being trained: run again."
+    )
+  found = matching.match(parts, abstract, size)
+  print(f"weights    from {parts.origin}")
+  for line in found.account():
+    print(f"           {line}")
+  return found
+
+
+def _take(
+  parts: Parts,
+  found: matching.Match,
   objective: Objective,
   state: state_lib.TrainState,
   abstract: state_lib.TrainState,
-  load_weights: LoadWeights,
 ) -> state_lib.TrainState:
-  """Replaces the encoders by `model.init_from`; heads stay as they are."""
-  model = objective.config.model
-  try:
-    encoder, params = load_weights(model.init_from)
-  except ValueError as error:
-    raise ValueError(f"model.init_from: {error}") from error
-  if encoder.architecture.name != model.size:
-    raise ValueError(
-      f"model.init_from={model.init_from} holds a "
-      f"{encoder.architecture.name}, expected model.size={model.size}."
-    )
-  print(f"weights    encoder from {model.init_from}")
-  # Each process has all of them, and gives its own devices their parts.
-  placed = jax.tree.map(
-    lambda x, sharding: jax.make_array_from_callback(
-      x.shape, sharding, np.asarray(x).__getitem__
-    ),
-    params,
-    rules.of_arrays(objective.encoder_params(abstract)),
+  """Puts what fits in its place; what is new in a teacher is the student's."""
+  drawn = state_lib.by_path(state)
+  for name in found.matched:
+    drawn[name].delete()  # Makes room.
+  loaded = parts.load(found.matched)
+  state = jax.tree_util.tree_map_with_path(
+    lambda path, x: loaded.get(state_lib.path_name(path), x), state
   )
-  params = {**state.params, "encoder": placed}
+  restored = traverse_util.unflatten_dict(loaded, sep="/")
   init = jax.jit(
     objective.init_teacher_state,
     out_shardings=rules.of_arrays(abstract.teacher_state),
   )
-  return state.replace(params=params, teacher_state=init(params))
+  teacher_state = init(state.params, restored.get("teacher_state", {}))
+  return state.replace(teacher_state=teacher_state)

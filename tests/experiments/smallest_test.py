@@ -8,15 +8,16 @@ import sys
 import pytest
 
 from sapiens2_jax.config import load_module
-from tests import tiny, tiny_task
+from tests import old_runs, tiny, tiny_task
+from tests.data import make_old_runs
 from tests.end_to_end import commands
 from tests.evaluation import labelled
 
 pytestmark = pytest.mark.slow
 EXPERIMENTS = commands.ROOT / "experiments"
-# `python -m` with the tiny size of the tests.
+# `python -m` with the tiny sizes of the tests.
 PROGRAM = (
-  "import runpy, sys, tests.tiny; "
+  "import runpy, sys, tests.tiny, tests.old_runs; "
   "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 SHORT = ("optim.num_steps=2", "optim.warmup_steps=1")
@@ -99,6 +100,22 @@ def test_toy_tasks(tmp_path):
   contents = toy_tasks.summarize(output)
   assert contents["toy_tasks.md"].count(b"\n") == 2 + len(toy_tasks.TASKS)
   assert contents["toy_tasks.png"].startswith(b"\x89PNG")
+
+
+def test_continue_pretraining(tmp_path):
+  for name in ("corpora", "pretrain"):
+    old_runs.unpack(name, tmp_path)
+  said = run(
+    (
+      *("-m", "sapiens2_jax.train", "--workdir", str(tmp_path / "run")),
+      *("--config", "experiments/continue_pretraining.py:size=toy"),
+    ),
+    *(*make_old_runs.SHARED, *make_old_runs.PRETRAIN),
+    *("optim.moments_dtype=float32", f"data.path={tmp_path / 'photographs'}"),
+    *(f"model.init_from={tmp_path / 'pretrain'}", *SHORT),
+  )
+  assert f"weights    from {tmp_path / 'pretrain'}, step 4\n" in said
+  assert "new      nothing" in said and "step 2/2" in said
 
 
 def test_a_point_of_the_sweep_of_learning_rates(tmp_path):
