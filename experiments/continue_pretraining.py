@@ -6,11 +6,11 @@ Run:    python -m sapiens2_jax.train --workdir runs/mine \
           --config.model.init_from=runs/p04
 Smoke:  --config experiments/continue_pretraining.py:size=toy (CPU, minutes),
         after launch/quickstart.sh
-Sizes:  toy 0.1b 0.4b 0.8b 1b 5b, at 1024 x 768
+Sizes:  those of experiments/pretrain.py
 Input:  model.init_from: the workdir of a pretraining, whose decoder, head,
         teacher and optimizer go on, too; or weights of an encoder (released,
         imported, exported), behind which all else starts at random
-Needs:  for all sizes but toy a TPU or GPU mesh [estimate; not yet run]
+Needs:  for all sizes but the toys a TPU or GPU mesh [estimate; not yet run]
 
 As experiments/pretrain.py but for what is below, all of it ours: a fifth of the
 learning rate, so that what was learned is kept; a short warm-up, as the moments
@@ -31,11 +31,11 @@ _RATE = 0.2  # of the peak learning rate of pretraining
 
 def get_config(argument: str = "size=0.4b") -> ml_collections.ConfigDict:
   config = load_module(_HERE / "pretrain.py").get_config(argument)
-  is_toy = config.model.size == "toy"
-  config.model.init_from = "runs/quickstart" if is_toy else "runs/pretrain"
+  config.model.init_from = "runs/pretrain"
   config.optim.peak_lr *= _RATE
   config.optim.update(num_steps=20_000, warmup_steps=100)
   config.objective.teacher_temp_start = config.objective.teacher_temp
-  if is_toy:
+  if config.model.size in ("toy", "toy_4k"):
+    config.model.init_from = "runs/quickstart"
     config.optim.update(num_steps=60, warmup_steps=5)
   return config

@@ -6,7 +6,8 @@ Run:    python -m sapiens2_jax.train --workdir runs/p04 \
 Smoke:  --config experiments/pretrain.py:size=toy (CPU, minutes)
 Sizes:  toy 0.1b 0.4b 0.8b 1b 5b, at 1024 x 768; toy_4k 0.1b_4k ... 5b_4k with a
         local stage of windows, at 4096 x 3072 (1b_4k is the paper's)
-Input:  images alone; experiments/continue_pretraining.py goes on from weights
+Input:  images alone; continue_pretraining.py and high_resolution.py, both here,
+        go on from weights
 Needs:  for all sizes but the toys a TPU or GPU mesh [estimate; not yet run]
 
 The defaults are the paper's: each field of a config, what it means and where

@@ -102,20 +102,43 @@ def test_toy_tasks(tmp_path):
   assert contents["toy_tasks.png"].startswith(b"\x89PNG")
 
 
-def test_continue_pretraining(tmp_path):
+def go_on(folder, experiment: str, *overrides: str) -> str:
+  """Two steps of a stage that starts from an old run of pretraining."""
   for name in ("corpora", "pretrain"):
-    old_runs.unpack(name, tmp_path)
+    old_runs.unpack(name, folder)
   said = run(
     (
-      *("-m", "sapiens2_jax.train", "--workdir", str(tmp_path / "run")),
-      *("--config", "experiments/continue_pretraining.py:size=toy"),
+      *("-m", "sapiens2_jax.train", "--workdir", str(folder / "run")),
+      *("--config", f"experiments/{experiment}"),
     ),
     *(*make_old_runs.SHARED, *make_old_runs.PRETRAIN),
-    *("optim.moments_dtype=float32", f"data.path={tmp_path / 'photographs'}"),
-    *(f"model.init_from={tmp_path / 'pretrain'}", *SHORT),
+    *("optim.moments_dtype=float32", f"data.path={folder / 'photographs'}"),
+    *(f"model.init_from={folder / 'pretrain'}", *SHORT, *overrides),
   )
-  assert f"weights    from {tmp_path / 'pretrain'}, step 4\n" in said
-  assert "new      nothing" in said and "step 2/2" in said
+  assert f"weights    from {folder / 'pretrain'}, step 4\n" in said
+  assert "step 2/2" in said
+  return said
+
+
+def test_continue_pretraining(tmp_path):
+  said = go_on(tmp_path, "continue_pretraining.py:size=toy")
+  assert "new      nothing" in said
+
+
+def test_high_resolution(tmp_path):
+  said = go_on(
+    tmp_path,
+    "high_resolution.py:size=toy_4k",
+    "model.size=smallest_4k",
+    *("data.image_size=(256, 192)", "data.local_size=(192, 64)"),
+  )
+  new = {
+    line.split()[1]: line.split()[-1]
+    for line in said.splitlines()
+    if line.strip().startswith("new ")
+  }
+  assert new["encoder"] == "window_stage" and new["decoder"] == "predict"
+  assert set(new) == {"encoder", "decoder", "teacher", "optimizer"}
 
 
 def test_a_point_of_the_sweep_of_learning_rates(tmp_path):

@@ -1,5 +1,6 @@
 """What a run starts from: runs, weights of encoders and of task models."""
 
+import dataclasses
 import functools
 import types
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from sapiens2_jax import validation
+from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
@@ -23,6 +25,13 @@ from tests import tiny, tiny_task
 from tests.interop import runs, samples, task_samples
 
 STEP = 7
+# The tiny sizes with patches of 4 x 4 pixels, without and with windows.
+ARCHITECTURES["fine"] = dataclasses.replace(
+  ARCHITECTURES["tiny"], name="fine", patch_size=4
+)
+ARCHITECTURES["fine_4k"] = dataclasses.replace(
+  ARCHITECTURES["tiny_4k"], name="fine_4k"
+)
 
 
 class Run:
@@ -157,6 +166,29 @@ def test_what_does_not_fit_starts_fresh_in_student_and_teacher(
   assert_equal(begun.state.opt_state, begun.drawn.opt_state)
   said = capsys.readouterr().out
   assert "prototypes\n" in said and "whole or not at all" in said
+
+
+def test_at_4k_the_window_stage_alone_is_new(tmp_path, capsys):
+  workdir = tmp_path / "fine"
+  source = Run(workdir, tiny.load_config("seed=5", "model.size=fine")).save()
+  config = tiny.load_config("model.size=fine_4k", f"model.init_from={workdir}")
+  begun = start(tmp_path / "run", config)
+  encoder, drawn = (x.params["encoder"] for x in (begun.state, begun.drawn))
+  expected = source.params["encoder"] | {"window_stage": drawn["window_stage"]}
+  assert_equal(encoder, expected)
+  teacher = begun.state.teacher_state["teacher"]["encoder"]
+  expected = source.teacher_state["teacher"]["encoder"]
+  expected = expected | {"window_stage": drawn["window_stage"]}
+  assert_equal(teacher, expected)
+  decoder, old = begun.state.params["decoder"], source.params["decoder"]
+  assert_equal(
+    decoder, old | {"predict": begun.drawn.params["decoder"]["predict"]}
+  )
+  assert_equal(begun.state.params["head"], source.params["head"])
+  assert_equal(
+    begun.state.teacher_state["center"], source.teacher_state["center"]
+  )
+  assert "new      encoder" in capsys.readouterr().out
 
 
 def test_the_encoder_alone_is_the_teachers_for_both(
