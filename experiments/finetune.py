@@ -7,6 +7,8 @@ Run:    python -m sapiens2_jax.train --workdir runs/normal \
 Smoke:  --config experiments/finetune.py:task=normal,size=toy (CPU, minutes)
 Tasks:  albedo matting normal pointmap pose segmentation (or seg)
 Sizes:  toy 0.1b 0.4b 0.8b 1b 5b, and toy_4k ... 5b_4k at 4096 x 3072
+Input:  model.init_from: a pretraining workdir or weights of an encoder; or, to
+        go on with one task, its workdir or released weights, head included
 Needs:  for all sizes but the toys a TPU or GPU mesh [estimate; not yet run]
 
 The defaults are those of sapiens2_jax/validation/schema.py and of the task's

@@ -3,13 +3,13 @@ r"""Measures weights: frozen ones by probes, fine-tuned ones by their metric.
     python -m sapiens2_jax.evaluate --checkpoint WORKDIR_OR_WEIGHTS \
       --config experiments/probe.py:task=all --output DIR \
       --config.data.train=CORPUS --config.data.test=OTHER_CORPUS
-    python -m sapiens2_jax.evaluate --checkpoint TASK_RUN --data CORPUS \
-      --output DIR
+    python -m sapiens2_jax.evaluate --checkpoint WORKDIR_OR_WEIGHTS \
+      --data CORPUS --output DIR
 
 The first trains a light decoder a task on features of a frozen backbone, which
-are computed once. The second measures the newest checkpoint of a run of
-fine-tuning, with all of its weights as they are. Numbers are printed, and
-written to DIR/results.json.
+are computed once. The second measures a task model as it is: the newest
+checkpoint of a run of fine-tuning, or a released file, an export, an import.
+Numbers are printed, and written to DIR/results.json.
 """
 
 import json
@@ -28,16 +28,14 @@ from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import probing
 from sapiens2_jax.evaluation.features import Backbone, hash_params
-from sapiens2_jax.interop.load import load_pretrained
-from sapiens2_jax.interop.weights import ENCODERS
+from sapiens2_jax.interop.load import load_pretrained, load_task
+from sapiens2_jax.interop.weights import ENCODERS, find_weights
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import check_labels
-from sapiens2_jax.tasks.objective import build_task
-from sapiens2_jax.training import checkpoints
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
 _CONFIG = flags.DEFINE_string("config", None, "Of probes: FILE.py:ARGUMENTS.")
-_DATA = flags.DEFINE_string("data", None, "Labelled images, for a task's run.")
+_DATA = flags.DEFINE_string("data", None, "Labelled images, for a task model.")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory of results.json.")
 _WEIGHTS = flags.DEFINE_enum(
   "weights", "teacher", ENCODERS, "Which encoder of a training workdir."
@@ -89,53 +87,55 @@ def probe(overrides: list[str]) -> dict:
   }
 
 
-def measure_run() -> dict:
-  """The metric of a run of fine-tuning.
+def measure_task() -> dict:
+  """The metric of a task model.
 
   Raises:
     ValueError: it is none, or the images have no labels.
   """
-  workdir, data = _CHECKPOINT.value, _DATA.value
-  step, config = checkpoints.load_run(workdir, validation.read_config)
+  data, weights = _DATA.value, find_weights(_CHECKPOINT.value)
   source = open_field("--data", data)
   try:
-    objective = build_task(config)
+    model, params = load_task(weights.path)
   except ValueError as error:
     raise ValueError(
-      f"{workdir}: {error} Probe frozen features with --config "
-      "experiments/probe.py instead of --data."
+      f"{error}. Probe frozen features with --config experiments/probe.py "
+      "instead of --data."
     ) from error
-  check_labels(source, objective.task, f"--data={data}")
-  _, params = checkpoints.load_part(workdir, lambda state: state.params)
+  check_labels(source, model.task, f"--data={data}")
   with Progress("evaluated", len(source), "images") as progress:
     found = evaluate(
-      objective.task,
-      jax.jit(objective.predict),
+      model.task,
+      jax.jit(model.predict),
       params,
       sources.RetryingSource(source, **probing.READING),
       batch_size=_BATCH_SIZE.value,
-      max_pixels=config.data.max_pixels,
+      max_pixels=model.config.data.max_pixels,
       on_progress=progress.reach,
     )
-  name = config.task.name
-  print(f"{name} of {workdir}, step {step}, on {data}")
+  name = model.task.name
+  print(f"{name} of {weights.description}, on {data}")
   for key, value in found.items():
     print(f"  {key:<16} {value:.6g}")
-  results = {name: found}
-  return {"checkpoint": workdir, "step": step, "data": data, "results": results}
+  return {
+    "checkpoint": weights.path,
+    "step": weights.step,
+    "data": data,
+    "results": {name: found},
+  }
 
 
 def main(overrides: list[str]) -> None:
   if (_CONFIG.value is None) == (_DATA.value is None):
     raise ValueError(
-      "give --config (probes of frozen weights) or --data (a run of "
-      "fine-tuning), one of them"
+      "give --config (probes of frozen weights) or --data (a task model), "
+      "one of them"
     )
   if _DATA.value is not None and overrides:
     raise ValueError(
       f"--config.{overrides[0]}: nothing to override with --data"
     )
-  found = probe(overrides) if _DATA.value is None else measure_run()
+  found = probe(overrides) if _DATA.value is None else measure_task()
   print(f"results    {write_results(_OUTPUT.value, found)}")
 
 

@@ -16,6 +16,11 @@ def objective_class(config: ConfigDict) -> type[Objective]:
   return tasks.TaskObjective
 
 
+def task_name(config: ConfigDict) -> str | None:
+  """The task that an experiment is for, None for pretraining."""
+  return None if pretrain.matches(config) else config.task.name
+
+
 def build_objective(config: ConfigDict) -> Objective:
   """The objective of an experiment.
 

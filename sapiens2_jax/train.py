@@ -21,6 +21,7 @@ from data_pipelines.loading.skips import TooManySkipped
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.interop.load import load_pretrained
+from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.runtime import distributed, goodput
@@ -158,7 +159,7 @@ def train(overrides: list[str]) -> None:
     config, workdir, mesh, abstract, (earlier or timeline.ledger).started
   )
   state, next_example = starting.restore_or_init(
-    objective, checkpointer, tx, abstract, load_pretrained
+    objective, checkpointer, tx, abstract, open_parts, load_pretrained
   )
   start, num_steps = int(state.step), config.optim.num_steps
   if start >= num_steps:

@@ -1,5 +1,6 @@
 """Runs and corpora that the first version of this code wrote."""
 
+import dataclasses
 import pathlib
 import tarfile
 
@@ -10,6 +11,12 @@ _FOLDER = pathlib.Path(__file__).with_name("data") / "old_runs"
 # Of both runs; as in tests/data/make_old_runs.py.
 ARCHITECTURES["smallest"] = Architecture(
   "smallest", 8, 2, 2, num_full_first=1, num_full_last=0
+)
+ARCHITECTURES["smallest_4k"] = dataclasses.replace(
+  ARCHITECTURES["smallest"],
+  name="smallest_4k",
+  window_size=4,
+  num_window_layers=1,
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from sapiens2_jax import fields
+from sapiens2_jax import fields, validation
 from sapiens2_jax.interop.weights import Weights, find_weights, read_weights
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.objectives import build_for_inference
@@ -97,7 +97,7 @@ def load_task(
 
 def _task_config(weights: Weights) -> ConfigDict:
   """The groups of a config that prediction reads, for weights without one."""
-  head = weights.head
+  head, defaults = weights.head, validation.default_config("finetune")
   config = fields.make_config(registry.definition(head.task).fields)
   config.head = head.widths
   config.update(
@@ -112,7 +112,10 @@ def _task_config(weights: Weights) -> ConfigDict:
         "attention_backend": "auto",
         "window_chunk": 256,
       },
-      "data": {"image_size": weights.image_size},
+      "data": {
+        "image_size": weights.image_size,
+        "max_pixels": defaults.data.max_pixels,
+      },
       "task": {"name": head.task},
     }
   )

@@ -41,7 +41,7 @@ from sapiens2_jax.pretrain.views import Batch, Views
 from sapiens2_jax.runtime import distributed
 from sapiens2_jax.training import flops
 from sapiens2_jax.training.objective import FrozenEncoder, Measurement
-from sapiens2_jax.training.state import TrainState
+from sapiens2_jax.training.state import TrainState, overlay
 from sapiens2_jax.training.step import jit_encode
 
 RANK_SAMPLES = 256  # images that RankMe is measured on
@@ -92,13 +92,18 @@ class PretrainObjective:
       params[name] = module.init(key, *inputs)["params"]
     return params
 
-  def init_teacher_state(self, params: dict) -> dict:
-    names, statistics = {"encoder": None}, {}
+  def init_teacher_state(
+    self, params: dict, restored: dict | None = None
+  ) -> dict:
+    restored, names, statistics = restored or {}, {"encoder": None}, {}
     for term in self.terms.values():
       names |= dict.fromkeys(term.teacher_modules)
-      statistics |= term.init_statistics(params)
-    teacher = jax.tree.map(jnp.copy, {name: params[name] for name in names})
-    return {"teacher": teacher, **statistics}
+    student = {name: params[name] for name in names}
+    teacher = overlay(student, restored.get("teacher", {}))
+    for term in self.terms.values():
+      statistics |= term.init_statistics({**params, **teacher})
+    made = {"teacher": jax.tree.map(jnp.copy, teacher), **statistics}
+    return overlay(made, restored)
 
   def make_views(self, batch: Batch, rng: PRNGKeyArray) -> Views:
     """What teacher and student see of a microbatch."""

@@ -67,7 +67,9 @@ class TaskObjective:
       "head": self.head.init(rngs[1], features)["params"],
     }
 
-  def init_teacher_state(self, params: dict) -> dict:
+  def init_teacher_state(
+    self, params: dict, restored: dict | None = None
+  ) -> dict:
     return {}
 
   def compute_targets(

@@ -10,12 +10,10 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from flax import traverse_util
-from jax.tree_util import keystr
 from ml_collections import ConfigDict
 
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
-from sapiens2_jax.training.state import TrainState
+from sapiens2_jax.training.state import TrainState, by_path, path_name
 
 _STATE, _RUN = "state", "run"
 # JSON of a config and where it is -> the config: `validation.read_config`.
@@ -183,30 +181,64 @@ def count_learned(workdir: str) -> int:
   return sum(math.prod(x.shape) for x in jax.tree.leaves(tree["params"]))
 
 
-def load_part(
+def _select(path: pathlib.Path, select: Callable[[TrainState], Any]):
+  """Metadata of a state, and what `select` takes of the names of its leaves."""
+  tree = _stored_tree(path)
+  names = jax.tree_util.tree_map_with_path(
+    lambda keys, _: path_name(keys), tree
+  )
+  return tree, select(TrainState(**_present_names(names)))
+
+
+def part_shapes(
   workdir: str, select: Callable[[TrainState], Any]
 ) -> tuple[int, Any]:
-  """Reads what `select` takes of the newest state onto one device.
+  """Step, shapes and dtypes of what `load_part` reads; reads no values."""
+  step, path = latest(workdir)
+  tree, wanted = _select(path, select)
+  stored = by_path(tree)
+
+  def shape(name: str) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(stored[name].shape, stored[name].dtype)
+
+  return step, jax.tree.map(shape, wanted)
+
+
+def load_part(
+  workdir: str, select: Callable[[TrainState], Any], like: Any = None
+) -> tuple[int, Any]:
+  """Reads what `select` takes of the newest state.
+
+  Args:
+    workdir: of a run.
+    select: from a state to some of its leaves, in any structure.
+    like: their dtypes and shardings, in that structure; None: as stored, on
+      one device.
 
   Returns:
-    Step, and the part as float32 arrays.
+    Step, and the part.
   """
   step, path = latest(workdir)
-  tree = _stored_tree(path)
-  # A state whose leaves say where they are stored.
-  names = jax.tree_util.tree_map_with_path(
-    lambda keys, _: keystr(keys, simple=True, separator="/"), tree
+  tree, wanted = _select(path, select)
+  if like is None:
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    stored = by_path(tree)
+    like = jax.tree.map(
+      lambda name: jax.ShapeDtypeStruct(
+        stored[name].shape, stored[name].dtype, sharding=device
+      ),
+      wanted,
+    )
+  places = dict(zip(jax.tree.leaves(wanted), jax.tree.leaves(like)))
+  item = jax.tree_util.tree_map_with_path(
+    lambda keys, _: places.get(path_name(keys), ocp.PLACEHOLDER), tree
   )
-  wanted = select(TrainState(**_present_names(names)))
-  stored = traverse_util.flatten_dict(tree, sep="/")
-  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  item = {}
-  for name in jax.tree.leaves(wanted):
-    shape, dtype = stored[name].shape, stored[name].dtype
-    item[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=device)
-  item = traverse_util.unflatten_dict(item, sep="/")
   state = ocp.PyTreeCheckpointer().restore(
-    path / _STATE, args=_restore_args(item)
+    path / _STATE,
+    args=ocp.args.PyTreeRestore(
+      item=item,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+    ),
   )
-  arrays = traverse_util.flatten_dict(state, sep="/")
+  arrays = by_path(state)
   return step, jax.tree.map(arrays.get, wanted)

@@ -66,8 +66,15 @@ class Objective(Protocol):
   def init(self, rng: PRNGKeyArray) -> dict:
     """Draws the learned parameters, boxed with their logical axes."""
 
-  def init_teacher_state(self, params: dict) -> dict:
-    """What the step changes and no gradient does: EMA copies, statistics."""
+  def init_teacher_state(
+    self, params: dict, restored: dict | None = None
+  ) -> dict:
+    """What the step changes and no gradient does: EMA copies, statistics.
+
+    Args:
+      params: learned.
+      restored: some leaves of the result, where they exist already.
+    """
 
   def compute_targets(
     self, teacher_state: dict, batches: Batch, step: Array, rng: PRNGKeyArray

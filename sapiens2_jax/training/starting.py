@@ -7,17 +7,23 @@ import flax.linen as nn
 import jax
 import numpy as np
 import optax
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.parallel import rules
+from sapiens2_jax.runtime import distributed
+from sapiens2_jax.training import matching
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
+from sapiens2_jax.training.matching import Parts
 from sapiens2_jax.training.objective import Objective
 
-# From what e.g. `model.init_from` says to an encoder and its parameters.
-LoadWeights = Callable[[str], tuple[Encoder, dict]]
+# What `model.init_from` of a config holds.
+OpenParts = Callable[[ConfigDict], Parts]
+# From a place to an encoder and its parameters.
+LoadEncoder = Callable[[str], tuple[Encoder, dict]]
 
 
 def restore_or_init(
@@ -25,7 +31,8 @@ def restore_or_init(
   checkpointer: Checkpointer,
   tx: optax.GradientTransformation,
   abstract: state_lib.TrainState,
-  load_weights: LoadWeights,
+  open_parts: OpenParts,
+  load_encoder: LoadEncoder,
 ) -> tuple[state_lib.TrainState, int]:
   """The newest checkpoint, or a fresh state; and the next example.
 
@@ -36,10 +43,12 @@ def restore_or_init(
   step = checkpointer.latest_step()
   if step is None:
     print("start      fresh")
+    parts = open_parts(config) if config.model.init_from else None
+    found = _match(parts, abstract, config.model.size) if parts else None
     state = state_lib.init_state(config.seed, objective, tx, abstract)
-    if config.model.init_from:
-      state = _start_from_weights(objective, state, abstract, load_weights)
-    return _load_frozen(objective, state, abstract, load_weights), 0
+    if parts:
+      state = _take(parts, found, objective, state, abstract)
+    return _load_frozen(objective, state, abstract, load_encoder), 0
   state, saved, next_example = checkpointer.restore(abstract)
   print(f"start      resumed at step {step}, example {next_example}")
   for line in config_lib.differences(saved, config):
@@ -54,71 +63,82 @@ def restore_or_init(
   return state, next_example
 
 
-def _start_from_weights(
+def _match(
+  parts: Parts, abstract: state_lib.TrainState, size: str
+) -> matching.Match:
+  """What a run takes of `parts`; prints it.
+
+  Raises:
+    ValueError: the encoder is another one, or processes see different steps.
+  """
+  first = distributed.broadcast("init_from", parts.step)
+  if first != parts.step:
+    raise ValueError(
+      f"model.init_from: {parts.origin} is step {first} for process 0; it is "
+      "still being trained: run again."
+    )
+  found = matching.match(parts, abstract, size)
+  print(f"weights    from {parts.origin}")
+  for line in found.account():
+    print(f"           {line}")
+  return found
+
+
+def _take(
+  parts: Parts,
+  found: matching.Match,
   objective: Objective,
   state: state_lib.TrainState,
   abstract: state_lib.TrainState,
-  load_weights: LoadWeights,
 ) -> state_lib.TrainState:
-  """Replaces the encoders by `model.init_from`; heads stay as they are."""
-  config, name = objective.config, "encoder"
-  given = _read(config, name, "model.init_from", "model.size", load_weights)
-  placed = _place(given, objective.encoder_params(abstract))
-  params = {**state.params, name: placed}
+  """Puts what fits in its place; what is new in a teacher is the student's."""
+  drawn = state_lib.by_path(state)
+  for name in found.matched:
+    drawn[name].delete()  # Makes room.
+  loaded = parts.load(found.matched)
+  state = jax.tree_util.tree_map_with_path(
+    lambda path, x: loaded.get(state_lib.path_name(path), x), state
+  )
+  restored = traverse_util.unflatten_dict(loaded, sep="/")
   init = jax.jit(
-    lambda params: nn.unbox(objective.init_teacher_state(params)),
+    lambda *given: nn.unbox(objective.init_teacher_state(*given)),
     out_shardings=rules.of_arrays(abstract.teacher_state),
   )
-  return state.replace(params=params, teacher_state=init(params))
+  teacher_state = init(state.params, restored.get("teacher_state", {}))
+  return state.replace(teacher_state=teacher_state)
 
 
 def _load_frozen(
   objective: Objective,
   state: state_lib.TrainState,
   abstract: state_lib.TrainState,
-  load_weights: LoadWeights,
+  load_encoder: LoadEncoder,
 ) -> state_lib.TrainState:
-  """Gives the encoders that never change their weights."""
-  teacher_state = dict(state.teacher_state)
-  for name, frozen in objective.frozen_encoders.items():
-    given = _read(objective.config, name, *frozen, load_weights)
-    teacher_state[name] = _place(given, abstract.teacher_state[name])
-  return state.replace(teacher_state=teacher_state)
-
-
-def _read(
-  config: ConfigDict,
-  name: str,
-  source: str,
-  size: str,
-  load_weights: LoadWeights,
-) -> dict:
-  """Parameters of the encoder `name` from where the field `source` says.
+  """Gives the encoders that never change their weights.
 
   Raises:
-    ValueError: they cannot be read, or are of another size than the field
-      `size` says.
+    ValueError: they cannot be read, or are of another size than their field
+      says.
   """
-  place, expected = operator.attrgetter(source, size)(config)
-  try:
-    encoder, params = load_weights(place)
-  except ValueError as error:
-    raise ValueError(f"{source}: {error}") from error
-  if encoder.architecture.name != expected:
-    raise ValueError(
-      f"{source}={place} holds a {encoder.architecture.name}, expected "
-      f"{size}={expected}."
+  teacher_state = dict(state.teacher_state)
+  for name, (source, size) in objective.frozen_encoders.items():
+    place, expected = operator.attrgetter(source, size)(objective.config)
+    try:
+      encoder, params = load_encoder(place)
+    except ValueError as error:
+      raise ValueError(f"{source}: {error}") from error
+    if encoder.architecture.name != expected:
+      raise ValueError(
+        f"{source}={place} holds a {encoder.architecture.name}, expected "
+        f"{size}={expected}."
+      )
+    print(f"weights    {name} from {place}")
+    # Each process has all of them, and gives its own devices their parts.
+    teacher_state[name] = jax.tree.map(
+      lambda x, sharding: jax.make_array_from_callback(
+        x.shape, sharding, np.asarray(x).__getitem__
+      ),
+      params,
+      rules.of_arrays(abstract.teacher_state[name]),
     )
-  print(f"weights    {name} from {place}")
-  return params
-
-
-def _place(params: dict, abstract: dict) -> dict:
-  """Each process has all of them, and gives its own devices their parts."""
-  return jax.tree.map(
-    lambda x, sharding: jax.make_array_from_callback(
-      x.shape, sharding, np.asarray(x).__getitem__
-    ),
-    params,
-    rules.of_arrays(abstract),
-  )
+  return state.replace(teacher_state=teacher_state)

@@ -1,5 +1,6 @@
 """Everything that changes during training, in one tree."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from jax.sharding import Mesh
+from jax.tree_util import KeyPath, keystr
 from jaxtyping import Array, PRNGKeyArray
 from ml_collections import ConfigDict
 
@@ -36,6 +38,27 @@ class TrainState:
   rng: Array
   nonfinite_streak: Array
   nonfinite_total: Array
+
+
+def path_name(path: KeyPath) -> str:
+  """The path of a leaf, e.g. "params/encoder/cls_token"."""
+  return keystr(path, simple=True, separator="/")
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+  """All leaves of a tree by their `path_name`."""
+  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+  return {path_name(path): leaf for path, leaf in leaves}
+
+
+def overlay(tree: Mapping, part: Mapping) -> dict:
+  """Nested dicts with the leaves that `part` has in place of their own."""
+  return {
+    name: overlay(x, part.get(name, {}))
+    if isinstance(x, Mapping)
+    else part.get(name, x)
+    for name, x in tree.items()
+  }
 
 
 def run_key(seed: int) -> PRNGKeyArray:

@@ -38,6 +38,7 @@ VERSION = 1
 RENAMED = {1: {"data.max_skipped_share": "data.max_skipped_fraction"}}
 
 _BACKENDS = {"auto": None, **BACKENDS}
+_PARTS = dict.fromkeys(("all", "encoder"))
 _STORED = dict.fromkeys(("float16", "float32"))
 _AXIS = must("-1 or at least 1", lambda size: size == -1 or size >= 1)
 _FIRST = {
@@ -72,7 +73,14 @@ _MODEL = group(
     256, "Windows of a view that the 4K variant computes at once.", COUNT
   ),
   init_from=Field(
-    "", "Encoder weights to start from, in any format; empty: random."
+    "", "Run or weights to start from, in any format; empty: random."
+  ),
+  # So a run goes on where the other one ended. A head of another task or shape
+  # starts fresh in any case.
+  init_parts=Field(
+    "all",
+    "all: whatever fits, heads, teacher and optimizer, too; or encoder.",
+    one_of(_PARTS),
   ),
 )
 _DATA = group(

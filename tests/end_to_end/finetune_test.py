@@ -95,6 +95,21 @@ def test_stopped_and_killed_it_ends_as_if_nothing_had_happened(setting):
   assert (workdir / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_a_run_of_the_same_task_goes_on_with_its_head(setting):
+  root, corpus, env, whole, _ = setting
+  workdir = root / "gone_on"
+  options = (f"model.init_from={whole}", "optim.num_steps=3")
+  done = commands.run(command(workdir, corpus, *options), env)
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert "new      nothing" in done.stdout
+  losses, before = (
+    [row["loss"] for row in writers.read_metrics(str(w)) if "loss" in row]
+    for w in (workdir, whole)
+  )
+  # The learning rate was 0 at the end; its largest is that of the first run.
+  assert losses[0] < np.mean([before[0], before[-1]])
+
+
 def test_evaluate_finds_the_last_metric_again(setting):
   root, _, env, whole, _ = setting
   found = [tiny_task.make_record(n, n != 3) for n in range(7)]

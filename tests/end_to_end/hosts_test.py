@@ -220,7 +220,8 @@ def test_two_processes_start_from_the_encoder_of_a_run(setting):
     workdir, data, *OPTIONS, f"model.init_from={whole}"
   )
   texts = run_two(command, root / "continued_log")
-  assert f"weights    encoder from {whole}" in texts[0]
+  assert f"weights    from {whole}, step {NUM_STEPS}\n" in texts[0]
+  assert "new      nothing" in texts[0]
   # What was learned shows in the first step, before any update.
   first, fresh = (writers.read_metrics(str(w))[0] for w in (workdir, whole))
   assert first["feature_std"] > fresh["feature_std"] + 0.03

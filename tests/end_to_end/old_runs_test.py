@@ -84,16 +84,30 @@ def test_an_old_run_is_exported_to_the_same_tensors(place):
       assert found[key].load().tobytes() == tensor.load().tobytes(), key
 
 
-def test_an_old_task_is_measured_as_it_was(place):
-  arguments = ("--data", "labelled", "--output", "evaluated_again")
-  run(place, "evaluate", "--checkpoint", "normal", *arguments)
+def assert_measured_alike(place, folder):
   found, wanted = (
-    json.loads((place / folder / "results.json").read_text())
-    for folder in ("evaluated_again", "evaluated")
+    json.loads((place / name / "results.json").read_text())
+    for name in (folder, "evaluated")
   )
   assert found["results"]["normal"] == pytest.approx(
     wanted["results"]["normal"], rel=1e-5
   )
+
+
+def test_an_old_task_is_measured_as_it_was(place):
+  arguments = ("--data", "labelled", "--output", "evaluated_again")
+  run(place, "evaluate", "--checkpoint", "normal", *arguments)
+  assert_measured_alike(place, "evaluated_again")
+
+
+def test_what_it_exports_is_imported_and_measured_alike(place):
+  arguments = ("--format", "reference", "--output", "released")
+  run(place, "export", "--checkpoint", "normal", *arguments)
+  run(place, "import_weights", "--source", "released", "--output", "imported")
+  arguments = ("--data", "labelled", "--output", "evaluated_import")
+  said = run(place, "evaluate", "--checkpoint", "imported", *arguments)
+  assert "normal of imported, on labelled" in said
+  assert_measured_alike(place, "evaluated_import")
 
 
 @pytest.mark.parametrize("name", ["pretrain", "normal"])

@@ -8,15 +8,16 @@ import sys
 import pytest
 
 from sapiens2_jax.config import load_module
-from tests import tiny, tiny_task
+from tests import old_runs, tiny, tiny_task
+from tests.data import make_old_runs
 from tests.end_to_end import commands
 from tests.evaluation import labelled
 
 pytestmark = pytest.mark.slow
 EXPERIMENTS = commands.ROOT / "experiments"
-# `python -m` with the tiny size of the tests.
+# `python -m` with the tiny sizes of the tests.
 PROGRAM = (
-  "import runpy, sys, tests.tiny; "
+  "import runpy, sys, tests.tiny, tests.old_runs; "
   "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 SHORT = ("optim.num_steps=2", "optim.warmup_steps=1")
@@ -128,6 +129,45 @@ def test_distillation(tmp_path):
   assert found.count("| toy, ") == len(variants)
   assert found.count("| undecided ") == 2 * len(experiment.COLUMNS)
   assert "nan" not in found
+
+
+def go_on(folder, experiment: str, *overrides: str) -> str:
+  """Two steps of a stage that starts from an old run of pretraining."""
+  for name in ("corpora", "pretrain"):
+    old_runs.unpack(name, folder)
+  said = run(
+    (
+      *("-m", "sapiens2_jax.train", "--workdir", str(folder / "run")),
+      *("--config", f"experiments/{experiment}"),
+    ),
+    *(*make_old_runs.SHARED, *make_old_runs.PRETRAIN),
+    *("optim.moments_dtype=float32", f"data.path={folder / 'photographs'}"),
+    *(f"model.init_from={folder / 'pretrain'}", *SHORT, *overrides),
+  )
+  assert f"weights    from {folder / 'pretrain'}, step 4\n" in said
+  assert "step 2/2" in said
+  return said
+
+
+def test_continue_pretraining(tmp_path):
+  said = go_on(tmp_path, "continue_pretraining.py:size=toy")
+  assert "new      nothing" in said
+
+
+def test_high_resolution(tmp_path):
+  said = go_on(
+    tmp_path,
+    "high_resolution.py:size=toy_4k",
+    "model.size=smallest_4k",
+    *("data.image_size=(256, 192)", "data.local_size=(192, 64)"),
+  )
+  new = {
+    line.split()[1]: line.split()[-1]
+    for line in said.splitlines()
+    if line.strip().startswith("new ")
+  }
+  assert new["encoder"] == "window_stage" and new["decoder"] == "predict"
+  assert set(new) == {"encoder", "decoder", "teacher", "optimizer"}
 
 
 def test_a_point_of_the_sweep_of_learning_rates(tmp_path):

@@ -1,5 +1,8 @@
 """What pretraining adds to the report of a run."""
 
+import os
+import shlex
+
 import jax
 import numpy as np
 from PIL import Image
@@ -65,13 +68,20 @@ def make_contents(
     f"python -m sapiens2_jax.train --config {experiment} "
     "--workdir runs/mine --config.data.path=PHOTOGRAPHS",
   )
+  from_here = (
+    "Go on from here with your own photographs",
+    "python -m sapiens2_jax.train --config "
+    f"experiments/continue_pretraining.py:size={size} --workdir runs/mine "
+    "--config.data.path=PHOTOGRAPHS "
+    f"--config.model.init_from={shlex.quote(os.path.normpath(run.workdir))}",
+  )
   return Contents(
     title=f"sapiens2_jax pretraining, size {size}",
     experiment=experiment,
     facts=make_facts(run, num_records if is_own else None),
     sections=sections,
     notes=make_notes(objective, sections),
-    commands=[own],
+    commands=[own, from_here],
     pictures=pictures,
     credits=[photograph.credit for photograph in found],
     missing=missing,
@@ -83,6 +93,7 @@ def make_facts(run: Run, num_records: int | None) -> list[tuple[str, str]]:
   config = run.config
   height, width = config.data.image_size
   facts = [
+    ("started from", config.model.init_from or "random weights"),
     ("global crops", f"{config.data.num_global} of {height} x {width} pixels"),
     ("masking", ", ".join(f"{k} {v}" for k, v in config.masking.items())),
   ]

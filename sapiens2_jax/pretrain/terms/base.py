@@ -88,7 +88,11 @@ class Term:
     return {}
 
   def init_statistics(self, params: dict) -> dict:
-    """What it keeps from step to step, float32; by a name of its own."""
+    """What it keeps from step to step, float32; by a name of its own.
+
+    Args:
+      params: of all modules, the teacher's of those that it has.
+    """
     return {}
 
   def project(self, teacher: TeacherOutputs, statistics: dict, step: Array):

@@ -11,6 +11,7 @@ import pytest
 from sapiens2_jax.architectures import ARCHITECTURES, Architecture
 from sapiens2_jax.config import ConfigError
 from sapiens2_jax.interop.load import load_pretrained
+from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.pretrain import views
 from sapiens2_jax.pretrain.terms import frozen_teacher
@@ -191,7 +192,8 @@ def start(run: tiny.Run, workdir, config):
   checkpointer = Checkpointer(str(workdir), config, read_config)
   objective = tiny.build_objective(config)
   state, example = starting.restore_or_init(
-    objective, checkpointer, run.tx, run.abstract, load_pretrained
+    *(objective, checkpointer, run.tx, run.abstract),
+    *(open_parts, load_pretrained),
   )
   return checkpointer, state, example
 

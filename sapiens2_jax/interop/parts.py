@@ -1,0 +1,120 @@
+"""Weights and runs of every kind, as parts of the state of a new run."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from sapiens2_jax import validation
+from sapiens2_jax.interop.weights import Found, find_weights, read_weights
+from sapiens2_jax.objectives import objective_class, task_name
+from sapiens2_jax.training import checkpoints
+from sapiens2_jax.training.matching import OTHER, Parts, Shapes
+from sapiens2_jax.training.state import TrainState, by_path
+
+_ENCODER = "params/encoder/"
+
+
+def open_parts(config: ConfigDict) -> Parts:
+  """What `model.init_from` holds for a run.
+
+  Where `model.init_parts` is "all" that is everything of a run for the same
+  purpose, pretraining or one task, and the head of other weights of the same
+  task. Of all else it is the encoder, in pretraining the teacher's.
+
+  Args:
+    config: of the new run.
+
+  Raises:
+    ValueError: there are no weights, or they are damaged.
+  """
+  try:
+    found = find_weights(config.model.init_from)
+    return (_of_run if found.kind == "run" else _of_weights)(config, found)
+  except ValueError as error:
+    raise ValueError(f"model.init_from: {error}") from error
+
+
+def _of_run(config: ConfigDict, found: Found) -> Parts:
+  _, given = checkpoints.load_run(found.path, validation.read_config)
+  is_whole = _is_same(config, task_name(given))
+  kind = objective_class(given)
+
+  def select(state: TrainState) -> dict[str, Any]:
+    whole = {
+      "params": state.params,
+      "teacher_state": state.teacher_state,
+      "opt_state": state.opt_state,
+    }
+    if is_whole:
+      return by_path(whole)
+    parts = by_path({"params": {"encoder": kind.encoder_params(state)}})
+    taken = set(parts.values())
+    owners = {
+      stored: f"{which}'s encoder"
+      for which in kind.encoder_names
+      for stored in jax.tree.leaves(kind.encoder_params(state, which))
+    }
+    for name, stored in by_path(whole).items():
+      if stored not in taken:
+        parts[_unused(name, owners.get(stored))] = stored
+    return parts
+
+  def load(wanted: Shapes) -> dict[str, jax.Array]:
+    step, arrays = checkpoints.load_part(
+      found.path,
+      lambda state: {n: x for n, x in select(state).items() if n in wanted},
+      dict(wanted),
+    )
+    if step != found.step:
+      raise ValueError(
+        f"{found.path}: saved step {step} while step {found.step} was to be "
+        "read; run again"
+      )
+    return arrays
+
+  step, arrays = checkpoints.part_shapes(found.path, select)
+  origin = f"{found.path}, step {step}" if is_whole else found.description
+  return Parts(origin, given.model.size, step, arrays, load)
+
+
+def _of_weights(config: ConfigDict, found: Found) -> Parts:
+  weights = read_weights(found, "float32")
+  params = weights.params if weights.task else {"encoder": weights.params}
+  arrays = by_path({"params": params})
+  if not _is_same(config, weights.task):
+    arrays = {
+      name if name.startswith(_ENCODER) else _unused(name): x
+      for name, x in arrays.items()
+    }
+
+  def load(wanted: Shapes) -> dict[str, jax.Array]:
+    # Each process has all of them, and gives its own devices their parts.
+    return {
+      name: jax.make_array_from_callback(
+        x.shape,
+        x.sharding,
+        lambda index, name=name, x=x: np.asarray(arrays[name][index], x.dtype),
+      )
+      for name, x in wanted.items()
+    }
+
+  shapes = {
+    name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()
+  }
+  size = weights.architecture.name
+  return Parts(found.description, size, 0, shapes, load)
+
+
+def _is_same(config: ConfigDict, task: str | None) -> bool:
+  """Whether more than the encoder is of use."""
+  return config.model.init_parts == "all" and task_name(config) == task
+
+
+def _unused(name: str, owner: str | None = None) -> str:
+  """The name that `Parts` give to what the new run has no place for."""
+  top, group, *rest = name.split("/")
+  if top == "opt_state":
+    group = "optimizer"
+  return "/".join((OTHER, owner or group, *rest))
