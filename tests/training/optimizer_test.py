@@ -88,6 +88,29 @@ def test_fine_tuning_decays_the_tokens_too():
   assert "head/Conv_0/bias" not in decayed_names(config, True)
 
 
+WINDOWS = {
+  "encoder/window_stage/window_token": 0,
+  "encoder/window_stage/window_positions": 0,
+  "encoder/window_stage/blocks/segment_0/ffn/w12": 0,
+}
+
+
+def test_positions_of_windows_are_not_decayed_and_their_token_in_fine_tuning():
+  """Source of depth and decay of token and positions: reference."""
+  config = tiny_task.load_config("model.size=tiny_4k")
+  token, positions, weight = WINDOWS
+  for decay_tokens in (True, False):
+    found = decayed_names(config, decay_tokens)
+    assert (token in found) == decay_tokens
+    assert positions not in found and weight in found
+  objective = tiny.build_objective(config)
+  params = jax.eval_shape(lambda: nn.unbox(objective.init(jax.random.key(0))))
+  factors = paths(optimizer.depth_factors(params, 0.5))
+  for name, depth in WINDOWS.items():
+    found = np.asarray(factors[name]).ravel()
+    np.testing.assert_allclose(found, 0.5 ** (3 - np.ravel(depth)), rtol=1e-6)
+
+
 DEPTHS = {
   "encoder/cls_token": 0,
   "encoder/registers": 0,
