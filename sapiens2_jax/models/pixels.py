@@ -66,6 +66,7 @@ def shrink_patches(
     patches: square, in row, column, channel order.
     side: wanted; a divisor of theirs.
   """
+  patches = jnp.asarray(patches)
   if _side(patches) == side:
     return patches
   return einops.reduce(
