@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 PLAN = ["libtpu; sys_platform == 'linux'"]
 GCS = ["gcsfs>=2026.9"]
 EXPORT_CHECK = ["torch>=2.6", "transformers>=5.14"]
+ONNX = ["onnx>=1.23", "onnxruntime>=1.32"]
 SYNTHETIC = ["numba>=0.61"]
 REPORT = ["matplotlib>=3.9"]
 TENSORBOARD = ["tensorboardX>=2.6"]
@@ -55,6 +56,8 @@ setup(
     # Images on gs://.
     "gcs": GCS,
     "gpu": ["jax[cuda12]", *CLUSTER],
+    # Exports to ONNX and checks it in its runtime.
+    "onnx": ONNX,
     # Compiles for TPUs on a machine that has none.
     "plan": PLAN,
     # Also loads the exported checkpoint with Hugging Face transformers.
@@ -67,6 +70,7 @@ setup(
     "tensorboard": TENSORBOARD,
     "test": EXPORT_CHECK
     + CLUSTER
+    + ONNX
     + PLAN
     + SYNTHETIC
     + [

@@ -1,4 +1,4 @@
-r"""Writes an encoder, or a fine-tuned model, for PyTorch.
+r"""Writes an encoder, or a fine-tuned model, for PyTorch or ONNX.
 
     python -m sapiens2_jax.export --checkpoint WORKDIR --output DIR \
       --format transformers
@@ -6,8 +6,9 @@ r"""Writes an encoder, or a fine-tuned model, for PyTorch.
 `--checkpoint` is a training workdir (its newest checkpoint is taken) or
 anything else that `load_pretrained` and `load_task` read. `reference` writes
 one file `sapiens2_SIZE_pretrain.safetensors`, or `sapiens2_SIZE_TASK...`;
-`transformers` a directory for from_pretrained. The same command again does
-nothing.
+`transformers` a directory for from_pretrained, `onnx` model.onnx with its
+weights beside it, in float32 for images of one size. The same command again
+does nothing.
 """
 
 import os
@@ -17,7 +18,7 @@ from absl import flags
 
 from data_pipelines.common import directories
 from sapiens2_jax import command
-from sapiens2_jax.interop import exports
+from sapiens2_jax.interop import exports, onnx_export
 from sapiens2_jax.interop import weights as weights_lib
 from sapiens2_jax.interop.convert import num_params
 from sapiens2_jax.interop.weights import ENCODERS, Found, Weights
@@ -44,18 +45,37 @@ REFERENCE_USE = """\
 import safetensors.torch
 state_dict = safetensors.torch.load_file({file!r})
 """
+ONNX_USE = """\
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession({file!r})
+images = np.zeros({shape}, np.float32)  # RGB, ImageNet-normalised
+{outputs} = session.run({names}, {{"images": images}})
+"""
 
 
 def announce(output: str, name: str, found: Found, weights: Weights) -> None:
-  """Prints what was written and how it is read in PyTorch."""
+  """Prints what was written and how it is read."""
   marker = directories.read_marker(output, exports.MARKER)
   path = os.path.join(output, name)
-  count, size = num_params(weights.params), os.path.getsize(path)
+  count = num_params(weights.params)
   print(f"source     {found.description}")
   what = f"{weights.architecture.name} {weights.task or 'encoder'}"
   print(f"model      {what}, {count:,} parameters, {marker['dtype']}")
-  print(f"wrote      {path} ({size:,} bytes, sha256 {marker['sha256'][name]})")
-  if marker["format"] == "reference":
+  for written, sha256 in marker["sha256"].items():
+    size, place = marker["files"][written], os.path.join(output, written)
+    print(f"wrote      {place} ({size:,} bytes, sha256 {sha256})")
+  if marker["format"] == "onnx":
+    outputs = marker["outputs"]
+    for kind, shape in {**marker["inputs"], **outputs}.items():
+      print(f"{kind:10} {' x '.join(map(str, shape))}")
+    use = ONNX_USE.format(
+      file=os.path.abspath(path),
+      shape=(1, *marker["inputs"][onnx_export.INPUT_NAME][1:]),
+      outputs=", ".join(outputs) + "," * (len(outputs) == 1),
+      names=list(outputs),
+    )
+    print(f"ONNX       opset {marker['opset']} (pip install onnxruntime)")
+  elif marker["format"] == "reference":
     print("PyTorch")
     use = REFERENCE_USE.format(file=os.path.abspath(path))
   else:
@@ -70,7 +90,7 @@ def announce(output: str, name: str, found: Found, weights: Weights) -> None:
     use += theirs.example if theirs else ENCODER_OUTPUTS
     print("PyTorch (pip install torch transformers)")
   print("".join(f"  {line}\n" for line in use.splitlines()), end="")
-  if marker["format"] == "transformers":
+  if marker["format"] != "reference":
     print(
       f"next       python -m sapiens2_jax.verify_export --export {output} "
       f"--checkpoint {found.path} "
@@ -91,6 +111,8 @@ def main() -> None:
     "dtype": _DTYPE.value,
   }
   output = _OUTPUT.value
+  if _FORMAT.value == "onnx":
+    onnx_export.check(_DTYPE.value)
   if exports.is_done(output, request):
     print(f"already exported: {output}")
     return

@@ -1,10 +1,11 @@
-r"""Compares an export in PyTorch with the checkpoint it came from.
+r"""Compares an export in PyTorch or ONNX Runtime with its checkpoint.
 
     python -m sapiens2_jax.verify_export --export DIR --checkpoint WORKDIR \
       --output FILE.json [--images FOLDER]
 
 Ends with code 1 if a key does not fit or numbers differ by more than 2e-5 for
-features and 1e-4 for outputs of a task (float32, both RoPE tables float32).
+features and 1e-4 for outputs of a task; in ONNX Runtime by more than 1e-4, of
+outputs above 1 by that part of the largest (float32, both RoPE tables float32).
 """
 
 import json
@@ -16,7 +17,7 @@ from data_pipelines.common import files
 from sapiens2_jax import command
 from sapiens2_jax.interop.verification import verify
 
-_EXPORT = flags.DEFINE_string("export", None, "Directory for transformers.")
+_EXPORT = flags.DEFINE_string("export", None, "Directory of an export.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "What was exported.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
 _IMAGES = flags.DEFINE_string(

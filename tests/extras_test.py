@@ -15,6 +15,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 OPTIONAL = {
   "matplotlib": "report",
   "numba": "synthetic",
+  "onnx": "onnx",
+  "onnxruntime": "onnx",
   "tensorboardX": "tensorboard",
   "tensorflow_datasets": "tfds",
 }
@@ -82,6 +84,16 @@ def test_a_command_that_needs_an_extra_names_it(module, extra):
   done = run(f"import {module}")
   assert done.stderr.splitlines()[-1].endswith(
     f"it comes with the extra {extra}: pip install -e '.[{extra}]'"
+  )
+
+
+@pytest.mark.parametrize("call", ["check(None)", "forward('unused')"])
+def test_onnx_names_the_extra(call):
+  done = run(
+    f"from sapiens2_jax.interop import onnx_export\nonnx_export.{call}"
+  )
+  assert done.stderr.splitlines()[-1].endswith(
+    "it comes with the extra onnx: pip install -e '.[onnx]'"
   )
 
 

@@ -1,14 +1,14 @@
-"""Directories of weights for PyTorch, with a note of where they came from."""
+"""Directories of weights for others, with a note of where they came from."""
 
 import pathlib
 
 from data_pipelines.common import directories, files
-from sapiens2_jax.interop import transformers_config
+from sapiens2_jax.interop import onnx_export, transformers_config
 from sapiens2_jax.interop.convert import tensors_from_params
 from sapiens2_jax.interop.tensors import SINGLE_NAME, write_safetensors
 from sapiens2_jax.interop.weights import Found, Weights
 
-FORMATS = ("reference", "transformers")
+FORMATS = ("reference", "transformers", "onnx")
 MARKER = "export.json"
 KIND = "sapiens2_jax export"
 
@@ -28,12 +28,17 @@ def is_done(output: str, request: dict) -> bool:
 def write_export(
   output: str, found: Found, weights: Weights, request: dict
 ) -> str:
-  """Writes the whole directory; returns the name of the weights file.
+  """Writes the whole directory; returns the name of the file to load.
 
   Raises:
     ValueError: the format has no place for the head.
   """
   arch, head = weights.architecture, weights.head
+  if request["format"] == "onnx":
+    with directories.replaced(output) as path:
+      facts = {"dtype": "float32", **onnx_export.write(path, weights)}
+      _write_marker(path, found, weights, request, facts)
+    return onnx_export.MODEL_NAME
   is_reference = request["format"] == "reference"
   _check_head(weights, request["format"])
   tensors = tensors_from_params(
@@ -65,21 +70,32 @@ def write_export(
       )
       files.write_json(path / "config.json", config)
       files.write_json(path / "preprocessor_config.json", preprocessor)
-    marker = {
-      "kind": KIND,
-      "format": request["format"],
-      "architecture": arch.name,
-      "task": weights.task,
-      "image_size": list(weights.image_size),
-      "step": found.step,
-      "weights": found.weights,
-      "dtype": dtype,
-      "sha256": {name: sha256},
-      "files": {p.name: p.stat().st_size for p in sorted(path.iterdir())},
-      "request": request,
-    }
-    files.write_json(path / MARKER, marker)
+    facts = {"dtype": dtype, "sha256": {name: sha256}}
+    _write_marker(path, found, weights, request, facts)
   return name
+
+
+def _write_marker(
+  path: pathlib.Path,
+  found: Found,
+  weights: Weights,
+  request: dict,
+  facts: dict,
+) -> None:
+  """Says what the files in `path` are; `facts` are those of the format."""
+  marker = {
+    "kind": KIND,
+    "format": request["format"],
+    "architecture": weights.architecture.name,
+    "task": weights.task,
+    "image_size": list(weights.image_size),
+    "step": found.step,
+    "weights": found.weights,
+    **facts,
+    "files": {p.name: p.stat().st_size for p in sorted(path.iterdir())},
+    "request": request,
+  }
+  files.write_json(path / MARKER, marker)
 
 
 def _check_head(weights: Weights, kind: str) -> None:
@@ -87,21 +103,22 @@ def _check_head(weights: Weights, kind: str) -> None:
   if kind == "transformers" and weights.architecture.has_windows:
     raise ValueError(
       f"{weights.architecture.name}: transformers has no local stage for 4K; "
-      "use --format reference"
+      "use --format reference or onnx"
     )
   if task is None:
     return
   if weights.head is None:
-    raise ValueError(f"task {task} has no release format: nothing to export to")
+    raise ValueError(f"task {task} has no release format; use --format onnx")
   if kind != "transformers":
     return
   if weights.head.kind.transformers is None:
     raise ValueError(
-      f"transformers has no class for task {task}; use --format reference"
+      f"transformers has no class for task {task}; use --format reference "
+      "or onnx"
     )
   hidden = weights.head.scale_hidden
   if weights.head.scale_channels and len(hidden) != 2:
     raise ValueError(
       f"transformers has no scale with head.scale_hidden={hidden}, only with "
-      "two widths; use --format reference"
+      "two widths; use --format reference or onnx"
     )

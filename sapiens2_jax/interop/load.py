@@ -47,17 +47,27 @@ def load_pretrained(
       model; lists missing, unexpected and wrongly shaped keys.
   """
   loaded = read_weights(find_weights(path, weights), "float32")
-  encoder = Encoder(
-    loaded.architecture,
-    rope_dtype=rope_dtype or loaded.rope_dtype or "float32",
-    dtype=dtype,
-    layer_scale_init=loaded.layer_scale_init,
-  )
+  encoder = build_encoder(loaded, rope_dtype=rope_dtype, dtype=dtype)
   return encoder, to_device(loaded.encoder_params)
 
 
+def build_encoder(
+  weights: Weights, *, rope_dtype: str | None = None, dtype: Any = jnp.float32
+) -> Encoder:
+  """The encoder of weights; see `load_pretrained`."""
+  return Encoder(
+    weights.architecture,
+    rope_dtype=rope_dtype or weights.rope_dtype or "float32",
+    dtype=dtype,
+    layer_scale_init=weights.layer_scale_init,
+  )
+
+
 def load_task(
-  path: str | os.PathLike, *, rope_dtype: str | None = None
+  path: str | os.PathLike,
+  *,
+  rope_dtype: str | None = None,
+  dtype: str | None = None,
 ) -> tuple[TaskObjective, dict[str, Any]]:
   """Loads a fine-tuned model and its parameters, to predict with.
 
@@ -73,6 +83,8 @@ def load_task(
   Args:
     path: as of `load_pretrained`.
     rope_dtype: as of `load_pretrained`.
+    dtype: of the computation, such as "float32". None for that of the training
+      run, "float32" for other sources.
 
   Returns:
     The model, and {"encoder": ..., "head": ...}, nested dicts of float32
@@ -89,10 +101,20 @@ def load_task(
       f"{found.description}: holds an encoder without a head; expected the "
       "weights of a task"
     )
-  config = ConfigDict(loaded.config or _task_config(loaded))
-  if rope_dtype is not None:
-    config.model.rope_dtype = rope_dtype
-  return build_for_inference(config), to_device(loaded.params)
+  model = build_task(loaded, rope_dtype=rope_dtype, dtype=dtype)
+  return model, to_device(loaded.params)
+
+
+def build_task(
+  weights: Weights, *, rope_dtype: str | None = None, dtype: str | None = None
+) -> TaskObjective:
+  """The model of a task's weights; see `load_task`."""
+  config = ConfigDict(weights.config or _task_config(weights))
+  given = {"rope_dtype": rope_dtype, "dtype": dtype}
+  for name, value in given.items():
+    if value is not None:
+      config.model[name] = value
+  return build_for_inference(config)
 
 
 def _task_config(weights: Weights) -> ConfigDict:

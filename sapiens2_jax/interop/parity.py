@@ -1,5 +1,6 @@
-"""Outputs of an exported model in PyTorch beside ours in JAX."""
+"""Outputs of an exported model beside ours in JAX."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from data_pipelines.common import directories
 from sapiens2_jax import errors
@@ -41,6 +43,7 @@ def _outputs(outputs, names: Mapping[str, tuple[str, ...]]) -> dict:
 
 
 DIFFERENCE = "_max_abs_difference"
+RELATIVE = "_relative_difference"
 
 
 def torch_forward(directory: str) -> tuple[Forward, dict[str, list[str]]]:
@@ -93,22 +96,25 @@ def torch_forward(directory: str) -> tuple[Forward, dict[str, list[str]]]:
   }
 
 
+def outputs(
+  encoder: Encoder,
+  head: nn.Module | None,
+  params: Mapping[str, Any],
+  images: Float[Array, "b h w 3"],
+) -> dict[str, Array]:
+  """Features, or outputs of the head if there is one, by name."""
+  if head is None:
+    out = encoder.apply({"params": params}, images)
+    return {"cls": out.cls, "registers": out.registers, "patches": out.patches}
+  out = encoder.apply({"params": params["encoder"]}, images)
+  return head.apply({"params": params["head"]}, out.patches)
+
+
 def jax_forward(
   encoder: Encoder, params: Mapping[str, Any], head: nn.Module | None = None
 ) -> Forward:
   """Our encoder, or task model if there is a head, in full float32."""
-
-  @jax.jit
-  def apply(params, images):
-    if head is None:
-      out = encoder.apply({"params": params}, images)
-      return {
-        "cls": out.cls,
-        "registers": out.registers,
-        "patches": out.patches,
-      }
-    out = encoder.apply({"params": params["encoder"]}, images)
-    return head.apply({"params": params["head"]}, out.patches)
+  apply = jax.jit(functools.partial(outputs, encoder, head))
 
   def forward(images: np.ndarray) -> dict[str, np.ndarray]:
     with jax.default_matmul_precision("highest"):
@@ -120,15 +126,20 @@ def jax_forward(
 def compare(ours: Forward, theirs: Forward, images: np.ndarray) -> dict:
   """Largest absolute difference of each output, and largest value.
 
+  The relative difference is that of the absolute one to the output's largest
+  value, or to 1 if that is larger.
+
   Args:
     ours: from `jax_forward`.
-    theirs: from `torch_forward`.
+    theirs: from `torch_forward` or `onnx_export.forward`.
     images: (b, h, w, 3) float32, ImageNet-normalised.
   """
   a, b = ours(images), theirs(images)
   result = {"size": list(images.shape[1:3]), "images": len(images)}
+  largest = {name: float(np.max(np.abs(x))) for name, x in a.items()}
   for name in a:
-    result[f"{name}{DIFFERENCE}"] = float(np.max(np.abs(a[name] - b[name])))
-  largest = max(float(np.max(np.abs(x))) for x in a.values())
-  result["max_abs_output"] = largest
+    difference = float(np.max(np.abs(a[name] - b[name])))
+    result[f"{name}{DIFFERENCE}"] = difference
+    result[f"{name}{RELATIVE}"] = difference / max(largest[name], 1)
+  result["max_abs_output"] = max(largest.values())
   return result

@@ -1,4 +1,4 @@
-"""Checks an export in PyTorch against the checkpoint it came from."""
+"""Checks an export in PyTorch or ONNX against what it came from."""
 
 import importlib.metadata
 import json
@@ -6,7 +6,6 @@ import os
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines import sources
@@ -14,24 +13,32 @@ from data_pipelines.common import directories
 from data_pipelines.common.images import ImageDecodeError, decode_image
 from data_pipelines.loading import crops
 from data_pipelines.open_source import open_source
-from sapiens2_jax.interop import exports, parity
+from sapiens2_jax.interop import exports, onnx_export, parity
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import find_weights
 from sapiens2_jax.models import pixels as pixel_lib
 
 # Float32 summed in another order; a head's norms divide by small deviations.
+# Of ONNX all is held to the wider one, relative where outputs exceed 1: its
+# runtime also merges and reorders operations.
 TOLERANCE = 2e-5
 TASK_TOLERANCE = 1e-4
 NUM_IMAGES = 2
+ONNX_BATCHES = (1, 2)  # the batch is free
+# Formats that are checked, and packages whose versions matter.
+VERSIONS = {
+  "transformers": ("jax", "torch", "transformers", "safetensors"),
+  "onnx": ("jax", "onnx", "onnxruntime"),
+}
 
 
 def read_marker(directory: str) -> dict:
   """What the export says of itself."""
   marker = directories.read_marker(directory, exports.MARKER) or {}
-  if marker.get("format") != "transformers":
+  if marker.get("format") not in VERSIONS:
     raise ValueError(
-      f"{directory}: no export for transformers; write one with "
-      "python -m sapiens2_jax.export --format transformers"
+      f"{directory}: no export for transformers or ONNX; write one with "
+      "python -m sapiens2_jax.export --format transformers or onnx"
     )
   return marker
 
@@ -52,10 +59,10 @@ def image_sizes(directory: str) -> list[tuple[int, int]]:
   return [(height, width), (half(height), width), (height, half(width))]
 
 
-def random_images(size: tuple[int, int]) -> np.ndarray:
-  """(1, h, w, 3) normal noise, as spread as normalised photographs."""
+def random_images(size: tuple[int, int], count: int = 1) -> np.ndarray:
+  """(n, h, w, 3) normal noise, as spread as normalised photographs."""
   rng = np.random.default_rng(0)
-  return rng.standard_normal((1, *size, 3), np.float32)
+  return rng.standard_normal((count, *size, 3), np.float32)
 
 
 def photographs(path: str, size: tuple[int, int]) -> np.ndarray | None:
@@ -87,9 +94,9 @@ def load_ours(marker: dict, checkpoint: str) -> parity.Forward:
     )
   # transformers computes the table of positions in float32.
   if marker.get("task"):
-    model, params = load_task(checkpoint, rope_dtype="float32")
-    encoder = model.encoder.clone(dtype=jnp.float32)
-    head = model.head.clone(dtype=jnp.float32)
+    float32 = {"rope_dtype": "float32", "dtype": "float32"}
+    model, params = load_task(checkpoint, **float32)
+    encoder, head = model.encoder, model.head
   else:
     encoder, params = load_pretrained(
       checkpoint, weights=weights, rope_dtype="float32"
@@ -105,7 +112,7 @@ def verify(directory: str, checkpoint: str, images: str | None) -> dict:
   """Runs both on equal images and reports every difference.
 
   Args:
-    directory: an export for transformers.
+    directory: an export for transformers, or of ONNX.
     checkpoint: what it was exported from.
     images: folder or corpus of photographs, None for random images only.
 
@@ -115,34 +122,47 @@ def verify(directory: str, checkpoint: str, images: str | None) -> dict:
 
   Raises:
     ValueError: if either cannot be read, or they are of different steps.
-    ModuleNotFoundError: if torch or transformers is not installed.
+    ImportError: if torch, transformers or onnxruntime is not installed.
   """
   marker = read_marker(directory)
-  theirs, keys = parity.torch_forward(directory)
+  packages = VERSIONS[marker["format"]]
+  is_onnx = marker["format"] == "onnx"
+  if is_onnx:
+    theirs, keys = onnx_export.forward(directory), {}
+    sizes, counts = [tuple(marker["image_size"])], ONNX_BATCHES
+  else:
+    theirs, keys = parity.torch_forward(directory)
+    sizes, counts = image_sizes(directory), (1,)
   ours = load_ours(marker, checkpoint)
   comparisons = []
-  for size in image_sizes(directory):
-    inputs = {"random": random_images(size)}
+  for size in sizes:
+    inputs = [("random", random_images(size, count)) for count in counts]
     if images:
-      inputs["photographs"] = photographs(images, size)
-    for name, batch in inputs.items():
+      inputs.append(("photographs", photographs(images, size)))
+    for name, batch in inputs:
       if batch is None:
         raise ValueError(f"{images}: holds no image that can be decoded")
       result = parity.compare(ours, theirs, batch)
       comparisons.append({"input": name, **result})
-  worst = np.max(  # NaN if there is one, and NaN does not pass
-    [
-      value
-      for result in comparisons
-      for name, value in result.items()
-      if name.endswith(parity.DIFFERENCE)
-    ]
+  worst, worst_relative = (
+    float(
+      np.max(  # NaN if there is one, and NaN does not pass
+        [
+          value
+          for result in comparisons
+          for name, value in result.items()
+          if name.endswith(kind)
+        ]
+      )
+    )
+    for kind in (parity.DIFFERENCE, parity.RELATIVE)
   )
-  tolerance = TASK_TOLERANCE if marker.get("task") else TOLERANCE
-  packages = ("jax", "torch", "transformers", "safetensors")
+  tolerance = TASK_TOLERANCE if is_onnx or marker.get("task") else TOLERANCE
+  is_close = (worst_relative if is_onnx else worst) <= tolerance
   return {
-    "passed": bool(worst <= tolerance) and not any(keys.values()),
-    "max_abs_difference": float(worst),
+    "passed": is_close and not any(keys.values()),
+    "max_abs_difference": worst,
+    "max_relative_difference": worst_relative,
     "tolerance": tolerance,
     "keys": keys,
     "comparisons": comparisons,

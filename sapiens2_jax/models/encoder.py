@@ -107,7 +107,7 @@ class Encoder(nn.Module):
     prefix = self.architecture.num_prefix_tokens
     features = x[:, prefix:]
     if visible_ids is None:
-      features = features.reshape(len(x), *grid.shape, -1)
+      features = features.reshape(x.shape[0], *grid.shape, -1)
     return EncoderOutput(x[:, 0], x[:, 1:prefix], features)
 
   @nn.nowrap

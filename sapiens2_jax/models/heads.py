@@ -293,7 +293,7 @@ class PixelShuffleHead(nn.Module):
     for i, width in enumerate(self.scale_channels):
       x = Stage(width, stride=2, dtype=self.dtype, name=f"scale_conv_{i}")(x)
     # The reference's order of the features: channel, row, column.
-    x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+    x = x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
     for i, width in enumerate((*self.scale_hidden, 1)):
       x = nn.Dense(
         width,

@@ -96,7 +96,7 @@ class WindowStage(nn.Module):
     patches = split_patches(pixels, self.architecture.window_size)
     x = embed(patches.reshape(-1, *patches.shape[2:]))
     token = self.window_token.astype(self.dtype)
-    token = jnp.broadcast_to(token, (len(x), *token.shape))
+    token = jnp.broadcast_to(token, (x.shape[0], *token.shape))
     x = jnp.concatenate([token, x], axis=1)
     x = x + self.window_positions.astype(self.dtype)
     x = self.blocks.last_block(self.blocks.body(x, None), None, slice(0, 1))

@@ -124,6 +124,39 @@ def test_a_run_is_exported_verified_and_not_exported_twice(tmp_path, workdir):
   assert not json.loads(result.read_text())["passed"]
 
 
+@pytest.mark.slow
+def test_a_run_is_exported_to_onnx_and_verified(tmp_path, workdir):
+  output, result = tmp_path / "export", tmp_path / "result.json"
+  export = ("export", "--checkpoint", workdir, "--output", output)
+  assert "an ONNX export is float32" in _fails(
+    *export, "--format", "onnx", "--dtype", "bfloat16"
+  )
+  text = _ok(*export, "--format", "onnx")
+  marker = json.loads((output / "export.json").read_text())
+  assert f"opset {marker['opset']} " in text
+  for name in ("model.onnx", "model.onnx.data"):
+    assert f"{output / name} ({marker['files'][name]:,} bytes" in text
+  printed = _printed_snippet(text) + "\nprint(patches.shape)"
+  assert _execute(printed).strip() == "(1, 192, 4, 3)"
+  assert _ok(*export, "--format", "onnx").startswith("already exported")
+  (line,) = (x for x in text.splitlines() if x.startswith("next"))
+  done = subprocess.run(
+    [sys.executable, *shlex.split(line)[2:]], capture_output=True, text=True
+  )
+  assert done.returncode == 0, done.stderr
+  report = json.loads((output / "verify.json").read_text())
+  assert report["passed"] and "onnxruntime" in report["versions"]
+  data = bytearray((output / "model.onnx.data").read_bytes())
+  data[: len(data) // 2] = bytes(len(data) // 2)
+  (output / "model.onnx.data").write_bytes(data)
+  done = _run(
+    *("verify_export", "--export", output, "--checkpoint", workdir),
+    *("--output", result),
+  )
+  assert done.returncode == 1
+  assert not json.loads(result.read_text())["passed"]
+
+
 def test_mistakes_end_with_code_2_and_one_message(tmp_path):
   export = ("export", "--output", tmp_path / "out", "--format", "reference")
   assert "no such file" in _fails(*export, "--checkpoint", tmp_path / "none")
@@ -215,7 +248,7 @@ def test_a_task_run_is_exported_verified_and_imported(tmp_path):
   samples.assert_same_bytes(*names)
 
 
-def test_albedo_is_exported_in_reference_keys_only(tmp_path):
+def test_albedo_is_not_exported_to_transformers(tmp_path):
   workdir = runs.write_task_run(tmp_path / "run", "albedo", "toy")
   export = ("export", "--checkpoint", workdir, "--output", tmp_path / "out")
   message = _fails(*export, "--format", "transformers")

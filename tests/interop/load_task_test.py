@@ -47,7 +47,7 @@ def test_a_run_its_exports_and_imports_give_the_same_model(tmp_path, workdir):
   model = _assert_loads(workdir)
   assert model.encoder.rope_dtype == "bfloat16"  # that of the run
   assert model.config.optim.num_steps > 0
-  for kind in exports.FORMATS:
+  for kind in ("reference", "transformers"):
     directory = _export(workdir, tmp_path / kind, kind)
     model = _assert_loads(directory)
     assert model.encoder.rope_dtype == "float32"

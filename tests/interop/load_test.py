@@ -58,7 +58,7 @@ def test_loads_a_file_a_directory_and_shards(style, tmp_path):
 def test_loads_an_import_and_exports(tmp_path, workdir):
   file = samples.write(tmp_path / "toy.safetensors", samples.arrays(TOY))
   _assert_teacher(load_pretrained(_import(file, tmp_path / "imported"))[1])
-  for kind in exports.FORMATS:
+  for kind in ("reference", "transformers"):
     output = _export(workdir, tmp_path / kind, kind)
     encoder, params = load_pretrained(output)
     assert encoder.architecture == TOY
