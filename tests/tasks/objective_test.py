@@ -21,7 +21,7 @@ NUM_STEPS = 2
 pytestmark = pytest.mark.xdist_group("objective")
 
 
-compiled = functools.cache(tiny_task.Run)
+compiled = functools.lru_cache(maxsize=2)(tiny_task.Run)
 
 
 @functools.cache

@@ -21,7 +21,7 @@ CENTER = "objective.target=center"
 pytestmark = pytest.mark.xdist_group("step")
 
 
-@functools.lru_cache(maxsize=3)  # Each holds programs for eight devices.
+@functools.lru_cache(maxsize=2)  # Each holds programs for eight devices.
 def compiled(*overrides: str, num_devices: int = 1):
   return tiny.Run(*overrides, num_devices=num_devices)
 

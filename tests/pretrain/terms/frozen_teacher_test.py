@@ -55,7 +55,7 @@ def test_no_gradient_reaches_the_teachers_features():
 pytestmark = pytest.mark.xdist_group("frozen_teacher")
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)  # Programs for eight devices are large.
 def compiled(*overrides: str, num_devices: int = 1) -> tiny.Run:
   return tiny.Run(*overrides, num_devices=num_devices)
 
