@@ -1,7 +1,6 @@
 """Runs a benchmark as a user would, and reads what it measured."""
 
 import json
-import pathlib
 import sys
 from typing import Any
 
