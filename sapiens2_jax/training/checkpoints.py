@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
-from flax import traverse_util
-from jax.tree_util import keystr
 from ml_collections import ConfigDict
 
+from sapiens2_jax.training import stored
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.state import TrainState
 
@@ -87,7 +87,10 @@ class Checkpointer:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        **{_STATE: ocp.args.PyTreeSave(state), _RUN: ocp.args.JsonSave(run)}
+        **{
+          _STATE: ocp.args.PyTreeSave(state, stored.save_args(state)),
+          _RUN: ocp.args.JsonSave(run),
+        }
       ),
       force=True,  # The caller decides.
     )
@@ -119,8 +122,8 @@ class Checkpointer:
     step = self._manager.latest_step()
     # As a dict: a checkpoint may have been written under other names.
     item = dict(vars(abstract))
-    stored = _stored_tree(pathlib.Path(directory(self._workdir)) / str(step))
-    if _FIRST_NAMES["teacher_state"] in stored:
+    path = pathlib.Path(directory(self._workdir)) / str(step) / _STATE
+    if _FIRST_NAMES["teacher_state"] in stored.stored_tree(path):
       item = {_FIRST_NAMES.get(name, name): x for name, x in item.items()}
     restored = self._manager.restore(
       step,
@@ -154,11 +157,6 @@ def latest(workdir: str) -> tuple[int, pathlib.Path]:
   return max(steps), root / str(max(steps))
 
 
-def _stored_tree(path: pathlib.Path) -> dict:
-  """Orbax's metadata of each array of the state in a checkpoint."""
-  return ocp.PyTreeCheckpointer().metadata(path / _STATE).item_metadata.tree
-
-
 def _restore_args(item: dict) -> ocp.args.PyTreeRestore:
   """Restores `item`, without what else is stored, e.g. of terms not used."""
   return ocp.args.PyTreeRestore(
@@ -179,8 +177,27 @@ def load_run(workdir: str, read_config: ReadConfig) -> tuple[int, ConfigDict]:
 def count_learned(workdir: str) -> int:
   """Learned parameters in the newest checkpoint of a run; reads no values."""
   _, path = latest(workdir)
-  tree = _stored_tree(path)
+  tree = stored.stored_tree(path / _STATE)
   return sum(math.prod(x.shape) for x in jax.tree.leaves(tree["params"]))
+
+
+def open_part(
+  workdir: str, select: Callable[[TrainState], Any]
+) -> tuple[int, Any]:
+  """Opens what `select` takes of the newest state; reads no values.
+
+  Returns:
+    Step, and the part with a `StoredArray` for each array.
+  """
+  step, path = latest(workdir)
+  tree = stored.stored_tree(path / _STATE)
+  # A state whose leaves say where they are stored.
+  names = jax.tree.map(lambda leaf: leaf.name, tree)
+  wanted = select(TrainState(**_present_names(names)))
+  context = stored.new_context()
+  return step, jax.tree.map(
+    lambda name: stored.open_array(path / _STATE, name, context), wanted
+  )
 
 
 def load_part(
@@ -191,22 +208,8 @@ def load_part(
   Returns:
     Step, and the part as float32 arrays.
   """
-  step, path = latest(workdir)
-  tree = _stored_tree(path)
-  # A state whose leaves say where they are stored.
-  names = jax.tree_util.tree_map_with_path(
-    lambda keys, _: keystr(keys, simple=True, separator="/"), tree
+  step, part = open_part(workdir, select)
+  device = jax.local_devices()[0]
+  return step, jax.tree.map(
+    lambda x: jax.device_put(np.asarray(x), device), part
   )
-  wanted = select(TrainState(**_present_names(names)))
-  stored = traverse_util.flatten_dict(tree, sep="/")
-  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  item = {}
-  for name in jax.tree.leaves(wanted):
-    shape, dtype = stored[name].shape, stored[name].dtype
-    item[name] = jax.ShapeDtypeStruct(shape, dtype, sharding=device)
-  item = traverse_util.unflatten_dict(item, sep="/")
-  state = ocp.PyTreeCheckpointer().restore(
-    path / _STATE, args=_restore_args(item)
-  )
-  arrays = traverse_util.flatten_dict(state, sep="/")
-  return step, jax.tree.map(arrays.get, wanted)
