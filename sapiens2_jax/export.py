@@ -6,8 +6,10 @@ r"""Writes an encoder, or a fine-tuned model, for PyTorch.
 `--checkpoint` is a training workdir (its newest checkpoint is taken) or
 anything else that `load_pretrained` and `load_task` read. `reference` writes
 one file `sapiens2_SIZE_pretrain.safetensors`, or `sapiens2_SIZE_TASK...`;
-`transformers` a directory for from_pretrained. The same command again does
-nothing.
+`transformers` a directory for from_pretrained, in files of at most 5 GB.
+Tensors are read and written one by one: any size needs little memory. Other
+files in DIR stay, also a README.md that was edited. The same command again
+does nothing.
 """
 
 import os
@@ -15,9 +17,9 @@ import os
 import jax
 from absl import flags
 
-from data_pipelines.common import directories
+from data_pipelines.common import directories, memory
 from sapiens2_jax import command
-from sapiens2_jax.interop import exports
+from sapiens2_jax.interop import exports, model_card
 from sapiens2_jax.interop import weights as weights_lib
 from sapiens2_jax.interop.convert import num_params
 from sapiens2_jax.interop.weights import ENCODERS, Found, Weights
@@ -32,45 +34,31 @@ _DTYPE = flags.DEFINE_enum(
   "dtype", None, ["float32", "bfloat16"], "Of the tensors; default: as stored."
 )
 
-TRANSFORMERS_USE = """\
-import torch, transformers
-model = transformers.{loader}.from_pretrained({directory!r}).eval()
-images = torch.zeros(1, 3, {height}, {width})  # RGB, ImageNet-normalised
-"""
-ENCODER_OUTPUTS = """\
-tokens = model(images).last_hidden_state  # [cls], registers, patches
-"""
-REFERENCE_USE = """\
-import safetensors.torch
-state_dict = safetensors.torch.load_file({file!r})
-"""
-
 
 def announce(output: str, name: str, found: Found, weights: Weights) -> None:
   """Prints what was written and how it is read in PyTorch."""
   marker = directories.read_marker(output, exports.MARKER)
-  path = os.path.join(output, name)
-  count, size = num_params(weights.params), os.path.getsize(path)
-  print(f"source     {found.description}")
+  path, kind = os.path.join(output, name), marker["format"]
   what = f"{weights.architecture.name} {weights.task or 'encoder'}"
+  count = num_params(weights.params)
+  print(f"source     {found.description}")
   print(f"model      {what}, {count:,} parameters, {marker['dtype']}")
-  print(f"wrote      {path} ({size:,} bytes, sha256 {marker['sha256'][name]})")
-  if marker["format"] == "reference":
-    print("PyTorch")
-    use = REFERENCE_USE.format(file=os.path.abspath(path))
-  else:
-    height, width = weights.image_size
-    theirs = weights.head and weights.head.kind.transformers
-    use = TRANSFORMERS_USE.format(
-      loader=theirs.class_name if theirs else "AutoModel",
-      directory=os.path.abspath(output),
-      height=height,
-      width=width,
+  for file, sha256 in marker["sha256"].items():
+    if file.endswith(".safetensors"):
+      size = marker["files"][file]
+      print(f"wrote      {output}/{file} ({size:,} bytes, sha256 {sha256})")
+  if marker["card"] is None:
+    print(
+      f"kept       {output}/{exports.CARD}, which export did not write or "
+      "somebody edited; without it, export writes a new one"
     )
-    use += theirs.example if theirs else ENCODER_OUTPUTS
-    print("PyTorch (pip install torch transformers)")
+  is_reference = kind == "reference"
+  print(f"PyTorch{'' if is_reference else ' (pip install torch transformers)'}")
+  use = model_card.usage(
+    weights, kind, os.path.abspath(path if is_reference else output)
+  )
   print("".join(f"  {line}\n" for line in use.splitlines()), end="")
-  if marker["format"] == "transformers":
+  if not is_reference:
     print(
       f"next       python -m sapiens2_jax.verify_export --export {output} "
       f"--checkpoint {found.path} "
@@ -81,22 +69,14 @@ def announce(output: str, name: str, found: Found, weights: Weights) -> None:
 def main() -> None:
   # Weights are only copied: no accelerator is needed, or waited for.
   jax.config.update("jax_platforms", "cpu")
+  memory.keep_freed_memory(shared=True)
   found = weights_lib.find_weights(_CHECKPOINT.value, _WEIGHTS.value)
-  request = {
-    "format": _FORMAT.value,
-    "source": os.path.abspath(found.path),
-    "fingerprint": found.fingerprint,
-    "step": found.step,
-    "weights": found.weights,
-    "dtype": _DTYPE.value,
-  }
+  request = exports.make_request(found, _FORMAT.value, _DTYPE.value)
   output = _OUTPUT.value
   if exports.is_done(output, request):
     print(f"already exported: {output}")
     return
-  directories.check_output(
-    output, exports.MARKER, kind=exports.KIND, format=_FORMAT.value
-  )
+  exports.check_output(output, _FORMAT.value)
   weights = weights_lib.read_weights(found)
   name = exports.write_export(output, found, weights, request)
   announce(output, name, found, weights)
