@@ -25,7 +25,7 @@ setup(
   packages=find_packages(include=["sapiens2_jax*", "data_pipelines*"]),
   package_data={
     "data_pipelines": ["vocabulary/*.json", "synthetic/*.json"],
-    "sapiens2_jax": ["report/*.html"],
+    "sapiens2_jax": ["interop/*.md", "report/*.html"],
   },
   install_requires=[
     "absl-py",
@@ -50,6 +50,7 @@ setup(
     "pyyaml",
     "safetensors>=0.5",
     "simplejpeg>=1.8",
+    "tensorstore",
     "tqdm>=4.66",
   ],
   extras_require={

@@ -3,15 +3,17 @@ r"""Turns released weights into a checkpoint of ours.
     python -m sapiens2_jax.import_weights --source FILE_OR_DIR --output DIR
 
 Reads safetensors in reference or transformers keys, one file or shards, of
-encoders and of task models. DIR is read by `load_pretrained`, `load_task`,
-`export` and the config field `model.init_from`. Values and their dtype are
-kept exactly.
+encoders and of task models; prefixes on all keys and names of PyTorch's
+wrappers (`module.`, `_orig_mod.`) are taken off. DIR is read by
+`load_pretrained`, `load_task`, `export` and the config field
+`model.init_from`. Values and their dtype are kept exactly. Blocks are read and
+written one by one: any size needs little memory.
 """
 
 import jax
 from absl import flags
 
-from data_pipelines.common import directories
+from data_pipelines.common import directories, memory
 from sapiens2_jax import command
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.interop import weights as weights_lib
@@ -24,6 +26,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
 def main() -> None:
   # Weights are only copied: no accelerator is needed, or waited for.
   jax.config.update("jax_platforms", "cpu")
+  memory.keep_freed_memory(shared=True)
   output = _OUTPUT.value
   found = weights_lib.find_weights(_SOURCE.value)
   if found.kind != "tensors":
@@ -37,6 +40,8 @@ def main() -> None:
   count = num_params(weights.params)
   dtype = weights.encoder_params["cls_token"].dtype
   print(f"source     {found.description}")
+  if weights.removed:
+    print(f"removed    {' '.join(weights.removed)} from its keys")
   print(f"model      {size} {what}, {count:,} parameters, {dtype}")
   print(f"wrote      {output}")
   if size in ARCHITECTURES:

@@ -7,6 +7,8 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
+from data_pipelines.common import files
+
 
 def read_marker(output: str | os.PathLike, name: str) -> dict | None:
   """The file `name` that says what a directory is, None if it has none."""
@@ -42,6 +44,23 @@ def check_output(output: str | os.PathLike, name: str, **expected) -> None:
     )
 
 
+def check_free(output: str | os.PathLike, num_bytes: int) -> None:
+  """Refuses to write more than the disk of `output` has room for.
+
+  Raises:
+    ValueError: with the room that is needed and that there is.
+  """
+  path = pathlib.Path(os.path.realpath(output))
+  while not path.exists():
+    path = path.parent
+  free = shutil.disk_usage(path).free
+  if num_bytes > free:
+    raise ValueError(
+      f"{output}: needs {num_bytes / 1e9:.2f} GB, its disk has "
+      f"{free / 1e9:.2f} GB free"
+    )
+
+
 @contextlib.contextmanager
 def replaced(output: str | os.PathLike) -> Iterator[pathlib.Path]:
   """An empty directory that becomes `output` if the block ends well.
@@ -64,3 +83,38 @@ def replaced(output: str | os.PathLike) -> Iterator[pathlib.Path]:
   finally:
     shutil.rmtree(partial, ignore_errors=True)
   shutil.rmtree(previous, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def updated(output: str | os.PathLike, name: str) -> Iterator[pathlib.Path]:
+  """An empty directory whose files go to `output` if the block ends well.
+
+  What an earlier output lists and this does not write, is removed; all else
+  that `output` holds stays. A kill while files are moved leaves a marker that
+  lists files of unknown size.
+
+  Args:
+    output: directory, made if there is none.
+    name: of the marker, a JSON file, which says under "files" what was written,
+      name by name. The block writes it.
+  """
+  path = pathlib.Path(os.path.realpath(output))
+  partial = path.with_name(f".{path.name}.partial")
+  shutil.rmtree(partial, ignore_errors=True)
+  partial.mkdir(parents=True)
+  try:
+    yield partial
+    path.mkdir(exist_ok=True)
+    marker = read_marker(partial, name)
+    earlier = (read_marker(path, name) or {}).get("files", {})
+    both = dict.fromkeys([*earlier, *marker["files"]])
+    files.write_json(path / name, {**marker, "files": both})
+    for old in earlier:
+      if old not in marker["files"] and os.path.basename(old) == old:
+        (path / old).unlink(missing_ok=True)
+    for new in partial.iterdir():
+      if new.name != name:
+        os.replace(new, path / new.name)
+    os.replace(partial / name, path / name)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)

@@ -17,7 +17,13 @@ class Progress(tqdm.tqdm):
   monitor_interval = 0  # No thread that prints when nothing is done.
 
   def __init__(self, label: str, total: int | None, unit: str):
-    """Starts the clock; `total` is None if nobody knows."""
+    """Starts the clock.
+
+    Args:
+      label: what is done.
+      total: None if nobody knows.
+      unit: what is counted; bytes, "B", are shown with prefixes.
+    """
     self._overwrites = sys.stderr.isatty()
     count = "{n_fmt}" if total is None else "{n_fmt}/{total_fmt}"
     eta = "" if total is None else "  eta {remaining}"
@@ -25,6 +31,7 @@ class Progress(tqdm.tqdm):
       desc=label,
       total=total,
       unit=f" {unit}",
+      unit_scale=unit == "B",
       file=sys.stderr,
       leave=self._overwrites,
       mininterval=_TERMINAL_INTERVAL if self._overwrites else _LOG_INTERVAL,

@@ -1,16 +1,48 @@
 """Directories of weights for others, with a note of where they came from."""
 
+import hashlib
+import os
 import pathlib
+import shutil
+from typing import Any
 
 from data_pipelines.common import directories, files
-from sapiens2_jax.interop import onnx_export, transformers_config
+from data_pipelines.common.progress import Progress
+from sapiens2_jax.interop import model_card, onnx_export, transformers_config
 from sapiens2_jax.interop.convert import tensors_from_params
-from sapiens2_jax.interop.tensors import SINGLE_NAME, write_safetensors
+from sapiens2_jax.interop.shards import SHARD_BYTES, write_shards
+from sapiens2_jax.interop.tensors import (
+  INDEX_NAME,
+  Tensors,
+  write_safetensors,
+)
 from sapiens2_jax.interop.weights import Found, Weights
+from sapiens2_jax.training import stored
 
 FORMATS = ("reference", "transformers", "onnx")
 MARKER = "export.json"
 KIND = "sapiens2_jax export"
+CARD = "README.md"
+CONFIG_NAME = "config.json"
+PREPROCESSOR_NAME = "preprocessor_config.json"
+
+
+def make_request(found: Found, kind: str, dtype: str | None) -> dict[str, Any]:
+  """What tells two exports apart, without the names of directories above.
+
+  Args:
+    found: what is exported.
+    kind: one of `FORMATS`.
+    dtype: of the tensors, None for that of the weights.
+  """
+  return {
+    "format": kind,
+    "source": os.path.basename(os.path.abspath(found.path)),
+    "fingerprint": found.fingerprint,
+    "step": found.step,
+    "weights": found.weights,
+    "dtype": dtype,
+  }
 
 
 def is_done(output: str, request: dict) -> bool:
@@ -19,60 +51,149 @@ def is_done(output: str, request: dict) -> bool:
   if marker is None or marker.get("request") != request:
     return False
   path = pathlib.Path(output)
-  return all(
+  has_card = request["format"] == "onnx" or (path / CARD).is_file()
+  return has_card and all(
     (path / name).is_file() and (path / name).stat().st_size == size
     for name, size in marker["files"].items()
   )
 
 
-def write_export(
-  output: str, found: Found, weights: Weights, request: dict
-) -> str:
-  """Writes the whole directory; returns the name of the file to load.
+def check_output(output: str, kind: str) -> None:
+  """Refuses to replace what `export` did not write.
 
   Raises:
-    ValueError: the format has no place for the head.
+    ValueError: if `output` is a file, an export of another format, or holds
+      weights or configs of others.
   """
-  arch, head = weights.architecture, weights.head
+  path = pathlib.Path(output)
+  if path.exists() and not path.is_dir():
+    raise ValueError(f"{output}: is a file; give a directory")
+  marker = directories.read_marker(output, MARKER) or {}
+  if marker and (marker.get("kind"), marker.get("format")) != (KIND, kind):
+    raise ValueError(
+      f"{output}: is not empty and no earlier export of format {kind}; give "
+      "another directory"
+    )
+  ours = {*marker.get("files", ()), *([MARKER] if marker else [])}
+  names = {MARKER, INDEX_NAME}
+  if kind == "transformers":
+    names |= {CONFIG_NAME, PREPROCESSOR_NAME}
+  if kind == "onnx":
+    names |= {onnx_export.MODEL_NAME, onnx_export.DATA_NAME}
+  foreign = [
+    file.name
+    for file in sorted(path.glob("*"))
+    if file.name in names - ours
+    or (file.suffix == ".safetensors" and file.name not in ours)
+  ]
+  if foreign:
+    raise ValueError(
+      f"{output}: holds {', '.join(foreign)}, which export did not write; give "
+      "another directory"
+    )
+
+
+def write_export(
+  output: str,
+  found: Found,
+  weights: Weights,
+  request: dict,
+  shard_bytes: int = SHARD_BYTES,
+) -> str:
+  """Writes a directory; replaces what an earlier export wrote, nothing else.
+
+  Takes the memory of a few tensors; of arrays that are stored in larger chunks,
+  that of a chunk, see `stored.sliced`.
+
+  Args:
+    output: directory.
+    found: where the weights come from.
+    weights: from `read_weights`.
+    request: from `make_request`.
+    shard_bytes: of tensors in one file for transformers, at most.
+
+  Returns:
+    The name of the file of weights, or of the index of its shards.
+
+  Raises:
+    ValueError: the format has no place for the head, or the disk is too full.
+  """
   if request["format"] == "onnx":
-    with directories.replaced(output) as path:
+    with directories.updated(output, MARKER) as path:
       facts = {"dtype": "float32", **onnx_export.write(path, weights)}
       _write_marker(path, found, weights, request, facts)
     return onnx_export.MODEL_NAME
-  is_reference = request["format"] == "reference"
   _check_head(weights, request["format"])
-  tensors = tensors_from_params(
-    weights.params,
-    arch,
-    head,
-    # Both styles are read. In its keys the number of layers is free, and
-    # AutoModel finds the encoder of a task model.
-    style="transformers" if head and not is_reference else "reference",
-    dtype=request["dtype"],
-    with_periods=is_reference,
-  )
-  dtype = next(iter(tensors.values())).dtype.name
-  name = SINGLE_NAME
-  if is_reference:
-    name = f"sapiens2_{arch.name}_{weights.task or 'pretrain'}.safetensors"
-  with directories.replaced(output) as path:
-    sha256 = write_safetensors(path / name, tensors, {"format": "pt"})
+  is_reference = request["format"] == "reference"
+
+  def name_tensors(params: dict[str, Any]) -> Tensors:
+    has_own_keys = weights.head and not is_reference
+    return tensors_from_params(
+      params,
+      weights.architecture,
+      weights.head,
+      # Both styles are read. In its keys the number of layers is free, and
+      # AutoModel finds the encoder of a task model.
+      style="transformers" if has_own_keys else "reference",
+      dtype=request["dtype"],
+      with_periods=is_reference,
+    )
+
+  total = sum(x.nbytes for x in name_tensors(weights.params).values())
+  with directories.updated(output, MARKER) as path:
+    to_slice = stored.bytes_to_slice(weights.params)
+    directories.check_free(output, total + to_slice)
+    slices = path / "slices"
+    tensors = name_tensors(stored.in_slices(weights.params, slices))
+    with Progress("export", total, "B") as progress:
+      options = {"metadata": {"format": "pt"}, "advance": progress.advance}
+      if is_reference:
+        name = model_card.reference_name(weights)
+        sha256 = {name: write_safetensors(path / name, tensors, **options)}
+      else:
+        sha256 = write_shards(path, tensors, limit=shard_bytes, **options)
+    shutil.rmtree(slices, ignore_errors=True)
+    dtype = next(iter(tensors.values())).dtype.name
     if not is_reference:
-      config = transformers_config.model_config(
-        arch,
-        image_size=weights.image_size,
-        layer_scale_init=weights.layer_scale_init,
-        dtype=dtype,
-        head=head,
-      )
-      preprocessor = transformers_config.preprocessor_config(
-        weights.image_size, head and head.kind.transformers
-      )
-      files.write_json(path / "config.json", config)
-      files.write_json(path / "preprocessor_config.json", preprocessor)
-    facts = {"dtype": dtype, "sha256": {name: sha256}}
+      _write_configs(path, weights, dtype)
+    sha256s = {
+      p.name: sha256.get(p.name) or _sha256(p) for p in sorted(path.iterdir())
+    }
+    facts = {"dtype": dtype, "sha256": sha256s, "card": None}
+    is_card_ours = may_replace_card(output)
+    if is_card_ours:
+      card = model_card.make(found, weights, request["format"], dtype)
+      facts["card"] = hashlib.sha256(card.encode()).hexdigest()
     _write_marker(path, found, weights, request, facts)
-  return name
+    if is_card_ours:
+      files.write_file(path / CARD, card.encode())
+  return INDEX_NAME if len(sha256) > 1 else next(iter(sha256))
+
+
+def _write_configs(path: pathlib.Path, weights: Weights, dtype: str) -> None:
+  config = transformers_config.model_config(
+    weights.architecture,
+    image_size=weights.image_size,
+    layer_scale_init=weights.layer_scale_init,
+    dtype=dtype,
+    head=weights.head,
+  )
+  preprocessor = transformers_config.preprocessor_config(
+    weights.image_size, weights.head and weights.head.kind.transformers
+  )
+  files.write_json(path / CONFIG_NAME, config)
+  files.write_json(path / PREPROCESSOR_NAME, preprocessor)
+
+
+def may_replace_card(output: str) -> bool:
+  """Whether there is no model card, or the one that export wrote."""
+  card = pathlib.Path(output) / CARD
+  marker = directories.read_marker(output, MARKER) or {}
+  return not card.exists() or _sha256(card) == marker.get("card")
+
+
+def _sha256(path: pathlib.Path) -> str:
+  return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write_marker(

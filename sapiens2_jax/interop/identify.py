@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections import Counter
 
 import numpy as np
@@ -24,12 +25,14 @@ class Identified:
     head: of a task model; None for an encoder.
     tensors: without the buffer of RoPE periods; those of an encoder without
       prefix.
+    removed: what was taken off the keys: prefixes, names of wrappers.
   """
 
   architecture: Architecture
   style: str
   head: Head | None
   tensors: Tensors
+  removed: tuple[str, ...] = ()
 
 
 def identify(tensors: Tensors, origin: str) -> Identified:
@@ -39,16 +42,14 @@ def identify(tensors: Tensors, origin: str) -> Identified:
   Other widths are accepted if the blocks fit together.
 
   Args:
-    tensors: of one encoder, in either key style, with or without one prefix
-      on every key; or of one encoder and one head.
+    tensors: of one encoder, in either key style, or of one encoder and one
+      head; with or without prefixes on every key and names of wrappers.
     origin: file name for messages.
 
   Raises:
     ValueError: lists missing, unexpected and wrongly shaped keys.
   """
-  for prefix in keys.PREFIXES:
-    if tensors and all(key.startswith(prefix) for key in tensors):
-      tensors = {key[len(prefix) :]: x for key, x in tensors.items()}
+  tensors, removed = _unwrap(tensors, origin)
   style, encoder = _encoder(tensors, origin)
   arch = _architecture(encoder, style, origin)
   head = find_head(tensors, style, origin) if has_head(tensors) else None
@@ -81,10 +82,38 @@ def identify(tensors: Tensors, origin: str) -> Identified:
   if periods_key in tensors:
     _check_periods(periods_key, tensors[periods_key], arch, origin)
   known = {key: tensors[key] for key in expected}
-  return Identified(arch, style, head, known)
+  return Identified(arch, style, head, known, removed)
 
 
 _KNOWN = set(DTYPES.values())
+# Modules of PyTorch that hold a model: compiled, on several devices, sharded.
+_WRAPPERS = (
+  *("_orig_mod.", "module.", "_fsdp_wrapped_module."),
+  "_checkpoint_wrapped_module.",
+)
+_WRAPPER = re.compile(rf"(?<![^.])(?:{'|'.join(map(re.escape, _WRAPPERS))})")
+
+
+def _unwrap(tensors: Tensors, origin: str) -> tuple[Tensors, tuple[str, ...]]:
+  """Keys without wrappers, anywhere, and prefixes; and which there were."""
+  removed = dict.fromkeys(x for key in tensors for x in _WRAPPER.findall(key))
+  names = {key: _WRAPPER.sub("", key) for key in tensors}
+  if twice := [key for key, n in Counter(names.values()).items() if n > 1]:
+    raise ValueError(
+      f"{origin}: keys that differ only in {', '.join(removed)} "
+      f"({len(twice)}): {shorten(twice)}"
+    )
+  prefixes = {*keys.PREFIXES}
+  while found := [
+    prefix
+    for prefix in prefixes
+    if names and all(name.startswith(prefix) for name in names.values())
+  ]:
+    (prefix,) = found
+    prefixes.remove(prefix)
+    removed[prefix] = None
+    names = {key: name[len(prefix) :] for key, name in names.items()}
+  return {names[key]: x for key, x in tensors.items()}, tuple(removed)
 
 
 def _encoder(tensors: Tensors, origin: str) -> tuple[str, Tensors]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from sapiens2_jax.architectures import Architecture
+from sapiens2_jax.interop.copies import in_order
 
 PERIODS_KEY = "rope_embed.periods"  # a buffer, computed; not learned
 PREFIXES = ("backbone.", "model.")  # a task model's encoder
@@ -52,7 +53,7 @@ def _gated_to_ours(x: np.ndarray) -> np.ndarray:
 
 
 def _gated_to_reference(x: np.ndarray) -> np.ndarray:
-  return x.transpose(0, 2, 1).reshape(-1, x.shape[1])
+  return in_order(x.transpose(0, 2, 1)).reshape(-1, x.shape[1])
 
 
 SAME = Layout(lambda x: x, lambda x: x)

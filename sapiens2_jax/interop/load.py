@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from sapiens2_jax import fields, validation
@@ -145,11 +146,11 @@ def _task_config(weights: Weights) -> ConfigDict:
 
 
 def to_device(params: dict[str, Any]) -> dict[str, Any]:
-  """Makes every leaf a float32 JAX array, one at a time, in place."""
+  """Reads every leaf as a float32 JAX array, one at a time, in place."""
   for name, value in params.items():
     params[name] = (
       to_device(value)
       if isinstance(value, dict)
-      else jnp.asarray(value, jnp.float32)
+      else jnp.asarray(np.asarray(value), jnp.float32)
     )
   return params

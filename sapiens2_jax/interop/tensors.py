@@ -3,20 +3,23 @@
 Only bytes are read; nothing in a file is ever executed.
 """
 
+import collections
 import dataclasses
 import hashlib
 import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import safetensors
 
-from data_pipelines.common.files import whole_file
+from data_pipelines.common.direct import DirectFile
+from data_pipelines.common.files import whole_path
 
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
@@ -44,28 +47,54 @@ class LazyTensor:
   dtype: np.dtype | str
   load: Callable[[], np.ndarray]
 
+  @property
+  def nbytes(self) -> int:
+    return math.prod(self.shape) * self.dtype.itemsize
+
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    return np.asarray(self.load(), dtype)
+
 
 Tensors = Mapping[str, LazyTensor]
 
 
 def _open_file(path: pathlib.Path) -> dict[str, LazyTensor]:
-  def lazy(key: str, found: Any) -> LazyTensor:
-    def load() -> np.ndarray:
-      with safetensors.safe_open(path, framework="numpy") as file:
-        return file.get_tensor(key)
+  def lazy(key: str, found: Any, offset: int) -> LazyTensor:
+    code, shape = found.get_dtype(), tuple(found.get_shape())
+    dtype = DTYPES.get(code, code)
 
-    code = found.get_dtype()
-    return LazyTensor(tuple(found.get_shape()), DTYPES.get(code, code), load)
+    def load() -> np.ndarray:
+      # Not through the library, which maps the file: twice the time.
+      count = math.prod(shape)
+      array = np.fromfile(path, dtype, count, offset=offset)
+      if array.size != count:
+        raise ValueError(f"{path}: was cut off while it was read, at {key}")
+      return array.reshape(shape)
+
+    return LazyTensor(shape, dtype, load)
 
   try:
+    # The library sees to it that header and size are right.
     with safetensors.safe_open(path, framework="numpy") as file:
-      return {key: lazy(key, file.get_slice(key)) for key in file.keys()}
+      offsets = _offsets(path)
+      return {
+        key: lazy(key, file.get_slice(key), offsets[key]) for key in file.keys()
+      }
   except FileNotFoundError:
     raise ValueError(f"{path}: no such file") from None
   except (safetensors.SafetensorError, OSError) as error:
     raise ValueError(
       f"{path}: truncated, or not a safetensors file ({error})"
     ) from error
+
+
+def _offsets(path: pathlib.Path) -> dict[str, int]:
+  """Where in the file each tensor begins."""
+  with open(path, "rb") as file:
+    size = int.from_bytes(file.read(8), "little")
+    header = json.loads(file.read(size))
+  header.pop("__metadata__", None)
+  return {key: 8 + size + x["data_offsets"][0] for key, x in header.items()}
 
 
 def _open_sharded(index: pathlib.Path) -> dict[str, LazyTensor]:
@@ -117,7 +146,8 @@ def find_file(path: str | os.PathLike) -> pathlib.Path:
   if path.suffix in PICKLED:
     raise ValueError(
       f"{path}: a pickled file can run code when it is opened, so it is not; "
-      "convert it to safetensors first (safetensors.torch.save_file)"
+      "convert it to safetensors first (safetensors.torch.save_file of its "
+      "state dict)"
     )
   return path
 
@@ -132,15 +162,24 @@ def open_tensors(path: str | os.PathLike) -> dict[str, LazyTensor]:
   return _open_sharded(file) if file.suffix == ".json" else _open_file(file)
 
 
+Advance = Callable[[int], object]  # is told of so many bytes that are done
+
+
 def write_safetensors(
-  path: str | os.PathLike, tensors: Tensors, metadata: Mapping[str, str]
+  path: str | os.PathLike,
+  tensors: Tensors,
+  metadata: Mapping[str, str],
+  advance: Advance = lambda num_bytes: None,
 ) -> str:
   """Writes tensors in turn, under another name until the file is whole.
+
+  Takes the memory of the tensor that is written and of two that come next.
 
   Args:
     path: of the file, replaced if it exists.
     tensors: what to write.
     metadata: texts for the header.
+    advance: is told of each tensor that is written.
 
   Returns:
     SHA-256 of the file, hexadecimal.
@@ -149,34 +188,59 @@ def write_safetensors(
   names = sorted(tensors, key=lambda k: (-tensors[k].dtype.itemsize, k))
   header, offset = {"__metadata__": dict(metadata)}, 0
   for name in names:
-    shape, dtype = tensors[name].shape, tensors[name].dtype
-    end = offset + math.prod(shape) * dtype.itemsize
+    spec = tensors[name]
+    end = offset + spec.nbytes
     header[name] = {
-      "dtype": _CODES[dtype],
-      "shape": list(shape),
+      "dtype": _CODES[spec.dtype],
+      "shape": list(spec.shape),
       "data_offsets": [offset, end],
     }
     offset = end
   text = json.dumps(header, separators=(",", ":")).encode()
   text += b" " * (-len(text) % 8)
   digest = hashlib.sha256()
-  with whole_file(path) as file:
+  with (
+    whole_path(path) as partial,
+    DirectFile(partial) as file,
+    ThreadPoolExecutor(3) as pool,
+  ):
 
     def write(data) -> None:
-      digest.update(data)
+      hashed = pool.submit(digest.update, data)
       file.write(data)
+      hashed.result()
 
-    write(len(text).to_bytes(8, "little"))
-    write(text)
-    for name in names:
+    def load(name: str) -> np.ndarray:
       spec, array = tensors[name], tensors[name].load()
       if array.shape != spec.shape or array.dtype != spec.dtype:
         raise ValueError(
           f"{name}: is {array.dtype}{array.shape}, "
           f"announced as {spec.dtype}{spec.shape}"
         )
-      write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+      return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+    write(len(text).to_bytes(8, "little"))
+    write(text)
+    for array in ahead(pool, load, names, count=2):
+      write(array.data)
+      advance(array.nbytes)
   return digest.hexdigest()
+
+
+def ahead(
+  pool: ThreadPoolExecutor,
+  function: Callable[[Any], Any],
+  items: Iterable[Any],
+  count: int,
+) -> Iterator[Any]:
+  """As `map`, while `count` of the next results are computed."""
+  waiting = collections.deque()
+  for item in items:
+    if len(waiting) == count:
+      yield waiting.popleft().result()
+    waiting.append(pool.submit(function, item))
+  while waiting:
+    yield waiting.popleft().result()
 
 
 def shorten(names: list[str], limit: int = 10) -> str:

@@ -1,9 +1,12 @@
 """Finds and reads weights of encoders and task models, of every kind.
 
-An imported directory holds `params` (an Orbax checkpoint) and `weights.json`.
+An imported directory holds `weights.json` and, in `params`, an Orbax checkpoint
+for each block and one for the rest; in those of version 0 one for all.
 """
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -13,17 +16,22 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from data_pipelines.common import directories, files
+from data_pipelines.common.progress import Progress
 from sapiens2_jax import errors, validation
 from sapiens2_jax.architectures import Architecture, get_architecture
-from sapiens2_jax.interop.convert import params_from_tensors
+from sapiens2_jax.interop import head_keys
+from sapiens2_jax.interop.convert import make_tree, num_bytes, open_params
 from sapiens2_jax.interop.head_keys import Head, head_of, scale_inputs
+from sapiens2_jax.interop.identify import identify
+from sapiens2_jax.interop.keys import Slot
 from sapiens2_jax.interop.tensors import find_file, open_tensors
 from sapiens2_jax.models.grid import token_grid
 from sapiens2_jax.objectives import objective_class
-from sapiens2_jax.training import checkpoints
+from sapiens2_jax.training import checkpoints, stored
 
 IMAGE_SIZE = (1024, 768)  # released sizes
 LAYER_SCALE_INIT = 1e-4  # reference
@@ -72,14 +80,15 @@ class Weights:
 
   Attributes:
     architecture: the size of the encoder.
-    params: nested dicts of arrays, as stored; of a task model {"encoder": ...,
-      "head": ...}.
+    params: nested dicts of arrays as stored, read when asked for; of a task
+      model {"encoder": ..., "head": ...}.
     image_size: (height, width) in pixels they were trained at.
     layer_scale_init: initial value they were trained from.
     rope_dtype: they were trained with; None if the source does not say.
     head: of a task model; None for an encoder, or if the task is not one of
       the release.
     config: of the fine-tuning run, if they are of one.
+    removed: prefixes taken off the keys of a file.
   """
 
   architecture: Architecture
@@ -89,6 +98,7 @@ class Weights:
   rope_dtype: str | None = None
   head: Head | None = None
   config: ConfigDict | None = None
+  removed: tuple[str, ...] = ()
 
   @property
   def task(self) -> str | None:
@@ -147,7 +157,7 @@ def _fingerprint(paths: list[pathlib.Path]) -> str:
 
 
 def read_weights(found: Found, dtype: str | None = None) -> Weights:
-  """Loads what `find_weights` found.
+  """Opens what `find_weights` found; values are read when asked for.
 
   Args:
     found: where the weights are.
@@ -159,9 +169,9 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
   readers = {"run": _read_run, "import": _read_import}
   if found.kind in readers:
     return readers[found.kind](found)
-  architecture, head, params = params_from_tensors(
-    open_tensors(found.path), origin=found.path, dtype=dtype
-  )
+  known = identify(open_tensors(found.path), found.path)
+  params = open_params(known, origin=found.path, dtype=dtype)
+  architecture, head = known.architecture, known.head
   size = _image_size(find_file(found.path).parent)
   if head and head.scale_channels:
     grid = token_grid(architecture, size)
@@ -171,7 +181,9 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
         f"{found.path}: its scale is made of {head.scale_inputs} numbers; "
         f"images of {size[0]} x {size[1]} give {inputs}"
       )
-  return Weights(architecture, params, image_size=size, head=head)
+  return Weights(
+    architecture, params, image_size=size, head=head, removed=known.removed
+  )
 
 
 def _image_size(directory: pathlib.Path) -> tuple[int, int]:
@@ -187,7 +199,7 @@ def _read_run(found: Found) -> Weights:
   _, config = checkpoints.load_run(found.path, validation.read_config)
   is_task = found.weights is None
   encoder_params = objective_class(config).encoder_params
-  step, params = checkpoints.load_part(
+  step, params = checkpoints.open_part(
     found.path,
     lambda state: (
       state.params if is_task else encoder_params(state, found.weights)
@@ -210,23 +222,29 @@ def _read_run(found: Found) -> Weights:
 
 
 def _read_import(found: Found) -> Weights:
-  path = pathlib.Path(os.path.abspath(found.path))
+  path = pathlib.Path(found.path)
   marker = json.loads((path / IMPORT_MARKER).read_text())
-  reader = ocp.PyTreeCheckpointer()
-  tree = reader.metadata(path / _TREE).item_metadata.tree
-  as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-  params = reader.restore(
-    path / _TREE,
-    args=ocp.args.PyTreeRestore(
-      restore_args=jax.tree.map(lambda _: as_numpy, tree)
-    ),
-  )
+  architecture = Architecture(**marker["architecture"])
+  head = marker["head"] and Head(**_tuples(marker["head"]))
+  context = stored.new_context()
+  if marker.get("version", 0) == 0:
+    params = jax.tree.map(
+      lambda leaf: stored.open_array(path / _TREE, leaf.name, context),
+      stored.stored_tree(path / _TREE),
+    )
+  else:
+    params = make_tree(
+      head_keys.slots(architecture, head),
+      lambda slot: stored.open_array(
+        path / _TREE / _part(slot), ".".join(slot.path), context
+      ),
+    )
   return Weights(
-    architecture=Architecture(**marker["architecture"]),
+    architecture=architecture,
     params=params,
     image_size=tuple(marker["image_size"]),
     layer_scale_init=marker["layer_scale_init"],
-    head=marker["head"] and Head(**_tuples(marker["head"])),
+    head=head,
   )
 
 
@@ -235,18 +253,30 @@ def _tuples(fields: dict) -> dict:
   return fields | lists
 
 
+def _part(slot: Slot) -> str:
+  """Name of the checkpoint that holds a slot: of its block, or of the rest."""
+  if slot.row is None:
+    return "rest"
+  segment = slot.path[: len(slot.path) - len(slot.entry.path)]
+  return ".".join((*segment, str(slot.row)))
+
+
 def write_import(output: str, weights: Weights, source: Found) -> None:
   """Writes a directory that `find_weights` knows, whole or not at all.
 
+  Takes the memory of five blocks.
+
   Raises:
-    ValueError: if `output` holds something else.
+    ValueError: if `output` holds something else, or its disk is too full.
   """
   directories.check_output(output, IMPORT_MARKER, kind=IMPORT_KIND)
   with directories.replaced(output) as path:
-    with ocp.PyTreeCheckpointer() as writer:
-      writer.save(path / _TREE, weights.params)
+    directories.check_free(output, num_bytes(weights.params))
+    (path / _TREE).mkdir()
+    _write_parts(path / _TREE, weights)
     marker = {
       "kind": IMPORT_KIND,
+      "version": 1,
       "architecture": dataclasses.asdict(weights.architecture),
       "image_size": weights.image_size,
       "layer_scale_init": weights.layer_scale_init,
@@ -255,3 +285,33 @@ def write_import(output: str, weights: Weights, source: Found) -> None:
       "fingerprint": source.fingerprint,
     }
     files.write_json(path / IMPORT_MARKER, marker)
+
+
+def _write_parts(path: pathlib.Path, weights: Weights) -> None:
+  """Writes a checkpoint of each block, and one of the rest."""
+  parts = {}
+  for slot in head_keys.slots(weights.architecture, weights.head):
+    parts.setdefault(_part(slot), []).append(slot)
+  params = traverse_util.flatten_dict(weights.params)
+  with contextlib.ExitStack() as stack:
+    progress = Progress("import", num_bytes(weights.params), "B")
+    stack.enter_context(progress)
+    # One waits for the disk, one fills it, and the next block is read.
+    writers = [
+      stack.enter_context(
+        ocp.AsyncCheckpointer(
+          # Weights hardly get smaller, and that would take most of the time.
+          ocp.PyTreeCheckpointHandler(use_compression=False)
+        )
+      )
+      for _ in range(2)
+    ]
+    for writer, (name, slots) in zip(itertools.cycle(writers), parts.items()):
+      tree = {}
+      for slot in slots:
+        array = params[slot.path]
+        array = array if slot.row is None else array[slot.row]
+        tree[slot.path] = np.asarray(array)
+      tree = traverse_util.unflatten_dict(tree)
+      writer.save(path / name, args=ocp.args.PyTreeSave(tree))
+      progress.advance(num_bytes(tree))

@@ -35,6 +35,7 @@ class ReleaseHead:
     is_shuffle: enlarged by pixel shuffles, not by transposed convolutions.
     norms_have_scales: or its norms learn nothing.
     predicts_scale: a number beside the map.
+    pipeline_tag: kind of task by the words of the Hugging Face hub.
     transformers: None if it has no class for the task.
   """
 
@@ -43,4 +44,5 @@ class ReleaseHead:
   is_shuffle: bool = True
   norms_have_scales: bool = False
   predicts_scale: bool = False
+  pipeline_tag: str = "image-to-image"
   transformers: TransformersHead | None = None

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
+from sapiens2_jax.training import stored
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.state import TrainState, by_path, path_name
 
@@ -85,7 +87,10 @@ class Checkpointer:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        **{_STATE: ocp.args.PyTreeSave(state), _RUN: ocp.args.JsonSave(run)}
+        **{
+          _STATE: ocp.args.PyTreeSave(state, stored.save_args(state)),
+          _RUN: ocp.args.JsonSave(run),
+        }
       ),
       force=True,  # The caller decides.
     )
@@ -117,8 +122,8 @@ class Checkpointer:
     step = self._manager.latest_step()
     # As a dict: a checkpoint may have been written under other names.
     item = dict(vars(abstract))
-    stored = _stored_tree(pathlib.Path(directory(self._workdir)) / str(step))
-    if _FIRST_NAMES["teacher_state"] in stored:
+    path = pathlib.Path(directory(self._workdir)) / str(step) / _STATE
+    if _FIRST_NAMES["teacher_state"] in stored.stored_tree(path):
       item = {_FIRST_NAMES.get(name, name): x for name, x in item.items()}
     restored = self._manager.restore(
       step,
@@ -152,11 +157,6 @@ def latest(workdir: str) -> tuple[int, pathlib.Path]:
   return max(steps), root / str(max(steps))
 
 
-def _stored_tree(path: pathlib.Path) -> dict:
-  """Orbax's metadata of each array of the state in a checkpoint."""
-  return ocp.PyTreeCheckpointer().metadata(path / _STATE).item_metadata.tree
-
-
 def _restore_args(item: dict) -> ocp.args.PyTreeRestore:
   """Restores `item`, without what else is stored, e.g. of terms not used."""
   return ocp.args.PyTreeRestore(
@@ -177,17 +177,34 @@ def load_run(workdir: str, read_config: ReadConfig) -> tuple[int, ConfigDict]:
 def count_learned(workdir: str) -> int:
   """Learned parameters in the newest checkpoint of a run; reads no values."""
   _, path = latest(workdir)
-  tree = _stored_tree(path)
+  tree = stored.stored_tree(path / _STATE)
   return sum(math.prod(x.shape) for x in jax.tree.leaves(tree["params"]))
 
 
 def _select(path: pathlib.Path, select: Callable[[TrainState], Any]):
   """Metadata of a state, and what `select` takes of the names of its leaves."""
-  tree = _stored_tree(path)
+  tree = stored.stored_tree(path / _STATE)
   names = jax.tree_util.tree_map_with_path(
     lambda keys, _: path_name(keys), tree
   )
   return tree, select(TrainState(**_present_names(names)))
+
+
+def open_part(
+  workdir: str, select: Callable[[TrainState], Any]
+) -> tuple[int, Any]:
+  """Opens what `select` takes of the newest state; reads no values.
+
+  Returns:
+    Step, and the part with a `StoredArray` for each array.
+  """
+  step, path = latest(workdir)
+  tree, wanted = _select(path, select)
+  leaves, context = by_path(tree), stored.new_context()
+  return step, jax.tree.map(
+    lambda name: stored.open_array(path / _STATE, leaves[name].name, context),
+    wanted,
+  )
 
 
 def part_shapes(
@@ -196,10 +213,10 @@ def part_shapes(
   """Step, shapes and dtypes of what `load_part` reads; reads no values."""
   step, path = latest(workdir)
   tree, wanted = _select(path, select)
-  stored = by_path(tree)
+  leaves = by_path(tree)
 
   def shape(name: str) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(stored[name].shape, stored[name].dtype)
+    return jax.ShapeDtypeStruct(leaves[name].shape, leaves[name].dtype)
 
   return step, jax.tree.map(shape, wanted)
 
@@ -218,17 +235,14 @@ def load_part(
   Returns:
     Step, and the part.
   """
+  if like is None:
+    step, part = open_part(workdir, select)
+    device = jax.local_devices()[0]
+    return step, jax.tree.map(
+      lambda x: jax.device_put(np.asarray(x), device), part
+    )
   step, path = latest(workdir)
   tree, wanted = _select(path, select)
-  if like is None:
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    stored = by_path(tree)
-    like = jax.tree.map(
-      lambda name: jax.ShapeDtypeStruct(
-        stored[name].shape, stored[name].dtype, sharding=device
-      ),
-      wanted,
-    )
   places = dict(zip(jax.tree.leaves(wanted), jax.tree.leaves(like)))
   item = jax.tree_util.tree_map_with_path(
     lambda keys, _: places.get(path_name(keys), ocp.PLACEHOLDER), tree

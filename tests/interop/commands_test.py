@@ -1,6 +1,7 @@
 """The commands as a user starts them."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -23,6 +24,22 @@ def _ok(module, *args):
   assert done.returncode == 0, done.stderr
   assert "Traceback" not in done.stderr
   return done.stdout
+
+
+def test_both_commands_show_how_far_they_are(tmp_path):
+  file = samples.write(tmp_path / "toy.safetensors", samples.arrays(TOY))
+  imported = tmp_path / "imported"
+  done = _run("import_weights", "--source", file, "--output", imported)
+  assert re.search(
+    r"^import 9.79M/9.79M +\S+ B/s  eta 00:00$", done.stderr, re.M
+  )
+  done = _run(
+    *("export", "--checkpoint", imported, "--output", tmp_path / "exported"),
+    *("--format", "transformers"),
+  )
+  assert re.search(
+    r"^export 9.79M/9.79M +\S+ B/s  eta 00:00$", done.stderr, re.M
+  )
 
 
 def _fails(module, *args):
@@ -57,10 +74,12 @@ def _execute(code):
 @pytest.mark.parametrize("dtype", samples.FLOATS)
 def test_import_then_export_is_byte_identical(tmp_path, dtype):
   named = samples.arrays(TOY, dtype=samples.FLOATS[dtype], periods=True)
-  source = samples.write_shards(tmp_path / "released", named)
+  wrapped = {f"module._orig_mod.{key}": x for key, x in named.items()}
+  source = samples.write_shards(tmp_path / "released", wrapped)
   imported, exported = tmp_path / "imported", tmp_path / "exported"
-  said = _ok("import_weights", "--source", source, "--output", imported)
-  assert "experiments/continue_pretraining.py:size=toy " in said
+  text = _ok("import_weights", "--source", source, "--output", imported)
+  assert "experiments/continue_pretraining.py:size=toy " in text
+  assert "removed    module. _orig_mod. from" in text
   text = _ok(
     *("export", "--checkpoint", imported, "--output", exported),
     *("--format", "reference"),
@@ -93,6 +112,11 @@ def test_a_run_is_exported_verified_and_not_exported_twice(tmp_path, workdir):
   text = _ok(*export, "--format", "transformers")
   assert text.startswith("already exported")
   assert (output / "model.safetensors").stat().st_mtime_ns == before
+  (output / "README.md").write_text("mine")
+  text = _ok(*export, "--format", "transformers", "--dtype", "bfloat16")
+  assert f"kept       {output}/README.md" in text
+  assert (output / "README.md").read_text() == "mine"
+  _ok(*export, "--format", "transformers")
   assert "is not empty" in _fails(*export, "--format", "reference")
 
   verify = ("--checkpoint", workdir, "--output", result)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from sapiens2_jax.interop import convert, keys
-from tests.interop import samples
+from sapiens2_jax.interop.identify import identify
+from tests.interop import samples, task_samples
 from tests.interop.samples import TINY, TOY
 
 
@@ -49,6 +50,49 @@ def test_a_uniform_prefix_is_accepted(prefix):
     named = samples.arrays(TINY, style)
     prefixed = {prefix + key: x for key, x in named.items()}
     assert _back(prefixed, style)[0] == TINY
+
+
+def _wrapped(named, layout):
+  return {layout.format(key): x for key, x in named.items()}
+
+
+@pytest.mark.parametrize(
+  ("layout", "removed"),
+  [
+    ("{}", ()),
+    ("_orig_mod.{}", ("_orig_mod.",)),
+    ("module.{}", ("module.",)),
+    ("backbone.{}", ("backbone.",)),
+    ("module._orig_mod.backbone.{}", ("module.", "_orig_mod.", "backbone.")),
+    ("model.backbone._orig_mod.{}", ("_orig_mod.", "model.", "backbone.")),
+    ("_fsdp_wrapped_module.{}", ("_fsdp_wrapped_module.",)),
+  ],
+)
+@pytest.mark.parametrize("style", keys.STYLES)
+def test_wrappers_and_prefixes_are_taken_off_and_named(style, layout, removed):
+  named = samples.arrays(TINY, style)
+  wrapped = samples.lazy(_wrapped(named, layout))
+  found = identify(wrapped, "file")
+  assert found.removed == removed and found.style == style
+  assert set(found.tensors) == set(named)
+  assert all(found.tensors[key].load() is named[key] for key in named)
+
+
+def test_wrappers_inside_a_task_model_are_taken_off():
+  named = task_samples.arrays(task_samples.HEADS["normal"])
+  wrapped = {
+    "module." + key.replace("backbone.", "backbone._orig_mod."): x
+    for key, x in named.items()
+  }
+  found = identify(samples.lazy(wrapped), "file")
+  assert found.head.task == "normal"
+  assert found.removed == ("module.", "_orig_mod.")
+
+
+def test_keys_that_differ_in_a_wrapper_only_are_an_error():
+  named = samples.arrays(TINY)
+  both = {**named, "module.cls_token": named["cls_token"]}
+  assert "differ only in module. (1): cls_token" in _problems(both)
 
 
 def test_periods_are_those_of_the_release():

@@ -3,6 +3,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 import sapiens2_jax
@@ -69,11 +70,16 @@ EARLIER_MARKER = """{
 """
 
 
-def test_an_import_of_an_earlier_version_is_read(tmp_path, workdir):
-  directory = _export(workdir, tmp_path / "exported", "transformers")
-  imported = _import(directory, tmp_path / "imported")
+def test_an_import_of_an_earlier_version_is_read(tmp_path):
+  # One checkpoint of all, blocks stacked.
+  imported = tmp_path / "imported"
+  with ocp.PyTreeCheckpointer() as writer:
+    params = runs.as_numpy(runs.task_params("pointmap"))
+    writer.save(imported / "params", params)
   (imported / weights.IMPORT_MARKER).write_text(EARLIER_MARKER)
   _assert_loads(imported)
+  exported = _export(imported, tmp_path / "exported", "transformers")
+  _assert_loads(exported)
 
 
 def test_an_import_exported_is_the_released_file(tmp_path):

@@ -5,6 +5,7 @@ import json
 
 import ml_dtypes
 import numpy as np
+from flax import traverse_util
 
 from sapiens2_jax.architectures import ARCHITECTURES, Architecture
 from sapiens2_jax.interop import keys
@@ -75,3 +76,14 @@ def assert_same_bytes(a, b):
 
 
 FLOATS = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
+
+
+def assert_same_tree(a, b):
+  """Trees of arrays that are equal bit for bit."""
+  first, second = traverse_util.flatten_dict(a), traverse_util.flatten_dict(b)
+  assert_same_bytes(
+    *(
+      {"/".join(path): np.asarray(x) for path, x in flat.items()}
+      for flat in (first, second)
+    )
+  )

@@ -96,6 +96,27 @@ def test_a_pickled_file_is_refused_and_never_opened(tmp_path, suffix):
   assert not (tmp_path / "harm").exists()
 
 
+def test_a_state_dict_inside_a_pickle_is_refused_with_the_reason(tmp_path):
+  import torch
+
+  path = tmp_path / "checkpoint.pth"
+  torch.save({"state_dict": {"cls_token": torch.zeros(1)}, "epoch": 3}, path)
+  with pytest.raises(ValueError) as caught:
+    tensors.open_tensors(path)
+  message = str(caught.value)
+  assert "can run code when it is opened" in message
+  assert "safetensors.torch.save_file of its state dict" in message
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path):
+  path = samples.write(tmp_path / "x.safetensors", NAMED)
+  opened = tensors.open_tensors(path)
+  path.write_bytes(path.read_bytes()[:-1])
+  with pytest.raises(ValueError, match="x.safetensors: was cut off .* at "):
+    for tensor in opened.values():
+      tensor.load()
+
+
 def test_a_directory_must_be_clear(tmp_path):
   with pytest.raises(ValueError, match="holds no weights"):
     tensors.find_file(tmp_path)

@@ -37,6 +37,7 @@ TASK = TaskDefinition(
   release=ReleaseHead(
     predictor="decode_head.conv_matting",
     num_outputs=4,
+    pipeline_tag="image-segmentation",
     transformers=TransformersHead(
       class_name="Sapiens2ForImageMatting",
       labels=("red", "green", "blue", "alpha"),

@@ -71,6 +71,7 @@ TASK = TaskDefinition(
     predictor="decode_head.conv_pointmap",
     num_outputs=3,
     predicts_scale=True,
+    pipeline_tag="depth-estimation",
     transformers=TransformersHead(
       class_name="Sapiens2ForPointmapEstimation",
       labels=("x", "y", "z"),

@@ -62,6 +62,7 @@ TASK = TaskDefinition(
     predictor="decode_head.conv_pose",
     num_outputs=_KEYPOINTS["num_keypoints"],
     is_shuffle=False,
+    pipeline_tag="keypoint-detection",
     transformers=TransformersHead(
       class_name="Sapiens2ForPoseEstimation",
       labels=tuple(_KEYPOINTS["names"]),

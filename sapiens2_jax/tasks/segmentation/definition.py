@@ -59,6 +59,7 @@ TASK = TaskDefinition(
     predictor="decode_head.conv_seg",
     num_outputs=_PARTS["num_classes"],
     is_shuffle=False,
+    pipeline_tag="image-segmentation",
     transformers=TransformersHead(
       class_name="Sapiens2ForSemanticSegmentation",
       labels=tuple(_PARTS["names"]),

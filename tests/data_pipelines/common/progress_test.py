@@ -57,6 +57,15 @@ def test_a_count_may_be_given_as_a_whole(capsys, clock):
   assert capsys.readouterr().err == "evaluated 6/9   6.00 images/s  eta 00:00\n"
 
 
+def test_bytes_are_short(capsys, clock):
+  with progress.Progress("export", 5_000_000_000, "B") as shown:
+    clock.now += 2
+    shown.advance(1_500_000_000)
+  assert capsys.readouterr().err == (
+    "export 1.50G/5.00G  750M B/s  eta 00:04\n"
+  )
+
+
 def test_nothing_done_yet_has_no_eta(capsys, clock):
   with progress.Progress("packing", 4, "img"):
     clock.now += 3

@@ -1,0 +1,152 @@
+"""Arrays of Orbax checkpoints, read in slices.
+
+Orbax restores whole arrays. Blocks are stacked, so one array of 5b has 7.6 GB;
+here one block of it is read at a time, with TensorStore, on which Orbax writes.
+"""
+
+import itertools
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore as ts
+
+# An array up to this is written in one chunk for each device, and read whole.
+WHOLE_BYTES = 2**24
+
+
+def new_context() -> ts.Context:
+  """What `open_array` keeps of checkpoints: where arrays are, not their values.
+
+  Knows nothing of a checkpoint that is written anew.
+  """
+  return ts.Context({"cache_pool#index": {"total_bytes_limit": 2**27}})
+
+
+class StoredArray:
+  """An array on disk; an index reads that part of it.
+
+  Attributes:
+    shape: of the array.
+    dtype: of the array.
+    chunks: shape of what is read at least.
+  """
+
+  def __init__(self, store: ts.TensorStore):
+    self._store = store
+    self.shape = tuple(store.shape)
+    self.dtype = np.dtype(store.dtype.numpy_dtype)
+    self.chunks = tuple(store.chunk_layout.read_chunk.shape or ())
+
+  @property
+  def nbytes(self) -> int:
+    return self._store.size * self.dtype.itemsize
+
+  def __getitem__(self, index: Any) -> np.ndarray:
+    return self._store[index].read().result()
+
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    return np.asarray(self._store.read().result(), dtype)
+
+
+def stored_tree(path: str | os.PathLike) -> Any:
+  """Orbax's metadata of each array of a tree that Orbax wrote."""
+  path = pathlib.Path(os.path.abspath(path))
+  return ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
+
+
+def open_array(
+  path: str | os.PathLike, name: str, context: ts.Context
+) -> StoredArray:
+  """Opens an array of a tree that Orbax wrote; reads no values.
+
+  Args:
+    path: directory of the tree, on a disk.
+    name: as Orbax's metadata name it.
+    context: from `new_context`, for all arrays of a checkpoint.
+  """
+  store = {
+    "driver": "ocdbt",
+    "base": {"driver": "file", "path": f"{os.path.abspath(path)}/"},
+    "path": f"{name}/",
+    "cache_pool": "cache_pool#index",
+  }
+  # As Orbax does: a part that is missing is an error, not zeros.
+  spec = {"driver": "zarr", "kvstore": store, "fill_missing_data_reads": False}
+  opened = ts.open(spec, open=True, read=True, context=context)
+  return StoredArray(opened.result())
+
+
+def save_args(tree: Any) -> Any:
+  """How Orbax shall write `tree`: large arrays in slices of the first axis.
+
+  Otherwise a chunk is all that a device has of an array, and one block of a
+  stack cannot be read without the others.
+  """
+
+  def one(x: Any) -> ocp.SaveArgs:
+    shape = x.sharding.shard_shape(x.shape)
+    is_large = int(np.prod(shape)) * x.dtype.itemsize > WHOLE_BYTES
+    # Those of two axes are no stacks of matrices.
+    return ocp.SaveArgs(shard_axes=(0,) if is_large and x.ndim > 2 else ())
+
+  return jax.tree.map(one, tree)
+
+
+def _is_whole(array: Any) -> bool:
+  """Whether a slice of a large array cannot be read without the others."""
+  return (
+    isinstance(array, StoredArray)
+    and array.nbytes > WHOLE_BYTES
+    and array.chunks[0] > 1
+  )
+
+
+def bytes_to_slice(tree: Any) -> int:
+  """What `in_slices` writes."""
+  return sum(x.nbytes for x in jax.tree.leaves(tree) if _is_whole(x))
+
+
+def in_slices(tree: Any, directory: str | os.PathLike) -> Any:
+  """The same arrays, each slice of which is read alone.
+
+  Large ones that are not stored so are copied to `directory`, small ones are
+  read.
+  """
+  leaves, structure = jax.tree.flatten(tree)
+  for number, leaf in enumerate(leaves):
+    if _is_whole(leaf):
+      leaves[number] = sliced(leaf, os.path.join(directory, str(number)))
+    elif isinstance(leaf, StoredArray) and leaf.nbytes <= WHOLE_BYTES:
+      leaves[number] = np.asarray(leaf)
+  return jax.tree.unflatten(structure, leaves)
+
+
+def sliced(array: StoredArray, directory: str | os.PathLike) -> StoredArray:
+  """Copies an array to a new directory, in slices of its first axis.
+
+  Takes the memory of one chunk, twice: as it is stored and as it is.
+  """
+  chunks = (1, *array.chunks[1:])
+  # Not waited for: a machine that stops leaves nothing that is needed.
+  context = ts.Context({"file_io_sync": False})
+  copy = ts.open(
+    {
+      "driver": "zarr",
+      "kvstore": {"driver": "file", "path": f"{os.path.abspath(directory)}/"},
+      "metadata": {"chunks": chunks, "compressor": None},
+    },
+    create=True,
+    dtype=ts.dtype(array.dtype.name),
+    shape=array.shape,
+    context=context,
+  ).result()
+  starts = map(range, itertools.repeat(0), array.shape, array.chunks)
+  for corner in itertools.product(*starts):
+    ends = map(lambda at, size: at + size, corner, array.chunks)
+    part = tuple(map(slice, corner, map(min, ends, array.shape)))
+    copy[part].write(array[part]).result()
+  return StoredArray(copy)
