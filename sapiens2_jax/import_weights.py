@@ -39,11 +39,13 @@ def main() -> None:
   print(f"source     {found.description}")
   print(f"model      {size} {what}, {count:,} parameters, {dtype}")
   print(f"wrote      {output}")
-  if size in ARCHITECTURES and not weights.task:
+  if size in ARCHITECTURES:
+    experiment = f"continue_pretraining.py:size={size}"
+    if weights.task:
+      experiment = f"finetune.py:task={weights.task},size={size}"
     print(
-      f"next       python -m sapiens2_jax.train --workdir WORKDIR --config "
-      f"experiments/pretrain.py:size={size} "
-      f"--config.model.init_from={output}"
+      "next       python -m sapiens2_jax.train --workdir WORKDIR --config "
+      f"experiments/{experiment} --config.model.init_from={output}"
     )
 
 

@@ -12,8 +12,8 @@ Shapes = Mapping[str, jax.ShapeDtypeStruct]
 
 OTHER = "other"
 _ENCODER = "params/encoder/"
-_OPTIMIZER = "opt_state/"
-_STARTED = ("params/", "teacher_state/", _OPTIMIZER)
+_OPTIMIZER = "optimizer"  # what people read for "opt_state"
+_STARTED = ("params/", "teacher_state/", "opt_state/")
 # A size at 4K is the size of this name's beginning behind a window stage, whose
 # modules have names of this beginning.
 _4K, _WINDOW = "_4k", "window_"
@@ -54,17 +54,26 @@ class Match:
   unused: Shapes
 
   def account(self) -> list[str]:
-    """A line for each group of arrays: how many, and how many numbers."""
+    """A line for each group of arrays: how many, and how many numbers.
+
+    Of a group that is matched in part it names the modules.
+    """
     lines, states = [], {}
     for state in ("matched", "new", "unused"):
       states[state] = _groups(getattr(self, state))
+    matched, new, unused = states.values()
+    in_part = matched.keys() & (new.keys() | unused.keys())
     for state, groups in states.items():
       lines += [] if groups else [f"{state:<8} nothing"]
       for group, arrays in groups.items():
         size = sum(x.size for x in arrays.values())
         line = f"{state:<8} {group:<17} {len(arrays):>4} arrays {size:>14,}"
-        is_split = sum(group in found for found in states.values()) > 1
-        lines.append(line + (f"  {_names(group, arrays)}" if is_split else ""))
+        if group in in_part:
+          modules = dict.fromkeys(name.split("/")[0] for name in arrays)
+          line += f"  {', '.join(modules)}"
+        elif group == _OPTIMIZER and group in new and group in unused:
+          line += "  taken whole or not at all"
+        lines.append(line)
     return lines
 
 
@@ -73,19 +82,12 @@ def _groups(arrays: Shapes) -> dict[str, Shapes]:
   groups = {}
   for name, x in arrays.items():
     group, rest = name.split("/", 1)
-    if group == _OPTIMIZER[:-1]:
-      group = "optimizer"
+    if group == "opt_state":
+      group = _OPTIMIZER
     else:
       group, _, rest = rest.partition("/")
     groups.setdefault(group, {})[rest] = x
   return groups
-
-
-def _names(group: str, arrays: Shapes) -> str:
-  """The modules that arrays of a group belong to."""
-  if group == "optimizer":
-    return "taken whole or not at all"
-  return ", ".join(dict.fromkeys(name.split("/")[0] for name in arrays))
 
 
 def match(parts: Parts, abstract: TrainState, size: str) -> Match:
@@ -119,7 +121,7 @@ def match(parts: Parts, abstract: TrainState, size: str) -> Match:
     for name, x in targets.items()
     if name in parts.arrays and parts.arrays[name].shape == x.shape
   }
-  optimizer = {name for name in targets if name.startswith(_OPTIMIZER)}
+  optimizer = {name for name in targets if name.startswith("opt_state/")}
   if not optimizer <= fits:
     fits -= optimizer
   return Match(

@@ -103,7 +103,9 @@ def test_an_old_task_is_measured_as_it_was(place):
 def test_what_it_exports_is_imported_and_measured_alike(place):
   arguments = ("--format", "reference", "--output", "released")
   run(place, "export", "--checkpoint", "normal", *arguments)
-  run(place, "import_weights", "--source", "released", "--output", "imported")
+  arguments = ("--source", "released", "--output", "imported")
+  said = run(place, "import_weights", *arguments)
+  assert "experiments/finetune.py:task=normal,size=smallest " in said
   arguments = ("--data", "labelled", "--output", "evaluated_import")
   said = run(place, "evaluate", "--checkpoint", "imported", *arguments)
   assert "normal of imported, on labelled" in said
