@@ -2,6 +2,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.interop import convert, keys
 from sapiens2_jax.interop.identify import identify
 from tests.interop import samples, task_samples
@@ -158,10 +159,14 @@ def test_key_value_heads_must_be_grouped_as_the_architecture_says():
   assert "blocks.1.attn.wk.weight (192, 192) should be (96, 192)" in message
 
 
-def test_the_4k_variant_is_refused_by_name():
-  named = samples.arrays(TOY)
-  tokenizer = {**named, "tokenizer.w_cls": np.zeros((1, 1, 192), np.float32)}
-  assert "4K variant" in _problems(tokenizer)
+def test_a_part_of_the_window_stage_is_missed():
+  named = samples.arrays(ARCHITECTURES["toy_4k"])
+  del named["tokenizer.w_cls"], named["tokenizer.blocks.0.ln1.weight"]
+  message = _problems(named)
+  assert "does not fit toy_4k" in message
+  assert (
+    "missing (2): tokenizer.w_cls, tokenizer.blocks.0.ln1.weight" in message
+  )
 
 
 def test_something_else_is_refused():

@@ -225,7 +225,7 @@ def test_heads_of_other_models_are_refused():
   head = {k: x for k, x in named.items() if k.startswith("decode_head.")}
   assert "a head without an encoder" in _problems(head)
   named["backbone.tokenizer.w_cls"] = np.zeros((1, 1, 48), np.float32)
-  assert "4K variant" in _problems(named)
+  assert "unexpected (1): backbone.tokenizer.w_cls" in _problems(named)
 
 
 def test_a_head_that_fits_two_tasks_is_of_neither(monkeypatch):

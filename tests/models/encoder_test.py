@@ -81,7 +81,7 @@ def test_wrong_image_shapes_are_refused(shape):
 
 
 def test_an_image_below_one_patch_is_refused():
-  with pytest.raises(ValueError, match=r"\(8, 48\) is smaller than one patch"):
+  with pytest.raises(ValueError, match=r"\(8, 48\) is smaller than one token"):
     Encoder(SMALL).apply(params(), jnp.zeros((1, 8, 48, 3)))
 
 
