@@ -103,7 +103,7 @@ def write_export(
   """Writes a directory; replaces what an earlier export wrote, nothing else.
 
   Takes the memory of a few tensors; of arrays that are stored in larger chunks,
-  that of a chunk, see `stored.sliced`.
+  that of a chunk twice, see `stored.in_slices`.
 
   Args:
     output: directory.
@@ -144,8 +144,10 @@ def write_export(
     to_slice = stored.bytes_to_slice(weights.params)
     directories.check_free(output, total + to_slice)
     slices = path / "slices"
-    tensors = name_tensors(stored.in_slices(weights.params, slices))
-    with Progress("export", total, "B") as progress:
+    with Progress("export", total + to_slice, "B") as progress:
+      tensors = name_tensors(
+        stored.in_slices(weights.params, slices, progress.advance)
+      )
       options = {"metadata": {"format": "pt"}, "advance": progress.advance}
       if is_reference:
         name = model_card.reference_name(weights)

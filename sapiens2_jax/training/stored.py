@@ -7,6 +7,7 @@ here one block of it is read at a time, with TensorStore, on which Orbax writes.
 import itertools
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -110,22 +111,37 @@ def bytes_to_slice(tree: Any) -> int:
   return sum(x.nbytes for x in jax.tree.leaves(tree) if _is_whole(x))
 
 
-def in_slices(tree: Any, directory: str | os.PathLike) -> Any:
+def in_slices(
+  tree: Any,
+  directory: str | os.PathLike,
+  advance: Callable[[int], object] = lambda num_bytes: None,
+) -> Any:
   """The same arrays, each slice of which is read alone.
 
   Large ones that are not stored so are copied to `directory`, small ones are
   read.
+
+  Args:
+    tree: of arrays; those that are not on disk stay.
+    directory: made if it is needed.
+    advance: is told of the bytes that are copied.
   """
   leaves, structure = jax.tree.flatten(tree)
   for number, leaf in enumerate(leaves):
     if _is_whole(leaf):
-      leaves[number] = sliced(leaf, os.path.join(directory, str(number)))
+      leaves[number] = _sliced(
+        leaf, os.path.join(directory, str(number)), advance
+      )
     elif isinstance(leaf, StoredArray) and leaf.nbytes <= WHOLE_BYTES:
       leaves[number] = np.asarray(leaf)
   return jax.tree.unflatten(structure, leaves)
 
 
-def sliced(array: StoredArray, directory: str | os.PathLike) -> StoredArray:
+def _sliced(
+  array: StoredArray,
+  directory: str,
+  advance: Callable[[int], object],
+) -> StoredArray:
   """Copies an array to a new directory, in slices of its first axis.
 
   Takes the memory of one chunk, twice: as it is stored and as it is.
@@ -148,5 +164,8 @@ def sliced(array: StoredArray, directory: str | os.PathLike) -> StoredArray:
   for corner in itertools.product(*starts):
     ends = map(lambda at, size: at + size, corner, array.chunks)
     part = tuple(map(slice, corner, map(min, ends, array.shape)))
-    copy[part].write(array[part]).result()
+    values = array[part]
+    copy[part].write(values).result()
+    advance(values.nbytes)
+    del values  # Before the next are read.
   return StoredArray(copy)
