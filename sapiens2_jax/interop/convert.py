@@ -41,8 +41,13 @@ class Stack:
     self.shape = (len(rows), *rows[0].shape)
     self.dtype = rows[0].dtype
 
-  def __getitem__(self, row: int) -> np.ndarray:
-    return np.asarray(self._rows[row])
+  def __getitem__(self, index: int | tuple[slice, ...]) -> np.ndarray:
+    """One block, or a slice of each axis."""
+    if isinstance(index, int):
+      return np.asarray(self._rows[index])
+    first, *rest = index
+    parts = [np.asarray(row)[tuple(rest)] for row in self._rows[first]]
+    return np.stack(parts)
 
   def __array__(self, dtype=None, copy=None) -> np.ndarray:
     whole = np.empty(self.shape, dtype or self.dtype)
