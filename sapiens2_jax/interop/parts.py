@@ -89,13 +89,20 @@ def _of_weights(config: ConfigDict, found: Found) -> Parts:
       for name, x in arrays.items()
     }
 
+  def read(name: str, index: tuple[slice, ...], dtype: np.dtype) -> np.ndarray:
+    # A single tensor of a file is read whole.
+    found = arrays[name]
+    if not hasattr(found, "__getitem__"):
+      found = np.asarray(found)
+    return np.asarray(found[index], dtype)
+
   def load(wanted: Shapes) -> dict[str, jax.Array]:
-    # Each process has all of them, and gives its own devices their parts.
+    # Each process gives its own devices their parts.
     return {
       name: jax.make_array_from_callback(
         x.shape,
         x.sharding,
-        lambda index, name=name, x=x: np.asarray(arrays[name][index], x.dtype),
+        lambda index, name=name, dtype=x.dtype: read(name, index, dtype),
       )
       for name, x in wanted.items()
     }
