@@ -173,7 +173,7 @@ def write_safetensors(
 ) -> str:
   """Writes tensors in turn, under another name until the file is whole.
 
-  Takes the memory of the tensor that is written and of two that come next.
+  Takes the memory of the tensor that is written, of one before and two after.
 
   Args:
     path: of the file, replaced if it exists.
@@ -202,13 +202,16 @@ def write_safetensors(
   with (
     whole_path(path) as partial,
     DirectFile(partial) as file,
-    ThreadPoolExecutor(3) as pool,
+    ThreadPoolExecutor(2) as loaders,
+    ThreadPoolExecutor(1) as hasher,  # keeps the order
   ):
+    hashed = []
 
     def write(data) -> None:
-      hashed = pool.submit(digest.update, data)
+      hashed.append(hasher.submit(digest.update, data))
       file.write(data)
-      hashed.result()
+      if len(hashed) > 1:
+        hashed.pop(0).result()
 
     def load(name: str) -> np.ndarray:
       spec, array = tensors[name], tensors[name].load()
@@ -221,7 +224,7 @@ def write_safetensors(
 
     write(len(text).to_bytes(8, "little"))
     write(text)
-    for array in ahead(pool, load, names, count=2):
+    for array in ahead(loaders, load, names, count=2):
       write(array.data)
       advance(array.nbytes)
   return digest.hexdigest()

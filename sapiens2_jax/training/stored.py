@@ -165,7 +165,8 @@ def _sliced(
     ends = map(lambda at, size: at + size, corner, array.chunks)
     part = tuple(map(slice, corner, map(min, ends, array.shape)))
     values = array[part]
-    copy[part].write(values).result()
+    for row, value in enumerate(values, corner[0]):  # Copies one at a time.
+      copy[(row, *part[1:])].write(value).result()
     advance(values.nbytes)
-    del values  # Before the next are read.
+    del values, value  # Before the next are read.
   return StoredArray(copy)

@@ -5,7 +5,11 @@ import pathlib
 from tests.end_to_end.commands import ROOT
 
 # Run by the benchmark that needs them.
-PARTS = {"torch_layers": "torch_step", "torchvision_crops": "loader"}
+PARTS = {
+  "conversion_steps": "conversion",
+  "torch_layers": "torch_step",
+  "torchvision_crops": "loader",
+}
 
 
 def test_every_benchmark_is_run_by_a_test():
