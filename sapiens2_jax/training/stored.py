@@ -89,7 +89,8 @@ def save_args(tree: Any) -> Any:
   """
 
   def one(x: Any) -> ocp.SaveArgs:
-    shape = x.sharding.shard_shape(x.shape)
+    on_devices = isinstance(x, jax.Array)
+    shape = x.sharding.shard_shape(x.shape) if on_devices else x.shape
     is_large = int(np.prod(shape)) * x.dtype.itemsize > WHOLE_BYTES
     # Those of two axes are no stacks of matrices.
     return ocp.SaveArgs(shard_axes=(0,) if is_large and x.ndim > 2 else ())

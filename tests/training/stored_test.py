@@ -41,10 +41,11 @@ def _open(path):
   )
 
 
+@pytest.mark.parametrize("place", [jnp.asarray, np.asarray])
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
-def test_large_stacks_are_written_in_slices_and_read_so(tmp_path, dtype):
+def test_large_stacks_are_written_in_slices_and_read_so(tmp_path, dtype, place):
   arrays = _arrays(dtype)
-  tree = jax.tree.map(jnp.asarray, {"a": arrays})
+  tree = jax.tree.map(place, {"a": arrays})
   found = _open(_save(tmp_path / "x", tree, stored.save_args(tree)))["a"]
   assert found["stack"].chunks == (1, 8, 10)
   assert found["bias"].chunks == (6, 10)  # two axes: no matrices

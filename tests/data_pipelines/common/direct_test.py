@@ -52,3 +52,17 @@ def test_an_error_closes_the_file_and_goes_on(tmp_path):
       file.write(b"abc")
       raise KeyError
   assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_full_disk_is_an_error(tmp_path, monkeypatch):
+  def fail(*_):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(os, "write", fail)
+  with pytest.raises(OSError, match="No space left"):
+    with direct.DirectFile(tmp_path / "a") as file:
+      file.write(b"x" * 10)
+  with pytest.raises(OSError, match="No space left"):
+    with direct.DirectFile(tmp_path / "a") as file:
+      for _ in range(3):
+        file.write(b"x" * 8192)
