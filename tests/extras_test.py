@@ -13,8 +13,11 @@ import setuptools
 ROOT = pathlib.Path(__file__).parents[1]
 # Module -> the extra that brings it.
 OPTIONAL = {
+  "daft": "curation",
   "matplotlib": "report",
   "numba": "synthetic",
+  "pdqhash": "curation",
+  "pyarrow": "curation",
   "tensorboardX": "tensorboard",
   "tensorflow_datasets": "tfds",
 }
@@ -49,6 +52,7 @@ def run(code, *arguments):
     "data_pipelines.sample_corpus, data_pipelines.annotated.__main__, "
     "data_pipelines.open_source",
     *(f"sapiens2_jax.{name}" for name in ("train", "evaluate", "predict")),
+    "sapiens2_jax.curate",
     *(f"sapiens2_jax.{name}" for name in ("export", "import_weights", "plan")),
   ],
 )

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_pipelines.common import packages
+
 NUM_BANDS = 8
 _EXACT = 256  # Images with a band in common that are all compared.
 _NO_PAIRS = np.empty((0, 2), np.int64)
@@ -27,8 +29,7 @@ def keep_least(daft, source: str, target: str) -> None:
     source: Parquet file with these two columns.
     target: Parquet file of the same, sorted by hash.
   """
-  from pyarrow import parquet
-
+  parquet = packages.require("pyarrow.parquet", "curation")
   rows = daft.read_parquet(source).select("content_hash", "key")
   least = rows.groupby("content_hash").agg(daft.col("key").min())
   parquet.write_table(least.sort("content_hash").to_arrow(), target)

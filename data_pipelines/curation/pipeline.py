@@ -294,7 +294,10 @@ def _describe(settings: Settings, decisions: deciding.Decisions) -> dict:
       "num_hashes": len(settings.takedown),
       "near": settings.takedown_near,
     },
-    "sampling": dataclasses.asdict(settings.sampling),
+    "sampling": {
+      **dataclasses.asdict(settings.sampling),
+      "clusters": list(settings.sampling.clusters),  # As JSON has it.
+    },
   }
 
 

@@ -81,7 +81,7 @@ def open_pool(
       shards += _list_corpus(given)
     else:
       others.append(given)
-  for unit in listing.find_units(others):
+  for unit in listing.find_units(others) if others else ():
     if unit.is_tar:
       shards.append(Shard(_TAR, unit.path, listing.stamp(unit.path).decode()))
       continue
