@@ -98,7 +98,10 @@ def _main() -> None:
     pickle.dump((kind, value), answers)
     answers.flush()
 
-  sys.path[:], function, arguments = pickle.load(sys.stdin.buffer)
+  try:
+    sys.path[:], function, arguments = pickle.load(sys.stdin.buffer)
+  except EOFError:  # The parent is gone already.
+    os._exit(1)
   try:
     for value in function(*arguments):
       send("item", value)
