@@ -19,6 +19,7 @@ import json
 import math
 import os
 import pathlib
+import pickle
 import signal
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -111,6 +112,8 @@ class ScoreShards:
   def load(self) -> None:
     """Opens the scorers' models, once in each process."""
     cv2.setNumThreads(0)  # There is a process for each core.
+    # What is open may not be picklable, and another process may need this.
+    self.__dict__["_unopened"] = pickle.dumps(self)
     for scorer in self.scorers:
       scorer.load()
 
@@ -195,11 +198,12 @@ class ScoreShards:
     """Scores image by image, in processes that may die."""
     opened = pool.open_shard(unit.shard)
     left = list(_numbers(unit, opened))
+    unopened = self.__dict__.get("_unopened") or pickle.dumps(self)
     rows, deaths = [], 0
     while left:
       reason, done = None, 0
       try:
-        for row in child.stream(_score_each, self, unit, left):
+        for row in child.stream(_score_each, unopened, unit, left):
           rows.append(row)
           done += 1
       except child.Died as error:
@@ -243,9 +247,10 @@ def _numbers(unit: Unit, opened: pool.ShardRows) -> Sequence[int]:
 
 
 def _score_each(
-  task: ScoreShards, unit: Unit, numbers: list[int]
+  unopened: bytes, unit: Unit, numbers: list[int]
 ) -> Iterator[Row]:
   """Scores one image after the other; a scorer's error is the image's."""
+  task = pickle.loads(unopened)
   task.load()
   opened = None
   for number in numbers:

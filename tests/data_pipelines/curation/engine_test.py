@@ -12,7 +12,7 @@ import pytest
 from data_pipelines.curation import child, engine
 from tests.data_pipelines.curation import made
 
-_TIMEOUT = 120  # Seconds until a command counts as hanging.
+_TIMEOUT = 400  # Seconds until a command counts as hanging.
 _ROOT = pathlib.Path(__file__).parents[3]
 # Writes down every connection that Python code opens to another machine.
 _WATCH = """
@@ -181,7 +181,8 @@ def test_a_poisoned_image_is_listed_and_the_run_ends(pool, tmp_path):
   rejected = (output / "corpus" / "rejected.jsonl").read_text()
   assert '"name": "bad.png", "reason": "quarantined"' in rejected
   made.write_pool(tmp_path / "clean", range(3))
-  finish(start(tmp_path / "clean", tmp_path / "other", "Dies"))
+  settings = made.make_settings(made.Dies())
+  made.curate([tmp_path / "clean"], tmp_path / "other", settings)
   shard = "shard-00000-of-00001.array_record"
   found = made.contents(output)[shard]
   assert found == made.contents(tmp_path / "other")[shard]

@@ -151,9 +151,10 @@ def test_an_unreadable_shard_is_an_error_and_no_death(tmp_path, poisoned):
 )
 def test_what_a_scorer_must_not_say(tmp_path, poisoned, answer, wrong):
   scorer = made.Scorer()
+  task = make_task(tmp_path, scorer)
   scorer.measure = lambda image: answer
   with pytest.raises(units.ScorerError, match=wrong):
-    list(make_task(tmp_path, scorer).score(poisoned))
+    list(task.score(poisoned))
 
 
 def test_a_later_pass_sees_some_rows_and_what_is_known_of_them(
@@ -161,22 +162,14 @@ def test_a_later_pass_sees_some_rows_and_what_is_known_of_them(
 ):
   first = make_task(tmp_path)
   first(poisoned)
-  seen = []
-
-  class Later(made.Scorer):
-    name = "later"
-
-    def score(self, images, earlier):
-      seen.extend(earlier)
-      return super().score(images, earlier)
 
   unit = dataclasses.replace(
     poisoned, rows=(0, 2), earlier=str(first.path(poisoned))
   )
-  task = make_task(tmp_path, Later())
+  task = make_task(tmp_path, made.Later())
   rows = list(task.score(unit))
   assert [row["row"] for row in rows] == [0, 2]
-  assert [known["quality_short_side"] for known in seen] == [77, 120]
+  assert [row["later_known"] for row in rows] == [77, 120]
   assert task.path(unit) != task.path(dataclasses.replace(unit, rows=(0, 1)))
 
 
