@@ -16,9 +16,8 @@ SEEDS = strategies.integers(0, 2**32 - 1)
 @pytest.fixture(scope="module")
 def daft():
   os.environ.update(engine._SILENT)
-  import daft
+  import daft  # Its runner is the native one, if nobody sets another.
 
-  daft.set_runner_native()
   return daft
 
 

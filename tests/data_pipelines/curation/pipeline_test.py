@@ -198,7 +198,7 @@ def test_a_later_pass_scores_survivors_alone(tmp_path):
   assert dark["decision"] == "quality_brightness below 20"
 
 
-def test_a_kill_while_packing_is_continued(tmp_path, monkeypatch):
+def test_a_kill_while_packing_is_continued(tmp_path):
   made.write_pool(tmp_path / "pool", range(20))
   made.curate([tmp_path / "pool"], tmp_path / "expected")
 
