@@ -4,6 +4,12 @@ from setuptools import find_packages, setup
 
 PLAN = ["libtpu; sys_platform == 'linux'"]
 GCS = ["gcsfs>=2026.9"]
+CURATION = [
+  "daft>=0.7.26",
+  "faiss-cpu>=1.15",
+  "pdqhash>=0.2.8",
+  "pyarrow>=25,<26",
+]
 EXPORT_CHECK = ["torch>=2.6", "transformers>=5.14"]
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32"]
 SYNTHETIC = ["numba>=0.61"]
@@ -54,6 +60,8 @@ setup(
     "tqdm>=4.66",
   ],
   extras_require={
+    # Curates pools of images; with ray<2.60 also on clusters.
+    "curation": CURATION,
     # Images on gs://.
     "gcs": GCS,
     "gpu": ["jax[cuda12]", *CLUSTER],
@@ -71,6 +79,7 @@ setup(
     "tensorboard": TENSORBOARD,
     "test": EXPORT_CHECK
     + CLUSTER
+    + CURATION
     + ONNX
     + PLAN
     + SYNTHETIC

@@ -13,10 +13,13 @@ import setuptools
 ROOT = pathlib.Path(__file__).parents[1]
 # Module -> the extra that brings it.
 OPTIONAL = {
+  "daft": "curation",
   "matplotlib": "report",
   "numba": "synthetic",
   "onnx": "onnx",
   "onnxruntime": "onnx",
+  "pdqhash": "curation",
+  "pyarrow": "curation",
   "tensorboardX": "tensorboard",
   "tensorflow_datasets": "tfds",
 }
@@ -51,6 +54,7 @@ def run(code, *arguments):
     "data_pipelines.sample_corpus, data_pipelines.annotated.__main__, "
     "data_pipelines.open_source",
     *(f"sapiens2_jax.{name}" for name in ("train", "evaluate", "predict")),
+    "sapiens2_jax.curate",
     *(f"sapiens2_jax.{name}" for name in ("export", "import_weights", "plan")),
   ],
 )

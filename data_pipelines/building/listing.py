@@ -159,7 +159,7 @@ class _Rows:
   def __init__(self, unit: Unit):
     self._unit = unit
     self.has_metadata = False
-    self.hash = hashlib.sha256(_stamp(unit.path) if unit.is_tar else b"")
+    self.hash = hashlib.sha256(stamp(unit.path) if unit.is_tar else b"")
 
   def __iter__(self) -> Iterator[list]:
     return self._read_tar() if self._unit.is_tar else self._read_folder()
@@ -170,8 +170,8 @@ class _Rows:
         self.has_metadata = True
       if tars.is_image_name(path):
         whole = storage.join(self._unit.path, path)
-        self.hash.update(os.fsencode(path) + b"\0" + _stamp(whole))
-        self.hash.update(_stamp(metadata_path(whole)))
+        self.hash.update(os.fsencode(path) + b"\0" + stamp(whole))
+        self.hash.update(stamp(metadata_path(whole)))
         yield [path]
 
   def _read_tar(self) -> Iterator[list]:
@@ -230,7 +230,7 @@ def _file_name(number: int, part: int) -> str:
   return f"{number:06}-{part:08}.jsonl"
 
 
-def _stamp(path: str) -> bytes:
+def stamp(path: str) -> bytes:
   """Size and time of change of a file on a disk, if there is one."""
   if storage.is_remote(path):
     return b"\n"

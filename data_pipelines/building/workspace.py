@@ -146,7 +146,7 @@ def open_building(
   root = locate(output)
   arguments = {**arguments, "sizes": dataclasses.asdict(sizes)}
   root.mkdir(parents=True, exist_ok=True)
-  with _lock(root):
+  with lock(root):
     _check_arguments(root, arguments)
     for name in _DIRECTORIES:
       (root / name).mkdir(exist_ok=True)
@@ -226,7 +226,7 @@ def _check_arguments(root: pathlib.Path, arguments: dict) -> None:
 
 
 @contextlib.contextmanager
-def _lock(root: pathlib.Path) -> Iterator[None]:
+def lock(root: pathlib.Path) -> Iterator[None]:
   """Keeps two processes out of one directory; a kill unlocks it."""
   with open(root / "lock", "w") as file:
     try:

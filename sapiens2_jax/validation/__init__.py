@@ -10,12 +10,13 @@ from sapiens2_jax import fields
 from sapiens2_jax.fields import Problems, Schema
 from sapiens2_jax.pretrain.objective import matches as is_pretraining
 from sapiens2_jax.tasks import registry
-from sapiens2_jax.validation import rules, schema
+from sapiens2_jax.validation import curation, rules, schema
 
 _KINDS = {
   "pretrain": (schema.PRETRAIN, rules.PRETRAIN),
   "finetune": (schema.FINETUNE, rules.FINETUNE),
   "probe": (schema.PROBE, rules.PROBE),
+  "curation": (curation.CURATION, {}),
 }
 
 
@@ -33,7 +34,7 @@ def default_config(kind: str, task: str = "") -> ConfigDict:
   """What an experiment starts from: every field with its default.
 
   Args:
-    kind: "pretrain", "finetune" or "probe".
+    kind: "pretrain", "finetune", "probe" or "curation".
     task: of fine-tuning; adds its own fields.
 
   Raises:

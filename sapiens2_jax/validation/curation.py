@@ -1,0 +1,65 @@
+"""Fields of a curation. All values are ours, and none is calibrated yet.
+
+A group with the name of a scorer holds `min_COLUMN` and `max_COLUMN`, the
+limits of its columns, and the options that it is made with.
+"""
+
+from sapiens2_jax.fields import COUNT, Field, at_least, group, must
+
+_SCORERS = must("names of scorers", lambda names: all(map(str, names)))
+
+CURATION = {
+  "version": Field(1, "Of these fields.", source="ours"),
+  **group(
+    *("scorers", "ours"),
+    first=Field(
+      ("quality", "hashes"),
+      "Those that see every image, decoded once.",
+      _SCORERS,
+    ),
+    later=Field((), "Those that see what the limits have kept.", _SCORERS),
+  ),
+  **group(
+    *("quality", "ours"),
+    min_short_side=Field(384.0, "Pixels."),
+    max_aspect=Field(4.0, "Long side by short side."),
+    min_sharpness=Field(5.0, "Variance of the Laplacian, levels squared."),
+    min_brightness=Field(10.0, "Mean level of 255."),
+    max_brightness=Field(245.0, "Mean level of 255."),
+    min_contrast=Field(8.0, "Standard deviation of levels."),
+    max_blocks=Field(3.0, "Steps at borders of JPEG blocks, by others."),
+  ),
+  **group(
+    *("duplicates", "ours"),
+    max_distance=Field(
+      31, "Bits of PDQ, of 256; -1 keeps near-duplicates.", at_least(-1)
+    ),
+    min_pdq_quality=Field(50, "PDQ below it is not compared.", at_least(0)),
+    best=Field(
+      ("num_pixels", "quality_sharpness", "num_bytes"),
+      "Columns; the largest first decides which duplicate is kept.",
+    ),
+  ),
+  **group(
+    *("takedown", "ours"),
+    path=Field("", "File of SHA-256 of images to remove, one a line."),
+    near=Field(True, "Remove near-duplicates of these, too."),
+  ),
+  **group(
+    *("sampling", "ours"),
+    column=Field("", "Embeddings to balance by; empty: no balancing."),
+    target=Field(0, "Images at most; 0: as the caps say.", at_least(0)),
+    clusters=Field((1000, 30), "k-means of each level, falling."),
+    cap=Field(0, "Images of one cluster at most; 0: no cap.", at_least(0)),
+    seed=Field(0, "Of k-means and of the draw.", at_least(0)),
+  ),
+  **group(
+    *("work", "ours"),
+    files_per_shard=Field(1000, "Files of a folder in one unit.", COUNT),
+    batch_size=Field(16, "Images that a scorer gets together.", COUNT),
+    seconds=Field(
+      120.0, "After which an image counts as hanging.", at_least(1)
+    ),
+  ),
+  **group("corpus", "ours", shard_size=Field(1000, "Records.", COUNT)),
+}

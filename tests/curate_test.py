@@ -1,0 +1,47 @@
+"""The command `curate`: its config becomes settings, mistakes are named."""
+
+import pytest
+
+from data_pipelines.curation import deciding
+from sapiens2_jax import config as config_lib
+from sapiens2_jax import curate, validation
+
+
+def load(*overrides, argument="size=full"):
+  return config_lib.load_config(
+    f"experiments/curation.py:{argument}",
+    list(overrides),
+    lambda config: validation.validate(config, 1, "curation"),
+  )
+
+
+def test_fields_of_a_scorer_are_limits_of_its_columns():
+  settings = curate.make_settings(load("quality.min_short_side=200"))
+  (first,) = settings.passes
+  assert [scorer.name for scorer in first] == ["quality", "hashes"]
+  assert deciding.Limit("quality_short_side", low=200) in settings.limits
+  assert deciding.Limit("quality_brightness", 10, 245) in settings.limits
+  assert settings.best == ("num_pixels", "quality_sharpness", "num_bytes")
+  assert settings.takedown == frozenset()
+
+
+def test_mistakes_in_a_config_are_listed():
+  with pytest.raises(config_lib.ConfigError) as caught:
+    load("quality.min_shortside=1", "work.batch_size=0")
+  assert "did you mean quality.min_short_side?" in str(caught.value)
+  assert "work.batch_size=0" in str(caught.value)
+
+
+def test_a_scorer_that_is_not_there_is_named():
+  with pytest.raises(ValueError, match="'beauty' is no scorer"):
+    curate.make_settings(load("scorers.first=('beauty',)"))
+
+
+def test_a_takedown_list_is_hashes_and_remarks(tmp_path):
+  path = tmp_path / "list.txt"
+  path.write_text(f"# asked for\n\n{'A' * 64}  # by mail\n{'0' * 64}\n")
+  found = curate.read_takedown(str(path))
+  assert found == {"a" * 64, "0" * 64}
+  path.write_text(f"{'0' * 64}\nphoto.jpg\n")
+  with pytest.raises(ValueError, match="line 2: 'photo.jpg' is no SHA-256"):
+    curate.read_takedown(str(path))
