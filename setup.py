@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 PLAN = ["libtpu; sys_platform == 'linux'"]
 GCS = ["gcsfs>=2026.9"]
+CURATION = ["ai-edge-litert>=2.3", "onnx>=1.23", "onnxruntime>=1.32"]
 EXPORT_CHECK = ["torch>=2.6", "transformers>=5.14"]
 SYNTHETIC = ["numba>=0.61"]
 REPORT = ["matplotlib>=3.9"]
@@ -52,6 +53,8 @@ setup(
     "tqdm>=4.66",
   ],
   extras_require={
+    # Detectors that look for people in a raw pool.
+    "curation": CURATION,
     # Images on gs://.
     "gcs": GCS,
     "gpu": ["jax[cuda12]", *CLUSTER],
@@ -67,6 +70,7 @@ setup(
     "tensorboard": TENSORBOARD,
     "test": EXPORT_CHECK
     + CLUSTER
+    + CURATION
     + PLAN
     + SYNTHETIC
     + [
