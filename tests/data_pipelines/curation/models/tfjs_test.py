@@ -6,7 +6,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from data_pipelines.curation.models import centernet
+from data_pipelines.curation.models import tfjs
+
+OUTPUTS = ("first", "second")
 
 
 def attribute(text):
@@ -61,7 +63,7 @@ def convolve(image, kernel, stride):
 
 
 def run(model, data, image):
-  session = onnxruntime.InferenceSession(centernet.convert(model, data))
+  session = onnxruntime.InferenceSession(tfjs.convert(model, data, OUTPUTS))
   return [out[0] for out in session.run(None, {"image": image[None]})]
 
 
@@ -89,8 +91,8 @@ def test_all_operations_agree_with_numpy():
     node("Mul", "f", "d", "e"),
     node("ConcatV2", "g", "f", "a", "axis"),
     node("ResizeBilinear", "h", "g", "sides", **resize),
-    node("Identity", centernet.OUTPUTS[0], "h"),
-    node("Relu", centernet.OUTPUTS[1], "b"),
+    node("Identity", OUTPUTS[0], "h"),
+    node("Relu", OUTPUTS[1], "b"),
   ]
   image = rng.normal(size=(6, 4, 3)).astype(np.float32)
   heat, wh = run(*make_model(nodes, weights), image)
@@ -116,22 +118,22 @@ def test_all_operations_agree_with_numpy():
 
 
 def test_an_operation_that_is_not_known_is_named():
-  nodes = [node("Tanh", name, "pixels") for name in centernet.OUTPUTS]
+  nodes = [node("Tanh", name, "pixels") for name in OUTPUTS]
   with pytest.raises(ValueError, match="the operation Tanh is not known"):
-    centernet.convert(*make_model(nodes, {}))
+    tfjs.convert(*make_model(nodes, {}), OUTPUTS)
 
 
 def test_weights_of_another_length_are_an_error():
   manifest = [{"weights": [{"name": "w", "shape": [2], "dtype": "float32"}]}]
   with pytest.raises(ValueError, match="w: the weights end before it"):
-    centernet.read_weights(manifest, bytes(7))
+    tfjs.read_weights(manifest, bytes(7))
   with pytest.raises(ValueError, match="9 bytes, expected 8"):
-    centernet.read_weights(manifest, bytes(9))
+    tfjs.read_weights(manifest, bytes(9))
 
 
 def test_half_precision_becomes_single():
   entry = {"name": "w", "shape": [], "dtype": "float32"}
   entry["quantization"] = {"dtype": "float16", "original_dtype": "float32"}
   data = np.float16(0.5).tobytes()
-  weight = centernet.read_weights([{"weights": [entry]}], data)["w"]
+  weight = tfjs.read_weights([{"weights": [entry]}], data)["w"]
   assert weight.dtype == np.float32 and weight == 0.5
