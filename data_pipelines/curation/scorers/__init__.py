@@ -10,6 +10,11 @@ from data_pipelines.curation.scorers.base import Scorer
 SCORERS = {
   "quality": "data_pipelines.curation.scorers.quality:Quality",
   "hashes": "data_pipelines.curation.scorers.hashes:Hashes",
+  "person": "data_pipelines.curation.scorers.person:PersonScorer",
+  "face": "data_pipelines.curation.scorers.face:FaceScorer",
+  "mask": "data_pipelines.curation.scorers.mask:MaskScorer",
+  "safety": "data_pipelines.curation.scorers.safety:SafetyScorer",
+  "text": "data_pipelines.curation.scorers.text:TextScorer",
 }
 
 

@@ -1,0 +1,1 @@
+"""Detectors that ship inside packages, taken out once into a folder."""

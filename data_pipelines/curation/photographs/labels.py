@@ -1,0 +1,57 @@
+"""Which images there are, of which kind, and to which half they belong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import pathlib
+
+# A person who is photographed, with head or trunk; and nobody at all.
+PERSON = "person"
+NOBODY = ("photo", "animal", "texture", "drawing", "render", "screen")
+# Counted apart: neither hits nor mistakes of a stage that looks for people.
+UNCLEAR = {
+  "drawn": "people who are drawn, painted or rendered",
+  "part": "hands or legs only",
+  "small": "people smaller than about 1/5 of the image's height",
+  "depicted": "pages and record covers with people somewhere on them",
+}
+HALVES = ("tune", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+  """An image inside of a package."""
+
+  requirement: str
+  registry: str  # "pypi", "pypi-sdist" or "npm"
+  half: str
+  member: str
+  kind: str
+  sha256: str
+
+
+def read_labels(path: pathlib.Path | None = None) -> list[Labelled]:
+  """All images; a package is in one half with all its images."""
+  path = path or pathlib.Path(__file__).with_name("labels.json")
+  return [
+    Labelled(requirement, package["registry"], package["half"], member, *rest)
+    for requirement, package in json.loads(path.read_text()).items()
+    for member, rest in package["images"].items()
+  ]
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+  """The 95 % interval of a proportion, also where all or none hit.
+
+  Source: E. B. Wilson, 1927, J. Am. Stat. Assoc. 22.
+  """
+  if not count:
+    return 0.0, 1.0
+  z = 1.959964
+  share = hits / count
+  middle = share + z * z / (2 * count)
+  reach = z * math.sqrt(share * (1 - share) / count + (z / count / 2) ** 2)
+  whole = 1 + z * z / count
+  return max((middle - reach) / whole, 0), min((middle + reach) / whole, 1)

@@ -1,0 +1,39 @@
+"""The labels that the person stage is judged by."""
+
+import numpy as np
+import pytest
+
+from data_pipelines.curation.photographs import __main__ as judging
+from data_pipelines.curation.photographs import labels
+
+
+def test_the_labels_are_enough_and_halves_share_nothing():
+  images = labels.read_labels()
+  known = {labels.PERSON, *labels.NOBODY, *labels.UNCLEAR}
+  assert {image.kind for image in images} <= known
+  of = {h: [i for i in images if i.half == h] for h in labels.HALVES}
+  assert sum(map(len, of.values())) == len(images)
+  for what in ("requirement", "sha256"):
+    first, second = ({getattr(i, what) for i in of[h]} for h in labels.HALVES)
+    assert not first & second
+  kinds = [image.kind for image in of["test"]]
+  assert kinds.count(labels.PERSON) >= 88
+  assert sum(kind in labels.NOBODY for kind in kinds) >= 150
+
+
+def test_an_interval_contains_the_share_and_stays_within_bounds():
+  # Of the article by Newcombe, 1998: 81 of 263.
+  assert labels.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+  assert labels.wilson(0, 20)[0] == 0
+  assert labels.wilson(20, 20)[1] == 1
+  assert labels.wilson(0, 0) == (0, 1)
+
+
+def test_a_fit_finds_the_evidence_that_tells():
+  rng = np.random.default_rng(0)
+  evidence = rng.random((200, 4))
+  is_person = evidence[:, 1] > 0.6
+  weights = judging.fit(evidence, is_person)
+  assert weights[1] > 5 * np.abs(weights[[0, 2, 3]]).max()
+  slope = evidence @ weights[:4] + weights[4]
+  assert np.mean((slope > 0) == is_person) > 0.95
