@@ -19,8 +19,7 @@ def keep_freed_memory(shared: bool = False) -> None:
   """
   mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
   if mallopt is not None:
-    size = _SHARED_BYTES if shared else _KEEP_BYTES
-    mallopt(_M_MMAP_THRESHOLD, size)
-    mallopt(_M_TRIM_THRESHOLD, size)
+    mallopt(_M_MMAP_THRESHOLD, _SHARED_BYTES if shared else _KEEP_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
     if shared:
       mallopt(_M_ARENA_MAX, 1)

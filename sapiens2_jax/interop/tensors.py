@@ -31,6 +31,7 @@ DTYPES = {
   "F16": np.dtype(np.float16),
 }
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
+_AHEAD = 4  # tensors that are loaded or wait
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +174,8 @@ def write_safetensors(
 ) -> str:
   """Writes tensors in turn, under another name until the file is whole.
 
-  Takes the memory of the tensor that is written, of one before and two after.
+  Takes the memory of the tensor that is written, of one before, and of
+  `_AHEAD` after.
 
   Args:
     path: of the file, replaced if it exists.
@@ -224,7 +226,7 @@ def write_safetensors(
 
     write(len(text).to_bytes(8, "little"))
     write(text)
-    for array in ahead(loaders, load, names, count=2):
+    for array in ahead(loaders, load, names, count=_AHEAD):
       write(array.data)
       advance(array.nbytes)
   return digest.hexdigest()
