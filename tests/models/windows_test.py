@@ -27,10 +27,11 @@ def encoder(**settings):
 @functools.cache
 def variables():
   """Initial parameters with every branch of order one."""
-  tree = nn.unbox(encoder().init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
-  keys = iter(jax.random.split(jax.random.key(1), 100))
+  init = jax.jit(encoder().init)
+  tree = nn.unbox(init(jax.random.key(0), jnp.zeros((1, 8, 8, 3))))
+  rng = np.random.default_rng(1)
   return jax.tree.map(
-    lambda x: x + 0.2 * jax.random.normal(next(keys), x.shape), tree
+    lambda x: x + 0.2 * rng.standard_normal(x.shape, np.float32), tree
   )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sapiens2_jax.planning import hlo
+from sapiens2_jax.training import state as state_lib
 from tests import tiny
 
 LOSSES = ("loss", "loss_mae", "loss_cl", "loss_koleo", "teacher_entropy")
@@ -22,8 +23,12 @@ pytestmark = pytest.mark.xdist_group("step")
 
 
 @functools.lru_cache(maxsize=2)  # Each holds programs for eight devices.
-def compiled(*overrides: str, num_devices: int = 1):
+def _compiled(overrides: tuple[str, ...], num_devices: int):
   return tiny.Run(*overrides, num_devices=num_devices)
+
+
+def compiled(*overrides: str, num_devices: int = 1):
+  return _compiled(overrides, num_devices)
 
 
 def fresh(*overrides: str, num_devices: int = 1):
@@ -62,7 +67,6 @@ def test_the_run_is_not_trivial():
 
 
 MESHES = (
-  {"fsdp": 8},
   {"data": 2, "fsdp": 4},
   {"fsdp": 4, "tensor": 2},
   # Sequences of 12 and 21 tokens; the longer ones are padded.
@@ -73,8 +77,8 @@ FSDP_TENSOR = ("mesh.fsdp=4", "mesh.tensor=2")
 SINKHORN = ("objective.target=sinkhorn", "model.prototypes=46")
 
 
-# 16 images, KoLeo groups of 8: with fsdp=8 a group spans four devices, with
-# tensor=2 the prototypes are split.
+# 16 images, KoLeo groups of 8: with eight parts a group spans four devices,
+# with tensor=2 the prototypes are split.
 @pytest.fixture(scope="module", params=MESHES, ids=str)
 def mesh(request):
   return tuple(f"mesh.{axis}={size}" for axis, size in request.param.items())
@@ -113,12 +117,18 @@ def test_parameters_and_moments_are_sharded():
   assert prototypes.sharding.spec == jax.P("fsdp", "tensor")
 
 
+def test_a_state_starts_on_a_mesh_as_on_one_device():
+  run = compiled(CENTER, *FSDP_TENSOR, num_devices=8)
+  found = state_lib.init_state(0, run.objective, run.tx, run.abstract)
+  chex.assert_trees_all_equal(jax.device_get(found), run.initial)
+
+
 # Parts of 6 windows, of global views of 12 and local ones of 3.
 HIGH_RESOLUTION = (CENTER, "model.size=tiny_4k", "model.window_chunk=6")
 
 
 def test_windows_do_not_depend_on_the_mesh():
-  mesh = [f"mesh.{axis}={size}" for axis, size in MESHES[3].items()]
+  mesh = [f"mesh.{axis}={size}" for axis, size in MESHES[2].items()]
   found = history(*HIGH_RESOLUTION, *mesh, num_devices=8)
   assert_same_run(found, history(*HIGH_RESOLUTION))
 

@@ -5,13 +5,13 @@ from data_pipelines.synthetic import mesh
 from data_pipelines.synthetic import regions as body
 
 SKIN = mesh.SURFACES.index("skin")
+# One worker makes the people.
+pytestmark = pytest.mark.xdist_group("bodies")
 
 
 @pytest.fixture(scope="module")
 def people(model):
-  return [
-    model.sample_person(np.random.default_rng(seed)) for seed in range(16)
-  ]
+  return [model.sample_person(np.random.default_rng(seed)) for seed in range(8)]
 
 
 def test_the_same_seed_draws_the_same_person(model, people):

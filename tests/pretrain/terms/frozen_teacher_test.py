@@ -56,8 +56,12 @@ pytestmark = pytest.mark.xdist_group("frozen_teacher")
 
 
 @functools.lru_cache(maxsize=2)  # Programs for eight devices are large.
-def compiled(*overrides: str, num_devices: int = 1) -> tiny.Run:
+def _compiled(overrides: tuple[str, ...], num_devices: int) -> tiny.Run:
   return tiny.Run(*overrides, num_devices=num_devices)
+
+
+def compiled(*overrides: str, num_devices: int = 1) -> tiny.Run:
+  return _compiled(overrides, num_devices)
 
 
 @functools.cache
