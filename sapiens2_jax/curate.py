@@ -19,6 +19,7 @@ from data_pipelines.common import storage
 from data_pipelines.corpus import manifest as manifests
 from data_pipelines.curation import deciding, pipeline, scorers
 from data_pipelines.curation.engine import Engine
+from data_pipelines.curation.models import catalog
 from data_pipelines.curation.sampling import Sampling
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
@@ -48,7 +49,9 @@ def make_settings(config) -> pipeline.Settings:
   for names in (config.scorers.first, config.scorers.later):
     made = []
     for name in names:
-      scorer, own = _make_scorer(name, config.get(name, {}))
+      scorer, own = _make_scorer(
+        name, config.get(name, {}), config.scorers.models
+      )
       made.append(scorer)
       limits += own
     if made:
@@ -66,8 +69,8 @@ def make_settings(config) -> pipeline.Settings:
   )
 
 
-def _make_scorer(name: str, group):
-  ends, options = {}, {}
+def _make_scorer(name: str, group, models: str):
+  ends, options = {}, {"models": models} if name in catalog.SCORERS else {}
   for field, value in group.items():
     end, _, column = field.partition("_")
     if end in _ENDS:

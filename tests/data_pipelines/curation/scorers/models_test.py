@@ -3,6 +3,7 @@
 import pickle
 
 import cv2
+import numpy as np
 import pytest
 
 from data_pipelines.common import images
@@ -10,12 +11,16 @@ from data_pipelines.curation.models import cache
 from data_pipelines.curation.scorers.face import FaceScorer
 from data_pipelines.curation.scorers.mask import MaskScorer
 from data_pipelines.curation.scorers.person import PersonScorer
+from data_pipelines.curation.scorers.render import RenderScorer
 from data_pipelines.curation.scorers.safety import SafetyScorer
 from data_pipelines.curation.scorers.text import TextScorer
 from data_pipelines.synthetic import assets
 
 pytestmark = pytest.mark.slow
-ALL = (PersonScorer, FaceScorer, MaskScorer, TextScorer, SafetyScorer)
+ALL = (
+  *(PersonScorer, FaceScorer, MaskScorer),
+  *(RenderScorer, SafetyScorer, TextScorer),
+)
 PHOTOGRAPHS = assets.Wheel(
   "scikit-image==0.26.0",
   "skimage/data/",
@@ -96,6 +101,18 @@ def test_grass_is_no_text_and_written_text_is(columns, photographs):
 
 def test_these_photographs_are_safe(columns):
   assert all(known["safety_nsfw"] < 0.3 for known in columns)
+
+
+def test_photographs_are_told_from_a_drawing(columns, photographs):
+  for known in columns:
+    assert known["render_photo_probability"] > 0.5
+  drawing = np.full((400, 600, 3), 255, np.uint8)
+  cv2.circle(drawing, (200, 180), 90, (240, 120, 40), -1)
+  cv2.rectangle(drawing, (330, 100), (520, 330), (30, 90, 200), -1)
+  scorer = RenderScorer()
+  scorer.load()
+  (found,) = scorer.score([drawing], [{}])
+  assert found["photo_probability"] < 0.5
 
 
 def test_the_same_images_give_the_same_numbers(columns, photographs):
