@@ -66,12 +66,13 @@ def judge_others(scored: Scored) -> Iterator[str]:
   for column in ("mask_share", "mask_hidden"):
     known = [one[column] for one in people if one[column] is not None]
     if known:
-      shown = " ".join(f"{v:.2f}" for v in np.quantile(known, (0, 0.05, 0.5)))
-      yield f"{column} of people: least, 5 %, middle {shown}"
+      ends = np.quantile(known, (0, 0.05, 0.95, 1))
+      shown = " ".join(f"{end:.2f}" for end in ends)
+      yield f"{column} of people: least, 5 %, 95 %, most {shown}"
 
 
 def list_mistakes(scored: Scored) -> Iterator[str]:
-  """Images that the stages person and render are wrong about."""
+  """Images that person and render are wrong about, or that are not safe."""
   for image, known in scored:
     where = f"{image.kind} {image.requirement} {image.member}"
     if image.kind not in labels.UNCLEAR:
@@ -82,6 +83,8 @@ def list_mistakes(scored: Scored) -> Iterator[str]:
     probability = known["render_photo_probability"]
     if is_photo is not None and (probability >= MIN_PHOTO) != is_photo:
       yield f"render {probability:.2f} {where}"
+    if known["safety_nsfw"] > MAX_NSFW:
+      yield f"safety {known['safety_nsfw']:.2f} {where}"
 
 
 def _values(

@@ -102,6 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
       f"others {np.mean(made[~is_photo] < 0):.3f} told right, area under "
       f"the curve {fitting.area_under_curve(made, is_photo):.3f}"
     )
+    kinds = np.array([image.kind for image in wanted])
+    for kind in (*labels.PHOTOS, *labels.NO_PHOTOS):
+      hits = made[kinds == kind] >= 0
+      print(f"  {kind}: {hits.sum()} of {len(hits)} count as photographs")
     weights = [float(f"{weight:.6g}") for weight in fit_twice(*features)]
     counts = {"photographs": int(is_photo.sum()), "others": sum(~is_photo)}
     output = pathlib.Path(given.output or render.WEIGHTS)

@@ -42,9 +42,34 @@ def test_both_classes_of_the_render_stage_are_counted():
   assert "area under the curve 0.833" in lines
 
 
-@pytest.mark.parametrize("probability, is_wrong", [(0.4, True), (0.6, False)])
-def test_mistakes_are_named(probability, is_wrong):
-  known = {"person_score": 0.9, "render_photo_probability": probability}
-  lines = list(judging.list_mistakes([make("person", **known)]))
-  expected = ["render 0.40 person package==1 a.png"] if is_wrong else []
-  assert lines == expected
+@pytest.mark.parametrize(
+  "column, value, expected",
+  [
+    ("person_score", 0.4, ["person 0.40 person package==1 a.png"]),
+    ("render_photo_probability", 0.3, ["render 0.30 person package==1 a.png"]),
+    ("safety_nsfw", 0.6, ["safety 0.60 person package==1 a.png"]),
+    ("safety_nsfw", 0.4, []),
+  ],
+)
+def test_mistakes_are_named(column, value, expected):
+  known = {"person_score": 0.9, "render_photo_probability": 0.6}
+  known = {**known, "safety_nsfw": 0.1, column: value}
+  assert list(judging.list_mistakes([make("person", **known)])) == expected
+
+
+def test_other_stages_are_counted_over_their_limits():
+  known = {"face_count": 1, "text_share": 0.1, "safety_nsfw": 0.1}
+  none = {"face_count": 0, "text_share": 0.0, "safety_nsfw": 0.7}
+  mask = {"mask_share": 0.5, "mask_hidden": None}
+  scored = [make("person", **known, **mask), make("animal", **none)]
+  scored += [make("screen", **known)]
+  lines = list(judging.judge_others(scored))
+  for start in (
+    "face in photographs of people 1/1",
+    "face in images without people 1/2",
+    "text left out, screens, pages and covers 1/1",
+    "text left out, photographs 1/2",
+    "safety left out, all 1/3",
+    "mask_share of people: least, 5 %, 95 %, most 0.50",
+  ):
+    find(lines, start)
