@@ -33,7 +33,11 @@ def test_a_toy_needs_no_models_and_the_others_know_their_folder(tmp_path):
   assert len(settings.passes) == 1
   for scorer in settings.passes[0]:
     scorer.load()
-  full = curate.make_settings(load(f"scorers.models={tmp_path}"))
+  config = load(f"scorers.models={tmp_path}")
+  with pytest.raises(ValueError, match=f"{tmp_path}.*no such model"):
+    curate.check_models(config)
+  curate.check_models(load(argument="size=toy"))
+  full = curate.make_settings(config)
   for scorer in (*full.passes[0][2:], *full.passes[1]):
     with pytest.raises(ValueError, match=f"{tmp_path}.*no such model"):
       scorer.load()

@@ -105,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       f"photo or render, all as JPEG of {_SIDE} pixels and quality {_QUALITY}",
       judging.judge_render(scored, _ANEW),
     )
+    hidden = labels.read_hidden_faces()
+    _print("face", judging.judge_face(scored, hidden))
     _print("other stages", judging.judge_others(scored))
     _print("mistakes", judging.list_mistakes(scored))
     _print("near-duplicates: known edits", near.judge_edits(root))

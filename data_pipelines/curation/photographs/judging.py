@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -46,14 +46,26 @@ def judge_render(scored: Scored, column: str) -> Iterator[str]:
     yield f"  {kind}: {hits.sum()} of {len(hits)} count as photographs"
 
 
+def judge_face(scored: Scored, hidden: Collection[str]) -> Iterator[str]:
+  """Precision and recall of faces in photographs of people and of nobody.
+
+  Args:
+    scored: of the test half.
+    hidden: SHA-256 of those with people but without a face.
+  """
+  hits = misses = wrong = 0
+  for image, known in scored:
+    is_found = known["face_count"] > 0
+    if image.kind == labels.PERSON and image.sha256 not in hidden:
+      hits, misses = hits + is_found, misses + (not is_found)
+    elif image.kind in (labels.PERSON, *labels.NOBODY):
+      wrong += is_found
+  yield labels.describe("face recall", hits, hits + misses)
+  yield labels.describe("face precision", hits, hits + wrong)
+
+
 def judge_others(scored: Scored) -> Iterator[str]:
-  """What the labels say of faces, masks, text and safety: not much."""
-  for kinds, name in (
-    ((labels.PERSON,), "photographs of people"),
-    (labels.NOBODY, "images without people"),
-  ):
-    faces = _values(scored, kinds, "face_count") > 0
-    yield labels.describe(f"face in {name}", faces.sum(), len(faces))
+  """What the labels say of masks, text and safety: not much."""
   for kinds, name in (
     (("screen", "depicted"), "screens, pages and covers"),
     (labels.PHOTOS, "photographs"),

@@ -17,6 +17,8 @@ UNCLEAR = {
   "small": "people smaller than about 1/5 of the image's height",
   "depicted": "pages and record covers with people somewhere on them",
 }
+# People of the test half whose eyes are not seen: from behind, cut off, hidden.
+_HIDDEN_FACES = pathlib.Path(__file__).with_name("hidden_faces.json")
 # Of a camera, and made by hand or machine. Textures and what depicts people
 # are left out: among them are both.
 PHOTOS = (PERSON, "photo", "animal", "part", "small")
@@ -44,6 +46,12 @@ def read_labels(path: pathlib.Path | None = None) -> list[Labelled]:
     for requirement, package in json.loads(path.read_text()).items()
     for member, rest in package["images"].items()
   ]
+
+
+def read_hidden_faces() -> frozenset[str]:
+  """SHA-256 of photographs of people in which no face is seen."""
+  packages = json.loads(_HIDDEN_FACES.read_text()).values()
+  return frozenset(found for some in packages for found in some.values())
 
 
 def is_photo(kind: str) -> bool | None:

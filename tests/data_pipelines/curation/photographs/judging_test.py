@@ -57,16 +57,26 @@ def test_mistakes_are_named(column, value, expected):
   assert list(judging.list_mistakes([make("person", **known)])) == expected
 
 
+def test_faces_that_are_hidden_are_not_missed():
+  scored = [make("person", face_count=count) for count in (1, 0, 2)]
+  scored += [make("animal", face_count=count) for count in (0, 1)]
+  scored += [make("drawn", face_count=1)]  # Counts neither way.
+  lines = list(judging.judge_face(scored, frozenset()))
+  assert lines[0].startswith("face recall 2/3 = ")
+  assert lines[1].startswith("face precision 2/3 = ")
+  lines = list(judging.judge_face(scored, {"0" * 64}))
+  assert lines[0] == "face recall 0/0 = -"
+  assert lines[1].startswith("face precision 0/3 = ")
+
+
 def test_other_stages_are_counted_over_their_limits():
-  known = {"face_count": 1, "text_share": 0.1, "safety_nsfw": 0.1}
-  none = {"face_count": 0, "text_share": 0.0, "safety_nsfw": 0.7}
+  known = {"text_share": 0.1, "safety_nsfw": 0.1}
+  none = {"text_share": 0.0, "safety_nsfw": 0.7}
   mask = {"mask_share": 0.5, "mask_hidden": None}
   scored = [make("person", **known, **mask), make("animal", **none)]
   scored += [make("screen", **known)]
   lines = list(judging.judge_others(scored))
   for start in (
-    "face in photographs of people 1/1",
-    "face in images without people 1/2",
     "text left out, screens, pages and covers 1/1",
     "text left out, photographs 1/2",
     "safety left out, all 1/3",

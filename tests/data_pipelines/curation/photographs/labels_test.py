@@ -33,3 +33,13 @@ def test_each_kind_is_a_photograph_or_not_or_neither():
   assert labels.is_photo("texture") is None
   known = {labels.PERSON, *labels.NOBODY, *labels.UNCLEAR}
   assert {*labels.PHOTOS, *labels.NO_PHOTOS} <= known
+
+
+def test_hidden_faces_are_of_people_in_the_test_half():
+  people = {
+    image.sha256
+    for image in labels.read_labels()
+    if image.kind == labels.PERSON and image.half == "test"
+  }
+  hidden = labels.read_hidden_faces()
+  assert hidden < people and len(hidden) == 16
