@@ -32,7 +32,7 @@ setup(
   packages=find_packages(include=["sapiens2_jax*", "data_pipelines*"]),
   package_data={
     "data_pipelines": [
-      *("curation/photographs/*.json", "synthetic/*.json"),
+      *("curation/*/*.json", "synthetic/*.json"),
       "vocabulary/*.json",
     ],
     "sapiens2_jax": ["interop/*.md", "report/*.html"],

@@ -3,8 +3,8 @@ r"""From a pool of images to a corpus: scorers, limits, duplicates, balance.
 Run:    python -m sapiens2_jax.curate --config experiments/curation.py \
           --input photographs/ --input 'tars/*.tar' --output curated/
         The corpus is curated/corpus.
-Smoke:  --config experiments/curation.py:size=toy (images of any size)
-Needs:  the extra curation
+Smoke:  --config experiments/curation.py:size=toy (no models, any images)
+Needs:  the extra curation; python -m data_pipelines.curation.models, once
 
 The paper (section 3) names its stages and gives few of its thresholds. All
 values here and in sapiens2_jax/validation/curation.py are ours.
@@ -23,6 +23,8 @@ def get_config(argument: str = "size=full") -> ml_collections.ConfigDict:
   errors.lookup(dict.fromkeys(_SIZES), given["size"], "size")
   config = validation.default_config("curation")
   if given["size"] == "toy":
+    config.scorers.first = ("quality", "hashes")
+    config.scorers.later = ()
     config.quality.min_short_side = 16.0
     config.quality.min_sharpness = 0.0
     config.work.files_per_shard = 8

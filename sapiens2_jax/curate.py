@@ -19,6 +19,7 @@ from data_pipelines.common import storage
 from data_pipelines.corpus import manifest as manifests
 from data_pipelines.curation import deciding, pipeline, scorers
 from data_pipelines.curation.engine import Engine
+from data_pipelines.curation.models import cache, catalog
 from data_pipelines.curation.sampling import Sampling
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
@@ -48,7 +49,9 @@ def make_settings(config) -> pipeline.Settings:
   for names in (config.scorers.first, config.scorers.later):
     made = []
     for name in names:
-      scorer, own = _make_scorer(name, config.get(name, {}))
+      scorer, own = _make_scorer(
+        name, config.get(name, {}), config.scorers.models
+      )
       made.append(scorer)
       limits += own
     if made:
@@ -66,8 +69,8 @@ def make_settings(config) -> pipeline.Settings:
   )
 
 
-def _make_scorer(name: str, group):
-  ends, options = {}, {}
+def _make_scorer(name: str, group, models: str):
+  ends, options = {}, {"models": models} if name in catalog.SCORERS else {}
   for field, value in group.items():
     end, _, column = field.partition("_")
     if end in _ENDS:
@@ -90,6 +93,18 @@ def _make_scorer(name: str, group):
     for column, found in ends.items()
   ]
   return scorer, limits
+
+
+def check_models(config) -> None:
+  """Looks for the models before work begins, not in its midst.
+
+  Raises:
+    ValueError: one is not there; the message names the command that brings it.
+  """
+  names = (*config.scorers.first, *config.scorers.later)
+  needed = cache.names_of(name for name in names if name in catalog.SCORERS)
+  for name in needed:
+    cache.find_model(name, config.scorers.models)
 
 
 def read_takedown(path: str) -> frozenset[str]:
@@ -120,10 +135,12 @@ def main(overrides: list[str]) -> None:
     overrides,
     lambda config: validation.validate(config, 1, "curation"),
   )
+  settings = make_settings(config)
+  check_models(config)
   manifest = pipeline.curate(
     _INPUT.value,
     _OUTPUT.value,
-    make_settings(config),
+    settings,
     pipeline.Work(
       Engine(_RUNNER.value, _WORKERS.value), **config.work.to_dict()
     ),

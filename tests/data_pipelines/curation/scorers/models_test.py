@@ -3,6 +3,7 @@
 import pickle
 
 import cv2
+import numpy as np
 import pytest
 
 from data_pipelines.common import images
@@ -10,12 +11,20 @@ from data_pipelines.curation.models import cache
 from data_pipelines.curation.scorers.face import FaceScorer
 from data_pipelines.curation.scorers.mask import MaskScorer
 from data_pipelines.curation.scorers.person import PersonScorer
+from data_pipelines.curation.scorers.render import RenderScorer
 from data_pipelines.curation.scorers.safety import SafetyScorer
 from data_pipelines.curation.scorers.text import TextScorer
+from data_pipelines.open_source import open_source
 from data_pipelines.synthetic import assets
+from sapiens2_jax import config as config_lib
+from sapiens2_jax import curate, validation
+from tests.data_pipelines.curation import made
 
 pytestmark = pytest.mark.slow
-ALL = (PersonScorer, FaceScorer, MaskScorer, TextScorer, SafetyScorer)
+ALL = (
+  *(PersonScorer, FaceScorer, MaskScorer),
+  *(RenderScorer, SafetyScorer, TextScorer),
+)
 PHOTOGRAPHS = assets.Wheel(
   "scikit-image==0.26.0",
   "skimage/data/",
@@ -98,6 +107,18 @@ def test_these_photographs_are_safe(columns):
   assert all(known["safety_nsfw"] < 0.3 for known in columns)
 
 
+def test_photographs_are_told_from_a_drawing(columns, photographs):
+  for known in columns:
+    assert known["render_photo_probability"] > 0.5
+  drawing = np.full((400, 600, 3), 255, np.uint8)
+  cv2.circle(drawing, (200, 180), 90, (240, 120, 40), -1)
+  cv2.rectangle(drawing, (330, 100), (520, 330), (30, 90, 200), -1)
+  scorer = RenderScorer()
+  scorer.load()
+  (found,) = scorer.score([drawing], [{}])
+  assert found["photo_probability"] < 0.5
+
+
 def test_the_same_images_give_the_same_numbers(columns, photographs):
   scorer = PersonScorer()
   scorer.load()
@@ -111,3 +132,24 @@ def test_a_setting_changes_the_fingerprint():
   assert PersonScorer(min_score=0.7).fingerprint() != (
     PersonScorer().fingerprint()
   )
+
+
+def test_a_curation_with_all_scorers_keeps_the_person(photographs, tmp_path):
+  (tmp_path / "pool").mkdir()
+  for name, pixels in zip(PHOTOGRAPHS.kept, photographs):
+    cv2.imwrite(str(tmp_path / "pool" / name), pixels[..., ::-1])
+  config = config_lib.load_config(
+    "experiments/curation.py",
+    ["quality.min_short_side=256", "person.min_short_side=256"],
+    lambda config: validation.validate(config, 1, "curation"),
+  )
+  settings = curate.make_settings(config)
+  manifest = made.curate([tmp_path / "pool"], tmp_path / "out", settings)
+  funnel = {line["stage"]: line for line in manifest["curation"]["funnel"]}
+  assert funnel["person"]["rejected"] == {"person_score below 0.5": 2}
+  for stage in ("face", "mask", "render", "safety", "text"):
+    assert funnel[stage]["in"] == funnel[stage]["kept"] == 1
+  record = open_source(tmp_path / "out" / "corpus")[0]
+  assert record.name == "astronaut.png" and len(record.person_boxes) == 1
+  assert record.scores["render_photo_probability"] > 0.5
+  assert record.scores["mask_share"] > 0.5
