@@ -1,7 +1,7 @@
 """What the page shows of a curation: which images, which counts. Pure."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -65,7 +65,11 @@ def make_bins(
 
 
 def nearest(
-  values: np.ndarray, rows: np.ndarray, threshold: float, names: Sequence[str]
+  values: np.ndarray,
+  rows: np.ndarray,
+  threshold: float,
+  name: Callable[[int], str],
+  count: int,
 ) -> np.ndarray:
   """Rows in the order of their distance to a threshold.
 
@@ -73,16 +77,17 @@ def nearest(
     values: of all rows; where it is not known, a row is left out.
     rows: to choose from.
     threshold: to be near to.
-    names: of all rows; of rows with one name the first is taken.
+    name: of a row; of rows with one name the first is taken.
+    count: of the rows that are returned, at most.
   """
   rows = rows[np.isfinite(values[rows])]
   rows = rows[np.argsort(np.abs(values[rows] - threshold), kind="stable")]
-  seen, taken = set(), []
+  taken = {}
   for row in rows:
-    if names[row] not in seen:
-      seen.add(names[row])
-      taken.append(row)
-  return np.array(taken, np.int64)
+    if len(taken) == count:
+      break
+    taken.setdefault(name(row), row)
+  return np.array(list(taken.values()), np.int64)
 
 
 def find_roots(same_row: np.ndarray) -> np.ndarray:

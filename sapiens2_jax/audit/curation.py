@@ -1,7 +1,6 @@
 """Reads what a curation has left: decisions, scores, and images of the pool."""
 
 import dataclasses
-import functools
 import json
 import pathlib
 from collections.abc import Sequence
@@ -58,7 +57,7 @@ class Curation:
     hash: names this curation; another pool or limit gives another one.
     settings: what the manifest of the corpus says of the curation.
     thresholds: by column, the lower end first.
-    decision: (n,) texts, "" where the image is in the corpus.
+    is_kept: (n,) bool, in the corpus.
     same_row: (n,) int64, of a duplicate the row kept for it, else -1.
     cluster: (n,) int64, -1 where there is none.
     taken_down: (n,) bool, images that are to be shown to nobody.
@@ -89,8 +88,11 @@ class Curation:
     manifest = manifests.read_manifest(self._root / "corpus")
     self.hash, self.settings = manifest["inputs_hash"], manifest["curation"]
     self._table = parquet.read_table(path)
-    self.decision = np.array(self.texts("decision"), object)
-    num_kept = int((self.decision == "").sum())
+    codes = self._table["decision"].dictionary_encode().combine_chunks()
+    self._reasons = codes.dictionary.to_pylist()
+    self._codes = codes.indices.to_numpy()
+    self.is_kept = self.has_decision("")
+    num_kept = int(self.is_kept.sum())
     missing = {*_OWN} - {*self._table.column_names}
     if missing or num_kept != manifest["num_records"]:
       found = (
@@ -102,9 +104,8 @@ class Curation:
     self.same_row, self.cluster, self.taken_down = (
       self._table[name].to_numpy() for name in _OWN
     )
-    self.taken_down = self.taken_down | np.isin(
-      self.decision, [deduplicating.TAKEN_DOWN, deduplicating.NEAR_TAKEN_DOWN]
-    )
+    for reason in (deduplicating.TAKEN_DOWN, deduplicating.NEAR_TAKEN_DOWN):
+      self.taken_down = self.taken_down | self.has_decision(reason)
     self.thresholds = _read_thresholds(self.settings)
     self._opened = {}
 
@@ -125,23 +126,33 @@ class Curation:
       )
     ]
 
-  def texts(self, column: str) -> list[str | None]:
-    """A column of texts."""
-    return self._table[column].to_pylist()
+  def has_decision(self, reason: str) -> np.ndarray:
+    """(n,) bool, of the images that were left out for a reason."""
+    if reason not in self._reasons:
+      return np.zeros(len(self), bool)
+    return self._codes == self._reasons.index(reason)
+
+  def show_decision(self, row: int) -> str:
+    """Why an image was left out, "" if it was not."""
+    return self._reasons[self._codes[row]]
 
   def numbers(self, column: str) -> np.ndarray:
     """(n,) float64, NaN where a number is not known."""
     return self._table[column].cast("float64").to_numpy()
 
-  @functools.cached_property
-  def names(self) -> list[str]:
-    """Of the images, for people."""
-    return self.texts("name")
+  def get(self, column: str, row: int) -> object:
+    """What a column says of one image, None if it is not known."""
+    return self._table[column][int(row)].as_py()
 
-  @functools.cached_property
-  def hashes(self) -> list[str | None]:
-    """SHA-256 of each image; None of what could not be read."""
-    return self.texts("content_hash")
+  def find(self, hashes: Sequence[str]) -> dict[str, int]:
+    """Some row of each content hash; those that are not there are left out."""
+    compute = packages.require("pyarrow.compute", "curation")
+    arrow = packages.require("pyarrow", "curation")
+    wanted = arrow.array(list(hashes), arrow.string())
+    found = compute.index_in(self._table["content_hash"], value_set=wanted)
+    found = found.combine_chunks().fill_null(-1).to_numpy()
+    rows = np.flatnonzero(found >= 0)
+    return {hashes[found[row]]: int(row) for row in rows}
 
   def read_image(self, row: int, side: int) -> np.ndarray | None:
     """Reads an image from the pool.
@@ -154,13 +165,14 @@ class Curation:
       (h, w, 3) uint8; None if it is to be seen by nobody, or not there any
       more as it was.
     """
-    if self.taken_down[row] or self.hashes[row] is None:
+    known = self.get("content_hash", row)
+    if self.taken_down[row] or known is None:
       return None
-    shard, number = (self._table[name][int(row)].as_py() for name in _PLACE)
+    shard, number = (self.get(name, row) for name in _PLACE)
     opened = self._open(shard)
     try:
       record = opened.read(number) if opened else None
-      if record is None or record.content_hash != self.hashes[row]:
+      if record is None or record.content_hash != known:
         return None
       return decode_image(record.image, min_size=(side, side))
     except (ImageDecodeError, OSError, ValueError, IndexError):

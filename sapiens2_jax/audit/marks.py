@@ -56,13 +56,10 @@ def read_marks(path: str, curation: Curation) -> dict[str, Marks]:
       f"{path}: marks of another curation, {str(saved.get('curation'))[:12]}; "
       f"this one is {curation.hash[:12]}."
     )
-  rows = {name: row for row, name in enumerate(curation.hashes) if name}
   known = {threshold.field: threshold for threshold in curation.thresholds}
   try:
     return {
-      field: _read_sheet(
-        sheet, curation.numbers(known[field].full_column), rows
-      )
+      field: _read_sheet(sheet, known[field].full_column, curation)
       for field, sheet in saved["sheets"].items()
     }
   except (KeyError, TypeError, AttributeError) as error:
@@ -70,10 +67,11 @@ def read_marks(path: str, curation: Curation) -> dict[str, Marks]:
     raise ValueError(f"{path}: not as the page saves it: {what}") from error
 
 
-def _read_sheet(sheet: dict, values: np.ndarray, rows: dict) -> Marks:
+def _read_sheet(sheet: dict, column: str, curation: Curation) -> Marks:
   unknown = {*sheet["images"].values()} - {*_KINDS}
   if unknown:
     raise KeyError(f"should be {sorted(map(str, unknown))}")
+  rows = curation.find(list(sheet["images"]))
   said = {
     rows[name]: _SHOULD[should]
     for name, should in sheet["images"].items()
@@ -81,6 +79,6 @@ def _read_sheet(sheet: dict, values: np.ndarray, rows: dict) -> Marks:
   }
   return Marks(
     bool(sheet["is_whole"]),
-    values[np.array(list(said), np.int64)],
+    curation.numbers(column)[np.array(list(said), np.int64)],
     np.array(list(said.values()), bool),
   )

@@ -116,7 +116,7 @@ class Page:
       sections.append(self._show_clusters())
       sheets["clusters"] = self._sheets_of_clusters()
     sections.append(self._show_balance())
-    num_kept = int((curation.decision == "").sum())
+    num_kept = int(curation.is_kept.sum())
     return page.render(
       "Audit of a curation",
       f"{len(curation):,} images, {num_kept:,} in the corpus; "
@@ -143,15 +143,15 @@ class Page:
     pixels = self._curation.read_image(row, _SIDE)
     self.num_images += 1
     self.num_missing += pixels is None
-    name, key = self._curation.names[row], self._curation.hashes[row] or ""
+    name, key, height, width = (
+      self._curation.get(column, row)
+      for column in ("name", "content_hash", "height", "width")
+    )
     if pixels is None:
-      return Tile("", name, caption, key)
+      return Tile("", name, caption, key or "")
     image = Image.fromarray(pixels)
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     # As large as it was scored; it may have been decoded smaller.
-    height, width = (
-      self._curation.numbers(n)[row] for n in ("height", "width")
-    )
     scale = np.float64([image.width / width, image.height / height] * 2)
     draw = ImageDraw.Draw(image)
     for box in boxes:
@@ -204,10 +204,7 @@ class Page:
 
   def _layers(self, column: str, mask: np.ndarray, bins: choosing.Bins):
     """Counts that are kept, left out by `mask`, and left out by others."""
-    values, is_kept = (
-      self._curation.numbers(column),
-      self._curation.decision == "",
-    )
+    values, is_kept = self._curation.numbers(column), self._curation.is_kept
     return [
       (bins.count(values[is_kept]), drawing.KEPT),
       (bins.count(values[mask]), drawing.REJECTED),
@@ -220,7 +217,7 @@ class Page:
     bins = choosing.make_bins(values, limits)
     mask = np.zeros(len(values), bool)
     for threshold in own:
-      mask |= curation.decision == threshold.rejects(values)[1]
+      mask |= curation.has_decision(threshold.rejects(values)[1])
     num_known = int(np.isfinite(values).sum())
     panel = drawing.histogram(
       bins, self._layers(column, mask, bins), thresholds=limits
@@ -242,15 +239,19 @@ class Page:
     word = {"min": "at least", "max": "at most"}[threshold.end]
     strips = []
     for is_kept, rows, title in (
-      (True, (curation.decision == "") & ~mask, "kept"),
-      (False, curation.decision == reason, "left out"),
+      (True, curation.is_kept & ~mask, "kept"),
+      (False, curation.has_decision(reason), "left out"),
     ):
-      order = choosing.nearest(
-        values, np.flatnonzero(rows), threshold.value, curation.hashes
+      total = int((rows & np.isfinite(values)).sum())
+      rows = choosing.nearest(
+        values,
+        np.flatnonzero(rows),
+        threshold.value,
+        lambda row: curation.get("content_hash", row),
+        self._num_tiles,
       )
-      rows = order[: self._num_tiles]
       captions = [f"{values[row]:.4g}" for row in rows]
-      count = f"{len(rows)} of {len(order):,}, nearest first"
+      count = f"{len(rows)} of {total:,}, nearest first"
       title = f"{title}: {count if len(rows) else 'none'}"
       strips.append(Strip(title, self._tiles(rows, captions, scorer), is_kept))
     title = f"{threshold.field}: {word} {threshold.value:g}"
@@ -276,12 +277,9 @@ class Page:
     )
 
   def _show_duplicates(self, groups: dict[int, np.ndarray]) -> Section:
-    decision, how = (
-      self._curation.decision,
-      self._curation.settings["duplicates"],
-    )
+    how = self._curation.settings["duplicates"]
     exact, near = (
-      int((decision == reason).sum())
+      int(self._curation.has_decision(reason).sum())
       for reason in (deduplicating.EXACT, deduplicating.NEAR)
     )
     sizes = np.array([len(rows) + 1 for rows in groups.values()], np.int64)
@@ -322,13 +320,13 @@ class Page:
     return found
 
   def _sheets_of_duplicates(self, groups: dict[int, np.ndarray]) -> list[Sheet]:
-    decision = self._curation.decision
     roots = choosing.find_roots(self._curation.same_row)
-    near = np.flatnonzero(decision == deduplicating.NEAR)[:_MAX_READ]
+    near = np.flatnonzero(self._curation.has_decision(deduplicating.NEAR))
+    near = near[:_MAX_READ]
     bits = dict(zip(near.tolist(), self._distances(near, roots[near])))
 
     def caption(row: int) -> str:
-      if decision[row] == deduplicating.EXACT:
+      if self._curation.show_decision(row) == deduplicating.EXACT:
         return "same bytes"
       distance = bits.get(row, np.nan)
       return f"{distance:.0f} bits" if np.isfinite(distance) else "near"
@@ -351,7 +349,7 @@ class Page:
     return [sheet for sheet in sheets if sheet.strips]
 
   def _cluster_counts(self) -> tuple[np.ndarray, np.ndarray]:
-    cluster, is_kept = self._curation.cluster, self._curation.decision == ""
+    cluster, is_kept = self._curation.cluster, self._curation.is_kept
     count = int(cluster.max()) + 1
     return tuple(
       np.bincount(cluster[(cluster >= 0) & mask], minlength=count)
@@ -380,7 +378,7 @@ class Page:
     )
 
   def _sheets_of_clusters(self) -> list[Sheet]:
-    cluster, decision = self._curation.cluster, self._curation.decision
+    cluster = self._curation.cluster
     before, after = self._cluster_counts()
     sheets = []
     for number in np.argsort(-before, kind="stable")[:_CLUSTERS]:
@@ -389,7 +387,7 @@ class Page:
       strips = []
       for is_kept, title in ((True, "kept"), (False, "not taken")):
         rows = np.flatnonzero(
-          (cluster == number) & ((decision == "") == is_kept)
+          (cluster == number) & (self._curation.is_kept == is_kept)
         )[:_OF_EACH]
         if len(rows):
           tiles = self._tiles(rows, [""] * len(rows))
@@ -401,14 +399,14 @@ class Page:
   def _show_balance(self) -> Section:
     curation = self._curation
     known = {*curation.score_columns, "height", "width"}
-    is_kept, panels, rows, missing = curation.decision == "", [], [], []
+    panels, rows, missing = [], [], []
     for title, columns, make, edges in _AXES:
       if not {*columns} <= known:
         missing.append(f"{title.partition(':')[0]} ({columns[0]})")
         continue
       values = make(*map(curation.numbers, columns))
       bins = choosing.Bins(edges)
-      counts = bins.count(values), bins.count(values[is_kept])
+      counts = bins.count(values), bins.count(values[curation.is_kept])
       panels.append(drawing.before_after(bins, *counts, title, _WIDE))
       even = (f"{choosing.count_even(count):.1f}" for count in counts)
       totals = (f"{count.sum():,}" for count in counts)

@@ -54,10 +54,13 @@ def test_the_nearest_come_first_and_each_name_once():
   values = np.float64([5, 9, NAN, 5.5, 1, 6, 4])
   names = ["a", "b", "c", "d", "e", "d", "f"]
   rows = np.array([0, 1, 2, 3, 4, 5])
-  found = choosing.nearest(values, rows, 5.2, names)
+  found = choosing.nearest(values, rows, 5.2, names.__getitem__, 9)
   # Distances 0.2, 3.8, -, 0.3, 4.2, 0.8; row 5 is named as row 3.
   assert found.tolist() == [0, 3, 1, 4]
-  assert not len(choosing.nearest(values, rows[:0], 5.2, names))
+  found = choosing.nearest(values, rows, 5.2, names.__getitem__, 2)
+  assert found.tolist() == [0, 3]
+  found = choosing.nearest(values, rows[:0], 5.2, names.__getitem__, 2)
+  assert found.tolist() == []
 
 
 def test_copies_of_copies_belong_to_what_is_kept_in_the_end():

@@ -67,9 +67,15 @@ class Shown(html.parser.HTMLParser):
       found.append((given["data-hash"], self._kept))
 
 
+def by_hash(curation):
+  """Brightness by content hash."""
+  names = [curation.get("content_hash", row) for row in range(len(curation))]
+  return dict(zip(names, curation.numbers("quality_brightness")))
+
+
 def mark(text, curation, changes=None):
   """What the page saves when brightness is judged by the better limit."""
-  values = dict(zip(curation.hashes, curation.numbers("quality_brightness")))
+  values = by_hash(curation)
   sheets = {}
   for field, images in Shown(text).sheets.items():
     said = dict.fromkeys(name for name, _ in images)
@@ -101,7 +107,7 @@ def test_a_page_is_marked_and_its_limit_mended(place, tmp_path):
   assert all(link.startswith(("data:", "#")) for link in shown.links)
   assert list(shown.sheets) == [t.field for t in curation.thresholds]
   images = shown.sheets[FIELD]
-  values = dict(zip(curation.hashes, curation.numbers("quality_brightness")))
+  values = by_hash(curation)
   for kept in (True, False):
     own = [values[name] for name, is_kept in images if is_kept == kept]
     far = np.abs(np.array(own) - LIMIT)
@@ -121,7 +127,7 @@ def test_a_page_is_marked_and_its_limit_mended(place, tmp_path):
   assert " 0 mistakes" in done.stdout
   made.curate([place / "pool"], tmp_path / "out", load(override))
   again = Curation(str(tmp_path / "out"))
-  kept = again.numbers("quality_brightness")[again.decision == ""]
+  kept = again.numbers("quality_brightness")[again.is_kept]
   assert kept.min() >= float(value) and again.hash != curation.hash
 
 
@@ -130,9 +136,9 @@ def test_decisions_say_whose_copy_a_row_is_and_its_cluster(place):
   for name, row in zip(table["same_as"], table["same_row"]):
     assert name == (None if row < 0 else table["name"][row])
   curation = Curation(str(place / "out"))
-  clustered = np.isin(curation.decision, ["", "not sampled"])
+  clustered = curation.is_kept | curation.has_decision("not sampled")
   assert ((curation.cluster >= 0) == clustered).all()
-  counts = np.bincount(curation.cluster[curation.decision == ""])
+  counts = np.bincount(curation.cluster[curation.is_kept])
   assert counts.max() <= 4  # The cap.
 
 
@@ -166,15 +172,16 @@ def test_what_is_gone_from_the_pool_is_shown_by_its_name(place, tmp_path):
 
 def test_an_image_that_was_taken_down_is_shown_to_nobody(place, tmp_path):
   found = Curation(str(place / "out"))
-  below = np.flatnonzero(found.decision == "quality_brightness below 124")[0]
+  below = np.flatnonzero(found.has_decision("quality_brightness below 124"))[0]
   assert found.read_image(below, 64) is not None
   settings = dataclasses.replace(
-    load(f"{FIELD}={LIMIT}"), takedown=frozenset({found.hashes[below]})
+    load(f"{FIELD}={LIMIT}"),
+    takedown=frozenset({found.get("content_hash", below)}),
   )
   made.curate([place / "pool"], tmp_path / "out", settings)
   curation = Curation(str(tmp_path / "out"))
   (row,) = np.flatnonzero(curation.taken_down)
-  assert curation.hashes[row] == found.hashes[below]
+  assert {curation.get("content_hash", row)} == settings.takedown
   assert curation.read_image(row, 64) is None
 
 
@@ -229,16 +236,15 @@ def test_marks_that_do_not_fit_are_refused(place, tmp_path, changes, message):
 
 def test_unsure_and_unmarked_images_are_not_counted(place, tmp_path):
   curation = Curation(str(place / "out"))
-  names = [name for name in curation.hashes if name][:4]
+  values = by_hash(curation)
+  names = list(values)[:4]
   images = dict(zip(names, ("keep", "unsure", None, "reject")))
   sheet = {"is_whole": False, "images": images}
   saved = mark("", curation, {"sheets": {FIELD: sheet}})
   (tmp_path / "marks.json").write_text(json.dumps(saved))
   found = read_marks(str(tmp_path / "marks.json"), curation)
   marks = found[FIELD]
-  values = curation.numbers("quality_brightness")
-  rows = [curation.hashes.index(names[i]) for i in (0, 3)]
-  assert marks.values.tolist() == values[rows].tolist()
+  assert marks.values.tolist() == [values[names[0]], values[names[3]]]
   assert marks.should_keep.tolist() == [True, False]
 
 
