@@ -15,6 +15,8 @@ from data_pipelines.curation import deciding, deduplicating, pool, units
 DECISIONS = "decisions.parquet"
 _PLACE = ("shard", "row")
 _OWN = ("same_row", "cluster", "taken_down")
+# Held in memory; scores are read one column at a time.
+_HELD = (*_PLACE, "name", "content_hash", "height", "width")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Curation:
     self._root = pathlib.Path(directory)
     if not self._root.is_dir():
       raise ValueError(f"curation={directory}: no such directory.")
-    path = self._root / DECISIONS
+    self._path = path = self._root / DECISIONS
     if not path.is_file():
       raise ValueError(
         f"curation={directory}: has no {DECISIONS}; expected the output of "
@@ -87,22 +89,28 @@ class Curation:
       )
     manifest = manifests.read_manifest(self._root / "corpus")
     self.hash, self.settings = manifest["inputs_hash"], manifest["curation"]
-    self._table = parquet.read_table(path)
-    codes = self._table["decision"].dictionary_encode().combine_chunks()
+    self._schema = parquet.read_schema(path)
+    missing = {*_OWN} - {*self._schema.names}
+    if missing:
+      raise ValueError(
+        f"{path}: lacks {', '.join(sorted(missing))}; run "
+        "sapiens2_jax.curate again."
+      )
+    self._table = parquet.read_table(
+      path, columns=list(_HELD), read_dictionary=["shard"]
+    )
+    codes = self._read("decision").dictionary_encode().combine_chunks()
     self._reasons = codes.dictionary.to_pylist()
     self._codes = codes.indices.to_numpy()
     self.is_kept = self.has_decision("")
     num_kept = int(self.is_kept.sum())
-    missing = {*_OWN} - {*self._table.column_names}
-    if missing or num_kept != manifest["num_records"]:
-      found = (
-        f"lacks {', '.join(sorted(missing))}"
-        if missing
-        else f"keeps {num_kept} images, the corpus {manifest['num_records']}"
+    if num_kept != manifest["num_records"]:
+      raise ValueError(
+        f"{path}: keeps {num_kept} images, the corpus "
+        f"{manifest['num_records']}; run sapiens2_jax.curate again."
       )
-      raise ValueError(f"{path}: {found}; run sapiens2_jax.curate again.")
     self.same_row, self.cluster, self.taken_down = (
-      self._table[name].to_numpy() for name in _OWN
+      self._read(name).to_numpy() for name in _OWN
     )
     for reason in (deduplicating.TAKEN_DOWN, deduplicating.NEAR_TAKEN_DOWN):
       self.taken_down = self.taken_down | self.has_decision(reason)
@@ -112,13 +120,17 @@ class Curation:
   def __len__(self) -> int:
     return self._table.num_rows
 
+  def _read(self, column: str):
+    parquet = packages.require("pyarrow.parquet", "curation")
+    return parquet.read_table(self._path, columns=[column])[column]
+
   @property
   def score_columns(self) -> list[str]:
     """Columns of numbers that scorers made, with prefix."""
     arrow = packages.require("pyarrow", "curation")
     return [
       field.name
-      for field in self._table.schema
+      for field in self._schema
       if field.name.startswith(tuple(f"{s}_" for s in self.settings["scorers"]))
       and (
         arrow.types.is_integer(field.type)
@@ -138,7 +150,7 @@ class Curation:
 
   def numbers(self, column: str) -> np.ndarray:
     """(n,) float64, NaN where a number is not known."""
-    return self._table[column].cast("float64").to_numpy()
+    return self._read(column).cast("float64").to_numpy()
 
   def get(self, column: str, row: int) -> object:
     """What a column says of one image, None if it is not known."""

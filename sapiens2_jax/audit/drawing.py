@@ -10,7 +10,7 @@ import numpy as np
 
 from sapiens2_jax.audit.choosing import Bins
 
-GRAY, KEPT, REJECTED, LINE = "#8b919b", "#3f7fc1", "#c8762b", "#b3382c"
+GRAY, KEPT, REJECTED, LINE = "#8b919b", "#3f7fc1", "#c8762b", "#d2483c"
 _LEFT, _RIGHT, _TOP, _BELOW = 46, 12, 22, 24  # Around a panel, in pixels.
 _GAP = 0.12  # Of a bar.
 _LINE = 14  # Of a title.
@@ -84,9 +84,8 @@ def _grid(width: float, bottom: float, high: float, top: float, form: str):
 
 def _choose_top(totals: np.ndarray) -> float:
   """Of the axis of counts; few bars that are far above others are cut off."""
-  largest = np.sort(totals)[::-1]
-  high = largest[min(2, len(largest) - 1)] or largest[0]
-  return _round_up(high * 1.3 if largest[0] > _CUT * high else largest[0])
+  third = np.sort(totals)[-3:][0] or totals.max()
+  return _round_up(max(1.3 * third, totals[totals <= _CUT * third].max()))
 
 
 def _round_up(value: float) -> float:

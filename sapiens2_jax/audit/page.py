@@ -416,7 +416,8 @@ class Page:
     text = [
       "Bars: shares of the images of the pool that have the score; the line: "
       "of those in the corpus. A scorer of a later pass sees what the limits "
-      "before it have kept."
+      "before it have kept. Even over 6.5 bins: as even as if 6.5 bins held "
+      "the same each, and the others nothing."
     ]
     if missing:
       text.append(f"Not scored: {', '.join(missing)}.")
