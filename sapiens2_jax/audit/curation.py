@@ -218,7 +218,7 @@ class Curation:
     """
     parquet = packages.require("pyarrow.parquet", "curation")
     name, own = f"{scorer}_{column}", self.settings["scorers"].get(scorer)
-    places = self._table.select(list(_PLACE)).take(list(map(int, rows)))
+    places = self._table.select(list(_PLACE)).take(np.array(rows, np.int64))
     places = list(zip(*places.to_pydict().values()))
     found = {}
     for shard in {shard for shard, _ in places}:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from data_pipelines.curation import deduplicating
 from data_pipelines.curation.duplicates import count_bits
-from sapiens2_jax.audit import choosing, drawing, marks
+from sapiens2_jax.audit import balance, choosing, drawing, marks
 from sapiens2_jax.audit.curation import Curation, Threshold
 from sapiens2_jax.report import page
 from sapiens2_jax.report.page import Figure, Section, Table
@@ -25,36 +25,6 @@ _FAR = 12  # Near-duplicates that are shown as those furthest apart.
 _MAX_READ = 20_000  # Near-duplicates whose hashes are read for that.
 _CLUSTERS, _OF_EACH = 6, 8
 _SMALL, _COLUMNS = (drawing.WIDTH // 3, 150), 3
-_WIDE = (drawing.WIDTH // 2, 190)
-# Title, its columns, what is made of them, edges of the bins.
-_AXES = (
-  (
-    "scale: short side of the largest person by that of the image",
-    ("person_short_side", "height", "width"),
-    lambda side, height, width: np.where(
-      side > 0, side / np.minimum(height, width), np.nan
-    ),
-    np.linspace(0, 1, 11),
-  ),
-  (
-    "view: yaw of the largest face, degrees",
-    ("face_yaw",),
-    lambda yaw: yaw,
-    np.linspace(-90, 90, 13),
-  ),
-  (
-    "head pose: pitch of the largest face, degrees",
-    ("face_pitch",),
-    lambda pitch: pitch,
-    np.linspace(-60, 60, 13),
-  ),
-  (
-    "light: mean level of 255",
-    ("quality_brightness",),
-    lambda level: level,
-    np.linspace(0, 255, 11),
-  ),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +85,7 @@ class Page:
     if (curation.cluster >= 0).any():
       sections.append(self._show_clusters())
       sheets["clusters"] = self._sheets_of_clusters()
-    sections.append(self._show_balance())
+    sections.append(balance.show_balance(curation))
     num_kept = int(curation.is_kept.sum())
     return page.render(
       "Audit of a curation",
@@ -395,44 +365,6 @@ class Page:
       title = f"Cluster {number}: {after[number]:,} of {before[number]:,} kept"
       sheets.append(Sheet(strips, title=title))
     return sheets
-
-  def _show_balance(self) -> Section:
-    curation = self._curation
-    known = {*curation.score_columns, "height", "width"}
-    panels, rows, missing = [], [], []
-    for title, columns, make, edges in _AXES:
-      if not {*columns} <= known:
-        missing.append(f"{title.partition(':')[0]} ({columns[0]})")
-        continue
-      values = make(*map(curation.numbers, columns))
-      bins = choosing.Bins(edges)
-      counts = bins.count(values), bins.count(values[curation.is_kept])
-      panels.append(drawing.before_after(bins, *counts, title, _WIDE))
-      even = (f"{choosing.count_even(count):.1f}" for count in counts)
-      totals = (f"{count.sum():,}" for count in counts)
-      rows.append(
-        [title.partition(":")[0], *totals, *even, str(len(edges) - 1)]
-      )
-    text = [
-      "Bars: shares of the images of the pool that have the score; the line: "
-      "of those in the corpus. A scorer of a later pass sees what the limits "
-      "before it have kept. Even over 6.5 bins: as even as if 6.5 bins held "
-      "the same each, and the others nothing."
-    ]
-    if missing:
-      text.append(f"Not scored: {', '.join(missing)}.")
-    figures = []
-    if panels:
-      picture = drawing.small_multiples(panels, _WIDE, 2)
-      figures = [Figure(picture, "balance before and after")]
-    header = ("", "images before", "after", "even over", "after", "of bins")
-    return Section(
-      "balance",
-      "Balance",
-      text=text,
-      figures=figures,
-      tables=[Table(rows, header)] if rows else [],
-    )
 
 
 def _rgb(color: str) -> tuple[int, ...]:

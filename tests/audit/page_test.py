@@ -15,6 +15,7 @@ from pyarrow import parquet
 
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import curate, validation
+from sapiens2_jax.audit import balance
 from sapiens2_jax.audit.curation import Curation
 from sapiens2_jax.audit.marks import read_marks
 from sapiens2_jax.audit.page import Page
@@ -154,6 +155,45 @@ def test_sections_are_those_of_the_curation(place):
     "Not scored: scale (person_short_side), view (face_yaw)",
   ):
     assert expected in text
+
+
+def test_a_curation_without_limits_or_duplicates_has_its_page(tmp_path):
+  made.write_pool(tmp_path / "pool", [1])
+  (tmp_path / "pool" / "001.jpg").rename(tmp_path / "pool" / "<b>&.jpg")
+  settings = made.make_settings(limits=(), max_distance=-1)
+  made.curate([tmp_path / "pool"], tmp_path / "out", settings)
+  page = Page(Curation(str(tmp_path / "out")), 3)
+  text = page.render()
+  assert page.num_images == 0 and Shown(text).sheets == {}
+  assert "not looked for" in text
+  tile = page._tile(0, "", [])
+  assert tile.name == "<b>&.jpg" and tile.url.startswith("data:image/jpeg")
+
+
+def test_balance_counts_known_scores_before_and_after():
+  class Made:
+    score_columns = ("person_short_side", "quality_brightness")
+    is_kept = np.array([True, True, False, False])
+
+    def numbers(self, column):
+      return np.float64(
+        {
+          "person_short_side": [55, 95, 0, np.nan],  # 0: no box.
+          "height": [100, 100, 100, 100],
+          "width": [200, 200, 200, 200],
+          "quality_brightness": [10, 10, 200, 100],
+        }[column]
+      )
+
+  section = balance.show_balance(Made())
+  # Two bins of one image each; brightness 2, 1, 1 of 4 and then 2 of 2.
+  assert section.tables[0].rows == [
+    ["scale", "2", "2", "2.0", "2.0", "10"],
+    ["light", "4", "2", "2.8", "1.0", "10"],
+  ]
+  assert (
+    section.text[1] == "Not scored: view (face_yaw), head pose (face_pitch)."
+  )
 
 
 def test_what_is_gone_from_the_pool_is_shown_by_its_name(place, tmp_path):
