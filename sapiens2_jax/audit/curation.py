@@ -56,6 +56,7 @@ class Curation:
   """One row an image, in the order of decisions.parquet.
 
   Attributes:
+    directory: as it was given.
     hash: names this curation; another pool or limit gives another one.
     settings: what the manifest of the corpus says of the curation.
     thresholds: by column, the lower end first.
@@ -73,7 +74,7 @@ class Curation:
         an older version.
     """
     parquet = packages.require("pyarrow.parquet", "curation")
-    self._root = pathlib.Path(directory)
+    self.directory, self._root = directory, pathlib.Path(directory)
     if not self._root.is_dir():
       raise ValueError(f"curation={directory}: no such directory.")
     self._path = path = self._root / DECISIONS

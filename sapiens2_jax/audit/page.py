@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import io
 import pathlib
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -147,13 +148,18 @@ class Page:
       for line in lines
     ]
     header = ("stage", "in", "kept", "of these", "of all", "left out")
+    marked = f"marks-{self._curation.hash[:12]}.json"
+    command = (
+      "python -m sapiens2_jax.audit "
+      f"--curation {shlex.quote(self._curation.directory)} --calibrate {marked}"
+    )
     how = (
       "To judge the limits: each has its own section below, with the images "
       "nearest to it. Click on one that is on the wrong side; a second click "
       "says that you cannot tell. Judge each limit by what it is for: that a "
       "sharp picture shows nobody is no mistake of the limit of sharpness. "
       "Tick the box when you have looked through all: what is not marked then "
-      "counts as right. Save the marks, and let --calibrate propose limits."
+      "counts as right."
     )
     return Section(
       "funnel",
@@ -169,6 +175,7 @@ class Page:
       figures=[Figure(drawing.funnel(lines), "what each stage has kept")],
       tables=[Table(rows, header)],
       text=[how],
+      commands=[("Then save the marks, and have limits proposed", command)],
       legend=_LEGEND[:2],
     )
 
