@@ -72,7 +72,7 @@ class Page:
   def render(self) -> str:
     """The whole document."""
     curation, sheets = self._curation, {}
-    sections = [self._show_funnel()]
+    sections = [self._show_funnel(), self._explain()]
     columns = {t.full_column: t.scorer for t in curation.thresholds}
     for column, scorer in columns.items():
       own = [t for t in curation.thresholds if t.full_column == column]
@@ -148,19 +148,6 @@ class Page:
       for line in lines
     ]
     header = ("stage", "in", "kept", "of these", "of all", "left out")
-    marked = f"marks-{self._curation.hash[:12]}.json"
-    command = (
-      "python -m sapiens2_jax.audit "
-      f"--curation {shlex.quote(self._curation.directory)} --calibrate {marked}"
-    )
-    how = (
-      "To judge the limits: each has its own section below, with the images "
-      "nearest to it. Click on one that is on the wrong side; a second click "
-      "says that you cannot tell. Judge each limit by what it is for: that a "
-      "sharp picture shows nobody is no mistake of the limit of sharpness. "
-      "Tick the box when you have looked through all: what is not marked then "
-      "counts as right."
-    )
     return Section(
       "funnel",
       "Funnel",
@@ -174,9 +161,28 @@ class Page:
       ],
       figures=[Figure(drawing.funnel(lines), "what each stage has kept")],
       tables=[Table(rows, header)],
+      legend=[("kept", _LEGEND[0][1]), _LEGEND[1]],
+    )
+
+  def _explain(self) -> Section:
+    marked = f"marks-{self._curation.hash[:12]}.json"
+    command = (
+      "python -m sapiens2_jax.audit "
+      f"--curation {shlex.quote(self._curation.directory)} --calibrate {marked}"
+    )
+    how = (
+      "Each limit has its own section below, with the images "
+      "nearest to it. Click on one that is on the wrong side; a second click "
+      "says that you cannot tell. Judge each limit by what it is for: that a "
+      "sharp picture shows nobody is no mistake of the limit of sharpness. "
+      "Tick the box when you have looked through all: what is not marked then "
+      "counts as right."
+    )
+    return Section(
+      "marks",
+      "To judge the limits",
       text=[how],
       commands=[("Then save the marks, and have limits proposed", command)],
-      legend=_LEGEND[:2],
     )
 
   def _layers(self, column: str, mask: np.ndarray, bins: choosing.Bins):
