@@ -35,7 +35,7 @@ setup(
       *("curation/*/*.json", "synthetic/*.json"),
       "vocabulary/*.json",
     ],
-    "sapiens2_jax": ["interop/*.md", "report/*.html"],
+    "sapiens2_jax": ["audit/*.html", "interop/*.md", "report/*.html"],
   },
   install_requires=[
     "absl-py",

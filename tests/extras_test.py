@@ -56,6 +56,7 @@ def run(code, *arguments):
     "data_pipelines.open_source",
     *(f"sapiens2_jax.{name}" for name in ("train", "evaluate", "predict")),
     "sapiens2_jax.curate",
+    "sapiens2_jax.audit.__main__",
     *(f"sapiens2_jax.{name}" for name in ("export", "import_weights", "plan")),
   ],
 )

@@ -212,6 +212,7 @@ def _balance(
       how.clusters,
       how.seed,
     )
+    decisions.clusters[kept] = levels[0]
     hashes = rows.texts("content_hash")
     taken = sampling.sample(
       levels,
@@ -241,9 +242,16 @@ def _pack(
   reasons = np.array(decisions.reasons, object)[decisions.codes]
   names = rows.texts("name")
   same_as = [names[row] if row >= 0 else None for row in decisions.same_as]
+  is_listed = [h in settings.takedown for h in rows.texts("content_hash")]
   rows.write(
     output / "decisions.parquet",
-    {"decision": list(reasons), "same_as": same_as},
+    {
+      "decision": list(reasons),
+      "same_as": same_as,
+      "same_row": decisions.same_as,  # Of this file; names may repeat.
+      "cluster": decisions.clusters,
+      "taken_down": is_listed,
+    },
   )
   kept = decisions.kept
   if not len(kept):

@@ -81,18 +81,31 @@ def _data_url(picture: Image.Image | bytes) -> str:
   return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-_ENVIRONMENT = jinja2.Environment(
-  loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-  autoescape=True,
-  undefined=jinja2.StrictUndefined,
-  trim_blocks=True,
-  lstrip_blocks=True,
-)
-_ENVIRONMENT.filters.update(fold=fold, data_url=_data_url)
+_TEMPLATE = pathlib.Path(__file__).with_name("page.html")
 
 
-def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
-  """The whole document."""
-  return _ENVIRONMENT.get_template("page.html").render(
-    title=title, subtitle=subtitle, sections=sections
+def render(
+  title: str,
+  subtitle: str,
+  sections: Sequence[Section],
+  template: pathlib.Path = _TEMPLATE,
+  **values: object,
+) -> str:
+  """The whole document.
+
+  Args:
+    title, subtitle, sections: of the page.
+    template: one that extends page.html, if it shows more.
+    **values: for such a template.
+  """
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader([template.parent, _TEMPLATE.parent]),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters.update(fold=fold, data_url=_data_url)
+  return environment.get_template(template.name).render(
+    title=title, subtitle=subtitle, sections=sections, **values
   )

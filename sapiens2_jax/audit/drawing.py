@@ -1,0 +1,245 @@
+"""Counts as SVG: histograms with thresholds, before and after, clusters.
+
+Mid-tones on no background, which are readable on a light and a dark page.
+"""
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+
+from sapiens2_jax.audit.choosing import Bins
+
+GRAY, KEPT, REJECTED, LINE = "#8b919b", "#3f7fc1", "#c8762b", "#d2483c"
+_LEFT, _RIGHT, _TOP, _BELOW = 46, 12, 22, 24  # Around a panel, in pixels.
+_GAP = 0.12  # Of a bar.
+_LINE = 14  # Of a title.
+_CUT = 4  # A bar is cut off that is so many times the third.
+WIDTH = 1072  # Of the page.
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", fill=GRAY):
+  return (
+    f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}" text-anchor="{anchor}">'
+    f"{html.escape(text)}</text>"
+  )
+
+
+def _rect(x: float, y: float, width: float, height: float, fill: str, **more):
+  others = "".join(
+    f' {name.replace("_", "-")}="{v}"' for name, v in more.items()
+  )
+  return (
+    f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
+    f'height="{max(height, 0):.1f}" fill="{fill}"{others}/>'
+  )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, stroke: str, more=""):
+  return (
+    f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
+    f'stroke="{stroke}" {more}/>'
+  )
+
+
+def wrap(parts: Sequence[str], width: float, height: float) -> bytes:
+  """An SVG file of elements."""
+  return (
+    f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" '
+    f'height="{height:g}" viewBox="0 0 {width:g} {height:g}" '
+    'font-family="DejaVu Sans, system-ui, sans-serif" font-size="11">'
+    + "".join(parts)
+    + "</svg>"
+  ).encode()
+
+
+def _ticks(bins: Bins, count: int) -> list[float]:
+  """A few round values of an axis."""
+  low, high = bins.edges[0], bins.edges[-1]
+  if bins.is_log:
+    tens = range(int(np.floor(np.log10(low))), int(np.log10(high)) + 2)
+    values = [m * 10.0**ten for ten in tens for m in (1, 2, 5)]
+    values = [v for v in values if low <= v <= high]
+    return values[:: -(-len(values) // count)] if values else []
+  rough = (high - low) / count
+  ten = 10.0 ** np.floor(np.log10(rough))
+  step = next(ten * m for m in (1, 2, 5, 10) if ten * m >= rough)
+  start = np.ceil(low / step) * step
+  return [round(v, 12) + 0.0 for v in np.arange(start, high + step / 1e6, step)]
+
+
+def _grid(width: float, bottom: float, high: float, top: float, form: str):
+  """Faint lines with their values, at nothing, half and all of the height."""
+  parts = []
+  for share in (0, 0.5, 1):
+    y = bottom - high * share
+    parts.append(
+      _line(_LEFT, y, width - _RIGHT, y, GRAY, 'stroke-opacity="0.25"')
+    )
+    if top * share == int(top * share) or "%" in form:
+      text = form.format(top * share)
+      parts.append(_text(_LEFT - 6, y + 4, text, "end"))
+  return parts
+
+
+def _choose_top(totals: np.ndarray) -> float:
+  """Of the axis of counts; few bars that are far above others are cut off."""
+  third = np.sort(totals)[-3:][0] or totals.max()
+  return _round_up(max(1.3 * third, totals[totals <= _CUT * third].max()))
+
+
+def _round_up(value: float) -> float:
+  ten = 10.0 ** np.floor(np.log10(max(value, 1)))
+  return next(ten * m for m in (1, 2, 3, 4, 6, 8, 10) if ten * m >= value)
+
+
+def histogram(
+  bins: Bins,
+  layers: Sequence[tuple[np.ndarray, str]],
+  *,
+  title: str = "",
+  thresholds: Sequence[float] = (),
+  cap: float = 0,
+  size: tuple[int, int] = (WIDTH, 190),
+) -> list[str]:
+  """A panel of stacked bars; a line for each threshold.
+
+  A bar that is far above the others is cut off, with its count above.
+
+  Args:
+    bins: of all layers.
+    layers: (counts, colour), the lowest first.
+    title: above.
+    thresholds: values of the axis.
+    cap: a count to draw a line at, 0 for none.
+    size: (width, height) in pixels.
+  """
+  width, height = size
+  above = _TOP + (_LINE if title else 0)
+  wide, high = width - _LEFT - _RIGHT, height - above - _BELOW
+  bottom, totals = above + high, sum(counts for counts, _ in layers)
+  top = _choose_top(totals)
+  parts = [_text(_LEFT, 13, title)] if title else []
+  parts += _grid(width, bottom, high, top, "{:,.0f}")
+  places = _LEFT + wide * np.array([bins.place(edge) for edge in bins.edges])
+  # What is cut off keeps its shares.
+  scale = high / top * np.minimum(1, top / np.maximum(totals, 1))
+  below = np.zeros(len(places) - 1)
+  for counts, color in layers:
+    for i in np.flatnonzero(counts):
+      bar = places[i + 1] - places[i]
+      tall, left = scale[i] * counts[i], places[i] + bar * _GAP / 2
+      y = bottom - scale[i] * below[i] - tall
+      parts.append(_rect(left, y, bar * (1 - _GAP), tall, color))
+    below = below + counts
+  for i in np.flatnonzero(totals > top):
+    middle = (places[i] + places[i + 1]) / 2
+    parts.append(_text(middle, above - 4, f"↑ {totals[i]:,}", "middle"))
+  if 0 < cap <= top:
+    y = bottom - high * cap / top
+    parts.append(_line(_LEFT, y, width - _RIGHT, y, LINE, 'stroke-width="1.4"'))
+    parts.append(_text(width - _RIGHT, y - 5, f"cap {cap}", "end", LINE))
+  for value in _ticks(bins, max(3, width // 110)):
+    x = _LEFT + wide * bins.place(value)
+    parts.append(_text(x, height - 7, f"{value:g}", "middle"))
+  for value in thresholds:
+    x = _LEFT + wide * bins.place(value)
+    parts.append(_line(x, above - 4, x, bottom, LINE, 'stroke-width="1.6"'))
+    parts.append(_text(x, above - 8, f"{value:g}", "middle", LINE))
+  return parts
+
+
+def small_multiples(
+  panels: Sequence[Sequence[str]], size: tuple[int, int], columns: int
+) -> bytes:
+  """Panels of one size in rows, as an SVG file."""
+  width, height = size
+  moved = []
+  for i, panel in enumerate(panels):
+    x, y = width * (i % columns), height * (i // columns)
+    moved.append(f'<g transform="translate({x} {y})">{"".join(panel)}</g>')
+  rows = -(-len(panels) // columns)
+  return wrap(moved, width * min(columns, len(panels)), height * rows)
+
+
+def before_after(
+  bins: Bins,
+  before: np.ndarray,
+  after: np.ndarray,
+  title: str,
+  size: tuple[int, int],
+) -> list[str]:
+  """Shares of all images: bars before, an outline after."""
+  width, height = size
+  wide, high = width - _LEFT - _RIGHT, height - _TOP - _BELOW
+  shares = [counts / max(counts.sum(), 1) for counts in (before, after)]
+  top = max(s.max() for s in shares) * 1.05 or 1.0
+  bottom = _TOP + high
+  parts = [_text(_LEFT, 13, title)]
+  parts += _grid(width, bottom, high, 100 * top, "{:.0f} %")
+  places = _LEFT + wide * np.array([bins.place(edge) for edge in bins.edges])
+  points = [f"{places[0]:.1f},{bottom:.1f}"]
+  for i, (old, new) in enumerate(zip(*shares)):
+    bar = places[i + 1] - places[i]
+    tall = high * old / top
+    parts.append(
+      _rect(
+        *(
+          places[i] + bar * _GAP / 2,
+          bottom - tall,
+          bar * (1 - _GAP),
+          tall,
+          GRAY,
+        ),
+        fill_opacity=0.45,
+      )
+    )
+    y = bottom - high * new / top
+    points += [f"{places[i]:.1f},{y:.1f}", f"{places[i + 1]:.1f},{y:.1f}"]
+  points.append(f"{places[-1]:.1f},{bottom:.1f}")
+  parts.append(
+    f'<polyline points="{" ".join(points)}" fill="none" stroke="{KEPT}" '
+    'stroke-width="2"/>'
+  )
+  for value in _ticks(bins, 4):
+    x = _LEFT + wide * bins.place(value)
+    parts.append(_text(x, height - 7, f"{value:g}", "middle"))
+  return parts
+
+
+def funnel(lines: Sequence[dict]) -> bytes:
+  """A bar a stage: kept, and what the stage has left out."""
+  width, step, left, right = WIDTH, 24, 110, 150
+  total = max(lines[0]["in"], 1)
+  scale = (width - left - right) / total
+  parts = []
+  for number, line in enumerate(lines):
+    y, lost = step * number + 3, line["in"] - line["kept"]
+    parts += [
+      _text(left - 8, y + 13, line["stage"], "end"),
+      _rect(left, y, scale * line["kept"], step - 6, KEPT),
+      _rect(left + scale * line["kept"], y, scale * lost, step - 6, REJECTED),
+      _text(
+        left + scale * line["in"] + 8,
+        y + 13,
+        f"{line['kept']:,} ({show_share(line['kept'], total)} of all)",
+      ),
+    ]
+  return wrap(parts, width, step * len(lines))
+
+
+def clusters(before: np.ndarray, after: np.ndarray, cap: int) -> bytes:
+  """Sizes of clusters, the largest first, with what is left of each."""
+  shown = np.argsort(-before, kind="stable")[:120]
+  bins = Bins(np.arange(len(shown) + 1) + 0.5)
+  layers = [
+    (after[shown], KEPT),
+    ((before - after)[shown], REJECTED),
+  ]
+  size = WIDTH, 200
+  return wrap(histogram(bins, layers, cap=cap, size=size), *size)
+
+
+def show_share(count: int, total: int) -> str:
+  """A share in percent, `-` of nothing."""
+  return f"{100 * count / total:.1f} %" if total else "-"
