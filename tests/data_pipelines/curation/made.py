@@ -106,7 +106,7 @@ class Slow(Scorer):
 
 
 class InProcess:
-  """An engine without processes; the tables are the real one's."""
+  """An engine without processes."""
 
   num_units = 0
 
@@ -117,12 +117,6 @@ class InProcess:
       self.num_units += 1
       job(pickle.loads(pickle.dumps(unit)))
     return []
-
-  def run(self, function, *arguments):
-    os.environ.update(engine._SILENT)
-    import daft
-
-    return function(daft, *arguments)
 
 
 def make_settings(scorer=None, **changes):
@@ -146,7 +140,8 @@ def curate(inputs, output, settings=None, on=None, **work):
 
 
 def balanced(target):
-  return sampling.Sampling("made_vector", target, (6, 2), cap=4, seed=1)
+  how = sampling.Sampling(target, (6, 2), cap=4, seed=1)
+  return make_settings(embedding="made_vector", sampling=how)
 
 
 def contents(output):

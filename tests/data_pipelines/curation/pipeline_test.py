@@ -166,7 +166,7 @@ def test_a_hash_takes_down_an_image_and_what_is_near(tmp_path, capsys):
 
 def test_balance_caps_clusters_and_is_of_the_seed(tmp_path):
   made.write_pool(tmp_path / "pool", range(30, 60))
-  settings = made.make_settings(sampling=made.balanced(10))
+  settings = made.balanced(10)
   manifest = made.curate([tmp_path / "pool"], tmp_path / "out", settings)
   line = manifest["curation"]["funnel"][-1]
   assert (line["stage"], line["in"], line["kept"]) == ("balance", 30, 10)
