@@ -32,7 +32,7 @@ LAYERS = {
   "annotated": {"common", "vocabulary", "corpus", "sources", "building"},
   "synthetic": {"common", "vocabulary", "corpus", "building"},
   "humans_tfds": {"common", "corpus", "sources"},
-  "curation": {"common"},
+  "curation": {"common", "corpus", "sources", "building"},
   "open_source": {"common", "corpus", "sources", "annotated", "humans_tfds"},
 }
 COMMANDS = {"build_corpus", "sample_corpus", "verify_corpus", "__main__"}
