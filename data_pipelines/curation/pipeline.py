@@ -141,7 +141,7 @@ def _curate(
       rows.add(task, made)
     decisions.reject(
       "decode",
-      [(_mask(rows, some), kind) for kind, some in rows.problems.items()],
+      [(make_mask(rows, some), kind) for kind, some in rows.problems.items()],
     )
     for scorer in scorers:
       _apply_limits(rows, decisions, settings.limits, scorer)
@@ -205,7 +205,9 @@ def _balance(
     return
   kept, path = decisions.kept, tables / "vectors.npy"
   known = rows.write_arrays(column, kept, path)
-  decisions.reject("embedded", [(_mask(rows, kept[~known]), "no embedding")])
+  decisions.reject(
+    "embedded", [(make_mask(rows, kept[~known]), "no embedding")]
+  )
   kept = kept[known]
   if len(kept):
     vectors = np.load(path, mmap_mode="r")
@@ -215,7 +217,7 @@ def _balance(
       levels, keys, target=how.target, cap=how.cap, seed=how.seed
     )
     left = np.setdiff1d(kept, kept[taken])
-    decisions.reject("balance", [(_mask(rows, left), "not sampled")])
+    decisions.reject("balance", [(make_mask(rows, left), "not sampled")])
   path.unlink()
 
 
@@ -228,7 +230,8 @@ def read_keys(rows: Rows, some: np.ndarray) -> np.ndarray:
   return np.concatenate([np.empty(0, np.uint64), *blocks])
 
 
-def _mask(rows: Rows, numbers: np.ndarray) -> np.ndarray:
+def make_mask(rows: Rows, numbers: np.ndarray) -> np.ndarray:
+  """(n,) bool, True for some rows."""
   mask = np.zeros(len(rows), bool)
   mask[numbers] = True
   return mask

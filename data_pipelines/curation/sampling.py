@@ -140,7 +140,7 @@ def sample(
     Numbers of the rows, sorted.
   """
   given = _share_down(levels, target, cap)
-  draws = _mix(keys ^ _mix(np.array([seed], np.uint64)))
+  draws = mix(keys ^ mix(np.array([seed], np.uint64)))
   order = np.argsort(draws, kind="stable")
   labels = levels[0][order].astype(np.int32)
   by_label = np.argsort(labels, kind="stable")
@@ -179,7 +179,7 @@ def _share_down(
   return given
 
 
-def _mix(values: np.ndarray) -> np.ndarray:
+def mix(values: np.ndarray) -> np.ndarray:
   """Scrambles uint64; different ones stay different.
 
   Source: the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
