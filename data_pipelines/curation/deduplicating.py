@@ -68,7 +68,9 @@ def remove_near(
     how: what counts as near.
     best: columns; see `duplicates.find_best`.
   """
-  candidates = np.union1d(decisions.kept, taken_down)
+  is_candidate = decisions.codes == 0
+  is_candidate[taken_down] = True
+  candidates = np.flatnonzero(is_candidate)
   groups = nearness.find_groups(rows, candidates, tables, engine, how)
   # Most are near to none, and need not be looked at.
   is_grouped = groups != np.arange(len(groups))

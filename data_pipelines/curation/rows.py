@@ -6,13 +6,14 @@ read when they are asked for, a file at a time.
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from data_pipelines.common import files, packages
-from data_pipelines.curation import ordering, units
+from data_pipelines.curation import buckets, ordering, units
 
 _HASH, _KNOWN = 32, 16  # Bytes of the hashes of content, and of the rest.
 _LATER = ("reason", "detail")  # Fixed columns that a later pass adds to.
@@ -29,7 +30,7 @@ class Rows:
   Rows without content, which could not be read, come last, by name.
 
   Attributes:
-    first: (n,) int64, the first row with the same content.
+    first: (n,) integers, the first row with the same content.
   """
 
   def __init__(
@@ -53,58 +54,71 @@ class Rows:
     made = sorted(made, key=lambda unit: unit.shard.id)
     self._shards = {unit.shard.id: n for n, unit in enumerate(made)}
     self._kinds, self._files, self._problems = {}, {}, {}
-    self._order(*self._read_first([task.path(unit) for unit in made], gone))
+    self._read_content([task.path(unit) for unit in made], gone)
     self._add(task, made, units.FIXED)
 
-  def _read_first(self, paths, gone) -> tuple[np.ndarray, list]:
-    """Keys of what has content, as bytes, and what sorts the other rows.
-
-    Numbers the rows of the pool from 0 on, shard by shard.
-    """
+  def _read_content(self, paths, gone) -> None:
+    """Orders the rows of the pool, which are numbered shard by shard."""
     counts = [self._parquet.read_metadata(path).num_rows for path in paths]
     self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    keys = np.empty((self._starts[-1], _HASH + _KNOWN), np.uint8)
-    self._raw = np.empty(len(keys), np.int64)
-    num_rows, others = 0, []
-    for shard, number in self._shards.items():
-      columns = ["content_hash", "key", "row", "name", "reason", "detail"]
-      table = self._parquet.read_table(paths[number], columns=columns[:3])
-      left_out = gone.get(shard, ())
-      is_there = ~np.isin(table["row"].to_numpy(), list(left_out))
-      is_known = table["content_hash"].is_valid().to_numpy()
-      some = np.flatnonzero(is_there & is_known)
-      texts = ("".join(table[n].take(some).to_pylist()) for n in columns[:1])
-      content = ordering.parse_hex(next(texts).encode(), 2 * _HASH)
-      known = [key[: 2 * _KNOWN] for key in table["key"].take(some).to_pylist()]
-      end = num_rows + len(some)
-      keys[num_rows:end, :_HASH] = content
-      keys[num_rows:end, _HASH:] = ordering.parse_hex(
-        "".join(known).encode(), 2 * _KNOWN
-      )
-      self._raw[num_rows:end] = self._starts[number] + some
-      num_rows = end
-      bad = np.flatnonzero(is_there & ~is_known)
-      if len(bad):
-        table = self._parquet.read_table(paths[number], columns=columns[3:])
-        for row, place in zip(table.take(bad).to_pylist(), bad):
-          text = [(row[name] is None, row[name] or "") for name in columns[3:]]
-          others.append((*text, self._starts[number] + place))
-    return keys[:num_rows], sorted(others)
+    num_raw = int(self._starts[-1])
+    # Half the memory, where that is enough.
+    self._kind = np.int32 if num_raw < 2**31 else np.int64
+    width = _HASH + _KNOWN + 8
+    temporary = self._content.with_name("content-buckets")
+    others, first, raw, self.num_content = [], [], [], 0
+    with (
+      buckets.Buckets(temporary, num_raw, width) as dealt,
+      open(self._content, "wb") as file,
+    ):
+      for shard, number in self._shards.items():
+        keys, places, bad = self._read_keys(paths[number], gone.get(shard, ()))
+        start = self._starts[number]
+        others += [(*text, start + place) for *text, place in bad]
+        rows = _as_bytes(start + places)
+        # By content, so that the order of buckets is that of rows.
+        share = ordering.read_prefix(keys) >> np.uint64(32)
+        dealt.add(
+          (share * np.uint64(dealt.number)) >> np.uint64(32),
+          np.concatenate([keys, rows], axis=1),
+        )
+      for rows in dealt:
+        keys = rows[:, : _HASH + _KNOWN]
+        order = ordering.sort_keys(keys)
+        keys[order, :_HASH].tofile(file)
+        begin = ordering.find_first(keys, order, _HASH)
+        first.append((self.num_content + begin).astype(self._kind))
+        places = np.ascontiguousarray(rows[order, -8:]).view(np.int64).ravel()
+        raw.append(places.astype(self._kind))
+        self.num_content += len(rows)
+    raw.append(np.array([x[-1] for x in sorted(others)], self._kind))
+    self._raw = np.concatenate(raw)
+    num_rows = len(self._raw)
+    first.append(np.arange(self.num_content, num_rows, dtype=self._kind))
+    self.first = np.concatenate(first)
+    self._rank = np.full(num_raw, -1, self._kind)
+    self._rank[self._raw] = np.arange(num_rows, dtype=self._kind)
 
-  def _order(self, keys: np.ndarray, others: list) -> None:
-    order = ordering.sort_keys(keys)
-    num_rows = len(order) + len(others)
-    self.first = np.arange(num_rows)
-    self.first[: len(order)] = ordering.find_first(keys, order, _HASH)
-    with open(self._content, "wb") as file:
-      for start in range(0, len(order), units.BLOCK):
-        keys[order[start : start + units.BLOCK], :_HASH].tofile(file)
-    self.num_content = len(order)
-    self._raw = np.concatenate(
-      [self._raw[order], np.array([x[-1] for x in others], np.int64)]
-    )
-    self._rank = np.full(self._starts[-1], -1, np.int64)
-    self._rank[self._raw] = np.arange(num_rows)
+  def _read_keys(self, path, left_out) -> tuple[np.ndarray, np.ndarray, list]:
+    """Bytes of what has content, and its places; and what has none."""
+    columns = ["row", "content_hash", "key"]
+    table = self._parquet.read_table(path, columns=columns)
+    is_there = ~np.isin(table["row"].to_numpy(), list(left_out))
+    is_known = table["content_hash"].is_valid().to_numpy()
+    places = np.flatnonzero(is_there & is_known)
+    keys = np.empty((len(places), _HASH + _KNOWN), np.uint8)
+    hashes = table["content_hash"].take(places).to_pylist()
+    keys[:, :_HASH] = ordering.parse_hex("".join(hashes).encode(), 2 * _HASH)
+    known = [key[: 2 * _KNOWN] for key in table["key"].take(places).to_pylist()]
+    keys[:, _HASH:] = ordering.parse_hex("".join(known).encode(), 2 * _KNOWN)
+    bad, others = np.flatnonzero(is_there & ~is_known), []
+    if len(bad):
+      columns = ["name", "reason", "detail"]
+      table = self._parquet.read_table(path, columns=columns)
+      for row, place in zip(table.take(bad).to_pylist(), bad):
+        text = [(row[name] is None, row[name] or "") for name in columns]
+        others.append((*text, place))
+    return keys, places, others
 
   def add(self, task: units.ScoreShards, made: Sequence[units.Unit]) -> None:
     """Adds the columns of a later pass, which has not all rows."""
@@ -134,8 +148,8 @@ class Rows:
     """For each row of the pool its place among some, all different, or -1."""
     if rows is None:
       return self._rank
-    places = np.full(len(self._rank), -1, np.int64)
-    places[self._raw[rows]] = np.arange(len(rows))
+    places = np.full(len(self._rank), -1, self._kind)
+    places[self._raw[rows]] = np.arange(len(rows), dtype=self._kind)
     return places
 
   def _read(
@@ -230,22 +244,35 @@ class Rows:
       ValueError: they are not equally long.
     """
     is_known = np.zeros(len(rows), bool)
-    lookup = self._lookup(rows)
-    for places, _ in self._read(name, lookup):
-      is_known[places] = True
-    to = np.cumsum(is_known) - 1
-    array, width = None, 0
-    for places, values in self._read(name, lookup):
-      found = _stack(values)
-      if array is None:
-        width = found.shape[1]
-        shape = int(is_known.sum()), width
-        array = np.lib.format.open_memmap(path, "w+", found.dtype, shape)
-      if found.shape[1] != width:
-        raise ValueError(f"{name}: {found.shape[1]} values, others {width}.")
-      array[to[places]] = found
-    if array is None:
-      np.save(path, np.empty((0, 1), np.float32))
+    lookup, dealt, kind = self._lookup(rows), None, None
+    with contextlib.ExitStack() as stack:
+      for places, values in self._read(name, lookup):
+        found = _stack(values)
+        if dealt is None:
+          kind, width = found.dtype, found.shape[1]
+          dealt = stack.enter_context(
+            buckets.Buckets(
+              path.with_suffix(".buckets"),
+              len(rows),
+              8 + width * kind.itemsize,
+            )
+          )
+        if found.shape[1] != width:
+          raise ValueError(f"{name}: {found.shape[1]} values, others {width}.")
+        is_known[places] = True
+        places = places.astype(np.int64)
+        dealt.add(
+          places // buckets.SIZE,
+          np.concatenate([_as_bytes(places), _as_bytes(found)], axis=1),
+        )
+      with open(path, "wb") as file:
+        shape = (int(is_known.sum()), width) if dealt else (0, 1)
+        kind = kind or np.dtype(np.float32)
+        head = {"descr": kind.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, head)
+        for some in dealt or ():
+          places = np.ascontiguousarray(some[:, :8]).view(np.int64).ravel()
+          some[np.argsort(places), 8:].tofile(file)
     return is_known
 
   def select(self, rows: np.ndarray):
@@ -344,3 +371,7 @@ def _stack(values) -> np.ndarray:
   else:
     flat = np.frombuffer(b"".join(values.to_pylist()), np.uint8)
   return flat.reshape(len(values), -1)
+
+
+def _as_bytes(values: np.ndarray) -> np.ndarray:
+  return np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)

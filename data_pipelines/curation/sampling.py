@@ -140,8 +140,10 @@ def sample(
     Numbers of the rows, sorted.
   """
   given = _share_down(levels, target, cap)
-  draws = mix(keys ^ mix(np.array([seed], np.uint64)))
-  order = np.argsort(draws, kind="stable")
+  # Few arrays live at a time: there may be very many rows.
+  order = np.argsort(
+    mix(keys ^ mix(np.array([seed], np.uint64))), kind="stable"
+  )
   labels = levels[0][order].astype(np.int32)
   by_label = np.argsort(labels, kind="stable")
   order, labels = order[by_label], labels[by_label]
