@@ -11,7 +11,13 @@ import time
 import numpy as np
 from PIL import Image
 
-from data_pipelines.curation import deciding, engine, pipeline, sampling
+from data_pipelines.curation import (
+  deciding,
+  duplicates,
+  engine,
+  pipeline,
+  sampling,
+)
 from data_pipelines.curation.scorers import make_scorer
 from data_pipelines.curation.scorers.base import hash_settings
 from tests.photographs import _encode
@@ -105,6 +111,15 @@ class Slow(Scorer):
     return super().score(images, earlier)
 
 
+class SlowPairs(duplicates.FindPairs):
+  """Says which process groups, and takes its time."""
+
+  def __call__(self, number):
+    pathlib.Path(os.environ["MADE_GROUPS"], str(os.getpid())).touch()
+    time.sleep(0.2)
+    super().__call__(number)
+
+
 class InProcess:
   """An engine without processes."""
 
@@ -153,6 +168,8 @@ def contents(output):
 def main():
   """Curates: input, output, class of the scorer, workers, runner."""
   source, output, scorer, workers, runner = sys.argv[1:]
+  if "MADE_GROUPS" in os.environ:
+    duplicates.FindPairs = SlowPairs
   manifest = curate(
     [source],
     output,
