@@ -206,8 +206,7 @@ def decide(directory: pathlib.Path, num_rows: int, workers: int) -> dict:
   note("sample")
   left = np.setdiff1d(kept, kept[taken])
   decisions.reject("balance", [(pipeline.make_mask(rows, left), "not sampled")])
-  reasons = np.array(decisions.reasons, object)[decisions.codes]
-  rows.write(directory / "decisions.parquet", reasons, decisions.same_as)
+  rows.write(directory / "decisions.parquet", decisions)
   note("write")
   del seconds["check"]
   return {"seconds": seconds, "kept": len(kept), "sampled": len(taken)}

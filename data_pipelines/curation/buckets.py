@@ -8,11 +8,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-SIZE = 2**20  # Rows of a bucket, about.
+SIZE = 2**18  # Rows of a bucket, about.
+_MAX_FILES = 512  # That are open together; of more rows each has more.
 
 
 class Buckets:
-  """Takes rows in any order; gives them bucket by bucket. A context."""
+  """Takes rows in any order; gives them bucket by bucket. A context.
+
+  Attributes:
+    size: rows of a bucket, if they come evenly.
+    number: of buckets.
+  """
 
   def __init__(self, directory: pathlib.Path, num_rows: int, width: int):
     """Makes a directory, which is gone at the end.
@@ -23,7 +29,8 @@ class Buckets:
       width: bytes of a row.
     """
     self._directory, self._width = directory, width
-    self.number = max(1, -(-num_rows // SIZE))
+    self.size = max(SIZE, -(-num_rows // _MAX_FILES))
+    self.number = max(1, -(-num_rows // self.size))
 
   def __enter__(self) -> Buckets:
     shutil.rmtree(self._directory, ignore_errors=True)

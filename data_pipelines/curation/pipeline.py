@@ -246,9 +246,7 @@ def _pack(
   engine: Engine,
 ) -> dict:
   reasons = np.array(decisions.reasons, object)
-  rows.write(
-    output / "decisions.parquet", reasons[decisions.codes], decisions.same_as
-  )
+  rows.write(output / "decisions.parquet", decisions)
   kept = decisions.kept
   if not len(kept):
     raise ValueError(

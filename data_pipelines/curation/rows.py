@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from data_pipelines.common import files, packages
-from data_pipelines.curation import buckets, ordering, units
+from data_pipelines.curation import buckets, deciding, ordering, units
 
 _HASH, _KNOWN = 32, 16  # Bytes of the hashes of content, and of the rest.
 _LATER = ("reason", "detail")  # Fixed columns that a later pass adds to.
@@ -201,9 +201,9 @@ class Rows:
     lookup = self._lookup(rows)
     kind = units.arrow_type(self._arrow, self._kinds[name])
     chunks = [self._arrow.array([], kind)]
-    at, count = np.full(len(rows), -1, np.int64), 0
+    at, count = np.full(len(rows), -1, self._kind), 0
     for places, values in self._read(name, lookup):
-      at[places] = count + np.arange(len(places))
+      at[places] = np.arange(count, count + len(places))
       count += len(places)
       chunks.append(values)
     at = at[place_of]
@@ -262,7 +262,7 @@ class Rows:
         is_known[places] = True
         places = places.astype(np.int64)
         dealt.add(
-          places // buckets.SIZE,
+          places // dealt.size,
           np.concatenate([_as_bytes(places), _as_bytes(found)], axis=1),
         )
       with open(path, "wb") as file:
@@ -291,20 +291,17 @@ class Rows:
     table |= {name: self.column(name, rows) for name in boxes}
     return self._arrow.table(table)
 
-  def write(
-    self, path: pathlib.Path, decisions: np.ndarray, same_as: np.ndarray
-  ) -> None:
+  def write(self, path: pathlib.Path, decisions: deciding.Decisions) -> None:
     """Writes all small columns with what became of each row.
 
     Args:
       path: Parquet file, a row group for each shard of the pool.
-      decisions: (n,) texts.
-      same_as: (n,) int64, -1 for none.
+      decisions: of these rows; "same_as" is the name of the other row.
     """
+    same_as = decisions.same_as
     others = np.unique(same_as[same_as >= 0])
-    names = np.array([*self.texts("name", others), None], object)
-    names_of = np.searchsorted(others, same_as)
-    names_of[same_as < 0] = -1
+    names = self.column("name", others)
+    reasons = self._arrow.array(decisions.reasons, "string")
     columns = [n for n, kind in self._kinds.items() if _is_small(kind)]
     kinds = [self._kinds[name] for name in columns] + ["string"] * 2
     schema = self._arrow.schema(
@@ -321,10 +318,9 @@ class Rows:
         rows = self._rank[self._starts[shard] : self._starts[shard + 1]]
         rows = rows[rows >= 0]
         found = self._columns_of(shard, rows, columns)
-        found += [
-          self._arrow.array(values[index], "string")
-          for values, index in ((decisions, rows), (names, names_of[rows]))
-        ]
+        at = np.searchsorted(others, same_as[rows])
+        at = self._arrow.array(at, mask=same_as[rows] < 0)
+        found += [reasons.take(decisions.codes[rows]), names.take(at)]
         writer.write_table(self._arrow.Table.from_arrays(found, schema=schema))
 
   def _columns_of(self, shard: int, rows: np.ndarray, names: list[str]) -> list:
