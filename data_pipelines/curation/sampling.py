@@ -52,7 +52,10 @@ class Sampling:
 
 
 def cluster(
-  vectors: np.ndarray, clusters: Sequence[int], seed: int
+  vectors: np.ndarray,
+  clusters: Sequence[int],
+  seed: int,
+  max_points: int = _MAX_POINTS,
 ) -> list[np.ndarray]:
   """Hierarchical k-means.
 
@@ -61,6 +64,7 @@ def cluster(
       learns from the first ones, so they must be in no order of meaning.
     clusters: of each level; cut to the number of what is clustered.
     seed: of the first centres.
+    max_points: of a cluster that k-means learns from.
 
   Returns:
     For each level the cluster of each item: of the vectors first, then of
@@ -77,9 +81,9 @@ def cluster(
       seed=seed,
       spherical=True,
       min_points_per_centroid=1,
-      max_points_per_centroid=_MAX_POINTS,
+      max_points_per_centroid=max_points,
     )
-    kmeans.train(normalize(points[: number * _MAX_POINTS]))
+    kmeans.train(normalize(points[: number * max_points]))
     blocks = [
       kmeans.index.search(normalize(points[start : start + _BLOCK]), 1)[1]
       for start in range(0, len(points), _BLOCK)

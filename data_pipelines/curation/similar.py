@@ -16,7 +16,9 @@ import numpy as np
 
 from data_pipelines.curation import duplicates, sampling
 
-CLUSTER = 2048  # Rows of a cluster, about.
+CLUSTER = 2048  # Rows of a cluster, about, up to so many clusters:
+_MAX_CLUSTERS = 2048
+_LEARN = 64  # Rows of a cluster that k-means learns from.
 _BLOCK = 2048  # Rows that are compared with as many others at a time.
 
 
@@ -53,36 +55,37 @@ class FindSimilar:
     vectors = np.load(self.vectors, mmap_mode="r")
     pairs = [np.empty((0, 2), np.int64)]
     for group in np.split(rows, starts[1:]) if len(rows) else ():
-      points = sampling.normalize(vectors[group])
-      pairs.append(group[find_pairs(points, self.min_similarity)])
+      pairs.append(find_pairs(vectors, group, self.min_similarity))
     duplicates.save(self.path(number), np.concatenate(pairs))
 
 
-def find_pairs(points: np.ndarray, min_similarity: float) -> np.ndarray:
+def find_pairs(
+  vectors: np.ndarray, rows: np.ndarray, min_similarity: float
+) -> np.ndarray:
   """Pairs that connect what is connected by similar pairs.
 
   Args:
-    points: (n, d) float32 of length 1.
+    vectors: (n, d) float32, may lie in a file.
+    rows: (k,) of these, which are compared.
     min_similarity: cosine.
 
   Returns:
-    (m, 2) int64 of rows, m < n: similar ones or such that others connect.
+    (m, 2) int64, m < k, of rows: similar ones, or such that others connect.
   """
-  least = np.arange(len(points))
-  for start in range(0, len(points), _BLOCK):
-    some = points[start : start + _BLOCK]
+  least = np.arange(len(rows))
+  for start in range(0, len(rows), _BLOCK):
+    some = sampling.normalize(vectors[rows[start : start + _BLOCK]])
     for other in range(0, start + 1, _BLOCK):
-      cosines = some @ points[other : other + _BLOCK].T
-      near = np.argwhere(cosines >= min_similarity) + [start, other]
+      others = sampling.normalize(vectors[rows[other : other + _BLOCK]])
+      near = np.argwhere(some @ others.T >= min_similarity) + [start, other]
       near = near[near[:, 0] > near[:, 1]]
-      least = duplicates.connect(
-        len(points), [np.stack([np.arange(len(points)), least], 1), near]
-      )
-  is_copy = least != np.arange(len(points))
-  return np.stack([least, np.arange(len(points))], axis=1)[is_copy]
+      known = np.stack([np.arange(len(rows)), least], axis=1)
+      least = duplicates.connect(len(rows), [known, near])
+  is_copy = least != np.arange(len(rows))
+  return np.stack([rows[least], rows], axis=1)[is_copy]
 
 
 def cluster(vectors: np.ndarray, seed: int) -> np.ndarray:
-  """(n,) the cluster of each of (n, d) vectors, of about 2048 rows each."""
-  number = -(-len(vectors) // CLUSTER)
-  return sampling.cluster(vectors, (number,), seed)[0]
+  """(n,) the cluster of each of (n, d) vectors."""
+  number = min(-(-len(vectors) // CLUSTER), _MAX_CLUSTERS)
+  return sampling.cluster(vectors, (number,), seed, _LEARN)[0]

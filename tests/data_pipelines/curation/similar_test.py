@@ -14,16 +14,16 @@ def test_pairs_connect_what_is_similar(seed):
   points = sampling.normalize(generator.normal(size=(40, 3)))
   cosines = points @ points.T
   expected = duplicates.connect(40, [np.argwhere(cosines >= 0.9)])
-  pairs = similar.find_pairs(points, 0.9)
+  pairs = similar.find_pairs(3 * points, np.arange(40), 0.9)
   assert len(pairs) == 40 - len(set(expected.tolist()))
   assert duplicates.connect(40, [pairs]).tolist() == expected.tolist()
 
 
 def test_blocks_change_nothing(monkeypatch):
   points = sampling.normalize(np.random.default_rng(0).normal(size=(60, 3)))
-  at_once = similar.find_pairs(points, 0.95)
+  at_once = similar.find_pairs(points, np.arange(60), 0.95)
   monkeypatch.setattr(similar, "_BLOCK", 7)
-  pairs = similar.find_pairs(points, 0.95)
+  pairs = similar.find_pairs(points, np.arange(60), 0.95)
   assert pairs.tolist() == at_once.tolist() and len(pairs) > 5
 
 
