@@ -33,21 +33,34 @@ STEPS = {
   "grouping": "tables/near-*/pairs-*.npy",
 }
 KILLS = ("worker", "driver", "node")
+CLIENT_PORT = 25001
+NODE = {"num_cpus": 2, "object_store_memory": 80 * 2**20}
+SETTINGS = {
+  "PYTHONPATH": str(ROOT),
+  # Ray looks at the memory of the whole machine, which others use, too.
+  "RAY_memory_usage_threshold": "0.99",
+  "RAY_raylet_start_wait_time_s": "120",
+  "RAY_USAGE_STATS_ENABLED": "0",
+}
 _TIMEOUT = 600
 
 
 @contextlib.contextmanager
 def cluster(num_nodes=3):
-  """Yields a local cluster; its processes see the environment of now."""
-  # Ray looks at the memory of the whole machine, which others use, too.
-  os.environ["RAY_memory_usage_threshold"] = "0.99"
-  os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-  os.environ["PYTHONPATH"] = str(ROOT)
+  """Yields a local cluster; its processes see the environment of now.
+
+  Sets what is in `SETTINGS`.
+  """
+  os.environ.update(SETTINGS)
   from ray.cluster_utils import Cluster
 
   nodes = Cluster(
     initialize_head=True,
-    head_node_args={**NODE, "include_dashboard": False},
+    head_node_args={
+      **NODE,
+      "include_dashboard": False,
+      "ray_client_server_port": CLIENT_PORT,
+    },
   )
   try:
     for _ in range(num_nodes - 1):
@@ -55,9 +68,6 @@ def cluster(num_nodes=3):
     yield nodes
   finally:
     nodes.shutdown()
-
-
-NODE = {"num_cpus": 2, "object_store_memory": 80 * 2**20}
 
 
 def start(pool, output, runner, workers, scorer="Slow"):
@@ -141,6 +151,8 @@ def run_case(case, pool, output, nodes):
   """Curates with or without a kill; returns seconds and what was hit."""
   runner, what, step = [*case.split(" "), "", ""][:3]
   name, workers = runner.split("-")
+  if name == "ray://":
+    name += f"127.0.0.1:{CLIENT_PORT}"
   began, hit = time.monotonic(), ""
   folder = os.environ["MADE_PIDS" if step == "scoring" else "MADE_GROUPS"]
   before = set(os.listdir(folder))
@@ -169,7 +181,7 @@ def main():
     [root / "pool"], root / "expected", made.make_settings(made.Slow())
   )
   expected = made.contents(root / "expected")
-  cases = ["native-1", "native-2", "ray-3"]
+  cases = ["native-1", "native-2", "ray-3", "ray://-3"]
   cases += [
     f"{runner} {what} {step}"
     for runner, what, step in itertools.product(

@@ -1,7 +1,5 @@
 """Three nodes of Ray make the bytes that one process makes."""
 
-import os
-
 import pytest
 
 from tests.data_pipelines.curation import kills, made
@@ -18,9 +16,8 @@ def test_after_a_kill_of_a_node_ray_makes_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv(f"MADE_{name}", str(tmp_path / name))
   settings = made.make_settings(made.Slow())
   made.curate([pool], tmp_path / "expected", settings)
-  for name in ("RAY_memory_usage_threshold", "RAY_USAGE_STATS_ENABLED"):
+  for name in kills.SETTINGS:
     monkeypatch.setenv(name, "")  # Taken back at the end.
-  monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
   with kills.cluster() as nodes:
     monkeypatch.setenv("RAY_ADDRESS", nodes.address)
     case = "ray-3 node scoring"
