@@ -17,10 +17,11 @@ from absl import flags
 
 from data_pipelines.common import storage
 from data_pipelines.corpus import manifest as manifests
-from data_pipelines.curation import deciding, pipeline, scorers
+from data_pipelines.curation import deciding, nearness, pipeline, scorers
 from data_pipelines.curation.engine import Engine
 from data_pipelines.curation.models import cache, catalog
 from data_pipelines.curation.sampling import Sampling
+from data_pipelines.curation.scorers import embedding as embeddings
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 
@@ -36,14 +37,15 @@ _RUNNER = flags.DEFINE_string(
 )
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes.")
 _ENDS = ("min", "max")
+_BALANCE = ("sampling.target", "sampling.cap")
 
 
 def make_settings(config) -> pipeline.Settings:
   """What a config says, with its scorers made.
 
   Raises:
-    ValueError: no such scorer, a limit of a column that it does not have, or
-      a take-down list that is none.
+    ValueError: no such scorer, a limit of a column that it does not have, a
+      take-down list that is none, or no embeddings where some are needed.
   """
   passes, limits = [], []
   for names in (config.scorers.first, config.scorers.later):
@@ -56,14 +58,24 @@ def make_settings(config) -> pipeline.Settings:
       limits += own
     if made:
       passes.append(tuple(made))
+  embedding, column = _make_embedding(config), ""
+  if embedding is not None:
+    passes.append((embedding,))  # Of what all limits have kept.
+    (column,) = (f"{embedding.name}_{name}" for name in embedding.columns)
   return pipeline.Settings(
     passes=tuple(passes),
     limits=tuple(limits),
-    max_distance=config.duplicates.max_distance,
-    min_pdq_quality=config.duplicates.min_pdq_quality,
+    near=nearness.Nearness(
+      max_distance=config.duplicates.max_distance,
+      min_pdq_quality=config.duplicates.min_pdq_quality,
+      embedding=column,
+      min_similarity=config.duplicates.min_similarity,
+      seed=config.sampling.seed,
+    ),
     best=config.duplicates.best,
     takedown=read_takedown(config.takedown.path),
     takedown_near=config.takedown.near,
+    embedding=column,
     sampling=Sampling(**config.sampling.to_dict()),
     shard_size=config.corpus.shard_size,
   )
@@ -105,6 +117,24 @@ def check_models(config) -> None:
   needed = cache.names_of(name for name in names if name in catalog.SCORERS)
   for name in needed:
     cache.find_model(name, config.scorers.models)
+
+
+def _make_embedding(config):
+  group = config.embedding
+  if not group.model:
+    for field in ("duplicates.min_similarity", *_BALANCE):
+      name, _, key = field.partition(".")
+      if config[name][key]:
+        raise ValueError(
+          f"{field}={config[name][key]} needs embeddings; expected "
+          "embedding.model, an ONNX file or weights of ours."
+        )
+    return None
+  if group.model.endswith(".onnx"):
+    return embeddings.EmbeddingScorer(**group.to_dict())
+  from sapiens2_jax import embedding  # JAX takes seconds to import.
+
+  return embedding.CheckpointScorer(group.model, group.image_size)
 
 
 def read_takedown(path: str) -> frozenset[str]:

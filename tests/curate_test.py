@@ -6,6 +6,8 @@ from data_pipelines.curation import deciding
 from data_pipelines.curation.photographs import judging, near
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import curate, validation
+from tests.interop import samples
+from tests.interop.samples import TOY
 
 
 def load(*overrides, argument="size=full"):
@@ -66,6 +68,32 @@ def test_mistakes_in_a_config_are_listed():
 def test_a_scorer_that_is_not_there_is_named():
   with pytest.raises(ValueError, match="'beauty' is no scorer"):
     curate.make_settings(load("scorers.first=('beauty',)"))
+
+
+def test_embeddings_are_of_a_file_or_of_a_checkpoint(tmp_path):
+  onnx = tmp_path / "model.onnx"
+  onnx.write_bytes(b"read later")
+  ours = samples.write(tmp_path / "toy.safetensors", samples.arrays(TOY))
+  for model, kind in ((onnx, "EmbeddingScorer"), (ours, "CheckpointScorer")):
+    settings = curate.make_settings(
+      load(
+        f"embedding.model={model}",
+        "duplicates.min_similarity=0.9",
+        "sampling.target=5",
+      )
+    )
+    (scorer,) = settings.passes[-1]
+    assert type(scorer).__name__ == kind and scorer.name == "embedding"
+    assert settings.embedding == settings.near.embedding == "embedding_vector"
+    assert settings.near.compares_vectors
+
+
+@pytest.mark.parametrize(
+  "field", ["duplicates.min_similarity", "sampling.target", "sampling.cap"]
+)
+def test_what_needs_embeddings_says_so(field):
+  with pytest.raises(ValueError, match=f"{field}=1.* needs embeddings"):
+    curate.make_settings(load(f"{field}=1"))
 
 
 def test_a_takedown_list_is_hashes_and_remarks(tmp_path):

@@ -42,14 +42,15 @@ class Decisions:
     codes: (n,) int32, 0 for rows that are kept, else a number in `reasons`.
     reasons: short texts.
     same_as: (n,) int64, of a duplicate the row that is kept for it, else -1.
-    clusters: (n,) int64, of each row that was clustered, else -1.
+    clusters: (n,) int32, of each row that was clustered, else -1.
     funnel: for each stage its counts: stage, in, kept, rejected by reason.
   """
 
   def __init__(self, num_rows: int):
     self.codes = np.zeros(num_rows, np.int32)
     self.reasons = [""]
-    self.same_as, self.clusters = np.full((2, num_rows), -1)
+    self.same_as = np.full(num_rows, -1)
+    self.clusters = np.full(num_rows, -1, np.int32)
     self.funnel = []
 
   @property

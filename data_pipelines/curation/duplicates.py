@@ -1,128 +1,204 @@
-"""Equal and nearly equal images, of which the best is kept.
+"""Nearly equal images, of which the best is kept.
 
 Near: PDQ hashes at most so many of 256 bits apart. A hash is cut into 8 bands
 of 32 bits, and images are compared that have a band in common: all of those up
 to 7 bits apart are found, of those 10 bits apart about 0.97, of those 31 bits
 apart 0.09. Nearness is carried on: what is near to something near belongs to
 one group, whose best is kept.
+
+The work is cut into units that are done side by side, each in little memory:
+first the bands of each slice of the rows are sorted, then for each band and
+range of its values all that is equal is brought together.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from data_pipelines.common import packages
+from data_pipelines.common import files
 
 NUM_BANDS = 8
+SLICE = 2**21  # Rows of a unit, about.
+_CODES = 2**32  # Values of a band.
 _EXACT = 256  # Images with a band in common that are all compared.
+_BLOCK = 2**18  # Pairs that are compared together.
 _NO_PAIRS = np.empty((0, 2), np.int64)
 
 
-def keep_least(daft, source: str, target: str) -> None:
-  """Of rows with one `content_hash` the one with the least `key`.
+@dataclasses.dataclass(frozen=True)
+class SortBands:
+  """Sorts the bands of slices of the rows; picklable.
 
-  Args:
-    daft: the engine.
-    source: Parquet file with these two columns.
-    target: Parquet file of the same, sorted by hash.
+  Attributes:
+    hashes: .npy of (n, 32) uint8.
+    directory: of the files that are made.
+    slice_size: rows of a unit; unit i has the i-th such slice.
   """
-  parquet = packages.require("pyarrow.parquet", "curation")
-  rows = daft.read_parquet(source).select("content_hash", "key")
-  least = rows.groupby("content_hash").agg(daft.col("key").min())
-  parquet.write_table(least.sort("content_hash").to_arrow(), target)
+
+  hashes: pathlib.Path
+  directory: pathlib.Path
+  slice_size: int = SLICE
+
+  def load(self) -> None:
+    """There is nothing to open."""
+
+  def path(self, number: int) -> pathlib.Path:
+    """(2, 8, m) uint32: of each band the sorted values, then whose they are."""
+    return self.directory / f"sorted-{number:06}.npy"
+
+  def __call__(self, number: int) -> None:
+    start = number * self.slice_size
+    hashes = np.load(self.hashes, mmap_mode="r")
+    codes = np.array(hashes[start : start + self.slice_size]).view(">u4").T
+    made = np.empty((2, *codes.shape), np.uint32)
+    for band, values in enumerate(codes.astype(np.uint32)):
+      made[1, band] = np.argsort(values, kind="stable")
+      made[0, band] = values[made[1, band]]
+    save(self.path(number), made)
 
 
-def find_pairs(daft, source: str, target: str, max_distance: int) -> None:
-  """Pairs of images whose hashes are near.
+@dataclasses.dataclass(frozen=True)
+class FindPairs:
+  """Finds the near pairs of a band and a range of its values; picklable.
 
-  Args:
-    daft: the engine, for the groups of each band.
-    source: .npy of (n, 32) uint8 hashes.
-    target: .npy of (m, 2) int64 row numbers, the lower first; sorted.
+  Attributes:
+    bands: the units before, all of them done.
+    num_slices: how many they were.
+    num_parts: ranges; unit i is part i % num_parts of band i // num_parts.
     max_distance: bits.
   """
-  hashes = np.load(source, mmap_mode="r")
-  found = [
-    _pairs_of_band(daft, hashes, band, max_distance)
-    for band in range(NUM_BANDS)
-  ]
-  pairs = np.concatenate([_NO_PAIRS, *found])
-  partial = f"{target}.partial.npy"
-  np.save(partial, np.unique(pairs, axis=0))
-  os.replace(partial, target)
+
+  bands: SortBands
+  num_slices: int
+  num_parts: int
+  max_distance: int
+
+  def load(self) -> None:
+    """There is nothing to open."""
+
+  def path(self, number: int) -> pathlib.Path:
+    """(m, 2) int64, pairs of rows, the lower first."""
+    return self.bands.directory / f"pairs-{number:06}.npy"
+
+  def __call__(self, number: int) -> None:
+    band, part = divmod(number, self.num_parts)
+    low, high = (-(-_CODES * end // self.num_parts) for end in (part, part + 1))
+    codes, rows = [], []
+    for piece in range(self.num_slices):
+      found = np.load(self.bands.path(piece), mmap_mode="r")[:, band]
+      start = np.searchsorted(found[0], np.uint32(low))
+      end = np.searchsorted(found[0], np.uint32(high - 1), side="right")
+      codes.append(np.array(found[0, start:end]))
+      rows.append(found[1, start:end] + np.int64(piece * self.bands.slice_size))
+    codes, rows = np.concatenate(codes), np.concatenate(rows)
+    order = np.argsort(codes, kind="stable")  # Rows stay in their order.
+    hashes = np.load(self.bands.hashes, mmap_mode="r")
+    pairs = find_pairs(hashes, codes[order], rows[order], self.max_distance)
+    save(self.path(number), pairs)
 
 
-def _pairs_of_band(
-  daft, hashes: np.ndarray, band: int, max_distance: int
+def save(path: pathlib.Path, array: np.ndarray) -> None:
+  """Writes a .npy, whole or not at all."""
+  with files.whole_file(path) as file:
+    np.save(file, array)
+
+
+def find_pairs(
+  hashes: np.ndarray, codes: np.ndarray, rows: np.ndarray, max_distance: int
 ) -> np.ndarray:
-  codes = np.ascontiguousarray(hashes[:, 4 * band : 4 * band + 4])
-  rows = daft.from_pydict(
-    {
-      "code": codes.view(">u4").ravel().astype(np.int64),
-      "row": np.arange(len(codes)),
-    }
-  )
-  counts = rows.groupby("code").agg(daft.col("row").count().alias("count"))
-  shared = counts.where(daft.col("count") > 1).select("code")
-  found = rows.join(shared, on="code").to_arrow()
-  code, row = (found[name].to_numpy() for name in ("code", "row"))
-  order = np.lexsort((row, code))  # The engine has no order.
-  code, row = code[order], row[order]
-  starts = np.flatnonzero(np.diff(code, prepend=-1))
-  pairs = [
-    _compare(hashes, group, max_distance)
-    for group in np.split(row, starts[1:])
-    if len(group) > 1
-  ]
-  return np.concatenate([_NO_PAIRS, *pairs])
+  """Near pairs among rows with equal codes.
+
+  Up to 256 rows with one code are all compared. Of more each only with
+  leaders: the first row is one, and each that is near to none before it.
+
+  Args:
+    hashes: (n, 32) uint8.
+    codes: (m,) sorted.
+    rows: (m,) int64, sorted where codes are equal.
+    max_distance: bits.
+
+  Returns:
+    (p, 2) int64, the lower row first.
+  """
+  starts = np.flatnonzero(np.diff(codes.astype(np.int64), prepend=-1))
+  sizes = np.diff(np.append(starts, len(codes)))
+  ends = np.repeat(np.where(sizes <= _EXACT, starts + sizes, 0), sizes)
+  pairs = [_NO_PAIRS]
+  left, step = np.flatnonzero(ends > np.arange(len(ends)) + 1), 1
+  while len(left):
+    for start in range(0, len(left), _BLOCK):
+      some = left[start : start + _BLOCK]
+      ends_of = np.stack([rows[some], rows[some + step]], axis=1)
+      apart = count_bits(hashes[ends_of[:, 0]] ^ hashes[ends_of[:, 1]])
+      pairs.append(ends_of[apart <= max_distance])
+    step += 1
+    left = left[ends[left] > left + step]
+  for group in np.flatnonzero(sizes > _EXACT):
+    crowd = rows[starts[group] : starts[group] + sizes[group]]
+    pairs.append(_follow_leaders(hashes, crowd, max_distance))
+  return np.concatenate(pairs)
 
 
-def _compare(
+def _follow_leaders(
   hashes: np.ndarray, rows: np.ndarray, max_distance: int
 ) -> np.ndarray:
-  """The near pairs among rows with one band.
-
-  Up to 256 rows are all compared. In a larger group only with leaders: the
-  first row is one, and each that is near to none before it.
-  """
   bits = np.asarray(hashes[rows])
-  leaders, pairs = [], []
+  leaders, num_leaders, pairs = np.empty_like(rows), 0, []
   for number in range(len(rows)):
-    others = np.array(leaders, np.int64)
+    others = leaders[:num_leaders]
     near = count_bits(bits[others] ^ bits[number]) <= max_distance
-    pairs += [(rows[other], rows[number]) for other in others[near]]
-    if len(rows) <= _EXACT or not near.any():
-      leaders.append(number)
-  return np.array(pairs, np.int64).reshape(-1, 2)
+    if near.any():
+      found = rows[others[near]]
+      pairs.append(np.stack([found, np.full_like(found, rows[number])], 1))
+    else:
+      leaders[num_leaders] = number
+      num_leaders += 1
+  return np.concatenate([_NO_PAIRS, *pairs])
 
 
 def count_bits(values: np.ndarray) -> np.ndarray:
   """Bits that are set in each row of (n, 32) uint8."""
-  return np.bitwise_count(values).sum(axis=-1, dtype=np.int64)
+  words = np.ascontiguousarray(values).view(np.uint64)
+  return np.bitwise_count(words).sum(axis=-1, dtype=np.int64)
 
 
-def connect(num_rows: int, pairs: np.ndarray) -> np.ndarray:
+def connect(num_rows: int, pairs: Iterable[np.ndarray]) -> np.ndarray:
   """Connected components.
 
   Args:
     num_rows: rows are numbered from 0.
-    pairs: (m, 2) of rows that belong together.
+    pairs: arrays (m, 2) of rows that belong together; one is looked at after
+      the other.
 
   Returns:
     (num_rows,) int64, the least row of each one's component.
   """
   least = np.arange(num_rows)
-  while True:
-    ends = least[pairs]
-    low, high = ends.min(axis=1), ends.max(axis=1)
-    if np.array_equal(low, high):
-      return least
-    np.minimum.at(least, high, low)
-    while not np.array_equal(least[least], least):
-      least = least[least]
+  for some in pairs:
+    while True:
+      ends = _find_roots(least, some)
+      low, high = ends.min(axis=1), ends.max(axis=1)
+      differ = low != high
+      if not differ.any():
+        break
+      some, low, high = some[differ], low[differ], high[differ]
+      np.minimum.at(least, high, low)
+  for start in range(0, num_rows, _BLOCK):
+    block = least[start : start + _BLOCK]
+    block[:] = _find_roots(least, block.copy())
+  return least
+
+
+def _find_roots(least: np.ndarray, rows: np.ndarray) -> np.ndarray:
+  roots = least[rows]
+  while not np.array_equal(above := least[roots], roots):
+    roots = above
+  least[rows] = roots
+  return roots
 
 
 def find_best(

@@ -1,6 +1,7 @@
-"""Daft behind two functions: map over units, and work on small tables.
+"""Daft behind one function: it maps over units, here or on a cluster.
 
-The engine sees names and numbers, never pixels. It runs in a process of its
+The engine sees names, never pixels or tables: what units read and make are
+files, also where they group rows. It runs in a process of its
 own, see `child`; on Ray the same program runs on a cluster.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from data_pipelines.common import packages
@@ -73,10 +74,6 @@ class Engine:
       return []
     return child.call(_map_units, self, job, list(units))
 
-  def run(self, function: Callable, *arguments):
-    """Calls `function(daft, *arguments)` where Daft is set up."""
-    return child.call(_run, self, function, arguments)
-
 
 def _map_units(
   engine: Engine, job: Job, units: list[object]
@@ -94,10 +91,6 @@ def _map_units(
   except Exception as error:  # A worker's death looks different each time.
     raise child.Died(f"{type(error).__name__}: {error}") from error
   yield sorted(filter(None, problems))
-
-
-def _run(engine: Engine, function: Callable, arguments: tuple) -> Iterator:
-  yield function(_start(engine), *arguments)
 
 
 def _start(engine: Engine):

@@ -14,6 +14,8 @@ from data_pipelines.common import directories, files
 from data_pipelines.curation import (
   deciding,
   deduplicating,
+  nearness,
+  ordering,
   packing,
   pool,
   running,
@@ -36,25 +38,24 @@ class Settings:
     passes: scorers of each decoding pass, the cheap ones first; a pass sees
       what the limits of those before have kept.
     limits: ranges of columns.
-    max_distance: bits of PDQ up to which two images count as one; -1 keeps
-      near-duplicates.
-    min_pdq_quality: below it hashes are not compared.
+    near: which images count as one.
     best: columns by which the best of near-duplicates is found: the largest
       value of the first that differs, then the least content hash. Beside
       those of scorers: num_pixels, num_bytes.
     takedown: SHA-256 of images to remove, lower-case hex.
     takedown_near: remove the near-duplicates of these as well.
+    embedding: column of vectors to balance by, "" for no balancing.
     sampling: how to balance.
     shard_size: records a shard of the corpus.
   """
 
   passes: tuple[tuple[Scorer, ...], ...]
   limits: tuple[deciding.Limit, ...] = ()
-  max_distance: int = 31
-  min_pdq_quality: int = 50
+  near: nearness.Nearness = nearness.Nearness()
   best: tuple[str, ...] = (deduplicating.NUM_PIXELS, "num_bytes")
   takedown: frozenset[str] = frozenset()
   takedown_near: bool = True
+  embedding: str = ""
   sampling: sampling.Sampling = sampling.Sampling()
   shard_size: int = 1000
 
@@ -134,30 +135,30 @@ def _curate(
     label = f"scoring {number + 1}"
     running.do_units(work.engine, task, made, task.path, label, task.attempts)
     if rows is None:
-      rows = Rows(task, made, found.gone)
+      rows = Rows(task, made, found.gone, output / "tables")
       decisions = deciding.Decisions(len(rows))
     elif made:
       rows.add(task, made)
-    reasons = np.array(rows.texts("reason"), object)
-    kinds = sorted({reason for reason in reasons if reason})
-    decisions.reject("decode", [(reasons == kind, kind) for kind in kinds])
+    decisions.reject(
+      "decode",
+      [(make_mask(rows, some), kind) for kind, some in rows.problems.items()],
+    )
     for scorer in scorers:
       _apply_limits(rows, decisions, settings.limits, scorer)
   tables = output / "tables"
   down = deduplicating.take_down(rows, decisions, settings.takedown)
-  deduplicating.remove_exact(rows, decisions, tables, work.engine)
-  if settings.max_distance >= 0:
+  deduplicating.remove_exact(rows, decisions)
+  if settings.near.compares_hashes or settings.near.compares_vectors:
     deduplicating.remove_near(
       rows,
       decisions,
       down if settings.takedown_near else down[:0],
       tables,
       work.engine,
-      max_distance=settings.max_distance,
-      min_quality=settings.min_pdq_quality,
-      best=settings.best,
+      settings.near,
+      settings.best,
     )
-  _balance(rows, decisions, settings.sampling)
+  _balance(rows, decisions, settings.embedding, settings.sampling, tables)
   return _pack(rows, decisions, found, output, settings, work.engine)
 
 
@@ -168,13 +169,10 @@ def _survivors(
   made: list[units.Unit],
 ) -> list[units.Unit]:
   """The units of the next pass: what is kept of each shard."""
-  kept = {}
-  shards, numbers = rows.texts("shard"), rows.texts("row")
-  for row in decisions.kept:
-    kept.setdefault(shards[row], []).append(numbers[row])
+  kept = rows.places(decisions.kept)
   return [
     units.Unit(
-      unit.shard, tuple(sorted(kept[unit.shard.id])), str(task.path(unit))
+      unit.shard, tuple(kept[unit.shard.id].tolist()), str(task.path(unit))
     )
     for unit in made
     if unit.shard.id in kept
@@ -197,35 +195,44 @@ def _apply_limits(
 
 
 def _balance(
-  rows: Rows, decisions: deciding.Decisions, how: sampling.Sampling
+  rows: Rows,
+  decisions: deciding.Decisions,
+  column: str,
+  how: sampling.Sampling,
+  tables: pathlib.Path,
 ) -> None:
-  if not how.column:
+  if not column or not (how.target or how.cap):
     return
-  kept = decisions.kept
-  vectors = rows.values(how.column, kept)
-  known = np.array([vector is not None for vector in vectors], bool)
-  decisions.reject("embedded", [(_mask(rows, kept[~known]), "no embedding")])
+  kept, path = decisions.kept, tables / "vectors.npy"
+  known = rows.write_arrays(column, kept, path)
+  decisions.reject(
+    "embedded", [(make_mask(rows, kept[~known]), "no embedding")]
+  )
   kept = kept[known]
   if len(kept):
-    levels = sampling.cluster(
-      np.array([v for v in vectors if v is not None], np.float32),
-      how.clusters,
-      how.seed,
-    )
+    vectors = np.load(path, mmap_mode="r")
+    levels = sampling.cluster(vectors, how.clusters, how.seed)
     decisions.clusters[kept] = levels[0]
-    hashes = rows.texts("content_hash")
+    keys = read_keys(rows, kept)
     taken = sampling.sample(
-      levels,
-      [hashes[row] for row in kept],
-      target=how.target,
-      cap=how.cap,
-      seed=how.seed,
+      levels, keys, target=how.target, cap=how.cap, seed=how.seed
     )
     left = np.setdiff1d(kept, kept[taken])
-    decisions.reject("balance", [(_mask(rows, left), "not sampled")])
+    decisions.reject("balance", [(make_mask(rows, left), "not sampled")])
+  path.unlink()
 
 
-def _mask(rows: Rows, numbers: np.ndarray) -> np.ndarray:
+def read_keys(rows: Rows, some: np.ndarray) -> np.ndarray:
+  """(m,) uint64, the starts of the content hashes of some rows."""
+  blocks = [
+    ordering.read_prefix(rows.content(some[start : start + units.BLOCK]))
+    for start in range(0, len(some), units.BLOCK)
+  ]
+  return np.concatenate([np.empty(0, np.uint64), *blocks])
+
+
+def make_mask(rows: Rows, numbers: np.ndarray) -> np.ndarray:
+  """(n,) bool, True for some rows."""
   mask = np.zeros(len(rows), bool)
   mask[numbers] = True
   return mask
@@ -239,34 +246,31 @@ def _pack(
   settings: Settings,
   engine: Engine,
 ) -> dict:
-  reasons = np.array(decisions.reasons, object)[decisions.codes]
-  names = rows.texts("name")
-  same_as = [names[row] if row >= 0 else None for row in decisions.same_as]
-  is_listed = [h in settings.takedown for h in rows.texts("content_hash")]
-  rows.write(
-    output / "decisions.parquet",
-    {
-      "decision": list(reasons),
-      "same_as": same_as,
-      "same_row": decisions.same_as,  # Of this file; names may repeat.
-      "cluster": decisions.clusters,
-      "taken_down": is_listed,
-    },
-  )
+  reasons = np.array(decisions.reasons, object)
+  rows.write(output / "decisions.parquet", decisions, settings.takedown)
   kept = decisions.kept
   if not len(kept):
     raise ValueError(
       f"nothing is kept of {len(rows)} images; see the lines above, and "
       f"{output / 'decisions.parquet'}."
     )
-  details = rows.texts("detail")
+  left_out = np.flatnonzero(decisions.codes)
+  same_as = decisions.same_as[left_out]
+  names = [
+    rows.texts(name, some)
+    for name, some in (
+      ("name", left_out),
+      ("name", np.maximum(same_as, 0)),
+      ("detail", left_out),
+    )
+  ]
   rejected, copies = [], []
-  for row in np.flatnonzero(decisions.codes):
-    name, reason = names[row], reasons[row]
+  for row, same, name, other, detail in zip(left_out, same_as, *names):
+    reason, other = reasons[decisions.codes[row]], other if same >= 0 else ""
     if reason == deduplicating.EXACT:
-      copies.append({"name": name, "same_as": same_as[row]})
+      copies.append({"name": name, "same_as": other})
     else:
-      detail = details[row] or same_as[row] or ""
+      detail = detail or other
       rejected.append({"name": name, "reason": reason, "detail": detail})
   return packing.pack(
     engine,
@@ -294,8 +298,7 @@ def _describe(settings: Settings, decisions: deciding.Decisions) -> dict:
       if np.isfinite(limit.low) or np.isfinite(limit.high)
     },
     "duplicates": {
-      "max_distance": settings.max_distance,
-      "min_pdq_quality": settings.min_pdq_quality,
+      **dataclasses.asdict(settings.near),
       "best": list(settings.best),
     },
     "takedown": {
@@ -303,6 +306,7 @@ def _describe(settings: Settings, decisions: deciding.Decisions) -> dict:
       "near": settings.takedown_near,
     },
     "sampling": {
+      "embedding": settings.embedding,
       **dataclasses.asdict(settings.sampling),
       "clusters": list(settings.sampling.clusters),  # As JSON has it.
     },
@@ -325,10 +329,10 @@ def _check_columns(settings: Settings) -> None:
   numbers = ("int32", "int64", "float32", "bool")
   wanted = {limit.column: numbers for limit in settings.limits}
   wanted |= dict.fromkeys(settings.best, numbers)
-  if settings.max_distance >= 0:
-    wanted |= {deduplicating.PDQ: ("binary",)}
-  if settings.sampling.column:
-    wanted[settings.sampling.column] = ("list<float32>",)
+  if settings.near.compares_hashes:
+    wanted |= {nearness.PDQ: ("binary",)}
+  for column in filter(None, (settings.embedding, settings.near.embedding)):
+    wanted[column] = ("list<float32>",)
   for column, expected in wanted.items():
     if kinds.get(column) not in expected:
       found = kinds.get(column, "no such column")

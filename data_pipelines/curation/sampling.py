@@ -11,7 +11,6 @@ hierarchy as in arXiv 2405.15613; the code is ours.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from data_pipelines.common import packages
 
 _ITERATIONS = 20
+_BLOCK = 2**16  # Vectors whose cluster is looked up together.
 _MAX_POINTS = 256  # Of a cluster that k-means learns from.
 
 
@@ -27,14 +27,13 @@ class Sampling:
   """How to balance.
 
   Attributes:
-    column: of embeddings, such as "embedding_vector"; "" for no balancing.
     target: rows to keep at most; 0 for no other limit than `cap`.
     clusters: of each level, fewer each time; the first is of the images.
     cap: rows of one cluster of the first level at most; 0 for no limit.
+      Without target and cap all is kept.
     seed: of k-means, and of which rows of a cluster are taken.
   """
 
-  column: str = ""
   target: int = 0
   clusters: tuple[int, ...] = (1000, 30)
   cap: int = 0
@@ -53,38 +52,52 @@ class Sampling:
 
 
 def cluster(
-  vectors: np.ndarray, clusters: Sequence[int], seed: int
+  vectors: np.ndarray,
+  clusters: Sequence[int],
+  seed: int,
+  max_points: int = _MAX_POINTS,
 ) -> list[np.ndarray]:
   """Hierarchical k-means.
 
   Args:
-    vectors: (n, d) float32; normalised here.
+    vectors: (n, d) float32, may lie in a file; normalised here. k-means
+      learns from the first ones, so they must be in no order of meaning.
     clusters: of each level; cut to the number of what is clustered.
     seed: of the first centres.
+    max_points: of a cluster that k-means learns from.
 
   Returns:
     For each level the cluster of each item: of the vectors first, then of
     the centres of the level before.
   """
   faiss = packages.require("faiss", "curation")
-  points = np.ascontiguousarray(vectors, np.float32)
-  levels = []
+  points, levels = vectors, []
   for number in clusters:
-    lengths = np.linalg.norm(points, axis=1, keepdims=True)
-    points = points / np.maximum(lengths, np.finfo(np.float32).tiny)
+    number = min(number, len(points))
     kmeans = faiss.Kmeans(
       points.shape[1],
-      min(number, len(points)),
+      number,
       niter=_ITERATIONS,
       seed=seed,
       spherical=True,
       min_points_per_centroid=1,
-      max_points_per_centroid=_MAX_POINTS,
+      max_points_per_centroid=max_points,
     )
-    kmeans.train(points)
-    levels.append(kmeans.index.search(points, 1)[1][:, 0])
+    kmeans.train(normalize(points[: number * max_points]))
+    blocks = [
+      kmeans.index.search(normalize(points[start : start + _BLOCK]), 1)[1]
+      for start in range(0, len(points), _BLOCK)
+    ]
+    levels.append(np.concatenate(blocks)[:, 0].astype(np.int32))
     points = kmeans.centroids
   return levels
+
+
+def normalize(vectors: np.ndarray) -> np.ndarray:
+  """(n, d) float32 of length 1; what has none stays 0."""
+  points = np.ascontiguousarray(vectors, np.float32)
+  lengths = np.linalg.norm(points, axis=1, keepdims=True)
+  return points / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 def share(sizes: np.ndarray, target: int) -> np.ndarray:
@@ -110,7 +123,7 @@ def share(sizes: np.ndarray, target: int) -> np.ndarray:
 
 def sample(
   levels: Sequence[np.ndarray],
-  names: Sequence[str],
+  keys: np.ndarray,
   *,
   target: int,
   cap: int,
@@ -120,8 +133,9 @@ def sample(
 
   Args:
     levels: as `cluster` returns them.
-    names: of each row, all different; they and the seed decide which rows of
-      a cluster are taken, not the order.
+    keys: (n,) uint64 of each row, the start of its content hash; they and the
+      seed decide which rows of a cluster are taken, not the order, unless two
+      are equal.
     target: rows in all; 0 for as many as there are.
     cap: rows of a cluster of the first level; 0 for no limit.
     seed: another one takes other rows.
@@ -129,6 +143,27 @@ def sample(
   Returns:
     Numbers of the rows, sorted.
   """
+  given = _share_down(levels, target, cap)
+  # Few arrays live at a time: there may be very many rows.
+  order = np.argsort(
+    mix(keys ^ mix(np.array([seed], np.uint64))), kind="stable"
+  )
+  labels = levels[0][order].astype(np.int32)
+  by_label = np.argsort(labels, kind="stable")
+  order, labels = order[by_label], labels[by_label]
+  starts = np.flatnonzero(np.diff(labels, prepend=-1))
+  sizes = np.diff(np.append(starts, len(labels)))
+  taken = [
+    order[start : start + min(size, given[label])]
+    for start, size, label in zip(starts, sizes, labels[starts])
+  ]
+  return np.sort(np.concatenate(taken))
+
+
+def _share_down(
+  levels: Sequence[np.ndarray], target: int, cap: int
+) -> np.ndarray:
+  """How many rows each cluster of the first level gives."""
   counts = np.bincount(levels[0])
   if cap:
     counts = np.minimum(counts, cap)
@@ -147,11 +182,15 @@ def sample(
       if len(children):
         next_given[children] = share(below[children], amount)
     given = next_given
-  draws = [hashlib.sha256(f"{seed} {name}".encode()).digest() for name in names]
-  order = np.lexsort(
-    (np.argsort(np.argsort(np.array(draws, "S32"))), levels[0])
-  )
-  taken, ranks = levels[0][order], np.arange(len(order))
-  starts = np.flatnonzero(np.diff(taken, prepend=-1))
-  ranks = ranks - np.repeat(starts, np.diff(np.append(starts, len(order))))
-  return np.sort(order[ranks < given[taken]])
+  return given
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+  """Scrambles uint64; different ones stay different.
+
+  Source: the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+  """
+  values = values + np.uint64(0x9E3779B97F4A7C15)
+  values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+  values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+  return values ^ (values >> np.uint64(31))

@@ -33,6 +33,7 @@ from data_pipelines.curation.scorers.base import Image, Scorer
 
 QUARANTINED = "quarantined"
 BOXES = "boxes"  # Columns whose name ends so hold person boxes, flat.
+BLOCK = 2**20  # Rows of a table that are held together.
 VERSION = 1  # Of the rows; another number makes all files anew.
 _MAX_DEATHS = 2  # Of a unit, then of an image.
 _MAX_PIXELS = 2**26  # Of the images that are in memory together.
@@ -234,7 +235,7 @@ class ScoreShards:
       "shard": json.dumps(dataclasses.asdict(unit.shard)),
     }
     schema = arrow.schema(
-      [(name, _arrow_type(arrow, kind)) for name, kind in types.items()],
+      [(name, arrow_type(arrow, kind)) for name, kind in types.items()],
       metadata=metadata,
     )
     table = arrow.Table.from_pylist(list(rows), schema=schema)
@@ -326,7 +327,8 @@ def _read_earlier(path: str) -> dict[int, dict]:
   }
 
 
-def _arrow_type(arrow, kind: str):
+def arrow_type(arrow, kind: str):
+  """The type of Arrow for the name of one."""
   if kind == "list<float32>":
     return arrow.list_(arrow.float32())
   return getattr(arrow, {"bool": "bool_"}.get(kind, kind))()

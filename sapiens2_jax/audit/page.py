@@ -348,7 +348,7 @@ class Page:
       "clusters",
       "Clusters",
       tiles=[
-        ("clusters", f"{(before > 0).sum():,}", f"by {how['column']}"),
+        ("clusters", f"{(before > 0).sum():,}", f"by {how['embedding']}"),
         ("above the cap", f"{is_full.sum():,}", f"of {how['cap'] or '-'}"),
         ("even over", even[1], f"clusters; {even[0]} before the sampling"),
       ],

@@ -66,11 +66,26 @@ CURATION = {
     max_share=Field(0.05, "Of the image, text outside of people.", FRACTION),
   ),
   **group(
+    *("embedding", "ours"),
+    model=Field(
+      "", "ONNX file, or weights of ours; empty: nothing is embedded."
+    ),
+    image_size=Field((256, 192), "Height and width, images are squeezed."),
+    mean=Field((0.485, 0.456, 0.406), "Of RGB; what an ONNX file expects."),
+    std=Field((0.229, 0.224, 0.225), "Of RGB; what an ONNX file expects."),
+    output=Field("", "Of an ONNX file, by name; empty: its first."),
+  ),
+  **group(
     *("duplicates", "ours"),
     max_distance=Field(
       31, "Bits of PDQ, of 256; -1 keeps near-duplicates.", at_least(-1)
     ),
     min_pdq_quality=Field(50, "PDQ below it is not compared.", at_least(0)),
+    min_similarity=Field(
+      0.0,
+      "Cosine of embeddings from which on two are one; 0: not compared.",
+      must("from 0 to 1", lambda value: 0 <= value <= 1),
+    ),
     best=Field(
       ("num_pixels", "quality_sharpness", "num_bytes"),
       "Columns; the largest first decides which duplicate is kept.",
@@ -83,8 +98,7 @@ CURATION = {
   ),
   **group(
     *("sampling", "ours"),
-    column=Field("", "Embeddings to balance by; empty: no balancing."),
-    target=Field(0, "Images at most; 0: as the caps say.", at_least(0)),
+    target=Field(0, "Images at most; 0: as the caps say, or all.", at_least(0)),
     clusters=Field((1000, 30), "k-means of each level, falling."),
     cap=Field(0, "Images of one cluster at most; 0: no cap.", at_least(0)),
     seed=Field(0, "Of k-means and of the draw.", at_least(0)),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from data_pipelines.curation import nearness
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import curate, validation
 from sapiens2_jax.audit import balance
@@ -35,7 +36,13 @@ def load(override):
   )
   settings = curate.make_settings(config)
   passes = ((*settings.passes[0], made.Scorer()), *settings.passes[1:])
-  return dataclasses.replace(settings, passes=passes, sampling=made.balanced(0))
+  balanced = made.balanced(0)
+  return dataclasses.replace(
+    settings,
+    passes=passes,
+    embedding=balanced.embedding,
+    sampling=balanced.sampling,
+  )
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +167,8 @@ def test_sections_are_those_of_the_curation(place):
 def test_a_curation_without_limits_or_duplicates_has_its_page(tmp_path):
   made.write_pool(tmp_path / "pool", [1])
   (tmp_path / "pool" / "001.jpg").rename(tmp_path / "pool" / "<b>&.jpg")
-  settings = made.make_settings(limits=(), max_distance=-1)
+  near = nearness.Nearness(max_distance=-1)
+  settings = made.make_settings(limits=(), near=near)
   made.curate([tmp_path / "pool"], tmp_path / "out", settings)
   page = Page(Curation(str(tmp_path / "out")), 3)
   text = page.render()

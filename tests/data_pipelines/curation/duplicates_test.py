@@ -1,24 +1,14 @@
 """Near-duplicates against all pairs, components and choices against loops."""
 
 import itertools
-import os
 
 import hypothesis
 import numpy as np
-import pytest
 from hypothesis import strategies
 
-from data_pipelines.curation import duplicates, engine
+from data_pipelines.curation import duplicates
 
 SEEDS = strategies.integers(0, 2**32 - 1)
-
-
-@pytest.fixture(scope="module")
-def daft():
-  os.environ.update(engine._SILENT)
-  import daft  # Its runner is the native one, if nobody sets another.
-
-  return daft
 
 
 def make_hashes(seed, num_rows, max_flips=40):
@@ -43,11 +33,17 @@ def all_pairs(hashes, max_distance):
   return found
 
 
-def find(daft, tmp_path, hashes, max_distance):
-  source, target = tmp_path / "hashes.npy", tmp_path / "pairs.npy"
-  np.save(source, hashes)
-  duplicates.find_pairs(daft, str(source), str(target), max_distance)
-  return np.load(target)
+def find(directory, hashes, max_distance, slice_size=7, num_parts=3):
+  """All units, one after the other."""
+  np.save(directory / "hashes.npy", hashes)
+  bands = duplicates.SortBands(directory / "hashes.npy", directory, slice_size)
+  slices = range(-(-len(hashes) // slice_size))
+  find = duplicates.FindPairs(bands, len(slices), num_parts, max_distance)
+  parts = range(8 * num_parts)
+  for job, units in ((bands, slices), (find, parts)):
+    for unit in units:
+      job(unit)
+  return np.concatenate([np.load(find.path(part)) for part in parts])
 
 
 @hypothesis.settings(
@@ -56,26 +52,26 @@ def find(daft, tmp_path, hashes, max_distance):
 )
 @hypothesis.given(SEEDS, strategies.sampled_from([0, 7, 31]))
 def test_pairs_are_those_of_all_pairs_with_a_band_in_common(
-  daft, tmp_path, seed, max_distance
+  tmp_path, seed, max_distance
 ):
   hashes = make_hashes(seed, 25)
   expected = all_pairs(hashes, max_distance)
-  found = set(map(tuple, find(daft, tmp_path, hashes, max_distance).tolist()))
+  found = set(map(tuple, find(tmp_path, hashes, max_distance).tolist()))
   assert found == {pair for pair, (_, shared) in expected.items() if shared}
   # Eight bands, so seven bits leave one as it is.
   assert found >= {pair for pair, (bits, _) in expected.items() if bits <= 7}
 
 
-def test_leaders_connect_a_crowd_with_few_pairs(daft, tmp_path):
+def test_leaders_connect_a_crowd_with_few_pairs(tmp_path):
   centers = make_hashes(0, 3)
   hashes = np.repeat(centers, [400, 400, 400], axis=0)
   hashes[:, :4] = 9  # One band in common, by chance.
   bits = np.unpackbits(hashes, axis=1)
   bits[np.arange(1200), 40 + np.arange(1200) % 200] ^= 1
   hashes = np.packbits(bits, axis=1)
-  pairs = find(daft, tmp_path, hashes, 10)
+  pairs = find(tmp_path, hashes, 10)
   assert len(pairs) < 8 * 1200
-  components = duplicates.connect(1200, pairs)
+  components = duplicates.connect(1200, [pairs])
   assert components.tolist() == [0] * 400 + [400] * 400 + [800] * 400
 
 
@@ -103,7 +99,9 @@ def test_components_are_those_of_a_walk(graph):
         expected[row] = start
         todo += near[row]
   pairs = np.array(pairs, np.int64).reshape(-1, 2)
-  assert duplicates.connect(num_rows, pairs).tolist() == expected
+  for step in (len(pairs) + 1, 3):  # At once, and piece by piece.
+    pieces = [pairs[i : i + step] for i in range(0, len(pairs), step)]
+    assert duplicates.connect(num_rows, pieces).tolist() == expected
 
 
 @hypothesis.given(SEEDS)
@@ -118,17 +116,3 @@ def test_the_best_is_the_first_by_the_order(seed):
     members = np.flatnonzero(components == component)
     expected = max(members, key=lambda m: (*filled[:, m], -m))
     assert best[row] == expected
-
-
-def test_of_equal_images_the_one_with_the_least_key_is_kept(daft, tmp_path):
-  import pyarrow
-  from pyarrow import parquet
-
-  source, target = tmp_path / "rows.parquet", tmp_path / "least.parquet"
-  rows = {"content_hash": list("bbaab"), "key": list("31524")}
-  parquet.write_table(pyarrow.table(rows), source)
-  duplicates.keep_least(daft, str(source), str(target))
-  assert parquet.read_table(target).to_pydict() == {
-    "content_hash": ["a", "b"],
-    "key": ["2", "1"],
-  }

@@ -11,7 +11,13 @@ import time
 import numpy as np
 from PIL import Image
 
-from data_pipelines.curation import deciding, engine, pipeline, sampling
+from data_pipelines.curation import (
+  deciding,
+  duplicates,
+  engine,
+  pipeline,
+  sampling,
+)
 from data_pipelines.curation.scorers import make_scorer
 from data_pipelines.curation.scorers.base import hash_settings
 from tests.photographs import _encode
@@ -105,8 +111,17 @@ class Slow(Scorer):
     return super().score(images, earlier)
 
 
+class SlowPairs(duplicates.FindPairs):
+  """Says which process groups, and takes its time."""
+
+  def __call__(self, number):
+    pathlib.Path(os.environ["MADE_GROUPS"], str(os.getpid())).touch()
+    time.sleep(0.2)
+    super().__call__(number)
+
+
 class InProcess:
-  """An engine without processes; the tables are the real one's."""
+  """An engine without processes."""
 
   num_units = 0
 
@@ -117,12 +132,6 @@ class InProcess:
       self.num_units += 1
       job(pickle.loads(pickle.dumps(unit)))
     return []
-
-  def run(self, function, *arguments):
-    os.environ.update(engine._SILENT)
-    import daft
-
-    return function(daft, *arguments)
 
 
 def make_settings(scorer=None, **changes):
@@ -146,7 +155,8 @@ def curate(inputs, output, settings=None, on=None, **work):
 
 
 def balanced(target):
-  return sampling.Sampling("made_vector", target, (6, 2), cap=4, seed=1)
+  how = sampling.Sampling(target, (6, 2), cap=4, seed=1)
+  return make_settings(embedding="made_vector", sampling=how)
 
 
 def contents(output):
@@ -158,6 +168,8 @@ def contents(output):
 def main():
   """Curates: input, output, class of the scorer, workers, runner."""
   source, output, scorer, workers, runner = sys.argv[1:]
+  if "MADE_GROUPS" in os.environ:
+    duplicates.FindPairs = SlowPairs
   manifest = curate(
     [source],
     output,

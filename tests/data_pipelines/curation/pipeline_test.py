@@ -5,12 +5,14 @@ import hashlib
 import json
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 from data_pipelines.corpus import manifest as manifests
 from data_pipelines.corpus import verify
-from data_pipelines.curation import deciding
+from data_pipelines.curation import deciding, nearness
 from data_pipelines.curation.scorers import make_scorer
 from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora
@@ -166,7 +168,7 @@ def test_a_hash_takes_down_an_image_and_what_is_near(tmp_path, capsys):
 
 def test_balance_caps_clusters_and_is_of_the_seed(tmp_path):
   made.write_pool(tmp_path / "pool", range(30, 60))
-  settings = made.make_settings(sampling=made.balanced(10))
+  settings = made.balanced(10)
   manifest = made.curate([tmp_path / "pool"], tmp_path / "out", settings)
   line = manifest["curation"]["funnel"][-1]
   assert (line["stage"], line["in"], line["kept"]) == ("balance", 30, 10)
@@ -262,3 +264,30 @@ def test_outputs_and_inputs_that_are_refused(tmp_path):
   with pytest.raises(ValueError, match="nothing is kept of 1 images"):
     made.curate([tmp_path / "pool"], tmp_path / "out", settings)
   assert not manifests.is_corpus(tmp_path / "out" / "corpus")
+
+
+def test_similar_embeddings_join_groups_that_hashes_found(tmp_path):
+  """Scorer's vectors are of coarse levels; a turned picture has others."""
+  made.write_pool(tmp_path / "pool", [4, 8])
+  made.picture(4).transpose(Image.Transpose.ROTATE_180).save(
+    tmp_path / "pool" / "turned.png"
+  )
+
+  class Turned(made.Scorer):
+    def measure(self, image):
+      corner = image.astype(np.float32)
+      corner = corner[:40, :40].mean((0, 1)) + corner[-40:, -40:].mean((0, 1))
+      return {"mean": 0.0, "vector": (corner - 255).tolist()}
+
+  made.Turned, Turned.__qualname__ = Turned, "Turned"
+  Turned.__module__ = made.__name__
+  settings = made.make_settings(Turned())
+  made.curate([tmp_path / "pool"], tmp_path / "apart", settings)
+  assert len(names(tmp_path / "apart")) == 3
+  near = nearness.Nearness(embedding="made_vector", min_similarity=0.9999)
+  settings = dataclasses.replace(settings, near=near)
+  manifest = made.curate([tmp_path / "pool"], tmp_path / "out", settings)
+  assert manifest["curation"]["funnel"][-1]["rejected"] == {"near duplicate": 3}
+  assert manifest["curation"]["duplicates"]["min_similarity"] == 0.9999
+  assert "turned.png" in names(tmp_path / "out")  # Of most bytes.
+  assert len(names(tmp_path / "out")) == 2
