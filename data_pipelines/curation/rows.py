@@ -315,7 +315,7 @@ class Rows:
     """
     compute = packages.require("pyarrow.compute", "curation")
     listed = self._arrow.array(sorted(takedown), "string")
-    place_of = (np.cumsum(self._rank >= 0, dtype=self._kind) - 1)[self._raw]
+    left_out = np.flatnonzero(self._rank < 0)  # In the pool, but no rows.
     same_as = decisions.same_as
     others = np.unique(same_as[same_as >= 0])
     names = self.column("name", others)
@@ -339,10 +339,11 @@ class Rows:
         same = same_as[rows]
         at = self._arrow.array(np.searchsorted(others, same), mask=same < 0)
         hashes = found[columns.index("content_hash")]
+        raw = self._raw[same].astype(np.int64)
         found += [
           reasons.take(decisions.codes[rows]),
           names.take(at),
-          np.where(same < 0, -1, place_of[same]).astype(np.int64),
+          np.where(same < 0, -1, raw - np.searchsorted(left_out, raw)),
           decisions.clusters[rows],
           compute.is_in(hashes, value_set=listed),
         ]

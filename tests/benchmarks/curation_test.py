@@ -20,4 +20,4 @@ def test_what_was_planted_is_found_and_costs_are_computed(tmp_path):
   assert [one["sampled"] for one in found["measured"]] == [1_000, 2_000]
   cost = found["cost"]
   assert set(cost["core_hours"]) >= {"decode", "person", "text", "deciding"}
-  assert cost["core_hours_in_all"] > 1000
+  assert cost["core_hours_without_embedding"] > 1000

@@ -2,7 +2,7 @@ r"""Curations on Ray and here, with kills: the same bytes each time?
 
 Run:    python -m tests.data_pipelines.curation.kills --directory DIR \
           [--rounds 1] [--only "ray-3 node scoring" ...]
-Needs:  the extra curation, `pip install 'ray[client]<2.60'`, half an hour
+Needs:  the extra curation, `pip install 'ray<2.60'`, half an hour
 
 Three nodes of Ray on this machine. A kill is SIGKILL: of a process that works
 on units, of the command (which is then given again), or of a node that has
@@ -33,13 +33,11 @@ STEPS = {
   "grouping": "tables/near-*/pairs-*.npy",
 }
 KILLS = ("worker", "driver", "node")
-CLIENT_PORT = 25001
 NODE = {"num_cpus": 2, "object_store_memory": 80 * 2**20}
 SETTINGS = {
   "PYTHONPATH": str(ROOT),
   # Ray looks at the memory of the whole machine, which others use, too.
   "RAY_memory_usage_threshold": "0.99",
-  "RAY_raylet_start_wait_time_s": "120",
   "RAY_USAGE_STATS_ENABLED": "0",
 }
 _TIMEOUT = 600
@@ -59,7 +57,6 @@ def cluster(num_nodes=3):
     head_node_args={
       **NODE,
       "include_dashboard": False,
-      "ray_client_server_port": CLIENT_PORT,
     },
   )
   try:
@@ -151,8 +148,6 @@ def run_case(case, pool, output, nodes):
   """Curates with or without a kill; returns seconds and what was hit."""
   runner, what, step = [*case.split(" "), "", ""][:3]
   name, workers = runner.split("-")
-  if name == "ray://":
-    name += f"127.0.0.1:{CLIENT_PORT}"
   began, hit = time.monotonic(), ""
   folder = os.environ["MADE_PIDS" if step == "scoring" else "MADE_GROUPS"]
   before = set(os.listdir(folder))
@@ -181,7 +176,7 @@ def main():
     [root / "pool"], root / "expected", made.make_settings(made.Slow())
   )
   expected = made.contents(root / "expected")
-  cases = ["native-1", "native-2", "ray-3", "ray://-3"]
+  cases = ["native-1", "native-2", "ray-3"]
   cases += [
     f"{runner} {what} {step}"
     for runner, what, step in itertools.product(

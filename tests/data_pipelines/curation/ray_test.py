@@ -4,7 +4,7 @@ import pytest
 
 from tests.data_pipelines.curation import kills, made
 
-pytest.importorskip("ray", reason="Ray is installed by hand: ray[client]<2.60")
+pytest.importorskip("ray", reason="Ray is installed by hand: ray<2.60")
 
 
 @pytest.mark.slow
