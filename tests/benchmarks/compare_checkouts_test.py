@@ -46,7 +46,7 @@ def test_another_seed_is_found_and_the_rest_is_equal(tmp_path):
   assert differing["normal, metrics"] > 0
   assert differing["normal, state"] > 100
   for kind in ("transformers", "reference"):
-    assert differing[f"export, {kind}"] == 1  # Of three files the weights.
+    assert differing[f"export, {kind}"] == 2  # The weights, and the card.
   before, in_all = found["programs"]
   assert before == in_all > 0  # A seed is no part of a program.
   assert found["step_seconds"]["median"]["ratio"] > 0

@@ -20,7 +20,7 @@ def setting(tmp_path_factory):
 
 def test_all_config_mistakes_are_reported_at_once(setting):
   root, env = setting
-  command = commands.train_command(
+  command = commands.tiny_command(
     root / "mistakes",
     root,
     "model.embed_dims=1024",
@@ -84,7 +84,7 @@ def test_a_bad_file_is_skipped_and_named(setting):
   (data / "broken.jpg").write_bytes((data / "0.png").read_bytes()[:60])
   options = ("optim.num_steps=4", "data.max_skipped_fraction=0.9")
   workdir = root / "skips"
-  done = commands.run(commands.train_command(workdir, data, *options), env)
+  done = commands.run(commands.tiny_command(workdir, data, *options), env)
   assert done.returncode == 0, done.stdout + done.stderr
   rows = [
     json.loads(line)
@@ -101,7 +101,7 @@ def test_too_many_bad_files_stop_the_run(setting):
     (data / f"broken{i}.jpg").write_bytes(b"no image")
   options = ("optim.num_steps=50", "data.max_skipped_fraction=0.2")
   done = commands.run(
-    commands.train_command(root / "too_many", data, *options), env
+    commands.tiny_command(root / "too_many", data, *options), env
   )
   assert done.returncode == 1
   assert "max_skipped_fraction" in done.stderr
@@ -119,7 +119,7 @@ def test_a_file_that_never_answers_ends_the_run_with_its_name(setting, workers):
     "data.read_timeout=0.5",
   )
   workdir = root / f"stalled_run{workers}"
-  done = commands.run(commands.train_command(workdir, data, *options), env)
+  done = commands.run(commands.tiny_command(workdir, data, *options), env)
   assert done.returncode == 1
   lines = [line for line in done.stderr.splitlines() if "given up" in line]
   assert "pipe.jpg: record 6: no answer within 0.5 s" in lines[0]
@@ -136,7 +136,7 @@ def test_sigterm_does_not_wait_for_a_read_that_hangs(setting, workers):
   options = (f"data.num_workers={workers}", "data.read_timeout=120.0")
   workdir = root / f"hangs_run{workers}"
   process = commands.run_until(
-    commands.train_command(workdir, data, *options),
+    commands.tiny_command(workdir, data, *options),
     env,
     lambda: (workdir / "metrics.jsonl").exists(),
     signal.SIGTERM,
@@ -156,7 +156,7 @@ def test_divergence_stops_the_run_and_keeps_the_batch(setting):
     "optim.warmup_steps=1",
     "optim.max_nonfinite_steps=3",
   )
-  done = commands.run(commands.train_command(workdir, data, *options), env)
+  done = commands.run(commands.tiny_command(workdir, data, *options), env)
   assert done.returncode == 1
   assert "not finite 3 times in a row" in done.stderr
   batch = np.load(workdir / "nonfinite_batch.npz")

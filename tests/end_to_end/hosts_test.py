@@ -79,13 +79,13 @@ def assert_close_metrics(found: pathlib.Path, expected: pathlib.Path) -> None:
 def test_two_processes_compute_what_one_does(setting):
   root, data, whole, _ = setting
   alone = root / "alone"
-  run_one(commands.tiny_command(alone, data, *OPTIONS), 8)
+  run_one(commands.tiny_command(alone, data, *OPTIONS, "mesh.fsdp=1"), 1)
   assert len(writers.read_metrics(str(whole))) == NUM_STEPS
   assert_close_metrics(whole, alone)
 
 
 def test_one_process_writes_and_speaks(setting):
-  _, _, _, whole, logs = setting
+  _, _, whole, logs = setting
   assert [row["step"] for row in writers.read_speed(str(whole))] == list(
     range(NUM_STEPS)
   )
@@ -99,7 +99,7 @@ def test_one_process_writes_and_speaks(setting):
 
 def continue_elsewhere(setting, name: str, *options: str):
   """Command and workdir that go on from step 4 of the run of two."""
-  root, data, _, whole, _ = setting
+  root, data, whole, _ = setting
   workdir = root / name
   shutil.copytree(whole, workdir)
   for step in (8, 12):

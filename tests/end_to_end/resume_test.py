@@ -28,7 +28,7 @@ def setting(tmp_path_factory):
   data = commands.write_images(root / "images")
   env = commands.environment()
   whole = root / "uninterrupted"
-  done = commands.run(commands.train_command(whole, data, *OPTIONS), env)
+  done = commands.run(commands.tiny_command(whole, data, *OPTIONS), env)
   assert done.returncode == 0, done.stdout + done.stderr
   return root, data, env, whole
 
@@ -65,7 +65,7 @@ def assert_same_end(workdir: pathlib.Path, whole: pathlib.Path) -> None:
 def test_sigkill_at_three_points_one_of_them_during_a_save(setting):
   root, data, env, whole = setting
   workdir = root / "killed"
-  command = commands.train_command(workdir, data, *OPTIONS)
+  command = commands.tiny_command(workdir, data, *OPTIONS)
   kill = signal.SIGKILL
 
   # Before the first checkpoint: everything starts again.
@@ -100,7 +100,7 @@ def test_sigkill_at_three_points_one_of_them_during_a_save(setting):
 
   ledger = goodput.load(str(workdir))
   assert ledger.line() in last.stdout
-  assert ledger.starts >= 4
+  assert ledger.starts >= 3  # The first may die before it is written down.
   assert ledger.seconds["lost"] > 0
   evaluated = ledger.seconds.pop("evaluate")  # This run has no evaluation.
   assert evaluated == 0 and min(ledger.seconds.values()) > 0
@@ -111,7 +111,7 @@ def test_sigkill_at_three_points_one_of_them_during_a_save(setting):
 def test_sigterm_saves_and_exits_0_and_the_next_run_ends_equal(setting):
   root, data, env, whole = setting
   workdir = root / "terminated"
-  command = commands.train_command(workdir, data, *OPTIONS)
+  command = commands.tiny_command(workdir, data, *OPTIONS)
   stopped = commands.run_until(
     command, env, lambda: num_rows(workdir) >= 8, signal.SIGTERM
   )
@@ -126,7 +126,7 @@ def test_sigterm_saves_and_exits_0_and_the_next_run_ends_equal(setting):
 def test_a_finished_run_does_nothing_more(setting):
   _, data, env, whole = setting
   before = (whole / writers.METRICS_FILE).stat().st_mtime_ns
-  again = commands.run(commands.train_command(whole, data, *OPTIONS), env)
+  again = commands.run(commands.tiny_command(whole, data, *OPTIONS), env)
   assert again.returncode == 0
   assert f"all {NUM_STEPS} steps are done" in again.stdout
   assert (whole / writers.METRICS_FILE).stat().st_mtime_ns == before
@@ -136,7 +136,7 @@ def test_data_workers_leave_the_run_as_it_is(setting):
   root, data, env, whole = setting
   workdir = root / "workers"
   options = (*OPTIONS, "data.num_workers=2")
-  done = commands.run(commands.train_command(workdir, data, *options), env)
+  done = commands.run(commands.tiny_command(workdir, data, *options), env)
   assert done.returncode == 0, done.stdout + done.stderr
   assert_same_end(workdir, whole)
 
@@ -152,7 +152,7 @@ def test_a_run_goes_on_at_the_loss_at_which_another_one_ended(setting):
     "optim.peak_lr=1e-4",
     f"objective.teacher_temp_start={temperature}",
   )
-  done = commands.run(commands.train_command(workdir, data, *options), env)
+  done = commands.run(commands.tiny_command(workdir, data, *options), env)
   assert done.returncode == 0, done.stdout + done.stderr
   assert "new      nothing" in done.stdout
   losses, before = (

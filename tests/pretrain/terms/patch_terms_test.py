@@ -123,9 +123,11 @@ def test_gram_anchors_start_at_their_step_and_stay():
   teacher = state.teacher_state["teacher"]["encoder"]["cls_token"]
   assert np.abs(frozen - teacher).max() > 0
   refreshed = history(*SHARED, "objective.gram_refresh_steps=1")[1]
-  chex.assert_trees_all_equal(
+  # The compiler may write the average twice, and round it otherwise.
+  chex.assert_trees_all_close(
     refreshed.teacher_state["gram_teacher"],
     refreshed.teacher_state["teacher"]["encoder"],
+    atol=1e-7,
   )
 
 
