@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From photographs of people to a PyTorch checkpoint, on this machine:
 #   bash launch/quickstart.sh [--images DIR] [--output DIR]
+# DIR holds photographs, or is a corpus that is there already.
 # Every phase is skipped when it is done; a stopped run continues.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -36,7 +37,10 @@ phase() {
 }
 
 SECONDS=0
-if [ -n "$images" ]; then
+if [ -f "$images/manifest.json" ]; then
+  corpus=$images
+  phase "1/5 corpus $corpus is there" true
+elif [ -n "$images" ]; then
   phase "1/5 corpus from $images" \
     "$python" -m data_pipelines.build_corpus --input "$images" --output "$corpus"
 else
