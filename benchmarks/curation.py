@@ -208,7 +208,7 @@ def decide(directory: pathlib.Path, num_rows: int, workers: int) -> dict:
   note("sample")
   left = np.setdiff1d(kept, kept[taken])
   decisions.reject("balance", [(pipeline.make_mask(rows, left), "not sampled")])
-  rows.write(directory / "decisions.parquet", decisions)
+  rows.write(directory / "decisions.parquet", decisions, listed)
   note("write")
   del seconds["check"]
   return {

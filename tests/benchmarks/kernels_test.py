@@ -10,6 +10,8 @@ pytestmark = pytest.mark.slow
 
 def test_a_kernel_keeps_its_units_busy_for_a_part_of_the_time():
   arguments = ("--chip", "v5e", "--shape", "[1, 1, 128, 128]")
-  (found,) = run("-m", "benchmarks.kernels", *arguments).values()
+  # The TPU compiler ends at flags of the CPU's.
+  found = run("-m", "benchmarks.kernels", *arguments, XLA_FLAGS="")
+  (found,) = found.values()
   assert set(found) == {"forward, short", "backward"}
   assert all(0 < share < 1 for share in found.values())

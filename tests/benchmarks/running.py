@@ -7,15 +7,16 @@ from typing import Any
 from tests.end_to_end import commands
 
 
-def run(*arguments: object, code: int = 0) -> Any:
+def run(*arguments: object, code: int = 0, **variables: str) -> Any:
   """What the last line, `RESULT {json}`, of a benchmark holds.
 
   Args:
     *arguments: of Python.
     code: how the benchmark ends.
+    **variables: of its environment.
   """
   # Threads of several frameworks would wait for each other on few cores.
-  env = {**commands.environment(), "OMP_NUM_THREADS": "1"}
+  env = {**commands.environment(), "OMP_NUM_THREADS": "1", **variables}
   done = commands.run([sys.executable, *map(str, arguments)], env)
   assert done.returncode == code, done.stdout + done.stderr
   last = done.stdout.splitlines()[-1]
