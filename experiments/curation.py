@@ -7,7 +7,8 @@ Smoke:  --config experiments/curation.py:size=toy (no models, any images)
 Needs:  the extra curation; python -m data_pipelines.curation.models, once
 
 The paper (section 3) names its stages and gives few of its thresholds. All
-values here and in sapiens2_jax/validation/curation.py are ours.
+values here and in sapiens2_jax/validation/curation.py are ours, but the 384
+pixels of a person.
 """
 
 import ml_collections

@@ -37,7 +37,7 @@ phase() {
 }
 
 SECONDS=0
-if [ -f "$images/manifest.json" ]; then
+if [ -n "$images" ] && [ -f "$images/manifest.json" ]; then
   corpus=$images
   phase "1/5 corpus $corpus is there" true
 elif [ -n "$images" ]; then

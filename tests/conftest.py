@@ -61,7 +61,8 @@ install_import_hook(
 # Of one process, before compiled programs are dropped; and how much more, from
 # then on: what libraries hold stays, and to drop programs after each test would
 # compile them for each test.
-MAX_BYTES, MORE_BYTES = 5 * 2**28, 2**29
+MORE_BYTES = 2**29
+max_bytes = 5 * 2**28
 
 
 def resident_bytes() -> int:
@@ -82,13 +83,13 @@ def forgotten_results(request):
 @pytest.fixture(autouse=True)
 def bounded_memory():
   """Compiled programs go before they fill a laptop."""
-  global MAX_BYTES
+  global max_bytes
   yield
-  if "jax" in sys.modules and resident_bytes() > MAX_BYTES:
+  if "jax" in sys.modules and resident_bytes() > max_bytes:
     sys.modules["jax"].clear_caches()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what was freed.
-    MAX_BYTES = max(MAX_BYTES, resident_bytes() + MORE_BYTES)
+    max_bytes = max(max_bytes, resident_bytes() + MORE_BYTES)
 
 
 def pytest_sessionfinish(session, exitstatus):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -144,3 +145,17 @@ class Run:
     works = account.walk(hlo.parse(self.step_fn.as_text()))
     total = sum(work.times * work.flops for work in works)
     return total * self.mesh.size
+
+
+def keep_runs(make: Callable[..., Run]) -> Callable[..., Run]:
+  """`make` that remembers two runs; each holds programs of eight devices."""
+
+  @functools.lru_cache(maxsize=2)
+  def kept(overrides: tuple[str, ...], num_devices: int) -> Run:
+    return make(*overrides, num_devices=num_devices)
+
+  def compiled(*overrides: str, num_devices: int = 1) -> Run:
+    return kept(overrides, num_devices)
+
+  compiled.cache_clear = kept.cache_clear
+  return compiled

@@ -1,8 +1,8 @@
 """Daft behind one function: it maps over units, here or on a cluster.
 
 The engine sees names, never pixels or tables: what units read and make are
-files, also where they group rows. It runs in a process of its
-own, see `child`; on Ray the same program runs on a cluster.
+files, also where they group rows. It runs in a process of its own, see `child`;
+on Ray the same program runs on a cluster.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Fields of a curation. All values are ours; docs/curation_models.md says what
-a few of them do to labelled photographs.
+"""Fields of a curation. All values but the 384 pixels of a person are ours;
+docs/curation_models.md says what a few of them do to labelled photographs.
 
 A group with the name of a scorer holds `min_COLUMN` and `max_COLUMN`, the
 limits of its columns, and the options that it is made with. What a scorer does

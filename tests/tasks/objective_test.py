@@ -21,13 +21,7 @@ NUM_STEPS = 2
 pytestmark = pytest.mark.xdist_group("objective")
 
 
-@functools.lru_cache(maxsize=2)
-def _compiled(overrides: tuple[str, ...], num_devices: int) -> tiny_task.Run:
-  return tiny_task.Run(*overrides, num_devices=num_devices)
-
-
-def compiled(*overrides: str, num_devices: int = 1) -> tiny_task.Run:
-  return _compiled(overrides, num_devices)
+compiled = tiny.keep_runs(tiny_task.Run)
 
 
 @functools.cache

@@ -22,13 +22,7 @@ CENTER = "objective.target=center"
 pytestmark = pytest.mark.xdist_group("step")
 
 
-@functools.lru_cache(maxsize=2)  # Each holds programs for eight devices.
-def _compiled(overrides: tuple[str, ...], num_devices: int):
-  return tiny.Run(*overrides, num_devices=num_devices)
-
-
-def compiled(*overrides: str, num_devices: int = 1):
-  return _compiled(overrides, num_devices)
+compiled = tiny.keep_runs(tiny.Run)
 
 
 def fresh(*overrides: str, num_devices: int = 1):

@@ -132,6 +132,23 @@ def test_a_grown_pool_gives_the_corpus_from_scratch(tmp_path, capsys):
   assert sum(parquet.read_metadata(path).num_rows for path in new) == 14
 
 
+def test_decisions_count_no_image_that_is_gone(tmp_path):
+  made.write_pool(tmp_path / "pool", range(10))
+  made.curate([tmp_path / "pool"], tmp_path / "out")
+  gone = {"001.jpg", "004.jpg"}
+  for name in gone:
+    (tmp_path / "pool" / name).unlink()
+  made.curate([tmp_path / "pool"], tmp_path / "out")
+  path = tmp_path / "out" / "decisions.parquet"
+  table = parquet.read_table(path).to_pydict()
+  assert not gone & {*table["name"]}
+  copies = [
+    pair for pair in zip(table["same_as"], table["same_row"]) if pair[0]
+  ]
+  assert copies and all(table["name"][row] == name for name, row in copies)
+  assert max(row for _, row in copies) > 2  # Behind those that are gone.
+
+
 def test_neither_form_nor_order_of_the_pool_matters(tmp_path):
   made.write_pool(tmp_path / "pool", range(9))
   files = [(p.name, p.read_bytes()) for p in (tmp_path / "pool").iterdir()]

@@ -55,13 +55,7 @@ def test_no_gradient_reaches_the_teachers_features():
 pytestmark = pytest.mark.xdist_group("frozen_teacher")
 
 
-@functools.lru_cache(maxsize=2)  # Programs for eight devices are large.
-def _compiled(overrides: tuple[str, ...], num_devices: int) -> tiny.Run:
-  return tiny.Run(*overrides, num_devices=num_devices)
-
-
-def compiled(*overrides: str, num_devices: int = 1) -> tiny.Run:
-  return _compiled(overrides, num_devices)
+compiled = tiny.keep_runs(tiny.Run)
 
 
 @functools.cache
