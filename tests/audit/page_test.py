@@ -76,9 +76,10 @@ class Shown(html.parser.HTMLParser):
 
 
 def by_hash(curation):
-  """Brightness by content hash."""
+  """Brightness by content hash, of images that could be read."""
   names = [curation.get("content_hash", row) for row in range(len(curation))]
-  return dict(zip(names, curation.numbers("quality_brightness")))
+  values = curation.numbers("quality_brightness")
+  return {name: value for name, value in zip(names, values) if name}
 
 
 def mark(text, curation, changes=None):

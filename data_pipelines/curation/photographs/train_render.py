@@ -107,9 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
       hits = made[kinds == kind] >= 0
       print(f"  {kind}: {hits.sum()} of {len(hits)} count as photographs")
     weights = [float(f"{weight:.6g}") for weight in fit_twice(*features)]
-    counts = {"photographs": int(is_photo.sum()), "others": sum(~is_photo)}
+    counts = {
+      "photographs": int(is_photo.sum()),
+      "others": int((~is_photo).sum()),
+    }
     output = pathlib.Path(given.output or render.WEIGHTS)
-    counts = {name: int(count) for name, count in counts.items()}
     files.write_json(output, {"fitted_on": counts, "weights": weights})
     print(f"{output}: {len(weights)} weights, {counts}")
 
