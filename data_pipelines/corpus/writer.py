@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from array_record.python import array_record_module
 
-from data_pipelines.common import files, jsonl, storage
+from data_pipelines.common import checksums, files, jsonl, storage
 from data_pipelines.corpus import manifest as manifests
 from data_pipelines.corpus import records
 from data_pipelines.corpus.manifest import ShardEntry
@@ -97,7 +97,7 @@ def write_shard(
       writer.close()
     if not sizes:
       raise ValueError(f"{file}: a shard needs at least one record.")
-    sha256, num_bytes = _hash_file(path), os.path.getsize(path)
+    sha256, num_bytes = checksums.sha256(path), os.path.getsize(path)
   columns = np.array(sizes, np.int64)
   with files.whole_path(storage.join(directory, index)) as path:
     with open(path, "wb") as opened:
@@ -108,7 +108,7 @@ def write_shard(
         width=columns[:, 1].astype(np.int32),
         num_bytes=columns[:, 2],
       )
-    index_sha256 = _hash_file(path)
+    index_sha256 = checksums.sha256(path)
   return ShardEntry(file, len(sizes), num_bytes, sha256, index, index_sha256)
 
 
@@ -224,10 +224,5 @@ def _write_list(directory: str | os.PathLike, name: str, rows: Rows) -> dict:
       for row in rows:
         file.write(jsonl.to_bytes(row))
         count += 1
-    sha256 = _hash_file(path)
+    sha256 = checksums.sha256(path)
   return {"count": count, "file": name, "sha256": sha256}
-
-
-def _hash_file(path: str) -> str:
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
