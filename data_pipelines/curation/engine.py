@@ -26,6 +26,7 @@ _SILENT = {
 # Ray looks at the memory of the whole machine, which others use, too.
 _LOCAL_RAY = {"RAY_memory_usage_threshold": "0.99"}
 _RAY = "ray"
+_DIED = "died: "  # Starts the answer for a unit that ended its process.
 
 
 class Job(Protocol):
@@ -79,9 +80,10 @@ def _map_units(
   engine: Engine, job: Job, units: list[object]
 ) -> Iterator[list[str]]:
   daft = _start(engine)
-  worker = _make_worker(daft, engine.num_workers)(pickle.dumps(job))
+  is_native = engine.runner == "native"
+  worker = _make_worker(daft, engine.num_workers)(pickle.dumps(job), is_native)
   table = daft.from_pydict({"unit": [pickle.dumps(unit) for unit in units]})
-  if engine.runner == "native":
+  if is_native:
     table = table.into_batches(1)
   else:
     table = table.repartition(min(len(units), 4 * engine.num_workers))
@@ -90,7 +92,11 @@ def _map_units(
     problems = done.to_pydict()["problem"]
   except Exception as error:  # A worker's death looks different each time.
     raise child.Died(f"{type(error).__name__}: {error}") from error
-  yield sorted(filter(None, problems))
+  problems = sorted(filter(None, problems))
+  for problem in problems:
+    if problem.startswith(_DIED):
+      raise child.Died(problem.removeprefix(_DIED))
+  yield problems
 
 
 def _start(engine: Engine):
@@ -110,12 +116,18 @@ def _start(engine: Engine):
 def _make_worker(daft, num_workers: int):
   @daft.cls(max_concurrency=num_workers, use_process=True)
   class Worker:
-    """Does units in a process of its own."""
+    """Does units in a process of its own; on Ray each in one of its own.
 
-    def __init__(self, job: bytes):
+    The native engine says when a worker died. Ray starts one again, and a unit
+    that ends each of them was not seen to end, so it must not end a worker.
+    """
+
+    def __init__(self, job: bytes, is_native: bool):
       child.end_with_parent()
-      self._job = pickle.loads(job)
-      self._job.load()
+      self._pickled, self._job = job, None
+      if is_native:
+        self._job = pickle.loads(job)
+        self._job.load()
 
     @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=1)
     def do(self, units):
@@ -123,9 +135,21 @@ def _make_worker(daft, num_workers: int):
 
     def _do(self, unit: bytes) -> str:
       try:
-        self._job(pickle.loads(unit))
+        if self._job:
+          self._job(pickle.loads(unit))
+        else:
+          child.call(_do_unit, self._pickled, unit)
+      except child.Died as error:
+        return f"{_DIED}{error}"
       except (OSError, ValueError) as error:
         return str(error) or type(error).__name__
       return ""
 
   return Worker
+
+
+def _do_unit(job: bytes, unit: bytes) -> Iterator[None]:
+  job = pickle.loads(job)
+  job.load()
+  job(pickle.loads(unit))
+  yield

@@ -4,10 +4,10 @@ Run:    python -m tests.data_pipelines.curation.kills --directory DIR \
           [--rounds 1] [--only "ray-3 node scoring" ...]
 Needs:  the extra curation, `pip install 'ray<2.60'`, half an hour
 
-Three nodes of Ray on this machine. A kill is SIGKILL: of a process that works
-on units, of the command (which is then given again), or of a node that has
-such a process. It comes when the first file of a step is there: of scores, or
-of the groups of near-duplicates.
+Three nodes of Ray on this machine. A kill is
+SIGKILL: of a process that works on units, of the command (which is then given
+again), or of a node that has such a process. It comes when the first file of a
+step is there: of scores, or of the groups of near-duplicates.
 """
 
 import argparse
@@ -127,12 +127,17 @@ def kill(what, process, workers, nodes):
     process.communicate()
     return f"command {process.pid}"
   if what == "worker":
-    (worker, *_) = wait_for(workers, process)
-    os.kill(worker, signal.SIGKILL)
-    return f"process {worker}"
+    while True:
+      (worker, *_) = wait_for(workers, process)
+      with contextlib.suppress(ProcessLookupError):  # Its unit is done.
+        os.kill(worker, signal.SIGKILL)
+        return f"process {worker}"
 
   def find():
-    parents = [psutil.Process(worker).parents() for worker in workers()]
+    parents = []
+    for worker in workers():
+      with contextlib.suppress(psutil.NoSuchProcess):  # Its unit is done.
+        parents.append(psutil.Process(worker).parents())
     above = {one.pid for some in parents for one in some}
     return sorted(above & set(find_nodes(nodes)))
 
