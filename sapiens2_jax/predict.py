@@ -1,7 +1,7 @@
-r"""Runs a task model on a folder of images.
+r"""Runs a task model on images.
 
     python -m sapiens2_jax.predict --checkpoint WORKDIR_OR_WEIGHTS \
-      --images DIR --output DIR
+      --images FOLDER_OR_LIST_OR_IMAGE --output DIR
 
 `--checkpoint` is what `load_task` reads: a fine-tuning workdir (its newest
 checkpoint), an export, an import or a released file. DIR gets a picture of each
@@ -26,7 +26,9 @@ from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.objective import TaskObjective
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
-_IMAGES = flags.DEFINE_string("images", None, "Folder of images.")
+_IMAGES = flags.DEFINE_string(
+  "images", None, "Folder, list (.txt, a path a line) or image."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
 _TASK = flags.DEFINE_string(
   "task", None, "What the checkpoint has to be for; default: what it is for."
@@ -63,8 +65,8 @@ def announce(found: Predictions, path: str) -> None:
 def main() -> int:
   # Orbax warns of a file that this kind of checkpoint never has.
   logging.set_verbosity(logging.ERROR)
-  output = _OUTPUT.value
-  source = open_images(_IMAGES.value, output)
+  output = os.path.expanduser(_OUTPUT.value)
+  source = open_images(os.path.expanduser(_IMAGES.value), output)
   model, params = load_task(_CHECKPOINT.value)
   check_task(model.task, _TASK.value, _BOXES.value)
   people = {}

@@ -1,37 +1,106 @@
-"""What is predicted from: a folder of images, and boxes of people."""
+"""What is predicted from: images, and boxes of people."""
 
 import json
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from data_pipelines import sources
+from data_pipelines.common import storage
 from data_pipelines.corpus.labels import NUM_KEYPOINTS, Labels, Person
+from data_pipelines.corpus.records import Record
+from data_pipelines.sources import base
+from data_pipelines.sources.folder import show_path
 from sapiens2_jax.tasks import Task
 
 
 def open_images(
-  folder: str | os.PathLike, output: str | os.PathLike
-) -> sources.FolderSource:
-  """The images below a folder.
+  given: str | os.PathLike, output: str | os.PathLike
+) -> sources.ImageSource:
+  """The images below a folder, those of a list, or a single one.
+
+  Args:
+    given: a folder, on a disk or in a bucket; a file that ends in .txt, with a
+      path a line, relative to its folder; or an image.
+    output: directory.
 
   Raises:
     ValueError: there are none, or the output would become one of them.
   """
-  source = sources.FolderSource(folder)
-  if not len(source):
-    raise ValueError(f"images={folder}: holds no images.")
-  outer, inner = os.path.realpath(folder), os.path.realpath(output)
-  if os.path.commonpath([inner, outer]) == outer:
-    raise ValueError(
-      f"output={output}: lies in images={folder}, and would be read as images "
-      "by the next run; give another directory."
-    )
   if os.path.exists(output) and not os.path.isdir(output):
     raise ValueError(f"output={output}: is a file; give a directory.")
+  local = storage.local_path(given)
+  if local is not None and not os.path.exists(local):
+    raise ValueError(
+      f"images={given}: is not there; give a folder of images, a list of paths "
+      "(.txt) or an image."
+    )
+  if local is not None and not os.path.isdir(local):
+    is_list = local.lower().endswith(".txt")
+    paths = _read_list(local) if is_list else [os.path.abspath(local)]
+    return ListedSource(paths, os.path.dirname(os.path.abspath(local)))
+  source = sources.FolderSource(given)
+  if not len(source):
+    raise ValueError(f"images={given}: holds no images.")
+  outer, inner = os.path.realpath(given), os.path.realpath(output)
+  if os.path.commonpath([inner, outer]) == outer:
+    raise ValueError(
+      f"output={output}: lies in images={given}, and would be read as images "
+      "by the next run; give another directory."
+    )
   return source
+
+
+class ListedSource:
+  """Images named one by one, in that order.
+
+  They are named by their path below a folder; if one of them lies elsewhere,
+  below the deepest folder that holds all.
+
+  Args:
+    paths: absolute.
+    folder: absolute.
+  """
+
+  def __init__(self, paths: Sequence[str], folder: str):
+    holder = os.path.commonpath([folder, *map(os.path.dirname, paths)])
+    if holder != folder:
+      holder = os.path.commonpath(list(map(os.path.dirname, paths)))
+    self._paths = tuple(paths)
+    self._names = [show_path(os.path.relpath(path, holder)) for path in paths]
+
+  def __len__(self) -> int:
+    return len(self._paths)
+
+  def __getitem__(self, index: int) -> Record:
+    image = base.read_file(self.location(index))
+    return base.make_image_record(image, self.name(index))
+
+  def name(self, index: int) -> str:
+    base.check_index(index, len(self))
+    return self._names[index]
+
+  def location(self, index: int) -> str:
+    base.check_index(index, len(self))
+    return self._paths[index]
+
+
+def _read_list(path: str) -> list[str]:
+  """Absolute paths of a list, each once; bytes that are no UTF-8 are kept."""
+  with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+    lines = [line.strip() for line in file]
+  folder = os.path.dirname(os.path.abspath(path))
+  paths = [
+    os.path.normpath(os.path.join(folder, os.path.expanduser(line)))
+    for line in filter(None, lines)
+  ]
+  if not paths or any("\0" in name for name in paths):
+    raise ValueError(
+      f"images={path}: expected a list, a path of an image a line."
+    )
+  return list(dict.fromkeys(paths))
 
 
 def check_task(task: Task, given: str | None, boxes: str | None) -> None:

@@ -185,6 +185,38 @@ def test_mistakes_in_boxes_are_named(tmp_path):
     read_boxes()
 
 
+def test_a_list_or_an_image_is_taken_as_a_folder_is(tmp_path):
+  folder = models.write_images(tmp_path / "images")
+
+  def opened(path):
+    source = inputs.open_images(path, tmp_path / "out")
+    names = [source.name(number) for number in range(len(source))]
+    return names, [source[number].image for number in range(len(source))]
+
+  wide = (folder / "wide.jpg").read_bytes()
+  assert opened(folder / "wide.jpg") == (["wide.jpg"], [wide])
+  names = ["wide.jpg", "tall/<a> b.png"]
+  path = folder / "list.TXT"
+  lines = ["\ufeffwide.jpg", "", f" {folder}/tall/<a> b.png ", "./wide.jpg"]
+  path.write_text("\r\n".join(lines))
+  found, contents = opened(path)
+  assert found == names and contents[0] == wide
+  # From another folder: by the one that holds both.
+  path = tmp_path / "elsewhere" / "list.txt"
+  path.parent.mkdir()
+  path.write_text(f"{folder}/wide.jpg\n{folder}/tall/<a> b.png\n")
+  assert opened(path)[0] == names
+  path.write_text("absent.jpg")
+  with pytest.raises(images.ImageDecodeError, match="No such file"):
+    opened(path)
+  for text in ("\n \n", "a\0b"):
+    path.write_text(text)
+    with pytest.raises(ValueError, match="a path of an image a line"):
+      opened(path)
+  with pytest.raises(ValueError, match="is not there; give a folder"):
+    opened(tmp_path / "none.txt")
+
+
 def test_mistakes_in_the_request_are_named(tmp_path, folder):
   with pytest.raises(ValueError, match="no images"):
     inputs.open_images(tmp_path, tmp_path.parent / "out")
