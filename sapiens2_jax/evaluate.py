@@ -16,7 +16,6 @@ import json
 import math
 import os
 
-import jax
 import jax.numpy as jnp
 from absl import flags
 
@@ -32,6 +31,7 @@ from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import ENCODERS, find_weights
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import check_labels
+from sapiens2_jax.training.step import jit_spread
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
 _CONFIG = flags.DEFINE_string("config", None, "Of probes: FILE.py:ARGUMENTS.")
@@ -41,7 +41,7 @@ _WEIGHTS = flags.DEFINE_enum(
   "weights", "teacher", ENCODERS, "Which encoder of a training workdir."
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-  "batch_size", 8, "Inputs a call, with --data.", lower_bound=1
+  "batch_size", 8, "Inputs of a device at once, with --data.", lower_bound=1
 )
 
 
@@ -103,13 +103,14 @@ def measure_task() -> dict:
       "instead of --data."
     ) from error
   check_labels(source, model.task, f"--data={data}")
+  spread = jit_spread(model.predict, params, _BATCH_SIZE.value)
   with Progress("evaluated", len(source), "images") as progress:
     found = evaluate(
       model.task,
-      jax.jit(model.predict),
-      params,
+      spread.apply_fn,
+      spread.params,
       sources.RetryingSource(source, **probing.READING),
-      batch_size=_BATCH_SIZE.value,
+      batch_size=spread.batch_size,
       max_pixels=model.config.data.max_pixels,
       on_progress=progress.reach,
     )

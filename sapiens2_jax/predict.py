@@ -7,6 +7,7 @@ r"""Runs a task model on images.
 checkpoint), an export, an import or a released file. DIR gets a picture of each
 image in predictions/, the numbers in a folder of their kind, and index.html.
 An image that cannot be read is left out; if none can, the exit code is 1.
+Tasks have options of their own.
 """
 
 import os
@@ -19,11 +20,13 @@ from data_pipelines.common.files import write_file
 from sapiens2_jax import command
 from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.interop.weights import find_weights
+from sapiens2_jax.prediction import inputs, options
 from sapiens2_jax.prediction.gallery import write_gallery
-from sapiens2_jax.prediction.inputs import check_task, open_images, read_boxes
-from sapiens2_jax.prediction.run import Predictions, predict_folder
-from sapiens2_jax.tasks import registry
+from sapiens2_jax.prediction.people import People
+from sapiens2_jax.prediction.run import Predictions, predict_images
+from sapiens2_jax.tasks import Task, registry
 from sapiens2_jax.tasks.objective import TaskObjective
+from sapiens2_jax.training.step import Spread, jit_spread
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
 _IMAGES = flags.DEFINE_string(
@@ -33,24 +36,70 @@ _OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
 _TASK = flags.DEFINE_string(
   "task", None, "What the checkpoint has to be for; default: what it is for."
 )
-_BOXES = flags.DEFINE_string(
-  "boxes", None, "JSON like COCO's with people's boxes."
-)
 _BATCH_SIZE = flags.DEFINE_integer(
-  "batch_size", 4, "Inputs of the network at once.", lower_bound=1
+  "batch_size", 4, "Inputs of a device at once.", lower_bound=1
 )
 
 
-def make_facts(model: TaskObjective) -> list[tuple[str, str]]:
+def define_options() -> None:
+  """Makes flags of the options of all tasks.
+
+  Raises:
+    ValueError: one has the name of another flag.
+  """
+  for name, (field, tasks) in options.all_options().items():
+    is_bool = isinstance(field.default, bool)
+    define = flags.DEFINE_boolean if is_bool else flags.DEFINE_string
+    text = f"{field.text} (Of {', '.join(tasks)}; default: {field.default!r}.)"
+    try:
+      define(name, None, text)
+    except flags.DuplicateFlagError as error:
+      raise ValueError(
+        f"task {tasks[0]}: its option {name!r} has the name of a flag."
+      ) from error
+
+
+def given_options() -> dict[str, str | bool]:
+  """What the user set of them."""
+  given = {name: flags.FLAGS[name].value for name in options.all_options()}
+  return {name: value for name, value in given.items() if value is not None}
+
+
+def load_parts(path: str) -> tuple[Task, Spread]:
+  """A model of body parts.
+
+  Raises:
+    ValueError: it is of another task.
+  """
+  model, params = load_task(os.path.expanduser(path))
+  if model.task.name != "segmentation":
+    raise ValueError(
+      f"--foreground={path}: is a model of task {model.task.name}, expected "
+      "segmentation."
+    )
+  return model.task, jit_spread(model.predict, params, _BATCH_SIZE.value)
+
+
+def make_facts(
+  checkpoint: str, model: TaskObjective, chosen: dict
+) -> list[tuple[str, str]]:
   """What the page says of the model."""
   height, width = model.config.data.image_size
-  arch, device = model.encoder.architecture, jax.devices()[0].device_kind
+  arch, devices = model.encoder.architecture, jax.local_devices()
+  kind = f"{len(devices)} x {devices[0].device_kind}"
+  task = registry.definition(model.task.name)
+  defaults = options.output_class(task).options
   return [
-    ("checkpoint", find_weights(_CHECKPOINT.value).description),
+    ("checkpoint", find_weights(checkpoint).description),
     ("task", model.task.name),
     ("size", f"{arch.name}: {arch.num_layers} layers, width {arch.embed_dim}"),
     ("network's input", f"{height} x {width} pixels"),
-    ("computed in", f"{model.config.model.dtype} on {device}"),
+    ("computed in", f"{model.config.model.dtype} on {kind}"),
+    *(
+      (f"--{name}", f"{value}")
+      for name, value in chosen.items()
+      if value != defaults[name].default
+    ),
   ]
 
 
@@ -66,23 +115,40 @@ def main() -> int:
   # Orbax warns of a file that this kind of checkpoint never has.
   logging.set_verbosity(logging.ERROR)
   output = os.path.expanduser(_OUTPUT.value)
-  source = open_images(os.path.expanduser(_IMAGES.value), output)
-  model, params = load_task(_CHECKPOINT.value)
-  check_task(model.task, _TASK.value, _BOXES.value)
-  people = {}
-  if _BOXES.value is not None:
-    names = {source.name(number) for number in range(len(source))}
-    people = read_boxes(_BOXES.value, names)
-  found = predict_folder(
-    model, params, source, people, output, _BATCH_SIZE.value
-  )
+  source = inputs.open_images(os.path.expanduser(_IMAGES.value), output)
+  checkpoint = os.path.expanduser(_CHECKPOINT.value)
+  model, params = load_task(checkpoint)
   task = registry.definition(model.task.name)
-  page = write_gallery(task, make_facts(model), found)
+  if _TASK.value not in (None, task.name):
+    raise ValueError(
+      f"task={_TASK.value}: the checkpoint is a model of task {task.name}."
+    )
+  chosen = options.read_options(task, given_options())
+  names = [source.name(number) for number in range(len(source))]
+  people = People(chosen, names)
+  parts = chosen.get("foreground")
+  writer = options.output_class(task)(model.task, chosen)
+  found = predict_images(
+    jit_spread(model.predict, params, _BATCH_SIZE.value),
+    source,
+    people,
+    writer,
+    output,
+    load_parts(parts) if parts else None,
+  )
+  facts = make_facts(checkpoint, model, chosen) + writer.facts()
+  if people.summary():
+    print(f"people     {people.summary()}")
+    facts.append(("people", people.summary()))
   path = os.path.join(output, "index.html")
-  write_file(path, page.encode())
+  write_file(path, write_gallery(task, facts, found).encode())
   announce(found, path)
   return 0 if found.done else 1
 
 
 if __name__ == "__main__":
+  try:
+    define_options()
+  except ValueError as error:
+    command.fail(str(error))
   command.run(main, "checkpoint", "images", "output")

@@ -46,10 +46,11 @@ def write_gallery(
 def _card(item: Predicted) -> Card:
   """Input beside prediction, and links to the files."""
   height, width = item.size
+  shown, picture = item.thumbnails
   return Card(
     (
-      (f"input {item.name}", item.input),
-      (f"prediction {item.name}", item.picture),
+      (f"input {item.name}", shown),
+      (f"prediction {item.name}", picture),
     ),
     f"{item.name}, {width} × {height} pixels",
     [(path.partition("/")[0], path) for path in item.files],

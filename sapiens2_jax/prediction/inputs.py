@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from data_pipelines.corpus.labels import NUM_KEYPOINTS, Labels, Person
 from data_pipelines.corpus.records import Record
 from data_pipelines.sources import base
 from data_pipelines.sources.folder import show_path
-from sapiens2_jax.tasks import Task
+
+Box = tuple[float, float, float, float]  # top, left, height, width in pixels
 
 
 def open_images(
@@ -103,25 +104,6 @@ def _read_list(path: str) -> list[str]:
   return list(dict.fromkeys(paths))
 
 
-def check_task(task: Task, given: str | None, boxes: str | None) -> None:
-  """Refuses a model of another task than the caller believes.
-
-  Args:
-    task: of the model.
-    given: name of the task that the caller named.
-    boxes: file that the caller gave.
-
-  Raises:
-    ValueError: another task, or one that reads no boxes.
-  """
-  if given not in (None, task.name):
-    raise ValueError(
-      f"task={given}: the checkpoint is a model of task {task.name}."
-    )
-  if boxes is not None and "people" not in task.needs:
-    raise ValueError(f"boxes={boxes}: task {task.name} reads no boxes.")
-
-
 def read_boxes(
   path: str | os.PathLike, names: Collection[str]
 ) -> dict[str, Labels]:
@@ -148,7 +130,7 @@ def read_boxes(
       f"boxes={path}: expected JSON with images (id, file_name) and "
       f"annotations (image_id, bbox): {type(error).__name__}: {error}"
     ) from error
-  found: dict[str, list[Person]] = {}
+  found: dict[str, list[Box]] = {}
   for number, annotation in enumerate(annotations):
     where = f"boxes={path}: annotations[{number}]"
     is_object = isinstance(annotation, dict)
@@ -157,24 +139,30 @@ def read_boxes(
       raise ValueError(f"{where}: image_id={image_id} is none of images.")
     name = file_names[image_id]
     if name in names:
-      person = _person(annotation.get("bbox"), where)
-      found.setdefault(name, []).append(person)
+      box = _box(annotation.get("bbox"), where)
+      found.setdefault(name, []).append(box)
   if not found:
     raise ValueError(
       f"boxes={path}: has boxes of none of the {len(names)} images; a "
       f"file_name is a path below the folder of images, such as "
       f"{min(names, default='')!r}."
     )
-  return {name: Labels(people=tuple(people)) for name, people in found.items()}
+  return {name: make_people(people) for name, people in found.items()}
+
+
+def make_people(boxes: Iterable[Box]) -> Labels:
+  """People of whom nothing but the boxes is known."""
+  keypoints = np.zeros((NUM_KEYPOINTS, 3), np.float32)
+  return Labels(people=tuple(Person(box, keypoints) for box in boxes))
 
 
 def whole_image(size: tuple[int, int]) -> Labels:
   """One person who fills an image of (height, width) pixels."""
   height, width = size
-  return Labels(people=(_unknown((0, 0, height - 1, width - 1)),))
+  return make_people([(0, 0, height - 1, width - 1)])
 
 
-def _person(box: object, where: str) -> Person:
+def _box(box: object, where: str) -> Box:
   is_box = (
     isinstance(box, list)
     and len(box) == 4
@@ -186,8 +174,4 @@ def _person(box: object, where: str) -> Person:
       f"{where}: bbox={box}, expected left, top, width, height in pixels."
     )
   left, top, width, height = box
-  return _unknown((top, left, height, width))
-
-
-def _unknown(box: tuple[float, ...]) -> Person:
-  return Person(box, np.zeros((NUM_KEYPOINTS, 3), np.float32))
+  return top, left, height, width

@@ -1,30 +1,32 @@
-"""Predicts for the images of a folder and writes what was found."""
+"""Predicts for images and writes what was found."""
 
 import collections
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import cv2
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
 from data_pipelines import sources
-from data_pipelines.common import images
+from data_pipelines.common import images, storage
 from data_pipelines.common.errors import UnusableExample
-from data_pipelines.common.files import write_file
+from data_pipelines.common.files import whole_file, write_file
 from data_pipelines.common.progress import Progress
 from data_pipelines.corpus.labels import Labels
-from sapiens2_jax.prediction import inputs
-from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks.base import Image, Task
 from sapiens2_jax.tasks.evaluate import Item, predict
 from sapiens2_jax.tasks.files import to_png
-from sapiens2_jax.tasks.objective import TaskObjective
+from sapiens2_jax.tasks.output import Listed, Output
+from sapiens2_jax.training.step import Spread
 
 THUMBNAIL = (320, 480)  # height and width in pixels, at most  # ours
 _QUALITY = 85  # of thumbnails, as JPEG counts it  # ours
+
+# What is known of an image, by its name, before anything is predicted.
+Know = Callable[[str, Image], Labels]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +35,30 @@ class Predicted:
 
   name: str  # of the image, relative to its folder
   size: tuple[int, int]  # (height, width) in pixels
-  input: str  # thumbnail
-  picture: str  # thumbnail
-  files: tuple[str, ...]  # the whole picture first
+  stem: str  # of its files
+  numbers: dict[tuple[str, str], str]  # paths by the keys of `Files`
+
+  @property
+  def picture(self) -> str:
+    return f"predictions/{self.stem}.png"
+
+  @property
+  def thumbnails(self) -> tuple[str, str]:
+    """Of the input and of the picture."""
+    kinds = "input", "prediction"
+    return tuple(f"thumbnails/{kind}/{self.stem}.jpg" for kind in kinds)
+
+  @property
+  def files(self) -> tuple[str, ...]:
+    """The picture, then the numbers."""
+    return self.picture, *self.numbers.values()
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
   """What became of all images."""
 
-  done: list[Predicted]  # in the order of their names
+  done: list[Predicted]  # in the order of the source
   skipped: list[tuple[str, str]]  # name and reason of those not readable
   seconds: float  # that it took, with compilation
 
@@ -57,26 +73,27 @@ def output_stems(names: list[str]) -> dict[str, str]:
   return dict(zip(names, stems if is_unique else names))
 
 
-def predict_folder(
-  model: TaskObjective,
-  params: dict,
+def predict_images(
+  model: Spread,
   source: sources.ImageSource,
-  people: dict[str, Labels],
-  output: str,
-  batch_size: int,
+  know: Know,
+  output: Output,
+  directory: str,
+  parts: tuple[Task, Spread] | None = None,
 ) -> Predictions:
   """Writes pictures, numbers and thumbnails of all images that can be read.
 
   Args:
-    model, params: of `load_task`.
+    model: that predicts, of the task of `output`.
     source: of the images, each with a name of its own.
-    people: boxes by name; without, one person is all of the image.
-    output: directory.
-    batch_size: inputs of the network at once.
+    know: what is known of an image, such as boxes of its people.
+    output: what is written.
+    directory: where to.
+    parts: a model of body parts: what is none of them is no person.
   """
   names = [source.name(number) for number in range(len(source))]
   stems = output_stems(names)
-  waiting: collections.deque[tuple[str, np.ndarray]] = collections.deque()
+  waiting: collections.deque[tuple[str, Image]] = collections.deque()
   done, skipped = [], []
   start = time.monotonic()
 
@@ -89,36 +106,74 @@ def predict_folder(
         progress.advance()
         continue
       waiting.append((name, image))
-      yield image, people.get(name) or inputs.whole_image(image.shape[:2])
+      yield image, know(name, image)
 
   with Progress("predict", len(names), "images") as progress:
+    items = read(progress)
+    if parts:
+      items = find_foreground(*parts, items)
     for prediction, labels in predict(
-      model.task, jax.jit(model.predict), params, read(progress), batch_size
+      output.task, model.apply_fn, model.params, items, model.batch_size
     ):
       name, image = waiting.popleft()
-      files = _encode(model.task, image, prediction, labels, stems[name])
-      for path, data in files.items():
-        write_file(os.path.join(output, path), data)
-      first, second, *rest = files
-      done.append(Predicted(name, image.shape[:2], first, second, tuple(rest)))
+      numbers = output.encode(image, prediction, labels)
+      paths = {(f, end): f"{f}/{stems[name]}{end}" for f, end in numbers}
+      one = Predicted(name, image.shape[:2], stems[name], paths)
+      for kind, content in numbers.items():
+        write_file(os.path.join(directory, paths[kind]), content)
+      thumbnail = os.path.join(directory, one.thumbnails[0])
+      write_file(thumbnail, make_thumbnail(image))
+      if not output.draws_last:
+        _write_picture(directory, one, output.draw(image, prediction, labels))
+      done.append(one)
       progress.advance()
+  _finish(output, directory, done)
   return Predictions(done, skipped, time.monotonic() - start)
 
 
-def _encode(task, image, prediction, labels, stem: str) -> dict[str, bytes]:
-  """Contents by path: two thumbnails, the picture, the numbers."""
-  picture = task.draw(image, prediction)
-  encode = registry.definition(task.name).encode
-  numbers = encode(prediction, labels) if encode else {}
-  return {
-    f"thumbnails/input/{stem}.jpg": make_thumbnail(image),
-    f"thumbnails/prediction/{stem}.jpg": make_thumbnail(picture),
-    f"predictions/{stem}.png": to_png(picture),
-    **{
-      f"{folder}/{stem}.{ending}": data
-      for (folder, ending), data in numbers.items()
-    },
-  }
+def find_foreground(
+  task: Task, model: Spread, items: Iterable[Item]
+) -> Iterator[Item]:
+  """Adds `Labels.alpha`: 255 where a model of body parts finds one."""
+  waiting: collections.deque[Item] = collections.deque()
+
+  def seen() -> Iterator[Item]:
+    for item in items:
+      waiting.append(item)
+      yield item
+
+  for parts, _ in predict(
+    task, model.apply_fn, model.params, seen(), model.batch_size
+  ):
+    image, labels = waiting.popleft()
+    alpha = np.where(parts > 0, 255, 0).astype(np.uint8)
+    yield image, dataclasses.replace(labels, alpha=alpha)
+
+
+def _finish(output: Output, directory: str, done: list[Predicted]) -> None:
+  """Writes what needs all images."""
+
+  def read(one: Predicted) -> Listed:
+    files = {
+      kind: storage.read_bytes(os.path.join(directory, path))
+      for kind, path in one.numbers.items()
+    }
+    return Listed(one.name, one.size, files)
+
+  if output.draws_last:
+    for one in done:
+      _write_picture(directory, one, output.draw_last(read(one).files))
+  name = os.path.basename(os.path.abspath(directory))
+  summary = output.summarize(name, map(read, done)) if done else None
+  if summary:
+    with whole_file(os.path.join(directory, summary[0])) as file:
+      file.writelines(summary[1])
+
+
+def _write_picture(directory: str, one: Predicted, picture: Image) -> None:
+  thumbnail = os.path.join(directory, one.thumbnails[1])
+  write_file(thumbnail, make_thumbnail(picture))
+  write_file(os.path.join(directory, one.picture), to_png(picture))
 
 
 def make_thumbnail(image: UInt8[np.ndarray, "h w 3"]) -> bytes:

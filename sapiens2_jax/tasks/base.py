@@ -17,7 +17,6 @@ from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
 from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.fields import Schema
-from sapiens2_jax.tasks.files import Files
 from sapiens2_jax.tasks.probes import ProbeSettings
 from sapiens2_jax.tasks.release import ReleaseHead
 
@@ -174,8 +173,8 @@ class TaskDefinition:
       machines may not have.
     note: what the picture shows and the files hold, for people; plain text.
     legend: names and RGB colours in the picture.
-    encode: the numbers of a prediction as files; `labels` are the boxes that
-      it was made with.
+    output: how predictions become files, a subclass of `output.Output`; None:
+      pictures alone.
     truth: labels of an image as a prediction, so that `Task.draw` draws them.
     mask: a prediction without what the loss does not look at.
     stride: pixels of the image for one of the map, on a side; None: as the
@@ -191,7 +190,7 @@ class TaskDefinition:
   training_fields: tuple[str, ...] = ()
   note: str = ""
   legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
-  encode: Callable[[Any, Labels], Files] | None = None
+  output: type | None = None
   truth: Callable[[Image, Labels], Any] | None = None
   mask: Callable[[Any, Labels], Any] | None = None
   stride: int | None = None

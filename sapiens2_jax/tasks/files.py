@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-# (folder, ending) -> content.
+# (folder, end of the name) -> content, such as ("normals", ".npy").
 Files = dict[tuple[str, str], bytes]
 
 
@@ -18,9 +18,9 @@ def to_png(pixels: UInt8[np.ndarray, "h w *c"]) -> bytes:
   return cv2.imencode(".png", pixels)[1].tobytes()
 
 
-def to_npy(values: Float[np.ndarray, "*b"]) -> bytes:
-  """float16; what it cannot hold becomes its largest number."""
-  limit = np.finfo(np.float16).max
+def to_npy(values: Float[np.ndarray, "*b"], dtype: type = np.float16) -> bytes:
+  """A .npy file; what the type cannot hold becomes its largest number."""
+  limit = np.finfo(dtype).max
   buffer = io.BytesIO()
-  np.save(buffer, np.clip(values, -limit, limit).astype(np.float16))
+  np.save(buffer, np.clip(values, -limit, limit).astype(dtype))
   return buffer.getvalue()

@@ -1,6 +1,8 @@
 """One update, as a pure function, and where it is jitted."""
 
 import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,10 +111,13 @@ def train_step(
   return new_state, metrics
 
 
-def _jit_on_images(function, params, config: ConfigDict, mesh: Mesh):
+def _jit_on_images(
+  function, params, config: ConfigDict, mesh: Mesh, *, gather: bool = True
+):
   """A function (params, images (b, h, w, 3) uint8), compiled for the mesh.
 
-  Its outputs are whole on every device; b is divided by data * fsdp.
+  Its outputs are whole on every device, or lie as the images do; b is divided
+  by data * fsdp.
   """
   logical = rules.read_rules(config.sharding, config.mesh)
 
@@ -124,8 +129,41 @@ def _jit_on_images(function, params, config: ConfigDict, mesh: Mesh):
   return jax.jit(
     apply,
     in_shardings=(rules.of_arrays(params), images),
-    out_shardings=mesh_lib.replicated(mesh),
+    out_shardings=mesh_lib.replicated(mesh) if gather else images,
   )
+
+
+class Spread(NamedTuple):
+  """A model on several devices.
+
+  Attributes:
+    apply_fn: (params, images (b, h, w, 3) uint8) -> arrays (b, ...).
+    params: of the model, whole on every device.
+    batch_size: b, of all devices.
+  """
+
+  apply_fn: Callable
+  params: Any
+  batch_size: int
+
+
+def jit_spread(
+  function, params, batch_size: int, devices: list | None = None
+) -> Spread:
+  """Compiles a model for devices of this process, each a part of a batch.
+
+  Args:
+    function: (params, images (b, h, w, 3) uint8) -> arrays (b, ...).
+    params: its first argument.
+    batch_size: images of one device at once.
+    devices: None for all of this process.
+  """
+  axes = dict.fromkeys(mesh_lib.AXES, 1) | {"data": -1}
+  config = ConfigDict({"mesh": axes, "sharding": {}})
+  mesh = mesh_lib.make_mesh(config.mesh, devices or jax.local_devices())
+  params = jax.device_put(params, mesh_lib.replicated(mesh))
+  apply_fn = _jit_on_images(function, params, config, mesh, gather=False)
+  return Spread(apply_fn, params, batch_size * mesh.size)
 
 
 def jit_predict(

@@ -84,7 +84,7 @@ def test_depth_is_trained_measured_probed_predicted_and_reported(
   images = commands.write_images(tmp_path / "images", 2)
   run(
     *(env, "predict", "--checkpoint", work, "--images", images),
-    *("--output", tmp_path / "predicted", "--task", "depth"),
+    *("--output", tmp_path / "predicted", "--task", "depth", "--unit=0.5"),
   )
   for name in ("0", "1"):
     metres = np.load(tmp_path / "predicted" / "metres" / f"{name}.npy")
@@ -94,6 +94,7 @@ def test_depth_is_trained_measured_probed_predicted_and_reported(
     assert picture.size == size
   page = (tmp_path / "predicted" / "index.html").read_text()
   assert "Bright is near. metres/*.npy" in page
+  assert "--unit" in page  # An option of its own.
 
   run(env, "report", "--workdir", work, "--data_path", test)
   summary = read_json(work / "report" / "summary.json")

@@ -6,6 +6,9 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from sapiens2_jax.prediction import options
+from sapiens2_jax.tasks import Task, registry
+from sapiens2_jax.tasks.output import Output
 from tests.interop import samples, task_samples
 
 SIZES = {"tall/<a> b.png": (90, 50), "wide.jpg": (41, 120)}  # height, width
@@ -32,3 +35,10 @@ def write_images(folder: pathlib.Path) -> pathlib.Path:
     Image.fromarray(small).resize((width, height), Image.BICUBIC).save(path)
   (folder / BROKEN).write_bytes(b"no image")
   return folder
+
+
+def make_output(name: str, task: Task | None, **given: str | bool) -> Output:
+  """As the command makes it of flags."""
+  definition = registry.definition(name)
+  chosen = options.read_options(definition, given)
+  return options.output_class(definition)(task, chosen)

@@ -15,22 +15,22 @@ from PIL import Image
 
 from data_pipelines.common import images
 from sapiens2_jax.interop.load import load_task
-from sapiens2_jax.prediction import inputs, run
+from sapiens2_jax.prediction import inputs, options, people, run
 from sapiens2_jax.prediction.gallery import write_gallery
 from sapiens2_jax.tasks import registry
+from sapiens2_jax.training.step import jit_spread
 from tests.interop.task_samples import HEADS
 from tests.prediction import models
-from tests.tasks import samples
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Task -> (folder, ending, shape of the array behind the image's own).
+# Task -> (folder, end of the name, shape of the array behind the image's own).
 NUMBERS = {
-  "pose": (("keypoints", "json", None),),
-  "segmentation": (("parts", "png", ()),),
-  "normal": (("normals", "npy", (3,)),),
-  "pointmap": (("depth", "npy", ()), ("pointmaps", "npy", (3,))),
+  "pose": (("keypoints", ".json", None),),
+  "segmentation": (("parts", ".png", ()),),
+  "normal": (("normals", ".npy", (3,)),),
+  "pointmap": (("depth", ".npy", ()), ("pointmaps", ".npy", (3,))),
   "albedo": (),
-  "matting": (("mattes", "png", (4,)),),
+  "matting": (("mattes", ".png", (4,)), ("mattes", "_alpha.npy", ())),
 }
 
 
@@ -52,12 +52,21 @@ def folder(tmp_path_factory):
   return models.write_images(tmp_path_factory.mktemp("images"))
 
 
-def predict(task, tmp_path, folder, people=None):
+def predict(task, tmp_path, folder, people=None, devices=1, **given):
   """Returns the output, what was predicted, the model and its parameters."""
   model, params = load_task(models.write_model(tmp_path / "model", task))
   output = tmp_path / "out"
-  source = inputs.open_images(folder, output)
-  found = run.predict_folder(model, params, source, people or {}, output, 2)
+
+  def know(name, image):
+    return (people or {}).get(name) or inputs.whole_image(image.shape[:2])
+
+  found = run.predict_images(
+    jit_spread(model.predict, params, 2, jax.devices()[:devices]),
+    inputs.open_images(folder, output),
+    know,
+    models.make_output(task, model.task, **given),
+    output,
+  )
   return output, found, model, params
 
 
@@ -90,10 +99,11 @@ def test_each_image_has_a_picture_and_numbers_of_its_size(
     stem = os.path.splitext(name)[0]
     assert read(output / "predictions" / f"{stem}.png").shape == (*size, 3)
     for kind, ending, channels in NUMBERS[task]:
-      values = read(output / kind / f"{stem}.{ending}")
+      values = read(output / kind / f"{stem}{ending}")
       if channels is not None:
         assert values.shape == (*size, *channels)
-        assert values.dtype == (np.float16 if ending == "npy" else np.uint8)
+        wanted = {".npy": "float16", ".png": "uint8", "_alpha.npy": "float32"}
+        assert values.dtype == wanted[ending]
   assert not list(output.rglob("*.partial"))
   page = write_gallery(registry.definition(task), [("checkpoint", "x")], found)
   check_page(page, output)
@@ -226,10 +236,113 @@ def test_mistakes_in_the_request_are_named(tmp_path, folder):
   (tmp_path / "file").write_text("")
   with pytest.raises(ValueError, match="is a file; give a directory"):
     inputs.open_images(folder, tmp_path / "file")
-  with pytest.raises(ValueError, match="task=pose: .* model of task normal"):
-    inputs.check_task(samples.make_task("normal"), "pose", None)
-  with pytest.raises(ValueError, match="task normal reads no boxes"):
-    inputs.check_task(samples.make_task("normal"), None, "b.json")
+
+
+def test_mistakes_in_options_are_all_named():
+  def read_options(task, **given):
+    return options.read_options(registry.definition(task), given)
+
+  with pytest.raises(ValueError) as error:
+    read_options("normal", boxes="b.json", radius="3")
+  assert str(error.value).splitlines() == [
+    "--boxes=b.json: task normal has no such option; it has --foreground",
+    "--radius=3: task normal has no such option; it has --foreground",
+  ]
+  for given, wrong in (
+    ({"threshold": "2"}, r"--threshold=2: must be in \[0, 1\]"),
+    ({"threshold": "nan"}, "must be in"),
+    ({"radius": "1.5"}, "expected int"),
+    ({"thickness": "256"}, "must be 0 to 255"),
+  ):
+    with pytest.raises(ValueError, match=wrong):
+      read_options("pose", **given)
+  for color in ("1,2", "0,0,256", "-1,0,0"):
+    with pytest.raises(ValueError, match="must be red,green,blue"):
+      read_options("matting", background=color)
+  with pytest.raises(ValueError, match="expected numbers"):
+    read_options("matting", background="red")
+  assert read_options("matting", background="1, 2,3")["background"] == (1, 2, 3)
+  assert read_options("segmentation") == {}
+
+
+@pytest.mark.parametrize("task", ["normal", "pose"])
+def test_eight_devices_give_what_one_gives(task, tmp_path, folder):
+  found = {}
+  for devices in (1, 8):
+    place = tmp_path / str(devices)
+    output, *_ = predict(task, place, folder, devices=devices)
+    ((kind, ending, _),) = NUMBERS[task]
+    values = read(output / kind / f"wide{ending}")
+    if task == "pose":
+      values = [person["keypoint_scores"] for person in values]
+    found[devices] = np.asarray(values)
+  np.testing.assert_allclose(found[8], found[1], atol=2e-3)
+
+
+def test_people_are_where_a_parts_model_finds_parts(tmp_path, folder):
+  model, params = load_task(models.write_model(tmp_path / "m", "segmentation"))
+  paths = sorted(models.SIZES)
+  pictures = [images.decode_image((folder / p).read_bytes()) for p in paths]
+  items = [(picture, inputs.whole_image((2, 3))) for picture in pictures]
+  spread = jit_spread(model.predict, params, 2, jax.devices()[:1])
+  found = list(run.find_foreground(model.task, spread, iter(items)))
+  for picture, (image, labels) in zip(pictures, found, strict=True):
+    parts = direct(model, params, picture, None)
+    assert image is picture and len(labels.people) == 1
+    np.testing.assert_array_equal(labels.mask, parts > 0)
+
+
+def test_all_keypoints_stand_in_one_file_of_the_release(tmp_path, folder):
+  output, *_ = predict("pose", tmp_path, folder, threshold="0.25")
+  found = json.loads((output / "out_predictions.json").read_text())
+  assert list(found) == [
+    "video",
+    "image_size",
+    "num_keypoints",
+    "kpt_thr_used",
+    "frames",
+  ]
+  names = sorted(models.SIZES)
+  assert found["video"] == "out" and found["num_keypoints"] == 308
+  assert found["image_size"] == list(models.SIZES[names[0]])
+  assert found["kpt_thr_used"] == 0.25
+  assert [frame["image_name"] for frame in found["frames"]] == names
+  for frame in found["frames"]:
+    stem = os.path.splitext(frame["image_name"])[0]
+    assert frame["instances"] == read(output / "keypoints" / f"{stem}.json")
+
+
+def test_people_are_in_boxes_or_detected_or_all_of_the_image(
+  monkeypatch, tmp_path
+):
+  class Scorer:
+    found = [10.0, 5.0, 40.0, 45.0, 60.0, 0.0, 100.0, 40.0]
+
+    def load(self):
+      pass
+
+    def score(self, images, earlier):
+      return [{"boxes": self.found} for _ in images]
+
+  monkeypatch.setattr(people, "PersonScorer", Scorer)
+  file = boxes_file(
+    tmp_path / "boxes.json", {"image_id": 7, "bbox": [1, 2, 3, 4]}
+  )
+  chosen = {"boxes": str(file), "detect": True}
+  find = people.People(chosen, ["wide.jpg", "other.jpg"])
+
+  def found(name):
+    labels = find(name, np.zeros((50, 120, 3), np.uint8))
+    return [person.box for person in labels.people]
+
+  assert found("wide.jpg") == [(2, 1, 4, 3)]
+  assert found("other.jpg") == [(5, 10, 40, 30), (0, 60, 40, 40)]
+  Scorer.found = []
+  assert found("other.jpg") == [(0, 0, 49, 119)]
+  assert find.summary() == (
+    "3 in 2 images; nobody known in 1, each taken as one person"
+  )
+  assert not people.People({}, []).summary()
 
 
 COMMAND = """
@@ -265,6 +378,9 @@ def test_the_command_says_what_it_did(tmp_path, folder):
   (bad / "x.png").write_bytes(b"")
   done = command(images=bad, **given)
   assert done.returncode == 1 and "empty file" in done.stderr
-  done = command(images=folder, **{**given, "task": "pose"})
-  assert done.returncode == 2
-  assert done.stderr.strip().splitlines()[-1].startswith("task=pose: ")
+  for mistake in ({"task": "pose"}, {"radius": 3}):
+    done = command(images=folder, **{**given, **mistake})
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    ((name, value),) = mistake.items()
+    assert last.lstrip("-").startswith(f"{name}={value}: ")

@@ -3,6 +3,7 @@
 import numpy as np
 
 from sapiens2_jax.tasks import maps
+from sapiens2_jax.tasks.albedo.output import AlbedoOutput
 from sapiens2_jax.tasks.albedo.task import FIELDS, make_task
 from sapiens2_jax.tasks.base import Score, TaskDefinition
 from sapiens2_jax.tasks.probes import OnlineProbe, ProbeSettings
@@ -14,7 +15,9 @@ TASK = TaskDefinition(
   score=Score("mae", "albedo MAE x 1e-2", higher_is_better=False, factor=100),
   fields=FIELDS,
   note="The colour of surfaces without light, in predictions/*.png. The "
-  "model has learned people; what is around them means nothing.",
+  "model has learned people; what is around them means nothing (with "
+  "--foreground: grey).",
+  output=AlbedoOutput,
   truth=lambda image, labels: labels.albedo / np.float32(255),
   mask=maps.only_people,
   probe=ProbeSettings(

@@ -4,19 +4,9 @@ import numpy as np
 
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks.base import Image, Score, TaskDefinition
-from sapiens2_jax.tasks.files import Files, to_png
+from sapiens2_jax.tasks.matting.output import MattingOutput
 from sapiens2_jax.tasks.matting.task import FIELDS, Matte, make_task
 from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
-
-_MIN_ALPHA = 1 / 255
-
-
-def encode(matte: Matte, labels: Labels) -> Files:
-  """Colours of PNG are not multiplied by alpha."""
-  alpha = matte[..., 3:]
-  colors = np.clip(matte[..., :3] / np.maximum(alpha, _MIN_ALPHA), 0, 1)
-  levels = np.rint(np.concatenate([colors, alpha], axis=-1) * 255)
-  return {("mattes", "png"): to_png(levels.astype(np.uint8))}
 
 
 def truth(image: Image, labels: Labels) -> Matte:
@@ -30,9 +20,10 @@ TASK = TaskDefinition(
   make=make_task,
   score=Score("mad", "matting MAD", higher_is_better=False),
   fields=FIELDS,
-  note="People before a checkerboard. mattes/*.png holds their colour "
-  "and, as alpha, how much of a pixel they cover.",
-  encode=encode,
+  note="People before a checkerboard, or a colour (--background). "
+  "mattes/*.png holds their colour and, as alpha, how much of a pixel they "
+  "cover; mattes/*_alpha.npy is alpha alone, (h, w) float32.",
+  output=MattingOutput,
   truth=truth,
   release=ReleaseHead(
     predictor="decode_head.conv_matting",

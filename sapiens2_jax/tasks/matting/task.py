@@ -87,8 +87,13 @@ class MattingTask(maps.StretchedTask):
     """People over a checkerboard."""
     rows, cols = np.indices(prediction.shape[:2]) // _SQUARE
     board = np.where((rows + cols) % 2, 0.8, 0.5)[..., None]
-    colors, alpha = prediction[..., :3], prediction[..., 3:]
-    return maps.to_uint8(colors + (1 - alpha) * board)
+    return composite(prediction, board)
+
+
+def composite(matte: Matte, background: Float[np.ndarray, "*b"]) -> Image:
+  """People over an image, or a colour, of [0, 1]."""
+  colors, alpha = matte[..., :3], matte[..., 3:]
+  return maps.to_uint8(colors + (1 - alpha) * background)
 
 
 def _shrink(images: Array, shape: tuple[int, ...]) -> Array:

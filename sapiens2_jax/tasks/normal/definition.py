@@ -5,7 +5,7 @@ import numpy as np
 from sapiens2_jax.tasks import maps
 from sapiens2_jax.tasks.angles import angles_between
 from sapiens2_jax.tasks.base import Score, TaskDefinition
-from sapiens2_jax.tasks.files import to_npy
+from sapiens2_jax.tasks.normal.output import NormalOutput
 from sapiens2_jax.tasks.normal.task import FIELDS, make_task
 from sapiens2_jax.tasks.probes import OnlineProbe, ProbeSettings
 from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
@@ -17,8 +17,8 @@ TASK = TaskDefinition(
   fields=FIELDS,
   note="Red is to the right, green up, blue towards the camera. "
   "normals/*.npy is (h, w, 3) float16. The model has learned people; what is "
-  "around them means nothing.",
-  encode=lambda normals, labels: {("normals", "npy"): to_npy(normals)},
+  "around them means nothing (with --foreground: black, NaN).",
+  output=NormalOutput,
   truth=lambda image, labels: labels.normal,
   mask=maps.only_people,
   probe=ProbeSettings(

@@ -7,20 +7,11 @@ import numpy as np
 
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks.base import Image, Score, TaskDefinition
-from sapiens2_jax.tasks.files import Files, to_npy
 from sapiens2_jax.tasks.pointmap.losses import unproject
+from sapiens2_jax.tasks.pointmap.output import PointmapOutput
 from sapiens2_jax.tasks.pointmap.task import FIELDS, Points, make_task
 from sapiens2_jax.tasks.probes import Dense, OnlineProbe, ProbeSettings, Targets
 from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
-
-
-def encode(prediction: Points, labels: Labels) -> Files:
-  """Metres: depth, and points."""
-  points = prediction.points
-  return {
-    ("depth", "npy"): to_npy(points[..., 2]),
-    ("pointmaps", "npy"): to_npy(points),
-  }
 
 
 def truth(image: Image, labels: Labels) -> Points:
@@ -48,10 +39,11 @@ TASK = TaskDefinition(
   make=make_task,
   score=Score("l2", "pointmap L2", higher_is_better=False),
   fields=FIELDS,
-  note="Bright is near. depth/*.npy is (h, w), pointmaps/*.npy "
-  "(h, w, 3): right, down and away from the camera in metres, float16. The "
-  "model has learned people; what is around them means nothing.",
-  encode=encode,
+  note="Bright is near, on the same scale in all pictures. depth/*.npy is "
+  "(h, w), pointmaps/*.npy (h, w, 3): right, down and away from the camera in "
+  "metres, float16. The model has learned people; what is around them means "
+  "nothing (with --foreground: grey, NaN).",
+  output=PointmapOutput,
   truth=truth,
   mask=only_people,
   probe=ProbeSettings(

@@ -25,6 +25,7 @@ from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
 from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng
 from sapiens2_jax.tasks.pointmap import losses as pointmap
+from sapiens2_jax.tasks.pointmap.drawing import depth_bounds, draw_depth
 from sapiens2_jax.tasks.pointmap.losses import unproject
 from sapiens2_jax.tasks.pointmap.metric import Mask, PointArray, PointMetric
 
@@ -151,12 +152,9 @@ class PointmapTask(maps.LetterboxTask):
     return boxed.pointmap() * self._scale(boxed), _mask(boxed)
 
   def draw(self, image: Image, prediction: Points) -> Image:
-    """1 / depth, the near bright; the outermost 2 % of values are cut off."""
-    near = 1 / np.maximum(prediction.points[..., 2], 1e-3)
-    low, high = np.percentile(near, (2, 98))
-    levels = maps.to_uint8((near - low) / max(high - low, 1e-6))
-    colored = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
-    return cv2.cvtColor(colored, cv2.COLOR_BGR2RGB)
+    """See `draw_depth`; from the nearest to the farthest 1 % of its pixels."""
+    depth = prediction.points[..., 2]
+    return draw_depth(depth, depth_bounds(depth))
 
 
 class PointmapMetric(PointMetric):

@@ -1,35 +1,17 @@
 """Keypoints of people as all others know them."""
 
-import json
-
 import numpy as np
 
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks.base import Image, Score, TaskDefinition
-from sapiens2_jax.tasks.files import Files
 from sapiens2_jax.tasks.pose.codec import People, full_keypoints
+from sapiens2_jax.tasks.pose.output import PoseOutput
 from sapiens2_jax.tasks.pose.task import FIELDS, STRIDE, make_task
 from sapiens2_jax.tasks.probes import ProbeSettings
 from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
 
 _KEYPOINTS = vocabulary.keypoints()
-
-
-def encode(people: People, labels: Labels) -> Files:
-  """As the public Sapiens2 release: a list of people, boxes x0 y0 x1 y1."""
-  listed = []
-  for person, keypoints in zip(labels.people, people):
-    top, left, height, width = person.box
-    keypoints = keypoints.astype(np.float64)
-    listed.append(
-      {
-        "bbox": [left, top, left + width, top + height],
-        "keypoints": np.round(keypoints[:, :2], 3).tolist(),
-        "keypoint_scores": np.round(keypoints[:, 2], 5).tolist(),
-      }
-    )
-  return {("keypoints", "json"): (json.dumps(listed) + "\n").encode()}
 
 
 def truth(image: Image, labels: Labels) -> People:
@@ -46,10 +28,10 @@ TASK = TaskDefinition(
   make=make_task,
   score=Score("AP", "pose mAP", higher_is_better=True),
   fields=FIELDS,
-  note="Keypoints that score 0.3 or more, and the links between them. "
+  note="Keypoints that score --threshold or more, and the links between them. "
   "keypoints/*.json is a list of people: bbox (x0, y0, x1, y1), 308 keypoints "
   "(x, y) and keypoint_scores, in pixels of the image.",
-  encode=encode,
+  output=PoseOutput,
   truth=truth,
   stride=STRIDE,
   probe=ProbeSettings(

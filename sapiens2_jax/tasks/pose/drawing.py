@@ -12,13 +12,29 @@ _SHIFT = 4  # fractional bits of OpenCV's coordinates
 _UNIT = 500  # pixels of the image's shorter side for a pixel of a line
 
 
-def draw_keypoints(image: Image, people: People) -> Image:
-  """Links, then points, of all that score 0.3 or more, on a copy."""
+def draw_keypoints(
+  image: Image,
+  people: People,
+  *,
+  threshold: float = MIN_SCORE,
+  radius: int = 0,
+  thickness: int = 0,
+) -> Image:
+  """Links, then points, on a copy.
+
+  Args:
+    image: of the people.
+    people: their keypoints.
+    threshold: keypoints that score less are not shown.
+    radius: of a point in pixels; 0: by the thickness.
+    thickness: of a line in pixels; 0: by the size of the image.
+  """
   known = vocabulary.keypoints()
   picture = np.ascontiguousarray(image).copy()
-  thickness = max(1, round(min(image.shape[:2]) / _UNIT))
+  thickness = thickness or max(1, round(min(image.shape[:2]) / _UNIT))
+  radius = radius * 2**_SHIFT or (thickness + 1) * 2**_SHIFT // 2
   for person in people:
-    shown = person[:, 2] >= MIN_SCORE
+    shown = person[:, 2] >= threshold
     places = np.rint(person[:, :2] * 2**_SHIFT).astype(int)
     for (start, end), color in zip(
       known["skeleton_links"], known["skeleton_link_colors_rgb"]
@@ -36,7 +52,6 @@ def draw_keypoints(image: Image, people: People) -> Image:
     for place, color in zip(
       places[shown], np.array(known["colors_rgb"])[shown].tolist()
     ):
-      radius = (thickness + 1) * 2**_SHIFT // 2
       cv2.circle(
         picture, place.tolist(), radius, color, -1, cv2.LINE_AA, _SHIFT
       )

@@ -4,11 +4,13 @@ import numpy as np
 from jaxtyping import Float
 
 from data_pipelines import vocabulary
-from data_pipelines.corpus.labels import IGNORE
-from sapiens2_jax.tasks.base import Score, TaskDefinition
-from sapiens2_jax.tasks.files import to_png
+from data_pipelines.corpus.labels import IGNORE, Labels
+from sapiens2_jax.tasks.base import Image, Score, TaskDefinition
+from sapiens2_jax.tasks.files import Files, to_png
+from sapiens2_jax.tasks.output import Output
 from sapiens2_jax.tasks.probes import Dense, OnlineProbe, ProbeSettings, Targets
 from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
+from sapiens2_jax.tasks.segmentation.augment import Parts
 from sapiens2_jax.tasks.segmentation.task import FIELDS, make_task
 
 _PARTS = vocabulary.parts()
@@ -31,6 +33,13 @@ def _mean_iou(
   return 100 * float(np.mean(fractions))
 
 
+class PartsOutput(Output):
+  """See `Output`."""
+
+  def encode(self, image: Image, prediction: Parts, labels: Labels) -> Files:
+    return {("parts", ".png"): to_png(prediction)}
+
+
 TASK = TaskDefinition(
   name="segmentation",
   make=make_task,
@@ -43,7 +52,7 @@ TASK = TaskDefinition(
     (name.replace("_", " "), tuple(color))
     for name, color in list(zip(_PARTS["names"], _PARTS["palette_rgb"]))[1:]
   ),
-  encode=lambda parts, labels: {("parts", "png"): to_png(parts)},
+  output=PartsOutput,
   truth=lambda image, labels: labels.parts,
   probe=ProbeSettings(
     output_name="logits",

@@ -1,0 +1,76 @@
+"""Where the people of an image are."""
+
+import collections
+import os
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from data_pipelines.corpus.labels import Labels
+from data_pipelines.curation.scorers.person import PersonScorer
+from sapiens2_jax.prediction import inputs
+from sapiens2_jax.tasks.base import Image
+
+Detect = Callable[[Image], Labels | None]
+
+
+class People:
+  """Finds people in boxes of a file, else by a detector, else all of an image.
+
+  Args:
+    chosen: options of a task; without those of people nothing is looked up.
+    names: of the images.
+
+  Raises:
+    ValueError: the file or the detector cannot be used.
+  """
+
+  def __init__(self, chosen: Mapping[str, Any], names: Collection[str]):
+    file = os.path.expanduser(chosen.get("boxes", ""))
+    self._boxes = inputs.read_boxes(file, set(names)) if file else {}
+    self._detect = open_detector() if chosen.get("detect") else _find_nobody
+    self._counts = collections.Counter()
+    self._is_read = "boxes" in chosen
+
+  def __call__(self, name: str, image: Image) -> Labels:
+    """Labels that hold people, at least one."""
+    found = self._boxes.get(name) or self._detect(image)
+    self._counts["people"] += len(found.people) if found else 0
+    self._counts["found" if found else "whole"] += 1
+    return found or inputs.whole_image(image.shape[:2])
+
+  def summary(self) -> str:
+    """How many were found where, for a task that reads them."""
+    if not self._is_read:
+      return ""
+    text = "{people} in {found} images".format_map(self._counts)
+    if whole := self._counts["whole"]:
+      text += f"; nobody known in {whole}, each taken as one person"
+    return text
+
+
+def _find_nobody(image: Image) -> None:
+  return None
+
+
+def open_detector() -> Detect:
+  """The detector of curation; None where it finds nobody.
+
+  Raises:
+    ValueError: a model, or what runs it, is not there; the message says how it
+      is fetched.
+  """
+  scorer = PersonScorer()
+  scorer.load()
+
+  def find(image: Image) -> Labels | None:
+    (row,) = scorer.score([image], [{}])
+    boxes = np.reshape(row["boxes"], (-1, 4)).tolist()
+    sizes = [
+      (top, left, bottom - top, right - left)
+      for left, top, right, bottom in boxes
+    ]
+    return inputs.make_people(sizes) if sizes else None
+
+  return find
