@@ -154,9 +154,10 @@ def _finish(output: Output, directory: str, done: list[Predicted]) -> None:
   """Writes what needs all images."""
 
   def read(one: Predicted) -> Listed:
+    paths = {kind: one.numbers[kind] for kind in output.reads}
     files = {
       kind: storage.read_bytes(os.path.join(directory, path))
-      for kind, path in one.numbers.items()
+      for kind, path in paths.items()
     }
     return Listed(one.name, one.size, files)
 

@@ -28,7 +28,7 @@ class Listed:
 
   name: str  # relative to its folder
   size: Size
-  files: Files
+  files: Files  # those of `Output.reads`
 
 
 class Output:
@@ -36,11 +36,13 @@ class Output:
 
   Attributes:
     options: flags of `predict` that this task has, by name.
+    reads: files that `draw_last` and `summarize` get.
     draws_last: `draw_last` makes the pictures, not `draw`.
     task, chosen: of the run; `chosen` has a value for each option.
   """
 
   options: ClassVar[Schema] = {}
+  reads: ClassVar[tuple[tuple[str, str], ...]] = ()
   draws_last: ClassVar[bool] = False
 
   def __init__(self, task: Task, chosen: Mapping[str, Any]):
@@ -54,7 +56,7 @@ class Output:
     return self.task.draw(image, prediction)
 
   def draw_last(self, files: Files) -> Image:
-    """A picture of what `encode` gave, when all images have been encoded."""
+    """The picture of an image, when all have been encoded."""
     raise NotImplementedError
 
   def summarize(

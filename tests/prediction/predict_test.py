@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 import urllib.parse
 
 import jax
@@ -14,10 +15,12 @@ import pytest
 from PIL import Image
 
 from data_pipelines.common import images
+from sapiens2_jax.fields import Field
 from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.prediction import inputs, options, people, run
 from sapiens2_jax.prediction.gallery import write_gallery
 from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks.output import Output
 from sapiens2_jax.training.step import jit_spread
 from tests.interop.task_samples import HEADS
 from tests.prediction import models
@@ -52,7 +55,9 @@ def folder(tmp_path_factory):
   return models.write_images(tmp_path_factory.mktemp("images"))
 
 
-def predict(task, tmp_path, folder, people=None, devices=1, **given):
+def predict(
+  task, tmp_path, folder, people=None, devices=1, parts=None, **given
+):
   """Returns the output, what was predicted, the model and its parameters."""
   model, params = load_task(models.write_model(tmp_path / "model", task))
   output = tmp_path / "out"
@@ -66,6 +71,7 @@ def predict(task, tmp_path, folder, people=None, devices=1, **given):
     know,
     models.make_output(task, model.task, **given),
     output,
+    parts,
   )
   return output, found, model, params
 
@@ -279,17 +285,36 @@ def test_eight_devices_give_what_one_gives(task, tmp_path, folder):
   np.testing.assert_allclose(found[8], found[1], atol=2e-3)
 
 
-def test_people_are_where_a_parts_model_finds_parts(tmp_path, folder):
-  model, params = load_task(models.write_model(tmp_path / "m", "segmentation"))
-  paths = sorted(models.SIZES)
-  pictures = [images.decode_image((folder / p).read_bytes()) for p in paths]
-  items = [(picture, inputs.whole_image((2, 3))) for picture in pictures]
-  spread = jit_spread(model.predict, params, 2, jax.devices()[:1])
-  found = list(run.find_foreground(model.task, spread, iter(items)))
-  for picture, (image, labels) in zip(pictures, found, strict=True):
-    parts = direct(model, params, picture, None)
-    assert image is picture and len(labels.people) == 1
-    np.testing.assert_array_equal(labels.mask, parts > 0)
+def test_people_are_where_a_model_of_parts_finds_parts(tmp_path, folder):
+  parts, params = load_task(models.write_model(tmp_path / "m", "segmentation"))
+  # Calls of one and of two images: each has its own foreground.
+  spread = jit_spread(parts.predict, params, 1, jax.devices()[:1])
+  given = parts.task, spread
+  output, *_ = predict("normal", tmp_path, folder, parts=given)
+  for name in models.SIZES:
+    stem = os.path.splitext(name)[0]
+    image = images.decode_image((folder / name).read_bytes())
+    is_person = direct(parts, params, image, None) > 0
+    assert 0 < is_person.mean() < 1
+    normals = read(output / "normals" / f"{stem}.npy")
+    np.testing.assert_array_equal(np.isnan(normals[..., 0]), ~is_person)
+    assert not read(output / "predictions" / f"{stem}.png")[~is_person].any()
+
+
+def test_options_of_two_tasks_are_of_one_type(monkeypatch):
+  def task(name, default):
+    class Own(Output):
+      options = {"near": Field(default, "Of the near end.")}
+
+    return types.SimpleNamespace(name=name, output=Own)
+
+  tasks = [task("a", 1.0), task("b", 2.0), task("c", True)]
+  monkeypatch.setattr(registry, "definitions", lambda: tasks[:2])
+  field, names = options.all_options()["near"]
+  assert field.default == 1.0 and names == ["a", "b"]
+  monkeypatch.setattr(registry, "definitions", lambda: tasks)
+  with pytest.raises(ValueError, match="task c: its option 'near' is of anoth"):
+    options.all_options()
 
 
 def test_all_keypoints_stand_in_one_file_of_the_release(tmp_path, folder):
@@ -347,7 +372,14 @@ def test_people_are_in_boxes_or_detected_or_all_of_the_image(
 
 COMMAND = """
 import runpy
+import sys
 import tests.tiny
+from sapiens2_jax.fields import Field
+from sapiens2_jax.tasks import TaskDefinition, register_task
+from sapiens2_jax.tasks.output import Output
+if sys.argv[1:] == ["--clash=images"]:
+  Own = type("Own", (Output,), {"options": {"images": Field("", "Own.")}})
+  register_task(TaskDefinition(name="own", make=None, score=None, output=Own))
 runpy.run_module("sapiens2_jax.predict", run_name="__main__")
 """
 
@@ -384,3 +416,6 @@ def test_the_command_says_what_it_did(tmp_path, folder):
     last = done.stderr.strip().splitlines()[-1]
     ((name, value),) = mistake.items()
     assert last.lstrip("-").startswith(f"{name}={value}: ")
+  done = command(clash="images")
+  assert done.returncode == 2
+  assert "task own: its option 'images' has the name of a flag" in done.stderr

@@ -5,6 +5,7 @@ import io
 import numpy as np
 
 from data_pipelines.corpus.labels import Labels
+from sapiens2_jax import tasks
 from sapiens2_jax.prediction import inputs
 from sapiens2_jax.tasks.pointmap.task import Points
 from tests.prediction.models import make_output
@@ -112,9 +113,12 @@ def test_keypoints_are_drawn_as_asked_for():
   people[..., 2] = 0.1
   people[0, 0] = 20, 30, 0.6
   known = inputs.whole_image(image.shape[:2])
+  config = samples.load_config("pose")
+  config.head.upsample_channels = (12, 8)
+  task = tasks.make_task(config)
 
   def reach(**given):
-    picture = make_output("pose", None, **given).draw(image, people, known)
+    picture = make_output("pose", task, **given).draw(image, people, known)
     return np.argwhere(picture.any(axis=-1))
 
   assert not len(reach(threshold="0.7"))

@@ -37,6 +37,7 @@ class PointmapOutput(Output):
     **FOREGROUND,
     "ply": Field(False, "Also write points with their colours as .ply."),
   }
+  reads = (_DEPTH,)
   draws_last = True
 
   def __init__(self, task: Task, chosen: Mapping[str, Any]):

@@ -12,7 +12,7 @@ from sapiens2_jax.tasks.base import Image
 from sapiens2_jax.tasks.files import Files
 from sapiens2_jax.tasks.output import PEOPLE, Listed, Output
 from sapiens2_jax.tasks.pose.codec import People
-from sapiens2_jax.tasks.pose.drawing import MIN_SCORE, draw_keypoints
+from sapiens2_jax.tasks.pose.drawing import MIN_SCORE
 
 _FILE = ("keypoints", ".json")
 _PIXELS = must("0 to 255", lambda value: 0 <= value <= 255)
@@ -29,6 +29,8 @@ class PoseOutput(Output):
     "radius": Field(0, "Of a keypoint in pixels; 0: by the image.", _PIXELS),
     "thickness": Field(0, "Of a link in pixels; 0: by the image.", _PIXELS),
   }
+
+  reads = (_FILE,)
 
   def encode(self, image: Image, prediction: People, labels: Labels) -> Files:
     """A list of people, boxes x0 y0 x1 y1."""
@@ -49,7 +51,7 @@ class PoseOutput(Output):
     chosen = {
       name: self.chosen[name] for name in ("threshold", "radius", "thickness")
     }
-    return draw_keypoints(image, prediction, **chosen)
+    return self.task.draw(image, prediction, **chosen)
 
   def summarize(
     self, name: str, listed: Iterator[Listed]

@@ -182,8 +182,9 @@ class PoseTask(maps.NetworkTask):
   def metric(self) -> KeypointMetric:
     return KeypointMetric()
 
-  def draw(self, image: Image, prediction: People) -> Image:
-    return draw_keypoints(image, prediction)
+  def draw(self, image: Image, prediction: People, **style: float) -> Image:
+    """Style is that of `draw_keypoints`."""
+    return draw_keypoints(image, prediction, **style)
 
 
 def _hide_outside(person: Person, shape: tuple[int, ...]) -> Keypoints:
