@@ -2,8 +2,10 @@
 
 import html.parser
 import json
+import math
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import types
@@ -188,17 +190,64 @@ def test_mistakes_in_boxes_are_named(tmp_path):
     inputs.read_boxes(path, {"wide.jpg"}, **options)
 
   path.write_text("[]")
-  with pytest.raises(ValueError, match="expected JSON with images"):
+  with pytest.raises(ValueError, match="a list, expected an object"):
     read_boxes()
+  path.write_text('{"annotations": 5, "images": [{"id": [1]}]}')
+  with pytest.raises(ValueError) as error:
+    read_boxes()
+  assert str(error.value).splitlines()[1:] == [
+    "  images[0]: expected an object with id and file_name",
+    "  annotations: expected a list",
+  ]
   boxes_file(path, {"image_id": 8, "bbox": [0, 0, 1, 1]})
   with pytest.raises(ValueError, match=r"annotations\[0\]: image_id=8 is none"):
     read_boxes()
-  boxes_file(path, {"image_id": 7, "bbox": [0, 0, 1, 0]})
-  with pytest.raises(ValueError, match=r"bbox=\[0, 0, 1, 0\], expected left"):
-    read_boxes()
+  for box in ([0, 0, 1, 0], [0, 0, 1, math.inf], [0, 0, True, 1], "1234"):
+    boxes_file(path, {"image_id": 7, "bbox": box})
+    with pytest.raises(ValueError, match=r"bbox=.*, expected left"):
+      read_boxes()
   boxes_file(path, {"image_id": 7, "bbox": [0, 0, 1, 1]}, name="other.jpg")
   with pytest.raises(ValueError, match="none of the 1 images"):
     read_boxes()
+
+
+def test_boxes_of_dogs_are_no_people(tmp_path):
+  path = boxes_file(
+    tmp_path / "boxes.json",
+    {"image_id": 7, "bbox": [1, 2, 3, 4], "category_id": 18},
+    {"image_id": 7, "bbox": [5, 6, 7, 8], "category_id": 1},
+  )
+  given = json.loads(path.read_text())
+  dog, person = {"id": 18, "name": "dog"}, {"id": 1, "name": "Person"}
+  path.write_text(json.dumps({**given, "categories": [dog, person]}))
+  (labels,) = inputs.read_boxes(path, {"wide.jpg"}).values()
+  assert [person.box for person in labels.people] == [(6, 5, 8, 7)]
+  path.write_text(json.dumps({**given, "categories": [dog]}))
+  with pytest.raises(ValueError, match="none is named person, only dog"):
+    inputs.read_boxes(path, {"wide.jpg"})
+
+
+def test_damaged_boxes_are_right_or_an_error(tmp_path):
+  rng = np.random.default_rng(0)
+  path = boxes_file(
+    tmp_path / "boxes.json",
+    {"image_id": 7, "bbox": [10, 5, 30, 35]},
+    {"image_id": 7, "bbox": [60.5, 0, 40, 40]},
+  )
+  whole, refused = path.read_text(), 0
+  odd = ("null", "-1", "1e999", "[]", "{}", '"7"', "1" * 400, "NaN", "true")
+  for _ in range(500):
+    words = re.split(r"([ ,:\[\]{}]+)", whole)
+    words[rng.integers(len(words))] = str(rng.choice(odd))
+    path.write_text("".join(words))
+    try:
+      found = inputs.read_boxes(path, {"wide.jpg"})
+    except ValueError:
+      refused += 1
+      continue
+    boxes = [person.box for person in found["wide.jpg"].people]
+    assert np.isfinite(boxes).all() and np.min(np.array(boxes)[:, 2:]) > 0
+  assert 250 < refused < 500
 
 
 def test_a_list_or_an_image_is_taken_as_a_folder_is(tmp_path):
