@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from data_pipelines.common import storage
 from data_pipelines.corpus import records
@@ -66,19 +66,31 @@ def is_corpus(directory: str | os.PathLike) -> bool:
 
 
 def read_manifest(directory: str | os.PathLike) -> dict:
-  """Reads a manifest and checks its form.
+  """Reads a manifest, checks its form and that it is as it was written.
 
   Returns:
     The JSON object; docs/corpus.md describes it.
 
   Raises:
-    ValueError: it cannot be read, is of another format, too new, or an entry
-      is missing or of the wrong type; the message names file and entry.
+    ValueError: it cannot be read, is of another format, too new, an entry is
+      missing or of the wrong type, or what it says of itself (sums, its own
+      hash) is not so; the message names file and entry.
   """
+  manifest = read_form(directory)
+  if wrong := list(find_wrong_sums(manifest)):
+    raise ValueError(
+      f"{storage.join(directory, NAME)}: {'; '.join(wrong)}; it is not as it "
+      "was written: copy the corpus again, or build it again."
+    )
+  return manifest
+
+
+def read_form(directory: str | os.PathLike) -> dict:
+  """As `read_manifest`, but believes what the manifest says of itself."""
   path = storage.join(directory, NAME)
   try:
-    manifest = json.loads(storage.read_bytes(path).decode("utf-8"))
-  except (OSError, ValueError) as error:
+    manifest = json.loads(storage.read_bytes(path))
+  except (OSError, ValueError, RecursionError) as error:
     raise ValueError(f"{path}: cannot be read: {error}") from error
   found = manifest.get("format") if isinstance(manifest, dict) else None
   if found != FORMAT:
@@ -95,6 +107,23 @@ def read_manifest(directory: str | os.PathLike) -> dict:
   reasons = manifest["rejected"]["by_reason"]
   _check(reasons, dict.fromkeys(reasons, int), f"{path}: rejected: by_reason")
   return manifest
+
+
+def find_wrong_sums(manifest: Mapping) -> Iterator[str]:
+  """What a manifest says of itself and is not so, sentence by sentence."""
+  shards, rejected = manifest["shards"], manifest["rejected"]
+  sums = {
+    "num_records": sum(shard["num_records"] for shard in shards),
+    "num_bytes": sum(shard["num_bytes"] for shard in shards),
+    "content_hash": hash_shards(shards),
+  }
+  for name, value in sums.items():
+    if manifest[name] != value:
+      yield f"{name} is {manifest[name]}, its shards say {value}"
+  if rejected["count"] != sum(rejected["by_reason"].values()):
+    yield "rejected: count is not the sum of by_reason"
+  if (found := manifest["manifest_hash"]) != (own := hash_manifest(manifest)):
+    yield f"manifest_hash is {found}, its entries say {own}"
 
 
 def hash_shards(shards: Sequence[dict]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from data_pipelines.common import files, packages, storage
+from data_pipelines.corpus import index as indices
 from data_pipelines.corpus import manifest as manifests
 from data_pipelines.corpus import records, writer
 from data_pipelines.curation import pool, running, units
@@ -184,8 +185,12 @@ def _read_hashes(corpus: pathlib.Path | None) -> np.ndarray:
   hashes = [np.empty(0, "S32")]
   if corpus is not None:
     for shard in manifests.read_manifest(corpus)["shards"]:
-      with np.load(storage.join(corpus, shard["index"])) as index:
-        hashes.append(index["content_hash"].view("S32").ravel())
+      try:
+        index = indices.read_index(corpus, shard)
+      except ValueError as error:
+        path = storage.join(corpus, shard["index"])
+        raise ValueError(f"{path}: {error}; remove {corpus}.") from error
+      hashes.append(index["content_hash"].view("S32").ravel())
   return np.concatenate(hashes)
 
 

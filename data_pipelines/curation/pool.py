@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from data_pipelines.building import listing, scan
 from data_pipelines.common import files, images, storage, tars
@@ -142,19 +142,23 @@ class _CorpusRows(ShardRows):
   """The records of one shard of a corpus."""
 
   def __init__(self, shard: Shard):
-    self._path, self._num_rows = shard.path, shard.num_rows
-    self._reader = array_record.ShardReader([shard.path], [shard.num_rows])
+    directory, self._file = os.path.split(shard.path)
+    path = storage.join(directory, manifests.NAME)
+    entry = _read_entries(directory, listing.stamp(path)).get(self._file)
+    if entry is None or entry["sha256"] != shard.stamp:
+      raise OSError(f"{shard.path}: the corpus is another one by now.")
+    self._records = array_record.ShardRecords(directory, [entry])
 
   def __len__(self) -> int:
-    return self._num_rows
+    return len(self._records)
 
   def name(self, row: int) -> str:
-    return f"{os.path.basename(self._path)}: record {row}"
+    return f"{self._file}: record {row}"
 
   def read(self, row: int) -> records.Record:
     try:
-      record = records.decode_record(self._reader[row])
-    except (base.ShardReadError, ValueError) as error:
+      record = self._records[row]
+    except base.ShardReadError as error:
       raise OSError(str(error)) from error
     images.image_size(record.image)
     return record
@@ -179,6 +183,13 @@ def _list_corpus(directory: str) -> list[Shard]:
     )
     for shard in manifests.read_manifest(directory)["shards"]
   ]
+
+
+@functools.lru_cache(8)
+def _read_entries(directory: str, stamp: bytes) -> Mapping[str, dict]:
+  """The shards of a corpus by file; read again if the stamp is another."""
+  shards = manifests.read_manifest(directory)["shards"]
+  return {shard["file"]: shard for shard in shards}
 
 
 def _list_folder(

@@ -58,7 +58,9 @@ class TfdsSource:
   def __getitem__(self, index: int) -> records.Record:
     example = self._read(index)
     if self._is_humans:
-      return humans_features.to_record(example)
+      record = humans_features.to_record(example)
+      base.check_content(record, f"{self.location(index)}: record {index}")
+      return record
     name = self._name_of(index, example)
     return base.make_image_record(example[_IMAGE], name)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import threading
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from array_record.python import array_record_data_source
 
 from data_pipelines.common import storage
+from data_pipelines.corpus import index as indices
 from data_pipelines.corpus import manifest as manifests
 from data_pipelines.corpus import records
 from data_pipelines.sources import base
@@ -27,7 +30,8 @@ def check_shards(
 
   Args:
     directory: of the shards.
-    shards: file name -> size in bytes, None where it is not known.
+    shards: file name -> size in bytes, None where it is not known; also
+      other files.
 
   Raises:
     ShardReadError: one is missing or has another size.
@@ -82,7 +86,7 @@ class ShardReader:
       ShardReadError: naming the shard.
       IndexError: no such record.
     """
-    shard, position = base.locate(self._ends, index)
+    shard, position = self.locate(index)
     reader = self._take(shard)
     try:
       if reader is None:
@@ -96,9 +100,13 @@ class ShardReader:
     finally:
       self._give_back(shard, reader)
 
+  def locate(self, index: int) -> tuple[int, int]:
+    """Which shard holds a record, and its number there."""
+    return base.locate(self._ends, index)
+
   def location(self, index: int) -> str:
     """The shard that holds a record."""
-    return self._paths[base.locate(self._ends, index)[0]]
+    return self._paths[self.locate(index)[0]]
 
   def _open(self, shard: int) -> array_record_data_source.ArrayRecordDataSource:
     start = self._ends[shard - 1] if shard else 0
@@ -142,29 +150,70 @@ class ShardReader:
     self._start()
 
 
-class ArrayRecordSource:
-  """A corpus written by `data_pipelines.build_corpus`.
+class ShardRecords:
+  """The records of some shards of a corpus, each compared with its index.
 
-  The manifest gives shard names and counts, so a shard is first opened when
-  one of its records is asked for.
-
-  Raises:
-    ValueError: the manifest is unreadable, of another format or too new.
-    ShardReadError: a shard is missing or its size is not the manifest's.
+  An index is read, and compared with its hash in the manifest, when a record
+  of its shard is first asked for; those of `MAX_OPEN_SHARDS` are kept, 32
+  bytes a record. So a shard that lies where another one belongs, or there
+  twice, is noticed at the first record that is read from it.
   """
 
-  def __init__(self, directory: str | os.PathLike):
-    shards = manifests.read_manifest(directory)["shards"]
-    check_shards(directory, {s["file"]: s["num_bytes"] for s in shards})
+  def __init__(self, directory: str | os.PathLike, shards: Sequence[Mapping]):
+    """Opens nothing yet.
+
+    Args:
+      directory: of the corpus.
+      shards: their entries of the manifest.
+    """
+    self._directory = os.fspath(directory)
     self._reader = ShardReader(
       [storage.join(directory, shard["file"]) for shard in shards],
       [shard["num_records"] for shard in shards],
     )
+    names = ("num_records", "index", "index_sha256")
+    self._shards = [{name: shard[name] for name in names} for shard in shards]
+    self._start()
+
+  def _start(self) -> None:
+    self._hashes = functools.lru_cache(MAX_OPEN_SHARDS)(self._read_hashes)
 
   def __len__(self) -> int:
     return len(self._reader)
 
   def __getitem__(self, index: int) -> records.Record:
+    """Reads one record.
+
+    Raises:
+      ImageDecodeError: the image's bytes are others than its hash says.
+      ShardReadError: the shard or its index cannot be read, or is not the one
+        that the manifest lists.
+    """
+    record = self._decode(index)
+    shard, position = self._reader.locate(index)
+    path = self.location(index)
+    base.check_content(record, f"{path}: record {position}")
+    expected = self._hashes(shard)[position].tobytes().hex()
+    if record.content_hash != expected:
+      raise base.ShardReadError(
+        f"{path}: record {position} has content_hash "
+        f"{record.content_hash[:12]}, its index says {expected[:12]}: this is "
+        "another shard than the manifest lists; copy it again."
+      )
+    return record
+
+  def name(self, index: int) -> str:
+    """The record's name; if it cannot be read, where it lies."""
+    try:
+      return self._decode(index).name
+    except base.ShardReadError:
+      file = os.path.basename(self.location(index))
+      return f"{file}: record {self._reader.locate(index)[1]}"
+
+  def location(self, index: int) -> str:
+    return self._reader.location(index)
+
+  def _decode(self, index: int) -> records.Record:
     data = self._reader[index]
     try:
       return records.decode_record(data)
@@ -173,8 +222,37 @@ class ArrayRecordSource:
         f"record {index}: {self.location(index)}: {error}"
       ) from error
 
-  def name(self, index: int) -> str:
-    return self[index].name
+  def _read_hashes(self, shard: int) -> np.ndarray:
+    entry = self._shards[shard]
+    try:
+      return indices.read_index(self._directory, entry)["content_hash"]
+    except (OSError, ValueError) as error:
+      path = storage.join(self._directory, entry["index"])
+      raise base.ShardReadError(f"{path}: {error}") from error
 
-  def location(self, index: int) -> str:
-    return self._reader.location(index)
+  def __getstate__(self) -> dict:
+    return {k: v for k, v in self.__dict__.items() if k != "_hashes"}
+
+  def __setstate__(self, state: dict) -> None:
+    self.__dict__.update(state)
+    self._start()
+
+
+class ArrayRecordSource(ShardRecords):
+  """A corpus written by `data_pipelines.build_corpus`.
+
+  The manifest gives shard names and counts, so a shard is first opened when
+  one of its records is asked for.
+
+  Raises:
+    ValueError: the manifest is unreadable, of another format, too new, or not
+      as it was written.
+    ShardReadError: a shard or an index is missing, or a shard's size is not
+      the manifest's.
+  """
+
+  def __init__(self, directory: str | os.PathLike):
+    shards = manifests.read_manifest(directory)["shards"]
+    sizes = {shard["file"]: shard["num_bytes"] for shard in shards}
+    check_shards(directory, sizes | {shard["index"]: None for shard in shards})
+    super().__init__(directory, shards)

@@ -90,3 +90,14 @@ def make_image_record(image: bytes, name: str) -> records.Record:
   height, width = images.image_size(image)
   content_hash = records.hash_content(image)
   return records.Record(image, height, width, content_hash, name)
+
+
+def check_content(record: records.Record, where: str) -> None:
+  """Raises ImageDecodeError unless a record's image has its content hash."""
+  found = records.hash_content(record.image)
+  if found != record.content_hash:
+    raise images.ImageDecodeError(
+      "wrong bytes",
+      f"{where}: content_hash is {record.content_hash[:12]}, its bytes have "
+      f"{found[:12]}",
+    )

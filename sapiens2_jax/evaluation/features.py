@@ -2,8 +2,9 @@
 
 A directory a set, named by the hash of all that the numbers depend on:
 `features.npy` (one row an input), `index.npz` (whose row is whose, mean and
-std of each channel) and `features.json` (what the name is the hash of).
-It appears whole or not at all.
+std of each channel), `checksums.json` (of these two) and `features.json` (what
+the name is the hash of). It appears whole or not at all, and is made anew if a
+file is not as it was written.
 """
 
 import dataclasses
@@ -13,13 +14,14 @@ import itertools
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 
 from data_pipelines import sources
-from data_pipelines.common import directories, files
+from data_pipelines.common import checksums, directories, files
 from data_pipelines.common import images as image_lib
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.common.progress import Progress
@@ -33,6 +35,7 @@ from sapiens2_jax.tasks.base import Image, Size
 CROP_AREA = (0.2, 0.7)  # of the photograph's: ours, as local crops
 VERSION = 1  # of the files and of what is computed
 _FEATURES, _INDEX, _FACTS = "features.npy", "index.npz", "features.json"
+_SUMS = "checksums.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,11 +172,30 @@ def cached(
   name = hashlib.sha256(text.encode()).hexdigest()[:24]
   path = pathlib.Path(directory) / name
   if directories.read_marker(path, _FACTS) == facts:
-    return path
+    problems = _find_damage(path)
+    if not problems:
+      return path
+    print(f"features made anew: {problems[0]}", file=sys.stderr, flush=True)
   with directories.replaced(path) as partial:
     _write(partial, backbone, source, view, dtype)
+    sums = checksums.measure(partial, (_FEATURES, _INDEX))
+    checksums.write(partial / _SUMS, sums)
     files.write_json(partial / _FACTS, facts)
+  load.cache_clear()
   return path
+
+
+def _find_damage(path: pathlib.Path) -> list[str]:
+  """What is wrong with the files of a set; reads all of them."""
+  try:
+    listed = checksums.read(path / _SUMS)
+  except (OSError, ValueError) as error:
+    return [str(error)]
+  unlisted = {_FEATURES, _INDEX} - {*listed}
+  return [
+    *(f"{path / _SUMS}: {name} is missing" for name in sorted(unlisted)),
+    *checksums.compare(path, listed),
+  ]
 
 
 @functools.lru_cache(maxsize=16)
@@ -182,13 +204,12 @@ def load(path: str | os.PathLike) -> Features:
   path = pathlib.Path(path)
   with np.load(path / _INDEX) as index:
     digests = [row.tobytes() for row in index["digests"]]
-    std = "std" if "std" in index else "deviation"  # Its name at first.
     return Features(
       values=np.load(path / _FEATURES, mmap_mode="r"),
       first=index["first"],
       rows={found: row for row, found in enumerate(digests)},
       mean=index["mean"],
-      std=index[std],
+      std=index["std"],
     )
 
 

@@ -185,14 +185,42 @@ def test_features_on_disk_are_those_of_the_encoder(places, tmp_path):
   np.testing.assert_allclose(found.std, cells.std(0), rtol=1e-4)
   np.testing.assert_array_equal(found.first, [0, 1, 2, 3])
 
-  # As it was written when the std was called deviation.
-  with np.load(path / "index.npz") as index:
-    old = {name.replace("std", "deviation"): x for name, x in index.items()}
-  np.savez(path / "index.npz", **old)
-  features_lib.load.cache_clear()
-  again = features_lib.cached(tmp_path, backbone, source, "", view, "float16")
-  assert again == path and "deviation" in old
-  np.testing.assert_array_equal(features_lib.load(again).std, found.std)
+
+def flip_middle(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+
+
+def truncate(path):
+  path.write_bytes(path.read_bytes()[:-7])
+
+
+@pytest.mark.parametrize(
+  "name, damage",
+  [
+    ("features.npy", flip_middle),
+    ("features.npy", truncate),
+    ("index.npz", flip_middle),
+    ("index.npz", os.unlink),
+    ("checksums.json", os.unlink),
+    ("checksums.json", truncate),
+  ],
+)
+def test_damaged_features_are_made_anew(places, tmp_path, capsys, name, damage):
+  backbone = labelled.make_backbone(0)
+  source = open_field("data.test", str(places["test"]))
+  view = task_view(make_task("normal", labelled.SIZE, "tiny"), 10**6)
+  given = tmp_path, backbone, source, "", view, "float16"
+  path = features_lib.cached(*given)
+  whole = np.array(features_lib.load(path).values)
+  assert features_lib.cached(*given) == path
+  assert "made anew" not in capsys.readouterr().err
+  damage(path / name)
+  assert features_lib.cached(*given) == path
+  said = capsys.readouterr().err
+  assert "features made anew: " in said and str(path / name) in said
+  np.testing.assert_array_equal(features_lib.load(path).values, whole)
 
 
 def test_the_same_images_for_training_and_test_are_refused(places, tmp_path):
