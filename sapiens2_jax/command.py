@@ -7,6 +7,8 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from data_pipelines.sources.base import ShardReadError
+
 
 def fail(message: str, code: int = 2) -> NoReturn:
   """Ends the program with a message and no traceback."""
@@ -20,7 +22,7 @@ def run(
   """Runs `main` as a command.
 
   A mistake in the flags, or a ValueError or OSError in `main`, ends the
-  program with its message and code 2.
+  program with its message and code 2; data that cannot be read, with code 1.
 
   Args:
     main: returns the exit code, None for 0.
@@ -43,6 +45,8 @@ def run(
       logging.set_verbosity(logging.WARNING)
     try:
       return main()
+    except ShardReadError as error:
+      fail(str(error), code=1)
     except (ValueError, OSError) as error:
       fail(str(error))
 

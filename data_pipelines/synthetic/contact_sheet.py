@@ -19,6 +19,7 @@ from data_pipelines import vocabulary
 from data_pipelines.common import command, files, images
 from data_pipelines.corpus import labels as labels_lib
 from data_pipelines.open_source import open_source
+from data_pipelines.sources.base import ShardReadError
 
 _HEIGHT, _STRIPS = 256, 3  # pixels of a tile; strips in a row
 _LARGE_HEIGHT, _LARGE_TILES = 1024, 5
@@ -145,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files.write_file(given.output, data)
     print(f"{given.output}: {given.count} images of {given.corpus}")
 
-  return command.run("contact_sheet", work)
+  return command.run("contact_sheet", work, errors=(ShardReadError,))
 
 
 if __name__ == "__main__":
