@@ -3,6 +3,7 @@
 from setuptools import find_packages, setup
 
 PLAN = ["libtpu; sys_platform == 'linux'"]
+HEIF = ["pillow-heif>=1.1"]
 GCS = ["gcsfs>=2026.9"]
 CURATION = [
   "ai-edge-litert>=2.3",
@@ -68,6 +69,8 @@ setup(
     "curation": CURATION + ONNX,
     # Images on gs://.
     "gcs": GCS,
+    # Reads HEIC photographs.
+    "heif": HEIF,
     "gpu": ["jax[cuda12]", *CLUSTER],
     # Exports to ONNX and checks it in its runtime.
     "onnx": ONNX,
@@ -84,6 +87,7 @@ setup(
     "test": EXPORT_CHECK
     + CLUSTER
     + CURATION
+    + HEIF
     + ONNX
     + PLAN
     + SYNTHETIC

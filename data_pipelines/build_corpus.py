@@ -100,7 +100,15 @@ def build_corpus(
       shards,
       dedup.read_left_out(building, num_pieces, "rejected"),
       dedup.read_left_out(building, num_pieces, "duplicates"),
-      {"inputs_hash": workspace.hash_inputs(shard_size, hashes)},
+      {
+        "inputs_hash": workspace.hash_inputs(shard_size, hashes),
+        "left_out": {
+          kind: count
+          for kind, (count, _) in listing.read_left_out(
+            building, units
+          ).counts.items()
+        },
+      },
     )
   return manifest, True
 

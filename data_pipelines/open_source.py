@@ -6,7 +6,7 @@ import fractions
 import os
 
 from data_pipelines import annotated
-from data_pipelines.common import storage, tars
+from data_pipelines.common import kinds, storage, tars
 from data_pipelines.corpus import manifest
 from data_pipelines.sources import array_record, base, folder, mixture, tar
 
@@ -95,7 +95,7 @@ def _open_existing(spec: str) -> base.ImageSource:
 def _with_images(source: base.ImageSource, spec: str) -> base.ImageSource:
   if not len(source):
     raise ValueError(
-      f"{spec}: holds no images ({' '.join(tars.IMAGE_EXTENSIONS)}), and is "
+      f"{spec}: holds no images ({' '.join(kinds.IMAGE_ENDINGS)}), and is "
       f"no corpus (no {manifest.NAME})."
     )
   return source

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 
 from data_pipelines import build_corpus
 from data_pipelines.building import workspace
-from data_pipelines.common import command, jsonl, tars
+from data_pipelines.common import command, jsonl, kinds
 from data_pipelines.common import packages as archives
 from data_pipelines.corpus import manifest as manifests
 
@@ -167,7 +167,7 @@ def _collect_photographs(
           }
           path = directory / photograph.name
           path.write_bytes(data)
-          note = path.with_suffix(tars.METADATA_EXTENSION)
+          note = path.with_suffix(kinds.METADATA_ENDING)
           note.write_bytes(jsonl.to_bytes(known))
           metadata[photograph.name] = known
       except RuntimeError as error:

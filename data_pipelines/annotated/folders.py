@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from data_pipelines.annotated import files, labelled
-from data_pipelines.common import images, storage, tars
+from data_pipelines.common import images, kinds, storage
 from data_pipelines.corpus import records
 from data_pipelines.corpus.labels import Labels
 
@@ -179,5 +179,5 @@ def _list_files(directory: str, name: str) -> dict[str, str]:
   path = storage.join(directory, name)
   if not storage.is_directory(path):
     raise ValueError(f"{path}: no such directory.")
-  found = files.index_stems(path, _EXTENSIONS.get(name, tars.IMAGE_EXTENSIONS))
+  found = files.index_stems(path, _EXTENSIONS.get(name, kinds.IMAGE_ENDINGS))
   return {stem: storage.join(path, file) for stem, file in found.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from data_pipelines.annotated import files
-from data_pipelines.common import tars
+from data_pipelines.common import kinds
 
 _IDS = ("sample_id", "airstore_id")
 
@@ -48,7 +48,7 @@ def find_files(
   path: str,
   ids: Sequence[str],
   directory: str,
-  extensions: Sequence[str] = tars.IMAGE_EXTENSIONS,
+  extensions: Sequence[str] = kinds.IMAGE_ENDINGS,
 ) -> list[str]:
   """The file of each sample of the list `path`, relative to a directory.
 

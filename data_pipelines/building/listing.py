@@ -9,11 +9,12 @@ import itertools
 import json
 import os
 import pathlib
+import posixpath
 from collections.abc import Iterator, Sequence
 
 from data_pipelines.building import workspace
 from data_pipelines.building.workspace import Building
-from data_pipelines.common import files, progress, storage, tars
+from data_pipelines.common import files, kinds, progress, storage, tars
 from data_pipelines.common.worker_pool import WorkerPool
 from data_pipelines.sources import folder
 
@@ -121,12 +122,24 @@ def list_units(
   counts = collections.Counter()
   for number, unit in enumerate(units):
     counts[unit.given] += _read_marker(building, number)["num_images"]
+  left_out = read_left_out(building, units)
   for given, count in counts.items():
     if not count:
+      others = f"; left out {left_out.describe()}" if left_out.counts else ""
       raise workspace.InputError(
-        f"{given}: no images ({' '.join(tars.IMAGE_EXTENSIONS)}) below it."
+        f"{given}: no images ({' '.join(kinds.IMAGE_ENDINGS)}) below it{others}"
       )
+  left_out.report("inputs")
   return units
+
+
+def read_left_out(building: Building, units: Sequence[Unit]) -> kinds.LeftOut:
+  """What is no image among all that is listed."""
+  left_out = kinds.LeftOut()
+  for number, _ in enumerate(units):
+    listed = _read_marker(building, number)
+    left_out.update(kinds.LeftOut(listed.get("left_out")))
+  return left_out
 
 
 def read_hash(building: Building, number: int, unit: Unit) -> tuple[str, str]:
@@ -153,30 +166,29 @@ class _Rows:
   """The listing of a unit: a row for each image.
 
   Of a folder [path], of a tar [name, start, size, place of its sidecar].
-  `hash` and `has_metadata` are known behind the last row.
+  `hash`, `has_metadata` and `left_out` are known behind the last row.
   """
 
   def __init__(self, unit: Unit):
     self._unit = unit
     self.has_metadata = False
+    self.left_out = kinds.LeftOut()
     self.hash = hashlib.sha256(stamp(unit.path) if unit.is_tar else b"")
 
   def __iter__(self) -> Iterator[list]:
     return self._read_tar() if self._unit.is_tar else self._read_folder()
 
   def _read_folder(self) -> Iterator[list]:
-    for path in storage.list_files(self._unit.path):
-      if path.endswith(tars.METADATA_EXTENSION):
-        self.has_metadata = True
-      if tars.is_image_name(path):
-        whole = storage.join(self._unit.path, path)
-        self.hash.update(os.fsencode(path) + b"\0" + stamp(whole))
-        self.hash.update(stamp(metadata_path(whole)))
-        yield [path]
+    for path in folder.list_images(self._unit.path, self.left_out):
+      whole = storage.join(self._unit.path, path)
+      beside = stamp(metadata_path(whole))
+      self.hash.update(os.fsencode(path) + b"\0" + stamp(whole) + beside)
+      self.has_metadata |= storage.is_remote(whole) or beside != b"\n"
+      yield [path]
 
   def _read_tar(self) -> Iterator[list]:
     try:
-      for image, metadata in tars.list_images(self._unit.path):
+      for image, metadata in tars.list_images(self._unit.path, self.left_out):
         where = None
         if metadata is not None:
           where, self.has_metadata = [metadata.start, metadata.size], True
@@ -187,7 +199,7 @@ class _Rows:
 
 def metadata_path(path: str) -> str:
   """Where an image file's sidecar would be: a.jpg -> a.json."""
-  return path[: path.rindex(".")] + tars.METADATA_EXTENSION
+  return posixpath.splitext(path)[0] + kinds.METADATA_ENDING
 
 
 def _list_tar(job: tuple[Building, int, Unit]) -> int:
@@ -214,6 +226,7 @@ def _list_unit(building: Building, number: int, unit: Unit) -> Iterator[int]:
     "num_images": num_images,
     "has_metadata": found.has_metadata,
     "hash": found.hash.hexdigest(),
+    "left_out": found.left_out.counts,
   }
   files.write_json(_marker(building, number), listed)
 

@@ -25,6 +25,7 @@ from data_pipelines.common.worker_pool import WorkerPool
 from data_pipelines.corpus import records
 from data_pipelines.sources import folder
 
+_NEVER = (storage.NotAFile, IsADirectoryError, PermissionError)
 BAD_METADATA = "bad notes"  # A reason of rejected.jsonl.
 
 
@@ -131,13 +132,13 @@ def read_image(location: Location) -> bytes:
     OSError: it cannot be read now.
   """
   path = location.path
-  if not storage.is_remote(path) and not os.path.isfile(path):
-    if os.path.lexists(path):
-      raise ImageDecodeError("cannot be read", "no file behind this name")
-    raise ChangedError("there is no such file any more")
   try:
     data = _read(location)
+  except storage.NotAFile as error:
+    raise ImageDecodeError("cannot be read", error.strerror) from error
   except FileNotFoundError as error:
+    if not storage.is_remote(path) and os.path.lexists(path):
+      raise ImageDecodeError("cannot be read", "a link to nowhere") from error
     raise ChangedError("there is no such file any more") from error
   except PermissionError as error:
     raise ImageDecodeError("cannot be read", "no permission") from error
@@ -171,8 +172,8 @@ def read_metadata(location: Location) -> dict:
     data = _read(location)
   except FileNotFoundError:
     return {}
-  except (IsADirectoryError, PermissionError) as error:
-    raise ImageDecodeError(BAD_METADATA, type(error).__name__) from error
+  except _NEVER as error:
+    raise ImageDecodeError(BAD_METADATA, str(error.strerror)) from error
   try:
     found = json.loads(data)
   except (ValueError, RecursionError) as error:
@@ -190,8 +191,8 @@ def read_metadata(location: Location) -> dict:
 
 def _read(location: Location) -> bytes:
   try:
-    return storage.read_bytes(*location)
-  except (FileNotFoundError, IsADirectoryError, PermissionError):
+    return storage.read_regular(*location)
+  except (*_NEVER, FileNotFoundError):
     raise
   except OSError as error:
     problem = error.strerror or error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError, features
 
 from data_pipelines.common.errors import UnusableExample
 
@@ -26,13 +28,56 @@ _UPRIGHT = {
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
 _JPEG = ("JPEG", "MPO")  # MPO: a JPEG with more pictures behind the first.
+_MAGIC = {
+  b"\xff\xd8\xff": "JPEG",
+  b"\x89PNG\r\n\x1a\n": "PNG",
+  b"GIF8": "GIF",
+  b"II*\0": "TIFF",
+  b"MM\0*": "TIFF",
+}
 _DCT_SCALES = (8, 4, 2)  # In between, libjpeg-turbo has no fast code.
+try:
+  import pillow_heif
+except ImportError:
+  pillow_heif = None
+else:
+  pillow_heif.register_heif_opener()
 # Only these decoders see a file; PIL's one for EPS would start a program.
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = (
+  *("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"),
+  *(("AVIF",) if features.check("avif") else ()),
+  *(("HEIF",) if pillow_heif else ()),
+)
+# What reads a format that is none of the above.
+_MISSING = {
+  "AVIF": "AVIF: pip install 'pillow>=11.3'",
+  "HEIF": "HEIC: pip install pillow-heif",
+}
 
 
 class ImageDecodeError(UnusableExample):
   """An image that cannot be turned into RGB."""
+
+
+def sniff(head: bytes) -> str | None:
+  """The format that a file's first 32 bytes begin; None if it is no image."""
+  if head[4:8] == b"ftyp":
+    brands = {head[8:12], *(head[i : i + 4] for i in range(16, 32, 4))}
+    if brands & {b"avif", b"avis"}:
+      return "AVIF"
+    if brands & {b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1"}:
+      return "HEIF"
+  if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+    return "WEBP"
+  if head[:2] == b"BM" and head[6:10] == bytes(4):
+    return "BMP"
+  found = (kind for magic, kind in _MAGIC.items() if head.startswith(magic))
+  return next(found, None)
+
+
+def explain_format(kind: str) -> str | None:
+  """What is missing to decode a format that `sniff` names; None if nothing."""
+  return None if kind in FORMATS else _MISSING[kind]
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -84,7 +129,7 @@ def decode_image(
     wanted = _upright(min_size, orientation)
   pixels = _decode_jpeg(data, image, wanted)
   if pixels is None:
-    pixels = _decode_with_pil(image, wanted)
+    pixels = _decode_with_pil(data, image, wanted)
   if orientation in _UPRIGHT:
     pixels = _UPRIGHT[orientation](pixels)
   return pixels
@@ -114,12 +159,14 @@ def _decode_jpeg(
 
 
 def _decode_with_pil(
-  image: Image.Image, min_size: tuple[int, int]
+  data: bytes, image: Image.Image, min_size: tuple[int, int]
 ) -> np.ndarray:
   try:
     if image.format in _JPEG:
       image.draft(None, min_size[::-1])
     image.load()
+    if image.format == "PNG":
+      _check_png(data)
     return np.asarray(_to_rgb(image))
   except (ImageDecodeError, MemoryError):
     raise
@@ -128,14 +175,31 @@ def _decode_with_pil(
     raise ImageDecodeError(reason, str(error)) from error
 
 
+def _check_png(data: bytes) -> None:
+  """Compares pixels with their checksums, at which PIL does not look."""
+  view, place = memoryview(data), 8
+  while place + 12 <= len(data):
+    size, name = struct.unpack_from(">I4s", view, place)
+    end = place + 8 + size
+    if name == b"IDAT" and view[end : end + 4] != zlib.crc32(
+      view[place + 4 : end]
+    ).to_bytes(4, "big"):
+      raise ImageDecodeError("corrupt", "wrong checksum of pixels")
+    if name == b"IEND":
+      return
+    place = end + 4
+
+
 def _open(data: bytes) -> tuple[Image.Image, int]:
   """Opens the header; returns the image and its EXIF orientation, 1 to 8."""
   if not data:
     raise ImageDecodeError("empty file")
   try:
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
   except UnidentifiedImageError as error:
-    raise ImageDecodeError("not an image") from error
+    kind = sniff(data[:32])
+    reason = kind and explain_format(kind)
+    raise ImageDecodeError(reason or "not an image") from error
   except (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,

@@ -11,14 +11,23 @@ calls.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import fsspec
 from fsspec.implementations import local
 
+_KINDS = {
+  stat.S_ISDIR: "a directory",
+  stat.S_ISFIFO: "a FIFO",
+  stat.S_ISSOCK: "a socket",
+  stat.S_ISCHR: "a device",
+  stat.S_ISBLK: "a device",
+}
 _PIECE = 8 * 2**20  # Bytes of one request when a file is read in order.
 
 
@@ -70,6 +79,31 @@ def read_bytes(
     return files.cat_file(inner, **part)
 
 
+class NotAFile(OSError):
+  """Behind a name there is no regular file, and there never will be."""
+
+
+def read_regular(
+  path: str | os.PathLike, start: int = 0, size: int | None = None
+) -> bytes:
+  """As `read_bytes`, of a regular file only: a FIFO would wait for ever.
+
+  Raises:
+    NotAFile: a FIFO, a socket, a device, a directory or a loop of links.
+  """
+  if not is_remote(path):
+    try:
+      mode = os.stat(path).st_mode
+    except OSError as error:
+      if error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR):
+        raise NotAFile(error.errno, error.strerror, path) from error
+      raise
+    if not stat.S_ISREG(mode):
+      kind = next((v for k, v in _KINDS.items() if k(mode)), "no regular file")
+      raise NotAFile(errno.EINVAL, kind, path)
+  return read_bytes(path, start, size)
+
+
 def upload(source: str | os.PathLike, url: str | os.PathLike) -> None:
   """Copies a file of this machine into a bucket, where it appears whole."""
   files, inner = _resolve(url)
@@ -112,9 +146,10 @@ def list_sizes(directory: str | os.PathLike) -> dict[str, int]:
 def list_files(directory: str | os.PathLike) -> Iterator[str]:
   """All files below a directory, relative to it, sorted.
 
-  Names that start with a dot are left out, and all below such directories;
-  symbolic links to directories are not followed. Memory grows with the number
-  of files in one directory; in a bucket, with all."""
+  Names that start with a dot are left out, and all below such directories. A
+  symbolic link to a directory is not followed, its name ends with a slash.
+  Memory grows with the number of files in one directory; in a bucket, with
+  all."""
   if not is_remote(directory):
     yield from _walk(os.fspath(directory), "")
     return
@@ -131,9 +166,12 @@ def list_files(directory: str | os.PathLike) -> Iterator[str]:
 
 
 def expand(pattern: str) -> list[str]:
-  """The files that match a glob pattern, sorted; `**` matches directories."""
+  """The files that match a glob pattern, sorted.
+
+  `**` matches directories at any depth, also behind links, each once.
+  """
   if not is_remote(pattern):
-    return sorted(glob.glob(pattern, recursive=True))
+    return sorted({*_glob(pattern)})
   files, inner = _resolve(pattern)
   with _as_os_error():
     return sorted(files.unstrip_protocol(path) for path in files.glob(inner))
@@ -156,20 +194,57 @@ class _RemoteFile:
     return self._file.tell()
 
 
+def _glob(pattern: str) -> Iterator[str]:
+  """As glob.glob with `**`, which runs in circles where links do."""
+  head, stars, tail = pattern.partition("**/")
+  if not stars and pattern.endswith("**"):
+    head, stars, tail = pattern[:-2], "**", "*"
+  if not stars or head[-1:] not in ("", "/"):
+    yield from glob.glob(pattern)
+    return
+  for base in glob.glob(head) if head else [""]:
+    for directory in _directories(base, set()):
+      yield from _glob(glob.escape(directory) + tail)
+
+
+def _directories(directory: str, seen: set) -> Iterator[str]:
+  """A directory and all below it, with a slash each, but hidden ones."""
+  try:
+    found = os.stat(directory or ".")
+    with os.scandir(directory or ".") as scanned:
+      entries = [entry for entry in scanned if not entry.name.startswith(".")]
+  except OSError:  # As glob does.
+    return
+  if (found.st_dev, found.st_ino) in seen:
+    return
+  seen.add((found.st_dev, found.st_ino))
+  yield directory
+  # What lies here itself comes before what links show again.
+  for entry in sorted(entries, key=lambda e: (e.is_symlink(), e.name)):
+    if entry.is_dir():
+      yield from _directories(f"{directory}{entry.name}/", seen)
+
+
 def _walk(directory: str, prefix: str) -> Iterator[str]:
   with os.scandir(directory) as scanned:
     # A directory sorts with its slash, as in a sorted list of whole paths.
-    names = (
-      entry.name + "/" * entry.is_dir(follow_symlinks=False)
+    names = [
+      (entry.name + "/" * _is_directory(entry), entry.is_symlink())
       for entry in scanned
       if not entry.name.startswith(".")
-      and (entry.is_dir(follow_symlinks=False) or not entry.is_dir())
-    )
-    for name in sorted(names):
-      if name.endswith("/"):
+    ]
+    for name, is_link in sorted(names):
+      if name.endswith("/") and not is_link:
         yield from _walk(f"{directory}/{name[:-1]}", prefix + name)
       else:
         yield prefix + name
+
+
+def _is_directory(entry: os.DirEntry) -> bool:
+  try:
+    return entry.is_dir()
+  except OSError:  # A loop of links.
+    return False
 
 
 def _info(url: str | os.PathLike) -> dict | None:

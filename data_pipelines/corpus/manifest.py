@@ -145,8 +145,14 @@ def summarize(manifest: Mapping) -> str:
     f"{manifest['num_records']} images in {len(manifest['shards'])} shards, "
     f"{manifest['num_bytes'] / 1e6:.1f} MB, "
     f"{manifest['rejected']['count']} rejected, "
-    f"{manifest['duplicates']['count']} duplicates"
+    f"{manifest['duplicates']['count']} duplicates{_summarize_others(manifest)}"
   )
+
+
+def _summarize_others(manifest: Mapping) -> str:
+  others = manifest.get("left_out", {})
+  counts = ", ".join(f"{count} {kind}" for kind, count in others.items())
+  return f", left out {counts}" if others else ""
 
 
 def _check(found: dict, expected: dict, what: str) -> None:

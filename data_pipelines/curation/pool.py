@@ -16,7 +16,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from data_pipelines.building import listing, scan
-from data_pipelines.common import files, images, storage, tars
+from data_pipelines.common import files, images, kinds, storage, tars
 from data_pipelines.corpus import manifest as manifests
 from data_pipelines.corpus import records
 from data_pipelines.sources import array_record, base, folder
@@ -108,10 +108,22 @@ def open_shard(shard: Shard) -> ShardRows:
 
 
 class ShardRows:
-  """The images of a shard, by row."""
+  """The images of a shard, by row.
 
-  def __init__(self, names: Sequence[str], locations: Sequence[tuple]):
+  Attributes:
+    left_out: files of a tar that are no images.
+  """
+
+  left_out = kinds.LeftOut()
+
+  def __init__(
+    self,
+    names: Sequence[str],
+    locations: Sequence[tuple],
+    left_out: kinds.LeftOut | None = None,
+  ):
     self._names, self._locations = names, locations
+    self.left_out = left_out or kinds.LeftOut()
 
   def __len__(self) -> int:
     return len(self._names)
@@ -196,13 +208,14 @@ def _list_folder(
   root: str, lists: pathlib.Path, files_per_shard: int
 ) -> list[tuple[Shard, frozenset[int]]]:
   """The shards of a folder, each with the rows that are not there any more."""
+  left_out = kinds.LeftOut()
   left = {
     path: (listing.stamp(whole) + listing.stamp(beside)).decode()
-    for path in storage.list_files(root)
-    if tars.is_image_name(path)
+    for path in folder.list_images(root, left_out)
     for whole in [storage.join(root, path)]
     for beside in [listing.metadata_path(whole)]
   }
+  left_out.report(folder.show_path(root))
   found = []
   for file in sorted(lists.glob("*.json")):
     listed = files.read_json(file)
@@ -245,7 +258,8 @@ def _open_files(shard: Shard) -> ShardRows:
 
 
 def _open_tar(shard: Shard) -> ShardRows:
-  members = list(tars.list_images(shard.path))
+  left_out = kinds.LeftOut()
+  members = list(tars.list_images(shard.path, left_out))
   return ShardRows(
     [folder.show_path(image.name) for image, _ in members],
     [
@@ -255,6 +269,7 @@ def _open_tar(shard: Shard) -> ShardRows:
       )
       for image, known in members
     ],
+    left_out,
   )
 
 

@@ -161,6 +161,8 @@ class ScoreShards:
     earlier = _read_earlier(unit.earlier)
     if numbers is None:
       numbers = _numbers(unit, opened)
+      if unit.rows is None:
+        opened.left_out.report(unit.shard.path)
     batch_size = batch_size or self.batch_size
     waiting, pixels = [], 0
     for number in numbers:

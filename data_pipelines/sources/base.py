@@ -9,7 +9,10 @@ from typing import Protocol, runtime_checkable
 from data_pipelines.common import images, storage
 from data_pipelines.corpus import records
 
-_UNUSABLE = (FileNotFoundError, PermissionError, IsADirectoryError)
+_UNUSABLE = (
+  *(FileNotFoundError, PermissionError, IsADirectoryError),
+  storage.NotAFile,
+)
 
 
 class ShardReadError(RuntimeError):
@@ -68,12 +71,12 @@ def read_file(path: str, what: str = "") -> bytes:
   """Reads a file that belongs to one image.
 
   Raises:
-    ImageDecodeError: it is not there, or may not be read; `what` begins the
-      detail.
+    ImageDecodeError: it is not there, no file, or may not be read; `what`
+      begins the detail.
     ShardReadError: it cannot be read now.
   """
   try:
-    return storage.read_bytes(path)
+    return storage.read_regular(path)
   except _UNUSABLE as error:
     reason = error.strerror or type(error).__name__
     raise images.ImageDecodeError("cannot be read", what + reason) from error

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines.common import progress, storage, tars
+from data_pipelines.common import kinds, progress, storage, tars
 from data_pipelines.corpus import records
 from data_pipelines.sources import base
 
@@ -19,8 +19,9 @@ _NUM_THREADS = 16  # Tars whose headers are read at the same time.
 class TarSource:
   """The images of uncompressed tars, in the order of the tars.
 
-  All headers are read up front. Memory: 16 bytes and the name for each image;
-  pack many millions with `build_corpus`.
+  All headers are read up front; what is no image is counted, and said on
+  stderr. Memory: 16 bytes and the name for each image. A tar has no checksums
+  of contents: pack what is worth it, and many millions, with `build_corpus`.
 
   Raises:
     ValueError: a tar is compressed, cut off or none; the message names it.
@@ -29,13 +30,14 @@ class TarSource:
 
   def __init__(self, paths: Sequence[str]):
     self._paths = list(paths)
-    names, ranges, counts = [], [], []
+    names, ranges, counts, left_out = [], [], [], kinds.LeftOut()
     with (
       concurrent.futures.ThreadPoolExecutor(_NUM_THREADS) as pool,
       progress.Progress("listing", len(self._paths), "tars") as shown,
     ):
       try:
-        for members in pool.map(_list_images, self._paths):
+        for members, others in pool.map(_list_images, self._paths):
+          left_out.update(others)
           counts.append(len(members))
           names += [os.fsencode(member.name) for member in members]
           ranges += [(member.start, member.size) for member in members]
@@ -43,6 +45,7 @@ class TarSource:
       except BaseException:  # No need to read the others first.
         pool.shutdown(wait=False, cancel_futures=True)
         raise
+    left_out.report(f"{len(paths)} tars")
     self._ends = list(itertools.accumulate(counts))
     self._ranges = np.array(ranges, np.int64).reshape(-1, 2)
     self._names = b"".join(names)
@@ -75,8 +78,9 @@ class TarSource:
     return self._paths[base.locate(self._ends, index)[0]]
 
 
-def _list_images(path: str) -> list[tars.Member]:
+def _list_images(path: str) -> tuple[list[tars.Member], kinds.LeftOut]:
+  left_out = kinds.LeftOut()
   try:
-    return [image for image, _ in tars.list_images(path)]
+    return [image for image, _ in tars.list_images(path, left_out)], left_out
   except OSError as error:
     raise base.ShardReadError(f"{path}: {error}") from error

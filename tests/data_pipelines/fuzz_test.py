@@ -11,6 +11,7 @@ import collections
 import pathlib
 import shutil
 import sys
+import tarfile
 import tempfile
 
 import numpy as np
@@ -18,10 +19,11 @@ import pytest
 from PIL import Image
 
 from data_pipelines import sources
+from data_pipelines.common import images, kinds, tars
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus import records, writer
 from data_pipelines.open_source import open_source
-from tests.data_pipelines import mutations
+from tests.data_pipelines import corpora, mutations
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +116,102 @@ def test_damaged_corpora_give_their_records_or_say_what_is_wrong():
   assert outcomes["right"] and outcomes["named"] and outcomes["refused"]
 
 
+LONG = "a folder of a very long name/" * 6
+
+
+def make_tar(format: int) -> bytes:
+  """Six PNG files, whose own checksums tell damaged pixels, and notes.
+
+  The last one is larger than tar's padding: what is lost within that cannot
+  be told from it.
+  """
+  files = {"notes.txt": b"none of them is an image"}
+  for seed in range(5):
+    name = f"{LONG if seed == 3 else ''}{seed}"
+    files[f"{name}.png"] = encode(seed, "PNG") + bytes(600 * (seed % 2))
+    files[f"{name}.json"] = b"{}"
+  files["5.png"] = encode(5, "PNG") + b"behind its end" * 1000
+  return corpora.make_tar(files, format)
+
+
+def read_tar(path: pathlib.Path) -> tuple[list, list[str]]:
+  """Pixels (None: not usable) of a tar's images, and what is left out."""
+  left_out = kinds.LeftOut()
+  try:
+    members = [image for image, _ in tars.list_images(path, left_out)]
+  except tars.TarError as error:
+    return [], [str(error)]
+  said = [f"{kind} left out" for kind in left_out.counts if kind != ".txt"]
+  found, data = [], path.read_bytes()
+  for member in members:
+    try:
+      image = data[member.start : member.start + member.size]
+      found.append(images.decode_image(image).tolist())
+    except images.ImageDecodeError as error:
+      said.append(f"{member.name}: {error}")
+      found.append(None)
+  return found, said
+
+
+def fuzz_tars(seed: int, count: int) -> collections.Counter:
+  """What becomes of damaged tars; raises what no reader may raise."""
+  outcomes = collections.Counter()
+  with tempfile.TemporaryDirectory() as temporary:
+    path = pathlib.Path(temporary, "a.tar")
+    for number in range(count):
+      whole = make_tar((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)[number % 2])
+      path.write_bytes(whole)
+      right, _ = read_tar(path)
+      random = np.random.default_rng([seed, number])
+      path.write_bytes(mutations.damage(whole, random))
+      found, said = read_tar(path)
+      if said and 0 < len(found) < len(right):
+        found = [pixels for pixels in right if pixels in found]
+        found += [None] * (len(right) - len(found))
+      outcome = judge(found, said, right)
+      outcomes[outcome] += 1
+      if outcome == "silent":
+        print(f"seed {seed}, case {number}: silent")
+  return outcomes
+
+
+def test_damaged_tars_give_their_images_or_say_what_is_wrong():
+  outcomes = fuzz_tars(seed=2, count=600)
+  assert not outcomes["silent"]
+  assert outcomes["right"] and outcomes["named"] and outcomes["refused"]
+
+
+KINDS = [kind for kind in images.FORMATS if kind != "HEIF"]
+
+
+def fuzz_images(seed: int, count: int) -> collections.Counter:
+  """What becomes of damaged images; raises what no reader may raise.
+
+  Most formats have no checksum, so other pixels are not wrong; another size
+  than the header says is.
+  """
+  outcomes = collections.Counter()
+  for number in range(count):
+    random = np.random.default_rng([seed, number])
+    data = mutations.damage(encode(number, KINDS[number % len(KINDS)]), random)
+    try:
+      height, width = images.image_size(data)
+      pixels = images.decode_image(data, max_pixels=2**20)
+      outcomes["pixels"] += 1
+      assert pixels.shape == (height, width, 3) and pixels.dtype == np.uint8
+    except images.ImageDecodeError as error:
+      assert error.reason
+      outcomes[error.reason] += 1
+  return outcomes
+
+
+@pytest.mark.filterwarnings("ignore")  # PIL's, of files that are odd.
+def test_damaged_images_are_decoded_or_refused_with_a_reason():
+  outcomes = fuzz_images(seed=3, count=500)
+  assert outcomes["pixels"] and outcomes["corrupt"] and outcomes["truncated"]
+
+
 if __name__ == "__main__":
   seed, count = map(int, sys.argv[1:])
-  for fuzz in (fuzz_corpora,):
+  for fuzz in (fuzz_corpora, fuzz_tars, fuzz_images):
     print(fuzz.__name__, dict(fuzz(seed, count)))

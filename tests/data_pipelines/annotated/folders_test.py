@@ -234,7 +234,7 @@ def test_a_disk_that_fails_is_no_bad_image(directory, monkeypatch):
   made.write_array(directory / "normal/a.npy", unit_vectors())
   source = folders.FoldersSource(str(directory))
 
-  def fail(path):
+  def fail(path, *_):
     raise OSError(5, "Input/output error")
 
   monkeypatch.setattr("data_pipelines.common.storage.read_bytes", fail)

@@ -206,7 +206,7 @@ def _stop_at(monkeypatch, module, name, number):
 @pytest.mark.parametrize(
   "module, name, number",
   [
-    (listing.tars, "is_image_name", 4),
+    (listing.kinds, "find_other", 4),
     (images, "decode_image", 2),
     (images, "decode_image", 7),
     (files, "read_json", 9),

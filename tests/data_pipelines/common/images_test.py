@@ -310,3 +310,11 @@ def test_no_global_state_of_pil_is_changed():
 
   assert Image.MAX_IMAGE_PIXELS == images.DEFAULT_MAX_PIXELS
   assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_pixels_of_a_png_are_compared_with_their_checksum(encode, smooth_photo):
+  data = bytearray(encode(smooth_photo(20, 30), "PNG"))
+  place = data.index(b"IEND") - 8  # The checksum of the last pixels.
+  data[place] ^= 1
+  with pytest.raises(images.ImageDecodeError, match="wrong checksum"):
+    images.decode_image(bytes(data))

@@ -82,7 +82,7 @@ def test_hidden_files_are_left_out_and_linked_directories_not_entered(tmp_path):
   (tree / "linked_file").symlink_to(tmp_path / "other" / "file")
   (tree / "broken").symlink_to(tmp_path / "nowhere")
   assert list(storage.list_files(tree)) == [
-    *("a", "b/c", "broken", "linked_file")
+    *("a", "b/c", "broken", "linked_directory/", "linked_file")
   ]
 
 

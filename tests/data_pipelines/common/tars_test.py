@@ -148,6 +148,41 @@ def test_a_missing_tar_is_an_os_error(tmp_path):
     list(tars.list_members(tmp_path / "none.tar"))
 
 
-def test_names_of_images_are_told_by_their_extension():
-  assert tars.is_image_name("a/b.JPeG") and tars.is_image_name("x.tiff")
-  assert not tars.is_image_name("a.jpg.part") and not tars.is_image_name("jpg")
+_PHOTOS = {f"{n}.jpg": bytes([n]) * 20_000 for n in range(1, 4)}
+
+
+@pytest.mark.parametrize("name", ["2.jpg", "3.jpg"])
+@pytest.mark.parametrize("all_behind", [False, True])
+def test_a_zeroed_header_is_not_taken_for_the_end(tar, name, all_behind):
+  data = bytearray(corpora.make_tar(_PHOTOS))
+  start = data.index(name.encode())
+  end = len(data) if all_behind else start + 512
+  data[start:end] = bytes(end - start)
+  message = f"it ends at byte {start}, but the file goes on"
+  with pytest.raises(tars.TarError, match=message):
+    pairs(tar(bytes(data)))
+
+
+def test_a_tar_behind_a_tar_is_not_lost_in_silence(tar):
+  data = corpora.make_tar({"a.jpg": b""})[: 3 * 512]
+  with pytest.raises(tars.TarError, match="something lies behind"):
+    pairs(tar(data + corpora.make_tar({"b.jpg": b""})[: 3 * 512]))
+
+
+@pytest.mark.parametrize("size", ["-1024", "99999999", "9" * 40, "1e3", "x"])
+def test_a_size_that_cannot_be_is_named(tar, size):
+  """A negative one would be read for ever."""
+  member = tarfile.TarInfo("a.jpg")
+  member.pax_headers = {"size": size}
+  buffer = io.BytesIO()
+  with tarfile.open(
+    fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT
+  ) as opened:
+    opened.addfile(member)
+    opened.addfile(tarfile.TarInfo("b.jpg"))
+  try:
+    found = pairs(tar(buffer.getvalue()))
+  except tars.TarError:
+    return
+  # What is no number is no size.
+  assert size in ("1e3", "x") and found == [("a.jpg", None), ("b.jpg", None)]

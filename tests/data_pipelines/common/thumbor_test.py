@@ -31,13 +31,14 @@ REFUSED = {
   "BlueSquare_truncated.jpg": "truncated",
   "Commons-logo-inches.svg": "not an image",
   "Commons-logo.svg": "not an image",
-  "image.avif": "not an image",
-  "image.heic": "not an image",
   "image.jp2": "not an image",
   "image_invalid.jpg": "not an image",
   "qtables.xml": "not an image",
   "watermark.svg": "not an image",
 }
+for name, kind in (("image.avif", "AVIF"), ("image.heic", "HEIF")):
+  if kind not in images.FORMATS:
+    REFUSED[name] = images.explain_format(kind)
 GIUNCHEDI = "Giunchedi%2C_Filippo_January_2015_01"
 
 
