@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fractions
+import glob
 import os
 
 from data_pipelines import annotated
@@ -20,7 +21,8 @@ def open_source(specs: str | os.PathLike) -> mixture.Mixture:
     specs: "SPEC", "SPEC;SPEC" (each image equally often) or
       "SPEC,WEIGHT;SPEC,WEIGHT". A spec is, on a disk or in a bucket, a
       corpus of `build_corpus`, a prepared TFDS directory (split "train"), a
-      tar or a glob of tars, or a folder of images; or labelled images in a
+      tar or a glob of tars, or a folder of images, each of which may have ";"
+      or "," in its path if it is given alone; or labelled images in a
       format of other people, "FORMAT:PATH,OPTION=VALUE", which
       `annotated.open_annotated` describes.
 
@@ -29,9 +31,10 @@ def open_source(specs: str | os.PathLike) -> mixture.Mixture:
       of them only; the message names the spec.
     ShardReadError: a file of a source is missing or has a wrong size.
   """
-  parts = [
-    _split_weight(part) for part in os.fspath(specs).split(";") if part.strip()
-  ]
+  specs = os.fspath(specs)
+  parts = [_split_weight(part) for part in specs.split(";") if part.strip()]
+  if os.path.exists(specs):
+    parts = [(specs, None)]
   if not parts:
     raise ValueError(f"{specs!r} names no dataset.")
   weights = [weight for _, weight in parts if weight is not None]
@@ -55,8 +58,8 @@ def open_field(field: str, specs: str | os.PathLike) -> mixture.Mixture:
 
 def _split_weight(part: str) -> tuple[str, fractions.Fraction | None]:
   spec, comma, weight = part.strip().rpartition(",")
-  if not comma:
-    return weight, None
+  if not comma or os.path.exists(part.strip()):
+    return part.strip(), None
   try:
     return spec.strip(), fractions.Fraction(weight.strip())
   except (ValueError, ZeroDivisionError):
@@ -87,9 +90,27 @@ def _open_existing(spec: str) -> base.ImageSource:
     raise ValueError(
       f"{spec}: no such directory; expected a corpus with a "
       f"{manifest.NAME}, a TFDS directory, a .tar, a folder of images, or "
-      f"FORMAT:PATH of {' '.join(annotated.FORMATS)}."
+      f'FORMAT:PATH of {" ".join(annotated.FORMATS)}; ";" separates '
+      'datasets, "," precedes a weight.'
+    )
+  if versions := _find_tfds(spec):
+    raise ValueError(
+      f"{spec}: holds TFDS datasets; write the directory of a version, such as "
+      f"{versions[-1]}"
     )
   return _with_images(folder.FolderSource(spec), spec)
+
+
+def _find_tfds(root: str) -> list[str]:
+  """Versions of datasets below what TFDS calls its data_dir, or a dataset."""
+  if storage.is_remote(root):  # Not worth its requests.
+    return []
+  escaped = glob.escape(root)
+  return [
+    os.path.dirname(path)
+    for depth in ("*", "*/*")
+    for path in storage.expand(storage.join(escaped, depth, _TFDS_FILE))
+  ]
 
 
 def _with_images(source: base.ImageSource, spec: str) -> base.ImageSource:

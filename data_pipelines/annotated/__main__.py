@@ -7,8 +7,8 @@ docs/data.md lists the formats. The corpus is that of
 `data_pipelines.build_corpus`, its records have labels. The output directory
 appears when it is complete, or not at all. Until then the work is kept beside
 it in `.NAME.building`: after Ctrl-C, a kill or an error the same command
-continues behind the last finished shard. Exit code 2 with an explanation if
-the corpus cannot be built, 130 after Ctrl-C.
+continues behind the last finished shard; on a complete output it says so. Exit
+code 2 with an explanation if the corpus cannot be built, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -33,10 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
   given = parser.parse_args(arguments)
 
   def build() -> tuple[dict, bool]:
+    size = {"shard_size": given.shard_size}
+    manifest = packing.find_complete(given.input, given.output, **size)
+    if manifest is not None:
+      return manifest, False
     manifest = packing.pack(
       given.input,
       given.output,
-      shard_size=given.shard_size,
+      **size,
       num_workers=given.workers,
     )
     return manifest, True

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
 from data_pipelines.annotated import opening
-from data_pipelines.building import workspace
+from data_pipelines.building import listing, workspace
 from data_pipelines.building.workspace import Building
 from data_pipelines.common import files, images, progress, worker_pool
 from data_pipelines.corpus import records, writer
@@ -63,9 +63,7 @@ def pack(
     "inputs": list(specs),
     "shard_size": shard_size,
     "version": records.VERSION,
-    "inputs_hash": workspace.hash_inputs(
-      shard_size, map(source.name, range(len(source)))
-    ),
+    "inputs_hash": _hash_inputs(tuple(specs), shard_size),
   }
   with workspace.open_building(output, arguments) as building, workers:
     done = _Done(building)
@@ -85,6 +83,38 @@ def pack(
           )
         )
     return _finish(building, done, len(source), arguments["inputs_hash"])
+
+
+def find_complete(
+  specs: Sequence[str], output: str | os.PathLike, *, shard_size: int
+) -> dict | None:
+  """Looks for a corpus that was packed from the same specs before.
+
+  Names of images and files of annotations are compared, not label images.
+
+  Returns:
+    Its manifest, None if there is no corpus.
+
+  Raises:
+    ValueError: it was packed from something else, a dataset cannot be opened,
+      or the output is not on a disk.
+  """
+  workspace.check_local(output)
+  _open_specs.cache_clear()  # Files may be others now.
+  return workspace.find_complete(
+    output,
+    lambda: _hash_inputs(tuple(specs), shard_size),
+    "packed from other inputs or another shard_size",
+  )
+
+
+def _hash_inputs(specs: tuple[str, ...], shard_size: int) -> str:
+  """Of the names of images; and size and time of files of annotations."""
+  source = _open_specs(specs)
+  paths = [opening.parse_spec(spec)[1] for spec in specs]
+  stamps = [listing.stamp(p).decode() for p in paths if os.path.isfile(p)]
+  names = map(source.name, range(len(source)))
+  return workspace.hash_inputs(shard_size, itertools.chain(names, stamps))
 
 
 class _Done:

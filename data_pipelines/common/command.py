@@ -9,10 +9,21 @@ import signal
 import sys
 from collections.abc import Callable
 
+from data_pipelines.common import paths
+
+
+class _Parser(argparse.ArgumentParser):
+  """Knows `~` in any argument: a shell does only where a word starts."""
+
+  def parse_known_args(self, args=None, namespace=None):
+    given = sys.argv[1:] if args is None else args
+    expanded = [paths.expand_home(argument) for argument in given]
+    return super().parse_known_args(expanded, namespace)
+
 
 def make_parser(module: str, description: str) -> argparse.ArgumentParser:
   """Makes the parser of `python -m data_pipelines.MODULE`."""
-  return argparse.ArgumentParser(
+  return _Parser(
     prog=f"python -m data_pipelines.{module}", description=description
   )
 

@@ -221,7 +221,7 @@ def _directories(directory: str, seen: set) -> Iterator[str]:
   yield directory
   # What lies here itself comes before what links show again.
   for entry in sorted(entries, key=lambda e: (e.is_symlink(), e.name)):
-    if entry.is_dir():
+    if _is_directory(entry):
       yield from _directories(f"{directory}{entry.name}/", seen)
 
 

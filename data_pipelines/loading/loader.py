@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import os
+import shutil
 import time
 
 import grain.python as grain
@@ -19,6 +21,7 @@ from data_pipelines.loading.examples import ElementSpec, ExampleMaker
 
 Batch = dict[str, np.ndarray]
 
+_SHARED_MEMORY = "/dev/shm"
 MAX_RESTARTS = 3  # Of the workers in a row, without a batch in between.
 _MAX_RECORDS = 2**31 - 1  # A batch holds record numbers as int32.
 
@@ -100,8 +103,8 @@ def make_loader(
       index: (a, m) int32, the record used;
       epoch: (a, m) int32, how often the record had been seen before.
     Reading it raises ShardReadError for a file that stays unreadable,
-    WorkerDied if the workers keep dying, and NoUsableImage if an example found
-    none.
+    WorkerDied if the workers keep dying or have no room for batches, and
+    NoUsableImage if an example found none.
 
   Raises:
     ValueError: sizes that do not divide, an empty source, or a number out of
@@ -120,7 +123,9 @@ class NoUsableImage(RuntimeError):
 
 
 class WorkerDied(RuntimeError):
-  """A data process ended without an error: killed, or out of memory."""
+  """A data process ended without an error: killed, or out of memory.
+
+  Or it would, because batches do not fit into shared memory."""
 
 
 class Loader:
@@ -141,12 +146,14 @@ class Loader:
     self._config = config
     self._next_step = start_step
     self._end_step = end_step
-    self._iterator = self._start()
+    self._iterator = None  # Started by the first read.
 
   def __iter__(self) -> Loader:
     return self
 
   def __next__(self) -> tuple[Batch, list[skips.Skipped]]:
+    if self._iterator is None:
+      self._iterator = self._start()
     pause = self._config.backoff
     for _ in range(MAX_RESTARTS):
       try:
@@ -164,7 +171,8 @@ class Loader:
 
   def close(self) -> None:
     """Stops the workers; must be called if not all was read."""
-    self._iterator.close()
+    if self._iterator is not None:
+      self._iterator.close()
 
   def _start(self) -> grain.DatasetIterator:
     config = self._config
@@ -174,6 +182,7 @@ class Loader:
     steps = grain.MapDataset.range(self._next_step, self._end_step)
     dataset = steps.map(self._load).to_iter_dataset(options)
     if config.num_workers:
+      _check_shared_memory(config.num_workers, self._load.num_bytes)
       dataset = dataset.mp_prefetch(
         grain.MultiprocessingOptions(num_workers=config.num_workers),
         worker_init_fn=_start_worker,
@@ -191,6 +200,32 @@ class Loader:
       ) from error
     self._next_step += 1
     return item
+
+
+def _check_shared_memory(num_workers: int, num_bytes: int) -> None:
+  """Raises WorkerDied if batches do not fit: a process that finds that out
+  itself is killed, and nobody knows why.
+
+  Args:
+    num_workers: of the data; each holds a batch that is ready and one that is
+      being made.
+    num_bytes: of a batch.
+  """
+  if not os.path.isdir(_SHARED_MEMORY):  # Other systems have it elsewhere.
+    return
+  if not os.access(_SHARED_MEMORY, os.W_OK):
+    raise WorkerDied(
+      f"{_SHARED_MEMORY}: cannot be written; data processes hand over their "
+      "batches there. Mount it, or set data.num_workers=0."
+    )
+  needed, free = 2 * num_workers * num_bytes, shutil.disk_usage(_SHARED_MEMORY)
+  if free.free < needed:
+    raise WorkerDied(
+      f"{_SHARED_MEMORY}: {free.free / 1e6:.0f} MB free, num_workers="
+      f"{num_workers} with batches of {num_bytes / 1e6:.0f} MB need "
+      f"{needed / 1e6:.0f} MB; make it larger (docker run --shm-size=...), or "
+      "lower data.num_workers."
+    )
 
 
 def _start_worker(worker_index: int, worker_count: int) -> None:
@@ -216,6 +251,15 @@ class _StepLoader:
     if isinstance(source, sources.Mixture):
       parts = source.sizes, source.weights
     self._order = order.Order(*parts, seed=config.seed, shuffle=config.shuffle)
+
+  @property
+  def num_bytes(self) -> int:
+    """Of a batch of this process."""
+    examples = self._config.global_batch_size // self._process_count
+    return examples * sum(
+      math.prod(size) * np.dtype(dtype).itemsize
+      for size, dtype in batch_shapes(self._config.examples).values()
+    )
 
   def __call__(self, step: int) -> tuple[Batch, list[skips.Skipped]]:
     config = self._config

@@ -62,8 +62,8 @@ def stretch(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def shorten(text: str, width: float, size: int) -> str:
-  """Cuts `text` to `width` pixels, with an ellipsis."""
-  font = _font(size)
+  """Makes `text` one line of at most `width` pixels, with an ellipsis."""
+  font, text = _font(size), " ".join(text.splitlines())
   if font.getlength(text) <= width:
     return text
   while text and font.getlength(text + "…") > width:

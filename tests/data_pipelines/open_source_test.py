@@ -102,3 +102,26 @@ def test_a_field_of_a_config_is_named_in_its_error(specs):
   with pytest.raises(ValueError) as caught:
     open_field("data.path", "corpus;nowhere")
   assert str(caught.value).startswith("data.path=corpus;nowhere: nowhere: no")
+
+
+def test_signs_of_specs_may_be_in_paths(specs):
+  names = ["a;b", "a,3", "c,d;e,2"]
+  for name in names:
+    pathlib.Path(name).symlink_to("photos")
+    assert len(open_source(name)) == 7
+  assert open_source("a,3;corpus").sizes == (7, 7)
+  weighted = open_source("a,3,2;corpus,1")
+  assert (weighted.sizes, weighted.weights) == ((7, 7), (2, 1))
+  with pytest.raises(ValueError, match='x: no such directory.*";" separates'):
+    open_source("x;y")
+
+
+@pytest.mark.parametrize("root", ["tfds", "tfds/humans"])
+def test_a_tfds_root_says_which_directory_to_write(specs, root):
+  for version in ("1.0.0", "1.1.0"):
+    place = pathlib.Path("tfds/humans", version)
+    place.mkdir(parents=True)
+    (place / "dataset_info.json").write_text("{}")
+  message = f"{root}: holds TFDS .* such as tfds/humans/1.1.0$"
+  with pytest.raises(ValueError, match=message):
+    open_source(root)

@@ -37,6 +37,12 @@ def test_long_labels_are_cut():
   assert pictures.shorten("a" * 200, 100, 12).endswith("a…")
 
 
+def test_a_name_of_two_lines_is_drawn_in_one():
+  assert pictures.shorten("a\nb\r.jpg", 500, 12) == "a b .jpg"
+  tile = pictures.Tile(Image.new("RGB", (90, 10)), "a\nb", below=("c\nd",))
+  assert pictures.grid([[tile]]).width == 90
+
+
 def test_groups_are_packed_into_rows():
   tile = pictures.Tile(Image.new("RGB", (40, 10)))
   rows = pictures.pack([[tile, tile]] * 3, 210)

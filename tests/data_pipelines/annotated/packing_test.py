@@ -152,6 +152,22 @@ def test_nothing_is_written_over(spec, tmp_path, capsys):
   assert "in: exists and is not empty" in capsys.readouterr().err
 
 
+def test_a_complete_output_is_said_to_be_so(spec, tmp_path, capsys):
+  given = ["--workers", "0", "--output", str(tmp_path / "c"), "--input"]
+  for state in ("done", "already complete"):
+    assert command.main([*given, spec]) == 0
+    assert f"c: {state}: 4 images in 1 shards" in capsys.readouterr().out
+  before = contents(tmp_path / "c")
+  others = ["--shard_size", "2"], ["--input", spec]
+  for other in others:
+    assert command.main([*given, spec, *other]) == 2
+    assert "packed from other inputs" in capsys.readouterr().err
+  path = tmp_path / "in/list.json"
+  path.write_text(path.read_text() + " ")
+  assert command.main([*given, spec]) == 2
+  assert contents(tmp_path / "c") == before
+
+
 def test_another_command_does_not_continue(spec, tmp_path, monkeypatch):
   def fail(specs, index):
     raise KeyboardInterrupt

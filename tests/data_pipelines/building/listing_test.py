@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -124,3 +125,15 @@ def test_urls_give_the_shards_of_paths(photo_folder, tmp_path, kind):
     )
   assert contents[0] == contents[1]
   assert not build_corpus.build_corpus([url], tmp_path / "b", shard_size=3)[1]
+
+
+def test_notes_may_begin_with_a_byte_order_mark(photo_folder, tmp_path):
+  notes = b'\xef\xbb\xbf{"licence": "MIT"}'
+  (photo_folder / "0.json").write_bytes(notes)
+  os.mkfifo(photo_folder / "1.json")  # Reading it would wait for ever.
+  build_corpus.build_corpus([photo_folder], tmp_path / "corpus")
+  source = open_source(tmp_path / "corpus")
+  assert (source[0].name, source[0].licence) == ("0.JPG", "MIT")
+  rejected = (tmp_path / "corpus/rejected.jsonl").read_text()
+  expected = {"name": "1.JPG", "reason": "bad notes", "detail": "a FIFO"}
+  assert json.loads(rejected) == expected

@@ -190,3 +190,22 @@ def test_the_errors_of_any_package_become_os_errors():
   with storage.open_file("failing://bucket/file") as file:
     with pytest.raises(OSError, match="RuntimeError: 503, try later"):
       file.read(1)
+
+
+def test_a_glob_enters_links_once_and_runs_in_no_circle(tmp_path, monkeypatch):
+  write_tree(tmp_path, ["a/x.tar", "a/b/y.tar", ".h/z.tar", "w.tar"])
+  for name in "abcdefgh":  # Each of them leads everywhere: 8! ways.
+    (tmp_path / f"a/b/to_{name}").symlink_to(tmp_path)
+  (tmp_path / "loop").symlink_to("loop")
+  other = tmp_path.parent / f"{tmp_path.name}_other"
+  write_tree(other, ["o.tar"])
+  (tmp_path / "linked").symlink_to(other)
+  wanted = ["a/b/y.tar", "a/x.tar", "linked/o.tar", "w.tar"]
+  found = storage.expand(f"{tmp_path}/**/*.tar")
+  assert found == [str(tmp_path / name) for name in wanted]
+  below = storage.expand(f"{tmp_path}/a/**/*.tar")
+  assert len(below) == 4 and {*found[:2]} <= {*below}
+  monkeypatch.chdir(tmp_path)
+  assert storage.expand("**/*.tar") == wanted
+  assert storage.expand("a**/x.tar") == ["a/x.tar"]
+  assert "a/b/y.tar" in storage.expand("a/**")

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +105,29 @@ def test_a_record_that_kills_every_worker_ends_the_run(photo_folder):
   with pytest.raises(RuntimeError, match="step 0: .* 4 times in a row"):
     next(made)
   made.close()
+
+
+def test_a_small_shared_memory_is_named(photo_folder, monkeypatch):
+  usage = shutil.disk_usage("/")._replace(free=10**3)
+  monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+  config = dataclasses.replace(CONFIG, num_workers=2)
+  source = open_source(photo_folder)
+  made = loader.make_loader(source, config, start_step=0, num_steps=1)
+  message = "/dev/shm: 0 MB free, num_workers=2 .* lower data.num_workers"
+  with pytest.raises(loader.WorkerDied, match=message):
+    next(made)
+  made.close()
+
+
+def test_a_shared_memory_that_cannot_be_written_is_named(
+  photo_folder, monkeypatch
+):
+  monkeypatch.setattr(os, "access", lambda path, mode: False)
+  config = dataclasses.replace(CONFIG, num_workers=1)
+  source = open_source(photo_folder)
+  made = loader.make_loader(source, config, start_step=0, num_steps=1)
+  with pytest.raises(loader.WorkerDied, match="/dev/shm: cannot be written"):
+    next(made)
 
 
 @pytest.mark.slow
