@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines.common import files, packages, storage
+from data_pipelines.common import files, storage
 from data_pipelines.corpus import index as indices
 from data_pipelines.corpus import manifest as manifests
 from data_pipelines.corpus import records, writer
-from data_pipelines.curation import pool, running, units
+from data_pipelines.curation import pool, running, tables, units
 from data_pipelines.curation.engine import Engine
 
 _PLACE = ("shard", "row")
@@ -62,10 +62,8 @@ class PackShards:
     files.write_json(self.path(number), dataclasses.asdict(entry))
 
   def _read(self, number: int) -> Iterator[records.Record]:
-    parquet = packages.require("pyarrow.parquet", "curation")
     opened = functools.lru_cache(_MAX_OPEN)(pool.open_shard)
-    with parquet.ParquetFile(self.selection) as file:
-      rows = file.read_row_group(number).to_pylist()
+    rows = tables.read_group(self.selection, number).to_pylist()
     for row in rows:
       shard = self.shards[row["shard"]]
       record = opened(shard).read(row["row"])
@@ -132,10 +130,9 @@ def pack(
   for path in output.glob("packing-*"):
     if path != made:
       shutil.rmtree(path)
-  parquet = packages.require("pyarrow.parquet", "curation")
   selection = made / "selection.parquet"
   with files.whole_path(selection) as partial:
-    parquet.write_table(selected, partial, row_group_size=shard_size)
+    tables.write(selected, partial, row_group_size=shard_size)
   num_shards = -(-selected.num_rows // shard_size)
   by_id = {shard.id: shard for shard in shards}
   job = PackShards(selection, made, num_shards, by_id)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 
 from data_pipelines.common import files, packages
-from data_pipelines.curation import buckets, deciding, ordering, units
+from data_pipelines.curation import buckets, deciding, ordering, tables, units
 
 _HASH, _KNOWN = 32, 16  # Bytes of the hashes of content, and of the rest.
 _LATER = ("reason", "detail")  # Fixed columns that a later pass adds to.
@@ -67,7 +67,7 @@ class Rows:
 
   def _read_content(self, paths, gone) -> None:
     """Orders the rows of the pool, which are numbered shard by shard."""
-    counts = [self._parquet.read_metadata(path).num_rows for path in paths]
+    counts = [tables.count_rows(path) for path in paths]
     self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     num_raw = int(self._starts[-1])
     # Half the memory, where that is enough.
@@ -110,7 +110,7 @@ class Rows:
   def _read_keys(self, path, left_out) -> tuple[np.ndarray, np.ndarray, list]:
     """Bytes of what has content, and its places; and what has none."""
     columns = ["row", "content_hash", "key"]
-    table = self._parquet.read_table(path, columns=columns)
+    table = tables.read(path, columns)
     is_there = ~np.isin(table["row"].to_numpy(), list(left_out))
     is_known = table["content_hash"].is_valid().to_numpy()
     places = np.flatnonzero(is_there & is_known)
@@ -122,7 +122,7 @@ class Rows:
     bad, others = np.flatnonzero(is_there & ~is_known), []
     if len(bad):
       columns = ["name", "reason", "detail"]
-      table = self._parquet.read_table(path, columns=columns)
+      table = tables.read(path, columns)
       for row, place in zip(table.take(bad).to_pylist(), bad):
         text = [(row[name] is None, row[name] or "") for name in columns]
         others.append((*text, place))
@@ -170,7 +170,7 @@ class Rows:
         if (lookup[start : self._starts[shard + 1]] < 0).all():
           continue
         columns = sorted({"row", name})
-        table = self._parquet.read_table(path, columns=columns)
+        table = tables.read(path, columns)
         table = table.filter(table[name].is_valid())
         # A row of a shard is its place there.
         places = lookup[start + table["row"].to_numpy()]
@@ -356,7 +356,7 @@ class Rows:
     for paths in self._files["reason"]:
       if shard not in paths:
         continue
-      table = self._parquet.read_table(paths[shard])
+      table = tables.read(paths[shard])
       at = np.full(self._starts[shard + 1] - self._starts[shard], -1, np.int64)
       at[table["row"].to_numpy()] = np.arange(len(table))
       at = at[self._raw[rows] - self._starts[shard]]

@@ -28,7 +28,7 @@ import cv2
 
 from data_pipelines.common import files, images, packages
 from data_pipelines.corpus import records
-from data_pipelines.curation import child, pool
+from data_pipelines.curation import child, pool, tables
 from data_pipelines.curation.scorers.base import Image, Scorer
 
 QUARANTINED = "quarantined"
@@ -229,7 +229,6 @@ class ScoreShards:
 
   def _write(self, path: pathlib.Path, unit: Unit, rows: Iterable[Row]) -> None:
     arrow = packages.require("pyarrow", "curation")
-    parquet = packages.require("pyarrow.parquet", "curation")
     types = {**FIXED, **self.columns}
     metadata = {
       "version": str(VERSION),
@@ -242,7 +241,7 @@ class ScoreShards:
     )
     table = arrow.Table.from_pylist(list(rows), schema=schema)
     with files.whole_path(path) as partial:
-      parquet.write_table(table, partial, compression="zstd")
+      tables.write(table, partial, compression="zstd")
 
 
 def _numbers(unit: Unit, opened: pool.ShardRows) -> Sequence[int]:
@@ -322,8 +321,7 @@ def _name_columns(scorer: Scorer, answer: dict) -> dict:
 def _read_earlier(path: str) -> dict[int, dict]:
   if not path:
     return {}
-  parquet = packages.require("pyarrow.parquet", "curation")
-  rows = parquet.read_table(path).to_pylist()
+  rows = tables.read(path).to_pylist()
   return {
     row["row"]: {k: v for k, v in row.items() if k not in FIXED} for row in rows
   }
