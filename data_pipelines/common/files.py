@@ -76,8 +76,16 @@ def write_json(path: str | os.PathLike, value: object) -> None:
 
 
 def read_json(path: str | os.PathLike) -> object:
-  """Reads what `write_json` wrote on a disk."""
-  return json.loads(pathlib.Path(path).read_bytes())
+  """Reads what `write_json` wrote on a disk.
+
+  Raises:
+    ValueError: it is no JSON; the message names the file.
+    OSError: it cannot be read.
+  """
+  try:
+    return json.loads(pathlib.Path(path).read_bytes())
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path}: damaged: no JSON: {error}") from error
 
 
 def remove_partial(directory: str | os.PathLike) -> None:

@@ -75,7 +75,7 @@ def read_export_check(path: str) -> object:
   except FileNotFoundError:
     return None
   except (OSError, ValueError) as error:
-    return {"unreadable": f"{path}: {error}"}
+    return {"unreadable": str(error)}
 
 
 def training_seconds(speed: list[dict]) -> float | None:

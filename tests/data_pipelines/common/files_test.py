@@ -80,3 +80,10 @@ def test_rows_of_a_step_on_are_dropped_whole(tmp_path):
   path.write_text('{"step": 1}\n{"step": 2, "a": "é"}\n{"step": 3}\n{"st')
   jsonl.drop_rows_from(path, 3)
   assert path.read_text("utf-8") == '{"step": 1}\n{"step": 2, "a": "é"}\n'
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\0\0", b"\xff", b"[" * 10**5])
+def test_a_file_that_is_no_json_is_named(tmp_path, data):
+  (tmp_path / "a.json").write_bytes(data)
+  with pytest.raises(ValueError, match="a.json: damaged: no JSON"):
+    files.read_json(tmp_path / "a.json")
