@@ -166,8 +166,8 @@ def fuzz_tars(seed: int, count: int) -> collections.Counter:
       path.write_bytes(mutations.damage(whole, random))
       found, said = read_tar(path)
       if said and 0 < len(found) < len(right):
-        found = [pixels for pixels in right if pixels in found]
-        found += [None] * (len(right) - len(found))
+        assert all(pixels is None or pixels in right for pixels in found)
+        found = [pixels if pixels in found else None for pixels in right]
       outcome = judge(found, said, right)
       outcomes[outcome] += 1
       if outcome == "silent":
