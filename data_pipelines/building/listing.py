@@ -181,10 +181,10 @@ class _Rows:
   def _read_folder(self) -> Iterator[list]:
     for path in folder.list_images(self._unit.path, self.left_out):
       whole = storage.join(self._unit.path, path)
-      beside = stamp(metadata_path(whole))
-      self.hash.update(os.fsencode(path) + b"\0" + stamp(whole) + beside)
-      self.has_metadata |= storage.is_remote(whole) or beside != b"\n"
+      self.hash.update(os.fsencode(path) + b"\0" + stamp(whole))
+      self.hash.update(stamp(metadata_path(whole)))
       yield [path]
+    self.has_metadata = self.left_out.num_metadata > 0
 
   def _read_tar(self) -> Iterator[list]:
     try:

@@ -69,11 +69,17 @@ def find_other(name: str, read_head: Callable[[], bytes]) -> str | None:
 
 
 class LeftOut:
-  """Counts files that are not taken, by their kind."""
+  """Counts files that are not taken, by their kind.
+
+  Attributes:
+    counts: of each kind the number, and the name of one.
+    num_metadata: `.json` files of a folder, which are not in `counts`.
+  """
 
   def __init__(self, counts: Mapping[str, list] | None = None):
     """Continues from `counts` of another one."""
     self.counts = {kind: [*entry] for kind, entry in (counts or {}).items()}
+    self.num_metadata = 0
 
   def add(self, kind: str, name: str, count: int = 1) -> None:
     """Counts files of a kind, of which one is called `name`."""

@@ -70,6 +70,8 @@ def list_images(
       yield path
     elif kind:
       left_out.add(kind, path)
+    else:
+      left_out.num_metadata += 1
 
 
 def show_path(path: str) -> str:
