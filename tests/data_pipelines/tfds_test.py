@@ -426,3 +426,16 @@ def test_a_missing_or_damaged_shard_is_named(data_dir):
   shard.unlink()
   with pytest.raises(sources.ShardReadError, match=f"{shard}: No such file"):
     opened(path)
+
+
+def test_an_example_of_wrong_bytes_is_an_image_error(data_dir, monkeypatch):
+  to_record = features.to_record
+
+  def of_another_image(example):
+    return to_record({**example, "image": example["image"] + b"x"})
+
+  source = opened(data_dir / "humans" / "1.0.0")
+  assert source[0].name == "bmp.bmp"
+  monkeypatch.setattr(features, "to_record", of_another_image)
+  with pytest.raises(images.ImageDecodeError, match="wrong bytes .*record 0"):
+    source[0]
