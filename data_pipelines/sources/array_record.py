@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import threading
@@ -18,6 +17,7 @@ from data_pipelines.corpus import records
 from data_pipelines.sources import base
 
 MAX_OPEN_SHARDS = 64  # Each data process keeps at most so many open.
+MAX_KEPT = 2**21  # Records whose hashes each data process keeps: 64 MB.
 # Read from a shard's end when it is opened; holds the positions of about 1000
 # records, the default of build_corpus. Of more, it reads the rest as well.
 _FOOTER = "128K"
@@ -151,12 +151,13 @@ class ShardReader:
 
 
 class ShardRecords:
-  """The records of some shards of a corpus, each compared with its index.
+  """The records of some shards of a corpus, each compared with its hash.
 
-  An index is read, and compared with its hash in the manifest, when a record
-  of its shard is first asked for; those of `MAX_OPEN_SHARDS` are kept, 32
-  bytes a record. So a shard that lies where another one belongs, or there
-  twice, is noticed at the first record that is read from it.
+  When a record of a shard is first asked for, the shard's index is read and
+  compared with its hash in the manifest, and the record with the index. So a
+  shard that lies where another one belongs is noticed at its first record.
+  Indices of `MAX_KEPT` records are kept, 32 bytes a record, and compared with
+  all later records of their shards.
   """
 
   def __init__(self, directory: str | os.PathLike, shards: Sequence[Mapping]):
@@ -173,10 +174,8 @@ class ShardRecords:
     )
     names = ("num_records", "index", "index_sha256")
     self._shards = [{name: shard[name] for name in names} for shard in shards]
-    self._start()
-
-  def _start(self) -> None:
-    self._hashes = functools.lru_cache(MAX_OPEN_SHARDS)(self._read_hashes)
+    self._hashes = {}  # Of shards that were looked at; None: not kept.
+    self._num_kept = 0
 
   def __len__(self) -> int:
     return len(self._reader)
@@ -193,13 +192,21 @@ class ShardRecords:
     shard, position = self._reader.locate(index)
     path = self.location(index)
     base.check_content(record, f"{path}: record {position}")
-    expected = self._hashes(shard)[position].tobytes().hex()
+    is_new = shard not in self._hashes
+    hashes = self._read_hashes(shard) if is_new else self._hashes[shard]
+    if hashes is None:
+      return record
+    expected = hashes[position].tobytes().hex()
     if record.content_hash != expected:
       raise base.ShardReadError(
         f"{path}: record {position} has content_hash "
         f"{record.content_hash[:12]}, its index says {expected[:12]}: this is "
         "another shard than the manifest lists; copy it again."
       )
+    if is_new:
+      is_kept = self._num_kept + len(hashes) <= MAX_KEPT
+      self._num_kept += len(hashes) * is_kept
+      self._hashes[shard] = hashes if is_kept else None
     return record
 
   def name(self, index: int) -> str:
@@ -231,11 +238,7 @@ class ShardRecords:
       raise base.ShardReadError(f"{path}: {error}") from error
 
   def __getstate__(self) -> dict:
-    return {k: v for k, v in self.__dict__.items() if k != "_hashes"}
-
-  def __setstate__(self, state: dict) -> None:
-    self.__dict__.update(state)
-    self._start()
+    return {**self.__dict__, "_hashes": {}, "_num_kept": 0}
 
 
 class ArrayRecordSource(ShardRecords):

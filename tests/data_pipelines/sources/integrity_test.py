@@ -11,6 +11,7 @@ from data_pipelines.corpus import manifest as manifests
 from data_pipelines.corpus import records, writer
 from data_pipelines.loading.loader import LoaderConfig, make_loader
 from data_pipelines.open_source import open_source
+from data_pipelines.sources import array_record
 from tests.data_pipelines import corpora
 
 SIZE = 20, 30
@@ -51,6 +52,24 @@ def test_swapped_shards_are_named_at_the_first_record(corpus):
   for index in range(4):
     with pytest.raises(sources.ShardReadError, match=message):
       source[index]
+
+
+def test_without_room_for_indices_the_first_record_is_compared(
+  corpus, monkeypatch
+):
+  monkeypatch.setattr(array_record, "MAX_KEPT", 3)  # One of two shards.
+  swap(shard(corpus, 0), shard(corpus, 1))
+  source = open_source(corpus)
+  for index in (1, 3, 3):
+    with pytest.raises(sources.ShardReadError, match="another shard"):
+      source[index]
+  swap(shard(corpus, 0), shard(corpus, 1))
+  source = open_source(corpus)
+  names = [source[index].name for index in (3, 0, 2, 1)]
+  assert names == ["3.bmp", "0.bmp", "2.bmp", "1.bmp"]
+  for path in corpus.glob("index-*"):
+    path.unlink()  # They are not read again.
+  assert [record.name for record in corpora.read_all(source)] == sorted(names)
 
 
 def test_one_shard_twice_is_named(corpus):
