@@ -1,0 +1,228 @@
+"""Damaged checkpoints are found, said and passed over; nothing else is."""
+
+import json
+import shutil
+import threading
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from data_pipelines.common import checksums
+from sapiens2_jax.training import checkpoints, stored, verification
+from sapiens2_jax.validation import read_config
+from tests import old_runs
+from tests.training import small_runs
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("saved") / "run"
+  small_runs.save(workdir)
+  return workdir
+
+
+@pytest.fixture
+def workdir(saved, tmp_path):
+  """A copy of a run with three checkpoints; nothing was said of it yet."""
+  verification._compare.cache_clear()
+  verification._said.clear()
+  return shutil.copytree(saved, tmp_path / "run")
+
+
+def flip(path, position: int = 0) -> None:
+  data = bytearray(path.read_bytes())
+  data[position] ^= 4
+  path.write_bytes(data)
+
+
+def largest(checkpoint):
+  """The file with most of the arrays' values."""
+  files = (checkpoint / "state" / "ocdbt.process_0" / "d").iterdir()
+  return max(files, key=lambda path: path.stat().st_size)
+
+
+def all_files(workdir) -> dict[str, bytes]:
+  names = checksums.find_files(workdir)
+  return {name: (workdir / name).read_bytes() for name in names}
+
+
+def assert_state_of(step: int, found) -> None:
+  assert found[0] == step
+  chex.assert_trees_all_equal(found[1], small_runs.make_state(step))
+
+
+def test_a_list_holds_every_file_and_a_whole_run_says_nothing(workdir, capfd):
+  assert_state_of(30, small_runs.restore(workdir))
+  for step in small_runs.STEPS:
+    path = small_runs.path(workdir, step)
+    listed = checksums.read(path / verification.LIST)
+    assert {*listed, verification.LIST} == {*checksums.find_files(path)}
+  said = capfd.readouterr()
+  assert not said.err + said.out
+  assert not (workdir / "damaged").exists()
+
+
+def test_a_flipped_bit_falls_back_and_the_step_is_saved_anew(workdir, capfd):
+  bad = largest(small_runs.path(workdir, 30))
+  flip(bad, 70)
+  assert_state_of(20, small_runs.restore(workdir))
+  said = capfd.readouterr().err.splitlines()
+  assert said[0].startswith(f"checkpoint 30 is passed over: {bad}: SHA-256 is")
+  assert said[1:] == [f"checkpoint 30 is set aside: {workdir}/damaged/30"]
+  small_runs.save(workdir, (30,))
+  assert_state_of(30, small_runs.restore(workdir))
+  # Again: what was set aside before is replaced.
+  verification._compare.cache_clear()
+  flip(largest(small_runs.path(workdir, 30)))
+  assert_state_of(20, small_runs.restore(workdir))
+
+
+@pytest.mark.parametrize(
+  ("harm", "reason"),
+  [
+    (lambda path: (path / "run/metadata").unlink(), "run/metadata: missing"),
+    (lambda path: (path / "run/metadata").write_text("{}"), "damaged"),
+    (lambda path: (path / "checksums.json").unlink(), "json: missing"),
+    (lambda path: (path / "checksums.json").write_text("[]"), "damaged list"),
+    (lambda path: shutil.rmtree(path / "state"), ": missing (and 1"),
+    (lambda path: largest(path).write_bytes(b""), "0 bytes, expected"),
+    (
+      lambda path: (
+        shutil.rmtree(path),
+        shutil.copytree(path.with_name("10"), path),
+      ),
+      "holds step 10",
+    ),
+  ],
+)
+def test_each_harm_is_named_and_passed_over(workdir, harm, reason, capfd):
+  harm(small_runs.path(workdir, 30))
+  assert_state_of(20, small_runs.restore(workdir))
+  first, *_ = capfd.readouterr().err.splitlines()
+  assert first.startswith("checkpoint 30 is passed over: ") and reason in first
+
+
+def test_two_damaged_ones_are_passed_over(workdir, capfd):
+  for step in (30, 20):
+    flip(largest(small_runs.path(workdir, step)))
+  assert_state_of(10, small_runs.restore(workdir))
+  assert capfd.readouterr().err.count("is passed over") == 2
+
+
+@pytest.mark.parametrize("reader", ["restore", "latest"])
+def test_without_a_whole_one_nothing_changes(workdir, reader):
+  for step in small_runs.STEPS:
+    flip(largest(small_runs.path(workdir, step)))
+  before = all_files(workdir)
+  read = {
+    "restore": lambda: small_runs.restore(workdir),
+    "latest": lambda: checkpoints.latest(str(workdir)),
+  }[reader]
+  with pytest.raises(verification.DamagedError, match="none of its 3 check"):
+    read()
+  assert all_files(workdir) == before
+
+
+def test_all_readers_fall_back_and_change_nothing(workdir, capfd):
+  flip(largest(small_runs.path(workdir, 30)))
+  before, name = all_files(workdir), str(workdir)
+  expected = small_runs.make_state(20).params
+
+  def select(state):
+    return state.params
+
+  like = small_runs.abstract_state().params
+  assert checkpoints.latest(name)[0] == 20
+  assert checkpoints.load_run(name, read_config)[0] == 20
+  step, opened = checkpoints.open_part(name, select)
+  chex.assert_trees_all_equal(jax.tree.map(np.asarray, opened), expected)
+  for loaded in ((), (like,)):
+    found = checkpoints.load_part(name, select, *loaded)
+    assert found[0] == step == 20
+    chex.assert_trees_all_equal(found[1], expected)
+  assert checkpoints.part_shapes(name, select)[0] == 20
+  assert all_files(workdir) == before
+  assert capfd.readouterr().err.count("\n") == 1  # Said once, and no warning.
+
+
+def test_verify_false_only_looks_for_what_must_be_there(workdir):
+  flip(small_runs.path(workdir, 30) / "commit_success.txt")
+  step, _ = small_runs.restore(workdir, "checkpoint.verify=false")
+  assert step == 30
+  shutil.rmtree(small_runs.path(workdir, 30) / "state")
+  step, _ = small_runs.restore(workdir, "checkpoint.verify=false")
+  assert step == 20
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read_and_said_once(
+  tmp_path, capfd
+):
+  old_runs.unpack("pretrain", tmp_path)
+  workdir = tmp_path / "pretrain"
+  for _ in range(2):
+    assert checkpoints.latest(str(workdir))[0] == 4
+  said = capfd.readouterr().err
+  assert said.count("checkpoint 4 was written without checksums") == 1
+  # What shows without checksums is found.
+  (workdir / "checkpoints/4/state/manifest.ocdbt").unlink()
+  with pytest.raises(verification.DamagedError):
+    checkpoints.latest(str(workdir))
+
+
+def test_files_of_an_earlier_version_are_all_needed(tmp_path):
+  old_runs.unpack("pretrain", tmp_path)
+  path = tmp_path / "pretrain/checkpoints/4"
+  part = largest(path)
+  part.write_bytes(part.read_bytes()[:1000])
+  assert verification.find_problems(path)[0].startswith(f"{path}/state: ")
+
+
+def test_a_kill_before_the_last_name_leaves_no_checkpoint(
+  workdir, monkeypatch
+):
+  """At every point of a commit: either a list and the name, or neither."""
+  reached = threading.Event()
+
+  def die(*_):
+    reached.set()
+    raise OSError("killed")
+
+  for module, name in ((checksums, "write"), (verification.os, "rename")):
+    with monkeypatch.context() as patched:
+      patched.setattr(module, name, die)
+      checkpointer = small_runs.open_run(workdir)
+      checkpointer.save(small_runs.make_state(40), 40, 40 * small_runs.BATCH)
+      with pytest.raises(checkpoints.SaveError, match="killed"):
+        checkpointer.close()
+    assert reached.is_set()
+    reached.clear()
+    assert [p.name for p in (workdir / "checkpoints").glob("40.*")]
+    assert_state_of(30, small_runs.restore(workdir))
+    assert not [p.name for p in (workdir / "checkpoints").glob("40*")]
+
+
+def test_chunks_are_read_through(workdir, monkeypatch):
+  read = []
+  monkeypatch.setattr(
+    stored.StoredArray, "__getitem__", lambda self, index: read.append(index)
+  )
+  path = small_runs.path(workdir, 30) / "state"
+  for part in (0, 1):
+    stored.read_through(path, part, 2)
+  assert len(read) == len(jax.tree.leaves(stored.stored_tree(path)))
+
+
+def test_a_directory_that_is_no_step_is_left_alone(workdir):
+  for name in ("031", "\u0662", "31.orbax-checkpoint-tmp", "notes"):
+    (workdir / "checkpoints" / name).mkdir()
+  (workdir / "checkpoints" / "99").write_text("a file")
+  assert verification.newest_whole(workdir / "checkpoints").step == 30
+
+
+def test_the_run_says_which_data_it_saw(workdir):
+  small_runs.save(workdir, (40,), data={"records": 6, "hash": "ab"})
+  found = checkpoints.find(str(workdir))
+  assert found.run["data"] == {"records": 6, "hash": "ab"}
+  assert json.loads(json.dumps(found.run["config"]))["seed"] == 0
