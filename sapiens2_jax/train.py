@@ -31,6 +31,7 @@ from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.step import jit_train_step
+from sapiens2_jax.training.verification import DamagedError
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")
@@ -42,6 +43,7 @@ _FATAL = (
   WorkerDied,
   LoaderStalled,
   sources.ShardReadError,
+  OSError,  # Of disks: a save, a file of metrics.
 )
 
 
@@ -212,6 +214,8 @@ def main(overrides: list[str]) -> None:
   try:
     train(overrides)
     distributed.finish()
+  except DamagedError as error:
+    message, code = str(error), 1
   except (ValueError, OSError) as error:  # Found before the first step.
     message, code = str(error), 2
   except Exception:

@@ -141,7 +141,7 @@ class Checkpointer:
       root = directory(self._workdir)
       free = shutil.disk_usage(root).free / 1e9
       raise SaveError(
-        f"a checkpoint could not be written to {root} ({free:.3g} GB free): "
+        f"a checkpoint could not be written to {root} ({free:.2f} GB free): "
         f"{reason[-300:]}"
       ) from error
 

@@ -166,6 +166,26 @@ def _compare(path: pathlib.Path, listed: str) -> tuple[str, ...]:
   return tuple(_share(found))
 
 
+def remove_damaged(local: pathlib.Path) -> None:
+  """Removes damaged checkpoints of this process alone, and says so.
+
+  Those without a list go too: there are others.
+  """
+  for path in filter(_is_step, sorted(local.glob("*"))):
+    try:
+      problems = checksums.compare(path, checksums.read(path / LIST))
+    except (OSError, ValueError) as error:
+      problems = [str(error)]
+    if problems:
+      print(
+        f"process {jax.process_index()}: local checkpoint {path.name} is "
+        f"passed over and removed: {problems[0]}",
+        file=sys.stderr,
+        flush=True,
+      )
+      shutil.rmtree(path)
+
+
 def _unreadable(path: pathlib.Path) -> list[str]:
   """Arrays of a checkpoint without a list that cannot be read."""
   try:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from data_pipelines.common import checksums
 from sapiens2_jax.runtime import goodput
 from sapiens2_jax.training import checkpoints, writers
 from tests.end_to_end import commands
@@ -206,6 +207,9 @@ def test_a_checkpoint_on_the_hosts_disks_is_newer_and_is_restored(setting):
   assert codes == [-signal.SIGKILL, 1]
   assert "process 0 (coordinator at localhost:" in texts[1]
   assert checkpoints.latest(str(workdir))[0] == 4
+  (local,) = disks[1].glob("*/local/6")
+  listed = checksums.read(local / "checksums.json")
+  assert {*listed, "checksums.json"} == {*checksums.find_files(local)}
 
   texts = run_two(command, logs, second)
   assert "resumed at step 6, example 96" in texts[0]

@@ -1,6 +1,8 @@
 """Damaged checkpoints are found, said and passed over; nothing else is."""
 
+import errno
 import json
+import os
 import shutil
 import threading
 
@@ -10,9 +12,14 @@ import numpy as np
 import pytest
 
 from data_pipelines.common import checksums
-from sapiens2_jax.training import checkpoints, stored, verification
+from sapiens2_jax.training import (
+  checkpoints,
+  starting,
+  stored,
+  verification,
+)
 from sapiens2_jax.validation import read_config
-from tests import old_runs
+from tests import old_runs, tiny
 from tests.training import small_runs
 
 
@@ -179,9 +186,7 @@ def test_files_of_an_earlier_version_are_all_needed(tmp_path):
   assert verification.find_problems(path)[0].startswith(f"{path}/state: ")
 
 
-def test_a_kill_before_the_last_name_leaves_no_checkpoint(
-  workdir, monkeypatch
-):
+def test_a_kill_before_the_last_name_leaves_no_checkpoint(workdir, monkeypatch):
   """At every point of a commit: either a list and the name, or neither."""
   reached = threading.Event()
 
@@ -226,3 +231,91 @@ def test_the_run_says_which_data_it_saw(workdir):
   found = checkpoints.find(str(workdir))
   assert found.run["data"] == {"records": 6, "hash": "ab"}
   assert json.loads(json.dumps(found.run["config"]))["seed"] == 0
+
+
+def test_a_damaged_local_checkpoint_is_removed_and_said(workdir, capfd):
+  local = workdir / "checkpoints"
+  flip(largest(local / "20"))
+  (local / "10" / verification.LIST).unlink()
+  verification.remove_damaged(local)
+  assert [path.name for path in local.iterdir()] == ["30"]
+  said = capfd.readouterr().err
+  assert "process 0: local checkpoint 20 is passed over and removed" in said
+  assert "local checkpoint 10 is passed over and removed" in said
+
+
+@pytest.mark.parametrize("when", ["poll", "save", "close"])
+def test_a_full_disk_in_a_save_is_one_line(workdir, monkeypatch, when, capfd):
+  def fail(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/file")
+
+  monkeypatch.setattr(checksums, "write", fail)
+  run = small_runs.open_run(workdir)
+  run.save(small_runs.make_state(40), 40, 40 * small_runs.BATCH)
+  with pytest.raises(checkpoints.SaveError) as caught:
+    if when == "poll":
+      while run.written == 0:
+        run.poll()
+    elif when == "save":
+      run.save(small_runs.make_state(41), 41, 41 * small_runs.BATCH)
+    else:
+      run.close()
+  message = str(caught.value)
+  assert "GB free): [Errno 28] No space left on device: 'a/file'" in message
+  assert "\n" not in message and str(workdir) in message
+  said = capfd.readouterr()
+  assert not said.err + said.out
+
+
+def check(workdir, *overrides: str, abstract=None) -> None:
+  starting.check_fits(
+    tiny.load_config(*overrides),
+    str(workdir),
+    abstract or small_runs.abstract_state(),
+    read_config,
+  )
+
+
+@pytest.mark.parametrize(
+  ("override", "line"),
+  [
+    ("optim.name=muon", "optim.name: adamw -> muon"),
+    ("model.size=toy", "model.size: tiny -> toy"),
+    ("data.global_batch_size=32", ""),
+    ("data.global_batch_size=64", "does not divide the data position"),
+    ("optim.peak_lr=0.5", ""),
+  ],
+)
+def test_a_run_for_something_else_is_refused_by_its_fields(
+  workdir, override, line
+):
+  before = all_files(workdir)
+  if line:
+    with pytest.raises(ValueError, match=line):
+      check(workdir, override)
+  else:
+    check(workdir, override)
+  assert all_files(workdir) == before
+
+
+def test_arrays_that_do_not_fit_are_named_with_the_fields(workdir):
+  wanted = small_runs.abstract_state()
+  center = jax.ShapeDtypeStruct((48,), np.float32)
+  gram = jax.ShapeDtypeStruct((3,), np.float32)
+  state = {"center": center, "gram": gram}
+  with pytest.raises(ValueError) as caught:
+    check(
+      workdir,
+      "model.prototypes=48",
+      "optim.num_steps=9",
+      "logging.every=7",
+      abstract=wanted.replace(teacher_state=state),
+    )
+  lines = [line.strip() for line in str(caught.value).splitlines()]
+  assert lines[0].startswith(f"workdir={workdir}: its checkpoint 30 was made")
+  assert "model.prototypes: 32 -> 48" in lines
+  assert not any("logging.every" in line for line in lines)
+  assert "teacher_state/center: (40,), expected (48,)" in lines
+  assert "teacher_state/gram: not stored, expected (3,)" in lines
+  assert f"--config.model.init_from={workdir}" in lines[-1]
+  assert check(workdir.with_name("fresh")) is None
