@@ -143,8 +143,8 @@ def find_problems(path: pathlib.Path, verify: bool = True) -> list[str]:
       return []
     if run.get("version", 0) < VERSION and not (path / LIST).exists():
       say(
-        f"checkpoint {path.name} was written without checksums, by an earlier "
-        "version: whether its numbers are as they were cannot be checked"
+        f"{path}: written by an earlier version, without checksums; whether "
+        "its numbers are as they were cannot be checked"
       )
       return _share(_unreadable(path))
     listed = checksums.read(path / LIST)

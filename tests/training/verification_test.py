@@ -171,7 +171,7 @@ def test_a_checkpoint_of_an_earlier_version_is_read_and_said_once(
   for _ in range(2):
     assert checkpoints.latest(str(workdir))[0] == 4
   said = capfd.readouterr().err
-  assert said.count("checkpoint 4 was written without checksums") == 1
+  assert said.count("4: written by an earlier version, without check") == 1
   # What shows without checksums is found.
   (workdir / "checkpoints/4/state/manifest.ocdbt").unlink()
   with pytest.raises(verification.DamagedError):
