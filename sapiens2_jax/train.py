@@ -159,11 +159,11 @@ def train(overrides: list[str]) -> None:
   abstract = state_lib.abstract_state(config, objective, tx, mesh)
   measurement = objective.measurement(mesh, abstract)
   announce.facts(objective, mesh, source, abstract, workdir)
+  watchdog = start_watchdog(config, workdir, timeline)
   starting.check_fits(config, workdir, abstract, validation.read_config)
 
   write_config(config, workdir)
   keep_compiled_programs(workdir)
-  watchdog = start_watchdog(config, workdir, timeline)
   earlier = goodput.load(workdir)
   checkpointer = open_checkpoints(
     config,
