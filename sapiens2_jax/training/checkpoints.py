@@ -47,6 +47,20 @@ class SaveError(OSError):
   """A checkpoint could not be written."""
 
 
+@contextlib.contextmanager
+def _disk_errors(directory: str | os.PathLike):
+  """What Orbax raises of a disk, of several types, as one line."""
+  try:
+    yield
+  except (OSError, ValueError, RuntimeError) as error:
+    reason = " ".join(str(error).split())
+    free = shutil.disk_usage(directory).free / 1e9
+    raise SaveError(
+      f"a checkpoint could not be written to {directory} ({free:.2f} GB free): "
+      f"{reason[-300:]}"
+    ) from error
+
+
 class Checkpointer:
   """Saves asynchronously and atomically, keeps last-n and every-m.
 
@@ -89,6 +103,10 @@ class Checkpointer:
       ),
       cleanup_tmp_directories=True,
       temporary_path_class=ListedPath,
+      # Others wait while one process reads all for the list.
+      async_options=ocp.AsyncOptions(
+        timeout_secs=max(600, round(config.watchdog.timeout))
+      ),
     )
     self._manager = ocp.CheckpointManager(
       directory(workdir), options=options, item_names=(STATE, RUN)
@@ -127,23 +145,9 @@ class Checkpointer:
         RUN: ocp.args.JsonSave(run),
       }
     )
-    with self._errors():
+    with _disk_errors(directory(self._workdir)):
       self._manager.save(step, args=args, force=True)  # The caller decides.
     self._writes_since = time.monotonic()
-
-  @contextlib.contextmanager
-  def _errors(self):
-    """What Orbax raises of a disk, of any type, as one line."""
-    try:
-      yield
-    except (OSError, ValueError, RuntimeError) as error:
-      reason = " ".join(str(error).split())
-      root = directory(self._workdir)
-      free = shutil.disk_usage(root).free / 1e9
-      raise SaveError(
-        f"a checkpoint could not be written to {root} ({free:.2f} GB free): "
-        f"{reason[-300:]}"
-      ) from error
 
   def is_local_due(self, step: int) -> bool:
     """Whether it is time to save to the disks of the hosts."""
@@ -151,7 +155,8 @@ class Checkpointer:
 
   def save_local(self, state: TrainState, step: int, next_example: int) -> None:
     """Like `save`, to the disks of the hosts."""
-    self._local.save(state, step, next_example)
+    with _disk_errors(self._local.directory):
+      self._local.save(state, step, next_example)
 
   def poll(self) -> None:
     """Looks whether the last save is written, and how long that took.
@@ -160,7 +165,7 @@ class Checkpointer:
       SaveError: it could not be written.
     """
     if self._writes_since and not self._manager.is_saving_in_progress():
-      with self._errors():
+      with _disk_errors(directory(self._workdir)):
         self._manager.wait_until_finished()
       self.written = time.monotonic() - self._writes_since
       self._writes_since = None
@@ -194,11 +199,12 @@ class Checkpointer:
     Raises:
       SaveError: something could not be written.
     """
-    with self._errors():
+    with _disk_errors(directory(self._workdir)):
       self._manager.wait_until_finished()
     self._manager.close()
     if self._local is not None:
-      self._local.close()
+      with _disk_errors(self._local.directory):
+        self._local.close()
 
 
 def find(workdir: str, verify: bool = True) -> Found | None:

@@ -28,7 +28,11 @@ _HIGH = 2**30  # A position is saved as two int32, in units of this and of 1.
 
 
 class LocalCheckpoints:
-  """Saves the state and the data position, of one run only."""
+  """Saves the state and the data position, of one run only.
+
+  Attributes:
+    directory: on this host's disk.
+  """
 
   def __init__(
     self, config: ConfigDict, mesh: Mesh, abstract: TrainState, run_id: int
@@ -59,6 +63,7 @@ class LocalCheckpoints:
     root = pathlib.Path(os.path.abspath(config.local_directory)) / str(run_id)
     # Orbax wants a place for shared checkpoints too; those are not its task.
     local, shared = root / "local", root / "shared"
+    self.directory = local
     for directory in (local, shared):
       directory.mkdir(parents=True, exist_ok=True)
     # Then another replica, or an earlier checkpoint, counts.

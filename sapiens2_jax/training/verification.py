@@ -133,7 +133,15 @@ def _is_step(path: pathlib.Path) -> bool:
 
 
 def find_problems(path: pathlib.Path, verify: bool = True) -> list[str]:
-  """What is wrong with a checkpoint, a sentence each; none if it is whole."""
+  """What is wrong with a checkpoint, a sentence each; none if it is whole.
+
+  All processes must call it, and get the same answer.
+  """
+  return _share(_own_problems(path, verify))
+
+
+def _own_problems(path: pathlib.Path, verify: bool) -> list[str]:
+  """What this process finds in its part of the files."""
   try:
     run = read_run(path)
     if run.get("step", int(path.name)) != int(path.name):
@@ -146,7 +154,7 @@ def find_problems(path: pathlib.Path, verify: bool = True) -> list[str]:
         f"{path}: written by an earlier version, without checksums; whether "
         "its numbers are as they were cannot be checked"
       )
-      return _share(_unreadable(path))
+      return _unreadable(path)
     listed = checksums.read(path / LIST)
     text = json.dumps(listed)
   except FileNotFoundError as error:
@@ -158,12 +166,12 @@ def find_problems(path: pathlib.Path, verify: bool = True) -> list[str]:
 
 @functools.lru_cache(maxsize=64)
 def _compare(path: pathlib.Path, listed: str) -> tuple[str, ...]:
-  """Once in a process: what is read in parts is not hashed for each of them."""
+  """Once in a process: what is read in parts is hashed for the first one."""
   entries = json.loads(listed)
   names = sorted(entries, key=lambda name: entries[name]["bytes"])
   mine = names[jax.process_index() :: jax.process_count()]
   found = checksums.compare(path, {name: entries[name] for name in mine})
-  return tuple(_share(found))
+  return tuple(found)
 
 
 def remove_damaged(local: pathlib.Path) -> None:

@@ -99,12 +99,19 @@ def test_one_process_writes_and_speaks(setting):
 
 
 def continue_elsewhere(setting, name: str, *options: str):
-  """Command and workdir that go on from step 4 of the run of two."""
+  """Command and workdir that go on from step 4 of the run of two.
+
+  Of the later checkpoints one is gone and one damaged.
+  """
   root, data, whole, _ = setting
   workdir = root / name
   shutil.copytree(whole, workdir)
-  for step in (8, 12):
-    shutil.rmtree(workdir / "checkpoints" / str(step))
+  shutil.rmtree(workdir / "checkpoints" / "8")
+  files = (workdir / "checkpoints" / "12").rglob("*/d/*")
+  largest = max(files, key=lambda path: path.stat().st_size)
+  data = bytearray(largest.read_bytes())
+  data[len(data) // 2] ^= 1
+  largest.write_bytes(data)
   return commands.tiny_command(workdir, data, *OPTIONS, *options), workdir
 
 
@@ -123,6 +130,9 @@ def test_a_checkpoint_of_two_continues_on_another_mesh_and_interval(setting):
   texts = run_two(command, root / "other_mesh_log")
   assert "resumed at step 4, example 64" in texts[0]
   assert_close_metrics(workdir, whole)
+  assert texts[0].count("checkpoint 12 is passed over: ") == 1
+  assert "passed over" not in texts[1]
+  assert (workdir / "damaged" / "12").is_dir()
   # The trial of what a save costs; then the last step, within a minute.
   assert "saved      step 7" in texts[0]
   steps = {path.name for path in (workdir / "checkpoints").iterdir()}
