@@ -19,7 +19,13 @@ from ml_collections import ConfigDict
 from sapiens2_jax.training import stored, verification
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.state import TrainState, by_path, path_name
-from sapiens2_jax.training.verification import RUN, STATE, Found, ListedPath
+from sapiens2_jax.training.verification import (
+  RUN,
+  STATE,
+  DamagedError,
+  Found,
+  ListedPath,
+)
 
 # JSON of a config and where it is -> the config: `validation.read_config`.
 ReadConfig = Callable[[str, str], ConfigDict]
@@ -92,7 +98,7 @@ class Checkpointer:
     self._found = find(workdir, config.checkpoint.verify)
     if self._found is not None:
       verification.set_aside(self._found.skipped)
-    self.saved_data = self._found and self._found.run.get("data")
+    self.saved_data = self._found and self._found.run["data"]
     policies = ocp.checkpoint_managers
     options = ocp.CheckpointManagerOptions(
       preservation_policy=policies.AnyPreservationPolicy(
@@ -175,6 +181,9 @@ class Checkpointer:
 
     One on the disks of the hosts has no config; the present one stands in.
     `abstract` has the shapes and shardings to restore into.
+
+    Raises:
+      DamagedError: it was not verified, and cannot be read.
     """
     if self.latest_step() != self._manager.latest_step():
       state, next_example = self._local.restore()
@@ -184,9 +193,14 @@ class Checkpointer:
     item = dict(vars(abstract))
     if _FIRST_NAMES["teacher_state"] in stored.stored_tree(found.path / STATE):
       item = {_FIRST_NAMES.get(name, name): x for name, x in item.items()}
-    restored = self._manager.restore(
-      found.step, args=ocp.args.Composite(**{STATE: _restore_args(item)})
-    )
+    args = ocp.args.Composite(**{STATE: _restore_args(item)})
+    try:
+      restored = self._manager.restore(found.step, args=args)
+    except (RuntimeError, MemoryError):  # Of devices, not of files.
+      raise
+    except Exception as error:  # Orbax raises any, also this class itself.
+      reason = " ".join(str(error).split())[:300]
+      raise DamagedError(f"{found.path}: cannot be read: {reason}") from error
     state = TrainState(**_present_names(restored[STATE]))
     return state, self._config_of(found), found.run["next_example"]
 

@@ -98,15 +98,14 @@ def newest_whole(root: pathlib.Path, verify: bool = True) -> Found | None:
   Raises:
     DamagedError: none is whole.
   """
-  skipped, reasons = [], []
+  skipped = []
   while (step := _newest_step(root, skipped)) is not None:
     path = root / str(step)
     problems = find_problems(path, verify)
     if not problems:
       return Found(step, path, read_run(path), tuple(skipped))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    reasons.append(f"checkpoint {step} is passed over: {problems[0]}{more}")
-    say(reasons[-1])
+    say(f"checkpoint {step} is passed over: {problems[0]}{more}")
     skipped.append(path)
   if not skipped:
     return None
@@ -143,25 +142,30 @@ def find_problems(path: pathlib.Path, verify: bool = True) -> list[str]:
 def _own_problems(path: pathlib.Path, verify: bool) -> list[str]:
   """What this process finds in its part of the files."""
   try:
+    is_listed = (path / LIST).exists()
+    if verify and is_listed:
+      listed = json.dumps(checksums.read(path / LIST))
+      if problems := _compare(path, listed):
+        return list(problems)
     run = read_run(path)
-    if run.get("step", int(path.name)) != int(path.name):
+    if run["step"] not in (None, int(path.name)):
       return [f"{path}: holds step {run['step']}"]
-    if not verify:
-      stored.stored_tree(path / STATE)
+    stored.stored_tree(path / STATE)
+    if is_listed or not verify:
       return []
-    if run.get("version", 0) < VERSION and not (path / LIST).exists():
-      say(
-        f"{path}: written by an earlier version, without checksums; whether "
-        "its numbers are as they were cannot be checked"
-      )
-      return _unreadable(path)
-    listed = checksums.read(path / LIST)
-    text = json.dumps(listed)
+    if run["version"] >= VERSION:
+      return [f"{path / LIST}: missing"]
+    if problems := _unreadable(path):
+      return problems
   except FileNotFoundError as error:
     return [f"{error.filename}: missing"]
   except (OSError, ValueError) as error:
     return [" ".join(str(error).split())]
-  return list(_compare(path, text))
+  say(
+    f"{path}: written by an earlier version, without checksums; whether its "
+    "numbers are as they were cannot be checked"
+  )
+  return []
 
 
 @functools.lru_cache(maxsize=64)
@@ -170,8 +174,7 @@ def _compare(path: pathlib.Path, listed: str) -> tuple[str, ...]:
   entries = json.loads(listed)
   names = sorted(entries, key=lambda name: entries[name]["bytes"])
   mine = names[jax.process_index() :: jax.process_count()]
-  found = checksums.compare(path, {name: entries[name] for name in mine})
-  return tuple(found)
+  return tuple(checksums.compare(path, {name: entries[name] for name in mine}))
 
 
 def remove_damaged(local: pathlib.Path) -> None:
@@ -216,7 +219,7 @@ def _share(problems: list[str]) -> list[str]:
 
 
 def read_run(path: pathlib.Path) -> dict:
-  """What a checkpoint holds beside the state.
+  """What a checkpoint holds beside the state; None for what it does not say.
 
   Raises:
     ValueError: it is damaged; names the file.
@@ -224,11 +227,15 @@ def read_run(path: pathlib.Path) -> dict:
   """
   file = path / _RUN_FILE
   try:
-    run = files.read_json(file)
-    whole = isinstance(run["config"], dict) and run["next_example"] >= 0
+    run = {"version": 0, "step": None, "data": None, **files.read_json(file)}
+    is_right = (
+      isinstance(run["config"], dict)
+      and run["next_example"] >= 0
+      and run["version"] >= 0
+    )
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{file}: damaged ({error!r})") from error
-  if not whole:
+  if not is_right:
     raise ValueError(f"{file}: damaged; expected config and next_example")
   return run
 
