@@ -109,9 +109,9 @@ def continue_elsewhere(setting, name: str, *options: str):
   shutil.rmtree(workdir / "checkpoints" / "8")
   files = (workdir / "checkpoints" / "12").rglob("*/d/*")
   largest = max(files, key=lambda path: path.stat().st_size)
-  data = bytearray(largest.read_bytes())
-  data[len(data) // 2] ^= 1
-  largest.write_bytes(data)
+  content = bytearray(largest.read_bytes())
+  content[len(content) // 2] ^= 1
+  largest.write_bytes(content)
   return commands.tiny_command(workdir, data, *OPTIONS, *options), workdir
 
 
