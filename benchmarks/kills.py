@@ -32,6 +32,7 @@ OPTIONS = (
 KINDS = ("start", "step", "save")
 SHARES = (0.1, 0.4, 0.5)  # Of the kinds.
 MOST_STEPS = 10  # Between a start and a kill.
+START_SECONDS = 10.0  # In which a kill of that kind comes.
 
 
 class Point:
@@ -46,14 +47,13 @@ class Point:
     rng: np.random.Generator,
     workdir: pathlib.Path,
     log: pathlib.Path,
-    start_seconds: float,
   ):
-    """Draws it; `start_seconds` are those to the first step."""
+    """Draws it."""
     self.kind = str(rng.choice(KINDS, p=SHARES))
     self._steps = int(rng.integers(1, MOST_STEPS + 1))
     self._pause = rng.uniform(0, 0.1)
     if self.kind == "start":
-      self._steps, self._pause = 0, rng.uniform(0, start_seconds)
+      self._steps, self._pause = 0, rng.uniform(0, START_SECONDS)
     self._workdir, self._log, self._reached = workdir, log, None
 
   def __call__(self) -> bool:
@@ -83,11 +83,8 @@ def kill_often(given: argparse.Namespace, root: pathlib.Path) -> dict:
     return commands.tiny_command(workdir, data, *OPTIONS)
 
   whole = root / "undisturbed"
-  for _ in range(2):  # The second finds all compiled, and does nothing.
-    started = time.monotonic()
-    done = commands.run(command(whole), env)
-    assert done.returncode == 0, done.stdout + done.stderr
-  start_seconds = time.monotonic() - started
+  done = commands.run(command(whole), env)
+  assert done.returncode == 0, done.stdout + done.stderr
   rng = np.random.default_rng(given.seed)
   kinds, kills, inside, runs = collections.Counter(), 0, 0, 0
   with Progress("kills", given.kills, "kills") as progress:
@@ -95,7 +92,7 @@ def kill_often(given: argparse.Namespace, root: pathlib.Path) -> dict:
       workdir, log = root / f"run{runs}", root / f"run{runs}.log"
       while kills < given.kills:
         log.write_text("")
-        point = Point(rng, workdir, log, start_seconds)
+        point = Point(rng, workdir, log)
         if not resuming.kill_when(command(workdir), env, point, log):
           break  # It came to its end before.
         kills += 1

@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
+from data_pipelines.common.checksums import DamagedError
 from data_pipelines.common.files import write_file
 from data_pipelines.loading.loader import NoUsableImage, WorkerDied
 from data_pipelines.loading.prefetch import LoaderStalled
@@ -31,7 +32,6 @@ from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.step import jit_train_step
-from sapiens2_jax.training.verification import DamagedError
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")

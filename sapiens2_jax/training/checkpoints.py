@@ -16,13 +16,13 @@ import orbax.checkpoint as ocp
 from absl import logging
 from ml_collections import ConfigDict
 
+from data_pipelines.common.checksums import DamagedError
 from sapiens2_jax.training import stored, verification
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.state import TrainState, by_path, path_name
 from sapiens2_jax.training.verification import (
   RUN,
   STATE,
-  DamagedError,
   Found,
   ListedPath,
 )

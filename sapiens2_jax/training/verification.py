@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint._src.path import atomicity
 
 from data_pipelines.common import checksums, files
+from data_pipelines.common.checksums import DamagedError
 from sapiens2_jax.training import stored
 
 LIST = "checksums.json"
@@ -28,10 +29,6 @@ VERSION = 1
 _RUN_FILE = os.path.join(RUN, "metadata")  # Orbax's name for JSON.
 _MESSAGE_BYTES = 1024
 _said = set()
-
-
-class DamagedError(OSError):
-  """No checkpoint of a run is whole."""
 
 
 class Found(NamedTuple):

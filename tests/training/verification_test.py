@@ -127,7 +127,7 @@ def test_without_a_whole_one_nothing_changes(workdir, reader):
     "restore": lambda: small_runs.restore(workdir),
     "latest": lambda: checkpoints.latest(str(workdir)),
   }[reader]
-  with pytest.raises(verification.DamagedError, match="none of its 3 check"):
+  with pytest.raises(checksums.DamagedError, match="none of its 3 check"):
     read()
   assert all_files(workdir) == before
 
@@ -175,7 +175,7 @@ def test_a_checkpoint_of_an_earlier_version_is_read_and_said_once(
   assert said.count("4: written by an earlier version, without check") == 1
   # What shows without checksums is found.
   (workdir / "checkpoints/4/state/manifest.ocdbt").unlink()
-  with pytest.raises(verification.DamagedError):
+  with pytest.raises(checksums.DamagedError):
     checkpoints.latest(str(workdir))
 
 
@@ -330,7 +330,7 @@ def test_what_was_not_verified_and_cannot_be_read_is_one_line(workdir):
   bad = largest(small_runs.path(workdir, 30))
   bad.write_bytes(bad.read_bytes()[:1000])
   before = all_files(workdir)
-  with pytest.raises(verification.DamagedError) as caught:
+  with pytest.raises(checksums.DamagedError) as caught:
     small_runs.restore(workdir, "checkpoint.verify=false")
   message = str(caught.value)
   assert message.startswith(f"{small_runs.path(workdir, 30)}: cannot be read: ")
