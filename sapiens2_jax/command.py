@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from data_pipelines.common.checksums import DamagedError
 from data_pipelines.sources.base import ShardReadError
 
 
@@ -45,7 +46,7 @@ def run(
       logging.set_verbosity(logging.WARNING)
     try:
       return main()
-    except ShardReadError as error:
+    except (ShardReadError, DamagedError) as error:
       fail(str(error), code=1)
     except (ValueError, OSError) as error:
       fail(str(error))

@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
+from data_pipelines.common.checksums import DamagedError
 from data_pipelines.common.files import write_file
 from data_pipelines.loading.loader import NoUsableImage, WorkerDied
 from data_pipelines.loading.prefetch import LoaderStalled
@@ -42,6 +43,7 @@ _FATAL = (
   WorkerDied,
   LoaderStalled,
   sources.ShardReadError,
+  OSError,  # Of disks: a save, a file of metrics.
 )
 
 
@@ -84,19 +86,26 @@ def keep_compiled_programs(workdir: str) -> None:
 
 
 def open_checkpoints(
-  config: ConfigDict, workdir: str, mesh, abstract, started: float
+  config: ConfigDict,
+  workdir: str,
+  mesh,
+  abstract,
+  started: float,
+  described: dict,
 ) -> Checkpointer:
   """Those in the workdir, and those on the hosts' disks if there are any.
 
   Args:
     started: when the run first started; tells its local checkpoints from those
       of an earlier one in the same workdir.
+    described: the data, by `data.describe`.
   """
   local = None
   if config.checkpoint.local_every:
     run_id = distributed.broadcast("run_id", round(1000 * started))
     local = LocalCheckpoints(config.checkpoint, mesh, abstract, run_id)
-  return Checkpointer(workdir, config, validation.read_config, local)
+  read_config = validation.read_config
+  return Checkpointer(workdir, config, read_config, local, described)
 
 
 def start_watchdog(
@@ -150,13 +159,19 @@ def train(overrides: list[str]) -> None:
   abstract = state_lib.abstract_state(config, objective, tx, mesh)
   measurement = objective.measurement(mesh, abstract)
   announce.facts(objective, mesh, source, abstract, workdir)
+  watchdog = start_watchdog(config, workdir, timeline)
+  starting.check_fits(config, workdir, abstract, validation.read_config)
 
   write_config(config, workdir)
   keep_compiled_programs(workdir)
-  watchdog = start_watchdog(config, workdir, timeline)
   earlier = goodput.load(workdir)
   checkpointer = open_checkpoints(
-    config, workdir, mesh, abstract, (earlier or timeline.ledger).started
+    config,
+    workdir,
+    mesh,
+    abstract,
+    (earlier or timeline.ledger).started,
+    data.describe(source),
   )
   state, next_example = starting.restore_or_init(
     objective, checkpointer, tx, abstract, open_parts, load_pretrained
@@ -199,6 +214,8 @@ def main(overrides: list[str]) -> None:
   try:
     train(overrides)
     distributed.finish()
+  except DamagedError as error:
+    message, code = str(error), 1
   except (ValueError, OSError) as error:  # Found before the first step.
     message, code = str(error), 2
   except Exception:

@@ -66,3 +66,7 @@ class LabelledSource:
   def location(self, index: int) -> str:
     base.check_index(index, len(self))
     return self._paths[index]
+
+  def identity(self) -> str:
+    """Of the names of the images; what is in them is not known."""
+    return base.hash_texts(self._names)

@@ -13,6 +13,10 @@ from data_pipelines.common import files
 _THREADS = 8  # Hashing and reading release the interpreter's lock.
 
 
+class DamagedError(OSError):
+  """Files are not what their list says, and nothing can stand in for them."""
+
+
 def sha256(path: str | os.PathLike) -> str:
   """SHA-256 of a file on a disk, in lower-case hex."""
   with open(path, "rb") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import pathlib
 import secrets
@@ -97,6 +98,30 @@ def remove_partial(directory: str | os.PathLike) -> None:
   if local is not None:
     for path in pathlib.Path(local).glob(f".*{_PARTIAL}"):
       _remove(path)
+
+
+def set_aside(path: str | os.PathLike, reason: str) -> None:
+  """Moves a damaged file, without which work goes on, to `NAME.damaged`.
+
+  Replaces what is there, and says so in one line. Several processes may do it.
+  """
+  target = f"{os.fspath(path)}.damaged"
+  with contextlib.suppress(FileNotFoundError):
+    if os.path.isdir(path):
+      shutil.rmtree(target, ignore_errors=True)
+    os.replace(path, target)
+    _say_aside(path, reason, target)
+
+
+def copy_aside(path: str | os.PathLike, reason: str) -> None:
+  """Like `set_aside` for a file that is repaired in its place."""
+  target = f"{os.fspath(path)}.damaged"
+  shutil.copyfile(path, target)
+  _say_aside(path, reason, target)
+
+
+def _say_aside(path: str | os.PathLike, reason: str, target: str) -> None:
+  logging.warning("%s: damaged (%s); kept as %s", path, reason, target)
 
 
 def sync(path: str | os.PathLike) -> None:

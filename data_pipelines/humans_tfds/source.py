@@ -41,6 +41,8 @@ class TfdsSource:
       [item.examples_in_shard for item in instructions],
     )
     self._dataset = info.name
+    counts = [item.examples_in_shard for item in instructions]
+    self._identity = base.hash_texts([*files, *counts])
     features = dict(info.features.items())
     self._is_humans = isinstance(features[_IMAGE], humans_tfds.UprightImage)
     kind = tfds.features.Text
@@ -71,6 +73,10 @@ class TfdsSource:
 
   def location(self, index: int) -> str:
     return self._reader.location(index)
+
+  def identity(self) -> str:
+    """Of the names of the shards, and how many records each has."""
+    return self._identity
 
   def _read(self, index: int) -> dict:
     data = self._reader[index]

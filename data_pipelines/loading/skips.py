@@ -8,7 +8,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from data_pipelines.common import jsonl
+from data_pipelines.common import files, jsonl
 
 MIN_EXAMPLES = 50  # A fraction of fewer reads than this says nothing.
 _NUM_NAMED = 3
@@ -67,6 +67,11 @@ class SkipMonitor:
   def counts(self) -> dict[str, int]:
     """Skipped images so far by reason, most frequent first."""
     return dict(self._counts.most_common())
+
+  def sync(self) -> None:
+    """Waits until the file is on the disk."""
+    if self._counts:
+      files.sync(self._path)
 
   def update(
     self, step: int, num_examples: int, skipped: Sequence[Skipped]

@@ -255,7 +255,12 @@ class ArrayRecordSource(ShardRecords):
   """
 
   def __init__(self, directory: str | os.PathLike):
-    shards = manifests.read_manifest(directory)["shards"]
+    manifest = manifests.read_manifest(directory)
+    self._identity = manifest["content_hash"]
+    shards = manifest["shards"]
     sizes = {shard["file"]: shard["num_bytes"] for shard in shards}
     check_shards(directory, sizes | {shard["index"]: None for shard in shards})
     super().__init__(directory, shards)
+
+  def identity(self) -> str:
+    return self._identity

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from data_pipelines.common import images, storage
@@ -44,6 +45,18 @@ class ImageSource(Protocol):
 
   def location(self, index: int) -> str:
     """The file that holds a record."""
+
+  def identity(self) -> str:
+    """A hash that other contents change, as far as opening them shows."""
+
+
+def hash_texts(texts: Iterable[object]) -> str:
+  """SHA-256 of texts in order, lower-case hex."""
+  hashed = hashlib.sha256()
+  for text in texts:
+    data = str(text).encode("utf-8", "backslashreplace")
+    hashed.update(b"%d:" % len(data) + data)
+  return hashed.hexdigest()
 
 
 def check_index(index: int, length: int) -> None:

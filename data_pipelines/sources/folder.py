@@ -49,6 +49,10 @@ class FolderSource:
     base.check_index(index, len(self))
     return storage.join(self._directory, self._paths[index])
 
+  def identity(self) -> str:
+    """Of the names of the files; what is in them is not known."""
+    return base.hash_texts(self._paths)
+
 
 def list_images(
   directory: str | os.PathLike, left_out: kinds.LeftOut

@@ -72,6 +72,10 @@ class Mixture:
     source, position = self._find(index)
     return source.location(position)
 
+  def identity(self) -> str:
+    parts = [source.identity() for source in self._sources]
+    return base.hash_texts([*parts, *self.sizes, *self.weights])
+
   def _find(self, index: int) -> tuple[base.ImageSource, int]:
     number, position = base.locate(self._ends, index)
     return self._sources[number], position

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
 import itertools
 import os
 from collections.abc import Sequence
@@ -76,6 +77,12 @@ class TarSource:
 
   def location(self, index: int) -> str:
     return self._paths[base.locate(self._ends, index)[0]]
+
+  def identity(self) -> str:
+    """Of names, places and sizes of the images in each tar."""
+    ranges = hashlib.sha256(self._ranges.tobytes()).hexdigest()
+    names = hashlib.sha256(self._names).hexdigest()
+    return base.hash_texts([*self._ends, ranges, names])
 
 
 def _list_images(path: str) -> tuple[list[tars.Member], kinds.LeftOut]:

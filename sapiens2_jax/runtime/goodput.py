@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
-from data_pipelines.common.files import read_json, write_json
+from data_pipelines.common.files import read_json, set_aside, write_json
 from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.runtime import distributed
 
@@ -83,14 +83,25 @@ class Ledger:
 
 
 def load(workdir: str) -> Ledger | None:
-  """The ledger of a run that was started before."""
+  """The ledger of a run that was started before.
+
+  One that is damaged is set aside: then the run's time is counted anew.
+  """
+  path = os.path.join(workdir, FILE)
   try:
-    fields = read_json(os.path.join(workdir, FILE))
+    fields = read_json(path)
+    seconds = {k: float(x) for k, x in fields["seconds"].items()}
+    fields["seconds"] = Ledger(0, 0).seconds | seconds
+    marks = {int(step): float(at) for step, at in fields["marks"].items()}
+    fields["marks"] = marks
+    for name in ("started", "updated", "starts"):
+      fields[name] + 0  # Are numbers.
+    return Ledger(**fields)
   except FileNotFoundError:
     return None
-  fields["seconds"] = {**Ledger(0, 0).seconds, **fields["seconds"]}
-  fields["marks"] = {int(step): at for step, at in fields["marks"].items()}
-  return Ledger(**fields)
+  except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    set_aside(path, " ".join(repr(error).split()))
+    return None
 
 
 def save(ledger: Ledger, workdir: str) -> None:

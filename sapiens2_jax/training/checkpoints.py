@@ -1,9 +1,11 @@
 """Orbax checkpoints of the whole state, and of parts of it."""
 
+import contextlib
 import json
 import math
 import os
 import pathlib
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,15 +13,27 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from ml_collections import ConfigDict
 
-from sapiens2_jax.training import stored
+from data_pipelines.common.checksums import DamagedError
+from sapiens2_jax.training import stored, verification
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.state import TrainState, by_path, path_name
+from sapiens2_jax.training.verification import (
+  RUN,
+  STATE,
+  Found,
+  ListedPath,
+)
 
-_STATE, _RUN = "state", "run"
 # JSON of a config and where it is -> the config: `validation.read_config`.
 ReadConfig = Callable[[str, str], ConfigDict]
+# Orbax prints stacks of errors that it raises as well, and warns of files that
+# no part of a checkpoint has.
+logging.get_absl_logger().addFilter(
+  lambda record: "orbax" not in pathlib.Path(record.pathname).parts
+)
 # Fields of the state by their names in the first version.
 _FIRST_NAMES = {"teacher_state": "carried"}
 
@@ -35,12 +49,35 @@ def directory(workdir: str) -> str:
   return os.path.join(os.path.abspath(workdir), "checkpoints")
 
 
+class SaveError(OSError):
+  """A checkpoint could not be written."""
+
+
+@contextlib.contextmanager
+def _disk_errors(directory: str | os.PathLike):
+  """What Orbax raises of a disk, of several types, as one line."""
+  try:
+    yield
+  except (OSError, ValueError, RuntimeError) as error:
+    reason = " ".join(str(error).split())
+    free = shutil.disk_usage(directory).free / 1e9
+    raise SaveError(
+      f"a checkpoint could not be written to {directory} ({free:.2f} GB free): "
+      f"{reason[-300:]}"
+    ) from error
+
+
 class Checkpointer:
   """Saves asynchronously and atomically, keeps last-n and every-m.
 
-  Each checkpoint holds the state, the resolved config and the data position:
-  the global index of the next example. `local` are more of them, on the disks
-  of the hosts.
+  Each checkpoint holds the state, the resolved config, what was known of the
+  data and the data position: the global index of the next example. `local` are
+  more of them, on the disks of the hosts.
+
+  Attributes:
+    data: what to save of the data.
+    saved_data: of the checkpoint that is there; None if nothing is known.
+    written: seconds that the last whole save took to be written.
   """
 
   def __init__(
@@ -49,9 +86,19 @@ class Checkpointer:
     config: ConfigDict,
     read_config: ReadConfig,
     local: LocalCheckpoints | None = None,
+    data: dict | None = None,
   ):
+    """Finds the newest whole checkpoint and sets aside what is damaged.
+
+    Raises:
+      DamagedError: there are checkpoints, and none is whole.
+    """
     self._workdir, self._read_config = workdir, read_config
-    self._config, self._local = config, local
+    self._config, self._local, self.data = config, local, data
+    self._found = find(workdir, config.checkpoint.verify)
+    if self._found is not None:
+      verification.set_aside(self._found.skipped)
+    self.saved_data = self._found and self._found.run["data"]
     policies = ocp.checkpoint_managers
     options = ocp.CheckpointManagerOptions(
       preservation_policy=policies.AnyPreservationPolicy(
@@ -61,12 +108,17 @@ class Checkpointer:
         ]
       ),
       cleanup_tmp_directories=True,
+      temporary_path_class=ListedPath,
+      # Others wait while one process reads all for the list.
+      async_options=ocp.AsyncOptions(
+        timeout_secs=max(600, round(config.watchdog.timeout))
+      ),
     )
     self._manager = ocp.CheckpointManager(
-      directory(workdir), options=options, item_names=(_STATE, _RUN)
+      directory(workdir), options=options, item_names=(STATE, RUN)
     )
     self._writes_since = None
-    self.written = 0.0  # Seconds that the last whole save took to be written.
+    self.written = 0.0
 
   def latest_step(self) -> int | None:
     """Step of the newest whole checkpoint."""
@@ -80,20 +132,27 @@ class Checkpointer:
 
     Waits until an earlier save is written. All processes must call it.
     `step` comes next, `next_example` is the first one not yet used.
+
+    Raises:
+      SaveError: this or an earlier one could not be written.
     """
     if self._manager.latest_step() == step:
       return
-    run = {"config": self._config.to_dict(), "next_example": next_example}
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        **{
-          _STATE: ocp.args.PyTreeSave(state, stored.save_args(state)),
-          _RUN: ocp.args.JsonSave(run),
-        }
-      ),
-      force=True,  # The caller decides.
+    run = {
+      "version": verification.VERSION,
+      "step": step,
+      "config": self._config.to_dict(),
+      "next_example": next_example,
+      "data": self.data,
+    }
+    args = ocp.args.Composite(
+      **{
+        STATE: ocp.args.PyTreeSave(state, stored.save_args(state)),
+        RUN: ocp.args.JsonSave(run),
+      }
     )
+    with _disk_errors(directory(self._workdir)):
+      self._manager.save(step, args=args, force=True)  # The caller decides.
     self._writes_since = time.monotonic()
 
   def is_local_due(self, step: int) -> bool:
@@ -102,11 +161,18 @@ class Checkpointer:
 
   def save_local(self, state: TrainState, step: int, next_example: int) -> None:
     """Like `save`, to the disks of the hosts."""
-    self._local.save(state, step, next_example)
+    with _disk_errors(self._local.directory):
+      self._local.save(state, step, next_example)
 
   def poll(self) -> None:
-    """Looks whether the last save is written, and how long that took."""
+    """Looks whether the last save is written, and how long that took.
+
+    Raises:
+      SaveError: it could not be written.
+    """
     if self._writes_since and not self._manager.is_saving_in_progress():
+      with _disk_errors(directory(self._workdir)):
+        self._manager.wait_until_finished()
       self.written = time.monotonic() - self._writes_since
       self._writes_since = None
 
@@ -115,46 +181,84 @@ class Checkpointer:
 
     One on the disks of the hosts has no config; the present one stands in.
     `abstract` has the shapes and shardings to restore into.
+
+    Raises:
+      DamagedError: it was not verified, and cannot be read.
     """
     if self.latest_step() != self._manager.latest_step():
       state, next_example = self._local.restore()
       return state, self._config, next_example
-    step = self._manager.latest_step()
+    found = self._found
     # As a dict: a checkpoint may have been written under other names.
     item = dict(vars(abstract))
-    path = pathlib.Path(directory(self._workdir)) / str(step) / _STATE
-    if _FIRST_NAMES["teacher_state"] in stored.stored_tree(path):
+    if _FIRST_NAMES["teacher_state"] in stored.stored_tree(found.path / STATE):
       item = {_FIRST_NAMES.get(name, name): x for name, x in item.items()}
-    restored = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        **{_STATE: _restore_args(item), _RUN: ocp.args.JsonRestore()}
-      ),
-    )
-    run = restored[_RUN]
-    state = TrainState(**_present_names(restored[_STATE]))
-    saved = self._read_config(json.dumps(run["config"]), self._workdir)
-    return state, saved, run["next_example"]
+    args = ocp.args.Composite(**{STATE: _restore_args(item)})
+    try:
+      restored = self._manager.restore(found.step, args=args)
+    except (RuntimeError, MemoryError):  # Of devices, not of files.
+      raise
+    except Exception as error:  # Orbax raises any, also this class itself.
+      reason = " ".join(str(error).split())[:300]
+      raise DamagedError(f"{found.path}: cannot be read: {reason}") from error
+    state = TrainState(**_present_names(restored[STATE]))
+    return state, self._config_of(found), found.run["next_example"]
+
+  def _config_of(self, found: Found) -> ConfigDict:
+    return self._read_config(json.dumps(found.run["config"]), self._workdir)
 
   def close(self) -> None:
-    """Waits until everything is on disk."""
-    self._manager.wait_until_finished()
+    """Waits until everything is on disk.
+
+    Raises:
+      SaveError: something could not be written.
+    """
+    with _disk_errors(directory(self._workdir)):
+      self._manager.wait_until_finished()
     self._manager.close()
     if self._local is not None:
-      self._local.close()
+      with _disk_errors(self._local.directory):
+        self._local.close()
+
+
+def find(workdir: str, verify: bool = True) -> Found | None:
+  """The newest whole checkpoint of a run; see `newest_whole`."""
+  root = pathlib.Path(directory(workdir))
+  return verification.newest_whole(root, verify)
+
+
+def unfit(found: Found, abstract: TrainState) -> list[str]:
+  """Arrays of a state that a checkpoint lacks or has in another shape."""
+  tree = stored.stored_tree(found.path / STATE)
+  held = by_path(_present_names(tree))
+
+  def one(name: str, x: jax.ShapeDtypeStruct) -> str:
+    if name not in held:
+      return f"{name}: not stored, expected {x.shape}"
+    shape = tuple(held[name].shape)
+    return "" if shape == x.shape else f"{name}: {shape}, expected {x.shape}"
+
+  wanted = by_path(dict(vars(abstract)))
+  return [line for name, x in wanted.items() if (line := one(name, x))]
 
 
 def latest(workdir: str) -> tuple[int, pathlib.Path]:
   """Step and path of the newest whole checkpoint of a run.
 
   Raises:
-    ValueError: if the directory holds none.
+    ValueError: the directory holds none.
+    DamagedError: none is whole.
   """
-  root = pathlib.Path(directory(workdir))
-  steps = [int(p.name) for p in root.glob("*") if p.name.isdigit()]
-  if not steps:
+  found = _newest(workdir)
+  return found.step, found.path
+
+
+def _newest(workdir: str) -> Found:
+  found = find(workdir)
+  if found is None:
+    root = directory(workdir)
     raise ValueError(f"{workdir}: no checkpoint; expected one in {root}")
-  return max(steps), root / str(max(steps))
+  return found
 
 
 def _restore_args(item: dict) -> ocp.args.PyTreeRestore:
@@ -168,22 +272,20 @@ def _restore_args(item: dict) -> ocp.args.PyTreeRestore:
 
 def load_run(workdir: str, read_config: ReadConfig) -> tuple[int, ConfigDict]:
   """Step and resolved config of the newest checkpoint of a run."""
-  step, path = latest(workdir)
-  with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-    run = reader.restore(path / _RUN)
-  return step, read_config(json.dumps(run["config"]), workdir)
+  found = _newest(workdir)
+  return found.step, read_config(json.dumps(found.run["config"]), workdir)
 
 
 def count_learned(workdir: str) -> int:
   """Learned parameters in the newest checkpoint of a run; reads no values."""
   _, path = latest(workdir)
-  tree = stored.stored_tree(path / _STATE)
+  tree = stored.stored_tree(path / STATE)
   return sum(math.prod(x.shape) for x in jax.tree.leaves(tree["params"]))
 
 
 def _select(path: pathlib.Path, select: Callable[[TrainState], Any]):
   """Metadata of a state, and what `select` takes of the names of its leaves."""
-  tree = stored.stored_tree(path / _STATE)
+  tree = stored.stored_tree(path / STATE)
   names = jax.tree_util.tree_map_with_path(
     lambda keys, _: path_name(keys), tree
   )
@@ -202,7 +304,7 @@ def open_part(
   tree, wanted = _select(path, select)
   leaves, context = by_path(tree), stored.new_context()
   return step, jax.tree.map(
-    lambda name: stored.open_array(path / _STATE, leaves[name].name, context),
+    lambda name: stored.open_array(path / STATE, leaves[name].name, context),
     wanted,
   )
 
@@ -248,7 +350,7 @@ def load_part(
     lambda keys, _: places.get(path_name(keys), ocp.PLACEHOLDER), tree
   )
   state = ocp.PyTreeCheckpointer().restore(
-    path / _STATE,
+    path / STATE,
     args=ocp.args.PyTreeRestore(
       item=item,
       restore_args=ocp.checkpoint_utils.construct_restore_args(item),

@@ -35,6 +35,11 @@ def open_source(objective: Objective) -> sources.ImageSource:
   return source
 
 
+def describe(source: sources.ImageSource) -> dict:
+  """What a checkpoint says of its data; another corpus has another one."""
+  return {"records": len(source), "hash": source.identity()}
+
+
 def loader_config(objective: Objective) -> LoaderConfig:
   """The whole loader."""
   config, data = objective.config, objective.config.data

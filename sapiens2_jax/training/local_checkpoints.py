@@ -2,7 +2,8 @@
 
 Orbax's emergency checkpoints: each replica along `data` but the first writes
 the whole state to the disks of its own hosts. After a restart any replica that
-is still whole sends it to the others.
+is still whole sends it to the others; each host compares its own files with
+their checksums first.
 """
 
 import os
@@ -20,13 +21,18 @@ from orbax.checkpoint.experimental.emergency import (
 )
 
 from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.training import verification
 from sapiens2_jax.training.state import TrainState
 
 _HIGH = 2**30  # A position is saved as two int32, in units of this and of 1.
 
 
 class LocalCheckpoints:
-  """Saves the state and the data position, of one run only."""
+  """Saves the state and the data position, of one run only.
+
+  Attributes:
+    directory: on this host's disk.
+  """
 
   def __init__(
     self, config: ConfigDict, mesh: Mesh, abstract: TrainState, run_id: int
@@ -57,8 +63,11 @@ class LocalCheckpoints:
     root = pathlib.Path(os.path.abspath(config.local_directory)) / str(run_id)
     # Orbax wants a place for shared checkpoints too; those are not its task.
     local, shared = root / "local", root / "shared"
+    self.directory = local
     for directory in (local, shared):
       directory.mkdir(parents=True, exist_ok=True)
+    # Then another replica, or an earlier checkpoint, counts.
+    verification.remove_damaged(local)
     self._manager = emergency.CheckpointManager(
       local,
       shared,
@@ -75,6 +84,10 @@ class LocalCheckpoints:
         cleanup_tmp_directories=True,
       ),
     )
+    if not self._manager.in_primary_slice:
+      # Orbax has no option for it here.
+      writer = self._manager._checkpoint_manager._local_checkpoint_manager
+      writer._checkpointer._temporary_path_class = verification.ListedPath
 
   def latest_step(self) -> int | None:
     """Step of the newest checkpoint that some replica has whole."""

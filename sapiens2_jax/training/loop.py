@@ -146,6 +146,12 @@ class _Report:
     shown = "  ".join(f"{name} {value:.4g}" for name, value in results.items())
     print(f"{prefix} {step + 1}  {shown}", flush=True)
 
+  def sync(self) -> None:
+    """Waits until all that was told is on the disk."""
+    self._skips.sync()
+    if self._writers:
+      self._writers.sync()
+
   def saved(self, step: int) -> None:
     """Takes in that a save was begun."""
     self._timeline.ledger.mark(step)
@@ -201,7 +207,18 @@ def train(
     share=distributed.broadcast,
   )
 
+  pending = None  # Step and metrics of the step before.
+
+  def read_pending() -> None:
+    nonlocal pending
+    if pending is not None:
+      report.read(*pending)
+      pending = None
+
   def save(is_local: bool = False) -> None:
+    # Before: a restart from what is saved never does these steps again.
+    read_pending()
+    report.sync()
     jax.block_until_ready(state)  # The step's own time is no cost of saving.
     timeline.enter("save", step)
     place = checkpointer.save_local if is_local else checkpointer.save
@@ -213,7 +230,6 @@ def train(
       step % measurement.every == 0 or step == num_steps
     )
 
-  pending = None
   try:
     while step < num_steps and not stop.reached(step):
       timeline.enter("data", step)
@@ -228,15 +244,13 @@ def train(
         state, metrics = step_fn(state, loaded.batch)
       timeline.enter("step", step)
       report.clock.steps += 1
-      if pending is not None:
-        report.read(*pending)
+      read_pending()
       pending = (step, metrics)
       step += 1
       checkpointer.poll()
       if is_measurement_due():
         # Before a save of this step: what is saved has been measured.
-        report.read(*pending)
-        pending = None
+        read_pending()
         timeline.enter("evaluate", step)
         started = time.perf_counter()
         results = measurement.run(
@@ -255,8 +269,6 @@ def train(
       elif checkpointer.is_local_due(step):
         save(is_local=True)
     timeline.enter("step", step)
-    if pending is not None:
-      report.read(*pending)
     save()
   finally:
     report.close()

@@ -1,5 +1,6 @@
 """Where a run starts: from its newest checkpoint, from weights or fresh."""
 
+import json
 import operator
 from collections.abc import Callable
 
@@ -14,16 +15,69 @@ from sapiens2_jax import config as config_lib
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.parallel import rules
 from sapiens2_jax.runtime import distributed
-from sapiens2_jax.training import matching
+from sapiens2_jax.training import checkpoints, matching
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.matching import Parts
 from sapiens2_jax.training.objective import Objective
 
+# Fields that say what a run is for: another value is another run.
+_PURPOSE = ("model.size:", "task.name:", "optim.name:")
+# Groups that say which arrays there are.
+_SHAPING = ("model.", "task.", "objective.", "optim.")
 # What `model.init_from` of a config holds.
 OpenParts = Callable[[ConfigDict], Parts]
 # From a place to an encoder and its parameters.
 LoadEncoder = Callable[[str], tuple[Encoder, dict]]
+
+
+def check_fits(
+  config: ConfigDict,
+  workdir: str,
+  abstract: state_lib.TrainState,
+  read_config: checkpoints.ReadConfig,
+) -> None:
+  """Compares what a run would continue with its config; changes nothing.
+
+  Raises:
+    ValueError: the newest checkpoint is of a run for something else.
+    DamagedError: there are checkpoints, and none is whole.
+  """
+  found = checkpoints.find(workdir, config.checkpoint.verify)
+  if found is None:
+    return
+  saved = read_config(json.dumps(found.run["config"]), workdir)
+  unfit = checkpoints.unfit(found, abstract)
+  changed = config_lib.differences(saved, config)
+  others = [line for line in changed if line.startswith(_PURPOSE)]
+  if others or unfit:
+    fields = others or [x for x in changed if x.startswith(_SHAPING)] or changed
+    raise ValueError(
+      "\n  ".join(
+        [
+          f"workdir={workdir}: its checkpoint {found.step} was made with other "
+          "fields, and cannot be continued with these:",
+          *_few(fields, 12),
+          *_few(unfit, 3),
+          "Give a new --workdir, or the fields their old values. To start a "
+          f"new run from its weights: --config.model.init_from={workdir}",
+        ]
+      )
+    )
+  _check_position(config, found.run["next_example"])
+
+
+def _few(lines: list[str], most: int) -> list[str]:
+  rest = len(lines) - most
+  return lines[:most] + ([f"... and {rest} more"] if rest > 0 else [])
+
+
+def _check_position(config: ConfigDict, next_example: int) -> None:
+  if next_example % config.data.global_batch_size:
+    raise ValueError(
+      f"data.global_batch_size={config.data.global_batch_size} does not "
+      f"divide the data position of the checkpoint, {next_example}."
+    )
 
 
 def restore_or_init(
@@ -53,14 +107,17 @@ def restore_or_init(
   print(f"start      resumed at step {step}, example {next_example}")
   for line in config_lib.differences(saved, config):
     print(f"changed    {line}")
+  before, now = checkpointer.saved_data, checkpointer.data
+  if before and now and before != now:
+    print(f"changed    data: {_describe(before)} -> {_describe(now)}")
   for name, frozen in objective.frozen_encoders.items():
     print(f"weights    {name} as saved; {frozen.source} is not read again")
-  if next_example % config.data.global_batch_size:
-    raise ValueError(
-      f"data.global_batch_size={config.data.global_batch_size} does not "
-      f"divide the data position of the checkpoint, {next_example}."
-    )
+  _check_position(config, next_example)
   return state, next_example
+
+
+def _describe(data: dict) -> str:
+  return f"{data['records']:,} images ({data['hash'][:12]})"
 
 
 def _match(

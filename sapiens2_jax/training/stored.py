@@ -7,7 +7,7 @@ here one block of it is read at a time, with TensorStore, on which Orbax writes.
 import itertools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -54,9 +54,16 @@ class StoredArray:
 
 
 def stored_tree(path: str | os.PathLike) -> Any:
-  """Orbax's metadata of each array of a tree that Orbax wrote."""
+  """Orbax's metadata of each array of a tree that Orbax wrote.
+
+  Raises:
+    ValueError: there is no such tree, or it is damaged.
+  """
   path = pathlib.Path(os.path.abspath(path))
-  return ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
+  try:
+    return ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
+  except (AttributeError, KeyError, TypeError) as error:
+    raise ValueError(f"{path}/_METADATA: missing or damaged") from error
 
 
 def open_array(
@@ -79,6 +86,26 @@ def open_array(
   spec = {"driver": "zarr", "kvstore": store, "fill_missing_data_reads": False}
   opened = ts.open(spec, open=True, read=True, context=context)
   return StoredArray(opened.result())
+
+
+def read_through(
+  path: str | os.PathLike, part: int = 0, num_parts: int = 1
+) -> None:
+  """Reads the arrays of a tree that Orbax wrote, chunk by chunk.
+
+  Args:
+    path: directory of the tree, on a disk.
+    part: reads each `num_parts`-th array, from this one on.
+    num_parts: how many readers there are.
+
+  Raises:
+    ValueError: an array is damaged in a way that shows, or missing.
+  """
+  context = new_context()
+  for leaf in jax.tree.leaves(stored_tree(path))[part::num_parts]:
+    array = open_array(path, leaf.name, context)
+    for chunk in _chunks(array):
+      array[chunk]
 
 
 def save_args(tree: Any) -> Any:
@@ -138,6 +165,14 @@ def in_slices(
   return jax.tree.unflatten(structure, leaves)
 
 
+def _chunks(array: StoredArray) -> Iterator[tuple[slice, ...]]:
+  """What is read at once of an array, part by part."""
+  starts = map(range, itertools.repeat(0), array.shape, array.chunks)
+  for corner in itertools.product(*starts):
+    ends = map(lambda at, size: at + size, corner, array.chunks)
+    yield tuple(map(slice, corner, map(min, ends, array.shape)))
+
+
 def _sliced(
   array: StoredArray,
   directory: str,
@@ -161,12 +196,10 @@ def _sliced(
     shape=array.shape,
     context=context,
   ).result()
-  starts = map(range, itertools.repeat(0), array.shape, array.chunks)
-  for corner in itertools.product(*starts):
-    ends = map(lambda at, size: at + size, corner, array.chunks)
-    part = tuple(map(slice, corner, map(min, ends, array.shape)))
+  for part in _chunks(array):
     values = array[part]
-    for row, value in enumerate(values, corner[0]):  # Copies one at a time.
+    # Copies one at a time.
+    for row, value in enumerate(values, part[0].start):
       copy[(row, *part[1:])].write(value).result()
     advance(values.nbytes)
     del values, value  # Before the next are read.

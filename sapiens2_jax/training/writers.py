@@ -1,5 +1,6 @@
 """Where metrics go: two JSON-lines files and, with its extra, TensorBoard."""
 
+import contextlib
 import logging
 import os
 
@@ -10,13 +11,22 @@ SPEED_FILE = "speed.jsonl"
 
 
 def read_metrics(workdir: str) -> list[dict]:
-  """The rows of metrics.jsonl, in order of steps."""
-  return jsonl.read_rows(os.path.join(workdir, METRICS_FILE))
+  """The rows of metrics.jsonl, in order of steps; damaged lines are none."""
+  return jsonl.read_steps(os.path.join(workdir, METRICS_FILE))[0]
 
 
 def read_speed(workdir: str) -> list[dict]:
-  """The rows of speed.jsonl, in order of steps."""
-  return jsonl.read_rows(os.path.join(workdir, SPEED_FILE))
+  """The rows of speed.jsonl, in order of steps; damaged lines are none."""
+  return jsonl.read_steps(os.path.join(workdir, SPEED_FILE))[0]
+
+
+@contextlib.contextmanager
+def _named(path: str):
+  """An error of writing an open file does not say which."""
+  try:
+    yield
+  except OSError as error:
+    raise OSError(error.errno, error.strerror, path) from error
 
 
 class Writers:
@@ -38,10 +48,12 @@ class Writers:
       from tensorboardX import SummaryWriter
     except ModuleNotFoundError:
       logging.warning("no tensorboard/: the extra tensorboard is not installed")
-    else:
-      self._board = SummaryWriter(
-        os.path.join(workdir, "tensorboard"), purge_step=start_step
-      )
+      return
+    try:
+      board = os.path.join(workdir, "tensorboard")
+      self._board = SummaryWriter(board, purge_step=start_step)
+    except OSError as error:
+      logging.warning("no tensorboard/: %s", error)
 
   def write_metrics(self, step: int, row: dict) -> None:
     """Appends one row; values are finite floats or None."""
@@ -51,8 +63,19 @@ class Writers:
     """Appends one row; values are finite floats or None."""
     self._write(SPEED_FILE, "speed", step, row)
 
+  def sync(self) -> None:
+    """Waits until all rows are on the disk.
+
+    Raises:
+      OSError: a file cannot be written; names it.
+    """
+    for file in self._files.values():
+      with _named(file.name):
+        os.fsync(file.fileno())
+
   def _write(self, name: str, group: str, step: int, row: dict) -> None:
-    self._files[name].write(jsonl.to_line({"step": step, **row}))
+    with _named(self._files[name].name):
+      self._files[name].write(jsonl.to_line({"step": step, **row}))
     for key, value in row.items() if self._board else ():
       if value is not None:
         self._board.add_scalar(f"{group}/{key}", value, step)

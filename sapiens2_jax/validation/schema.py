@@ -171,6 +171,7 @@ _CHECKPOINT = group(
   keep_every=Field(
     50_000, "Steps between saves that are kept for ever.", COUNT
   ),
+  verify=Field(True, "Whether a restart compares all files with checksums."),
   # They are all parts of mesh.data but the first, so that needs at least 2.
   local_every=Field(
     0, "Steps between saves to a disk of each host; 0: none.", at_least(0)

@@ -125,3 +125,25 @@ def test_a_tfds_root_says_which_directory_to_write(specs, root):
   message = f"{root}: holds TFDS .* such as tfds/humans/1.1.0$"
   with pytest.raises(ValueError, match=message):
     open_source(root)
+
+
+@pytest.mark.parametrize(
+  "spec", ["photos", "corpus", "photos.tar", "photos;other.tar"]
+)
+def test_other_contents_have_another_identity(
+  specs, photo_folder, spec, encode, smooth_photo
+):
+  first = open_source(spec).identity()
+  assert first == open_source(spec).identity()
+  (photo_folder / "0new.png").write_bytes(encode(smooth_photo(61, 43)))
+  corpora.pack_folder(photo_folder, "corpus_of_more", shard_size=3)
+  corpora.tar_folder(photo_folder, pathlib.Path("photos.tar"))
+  pathlib.Path("corpus").rename("corpus_before")
+  pathlib.Path("corpus_of_more").rename("corpus")
+  second = open_source(spec).identity()
+  assert len({first, second}) == 2
+
+
+def test_weights_are_part_of_the_identity_and_order_too(specs):
+  given = ["photos;corpus", "corpus;photos", "photos,1;corpus,3"]
+  assert len({open_source(spec).identity() for spec in given}) == 3

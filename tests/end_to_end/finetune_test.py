@@ -9,7 +9,7 @@ import pytest
 
 from sapiens2_jax.training import checkpoints, writers
 from tests import tiny_task
-from tests.end_to_end import commands, resume_test
+from tests.end_to_end import commands, resuming
 
 pytestmark = pytest.mark.slow
 NUM_STEPS = 24
@@ -49,7 +49,7 @@ def setting(tmp_path_factory):
 
 
 def read_state(workdir):
-  return resume_test.read_tree(workdir, NUM_STEPS)
+  return resuming.read_tree(workdir, NUM_STEPS)
 
 
 def test_the_loss_falls(setting):
@@ -80,7 +80,7 @@ def test_stopped_and_killed_it_ends_as_if_nothing_had_happened(setting):
   start = command(workdir, corpus)
 
   def has_rows(count):
-    return lambda: resume_test.num_rows(workdir) >= count
+    return lambda: resuming.num_rows(workdir) >= count
 
   stopped = commands.run_until(start, env, has_rows(7), signal.SIGTERM)
   assert stopped.returncode == 0 and "after SIGTERM" in stopped.log

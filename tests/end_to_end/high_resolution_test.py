@@ -10,7 +10,7 @@ import pytest
 
 from sapiens2_jax.interop.tensors import open_tensors
 from sapiens2_jax.training import writers
-from tests.end_to_end import commands, resume_test
+from tests.end_to_end import commands, resuming
 
 pytestmark = pytest.mark.slow
 NUM_STEPS = 12
@@ -44,13 +44,13 @@ def test_from_training_to_export_and_back(tmp_path):
   commands.run_until(
     command,
     commands.environment(),
-    lambda: resume_test.num_rows(killed) >= 6,
+    lambda: resuming.num_rows(killed) >= 6,
     signal.SIGKILL,
   )
   assert "resumed at step" in run(*command)
   jax.tree.map(
     np.testing.assert_array_equal,
-    *(resume_test.read_tree(path, NUM_STEPS) for path in (whole, killed)),
+    *(resuming.read_tree(path, NUM_STEPS) for path in (whole, killed)),
   )
   rows = [
     (path / writers.METRICS_FILE).read_bytes() for path in (whole, killed)

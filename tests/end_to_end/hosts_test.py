@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from data_pipelines.common import checksums
 from sapiens2_jax.runtime import goodput
 from sapiens2_jax.training import checkpoints, writers
 from tests.end_to_end import commands
@@ -98,12 +99,19 @@ def test_one_process_writes_and_speaks(setting):
 
 
 def continue_elsewhere(setting, name: str, *options: str):
-  """Command and workdir that go on from step 4 of the run of two."""
+  """Command and workdir that go on from step 4 of the run of two.
+
+  Of the later checkpoints one is gone and one damaged.
+  """
   root, data, whole, _ = setting
   workdir = root / name
   shutil.copytree(whole, workdir)
-  for step in (8, 12):
-    shutil.rmtree(workdir / "checkpoints" / str(step))
+  shutil.rmtree(workdir / "checkpoints" / "8")
+  files = (workdir / "checkpoints" / "12").rglob("*/d/*")
+  largest = max(files, key=lambda path: path.stat().st_size)
+  content = bytearray(largest.read_bytes())
+  content[len(content) // 2] ^= 1
+  largest.write_bytes(content)
   return commands.tiny_command(workdir, data, *OPTIONS, *options), workdir
 
 
@@ -122,6 +130,9 @@ def test_a_checkpoint_of_two_continues_on_another_mesh_and_interval(setting):
   texts = run_two(command, root / "other_mesh_log")
   assert "resumed at step 4, example 64" in texts[0]
   assert_close_metrics(workdir, whole)
+  assert texts[0].count("checkpoint 12 is passed over: ") == 1
+  assert "passed over" not in texts[1]
+  assert (workdir / "damaged" / "12").is_dir()
   # The trial of what a save costs; then the last step, within a minute.
   assert "saved      step 7" in texts[0]
   steps = {path.name for path in (workdir / "checkpoints").iterdir()}
@@ -206,6 +217,9 @@ def test_a_checkpoint_on_the_hosts_disks_is_newer_and_is_restored(setting):
   assert codes == [-signal.SIGKILL, 1]
   assert "process 0 (coordinator at localhost:" in texts[1]
   assert checkpoints.latest(str(workdir))[0] == 4
+  (local,) = disks[1].glob("*/local/6")
+  listed = checksums.read(local / "checksums.json")
+  assert {*listed, "checksums.json"} == {*checksums.find_files(local)}
 
   texts = run_two(command, logs, second)
   assert "resumed at step 6, example 96" in texts[0]

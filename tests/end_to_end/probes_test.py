@@ -8,7 +8,7 @@ import pytest
 
 from sapiens2_jax.training import writers
 from tests import tiny_task
-from tests.end_to_end import commands, resume_test
+from tests.end_to_end import commands, resuming
 from tests.evaluation import labelled
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def test_stopped_it_ends_as_if_nothing_had_happened(tmp_path):
   stopped = commands.run_until(
     start,
     env,
-    lambda: resume_test.num_rows(tmp_path / "stopped") >= 4,
+    lambda: resuming.num_rows(tmp_path / "stopped") >= 4,
     signal.SIGTERM,
   )
   assert stopped.returncode == 0, stopped.log
@@ -58,7 +58,7 @@ def test_stopped_it_ends_as_if_nothing_had_happened(tmp_path):
   off = commands.run(command("off", every=0), env)
   assert off.returncode == 0, off.stdout + off.stderr
   trees = [
-    resume_test.read_tree(tmp_path / name, NUM_STEPS)
+    resuming.read_tree(tmp_path / name, NUM_STEPS)
     for name in ("whole", "stopped", "off")
   ]
   np.testing.assert_equal(trees[0], trees[1])

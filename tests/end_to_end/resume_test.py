@@ -1,17 +1,14 @@
 """Killed at any point, the same command ends as if nothing had happened."""
 
-import os
-import pathlib
 import signal
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from sapiens2_jax.runtime import goodput
 from sapiens2_jax.training import checkpoints, writers
 from tests.end_to_end import commands
+from tests.end_to_end.resuming import assert_same_end, num_rows, unfinished
 
 pytestmark = pytest.mark.slow
 NUM_STEPS = 40
@@ -31,35 +28,6 @@ def setting(tmp_path_factory):
   done = commands.run(commands.tiny_command(whole, data, *OPTIONS), env)
   assert done.returncode == 0, done.stdout + done.stderr
   return root, data, env, whole
-
-
-def num_rows(workdir: pathlib.Path) -> int:
-  path = workdir / writers.METRICS_FILE
-  return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def unfinished(workdir: pathlib.Path) -> list[str]:
-  root = workdir / "checkpoints"
-  return [n for n in os.listdir(root) if "tmp" in n] if root.exists() else []
-
-
-def read_state(workdir: pathlib.Path) -> dict:
-  return read_tree(workdir, NUM_STEPS)
-
-
-def read_tree(workdir: pathlib.Path, num_steps: int) -> dict:
-  step, path = checkpoints.latest(str(workdir))
-  assert step == num_steps
-  tree = ocp.PyTreeCheckpointer().restore(path / "state")
-  return jax.tree.map(np.asarray, tree)
-
-
-def assert_same_end(workdir: pathlib.Path, whole: pathlib.Path) -> None:
-  found, expected = read_state(workdir), read_state(whole)
-  jax.tree.map(np.testing.assert_array_equal, found, expected)
-  name = writers.METRICS_FILE
-  assert (workdir / name).read_bytes() == (whole / name).read_bytes()
-  assert num_rows(workdir) == NUM_STEPS
 
 
 def test_sigkill_at_three_points_one_of_them_during_a_save(setting):
@@ -96,7 +64,7 @@ def test_sigkill_at_three_points_one_of_them_during_a_save(setting):
   assert last.returncode == 0, last.stdout + last.stderr
   assert "resumed at step" in last.stdout
   assert not unfinished(workdir)
-  assert_same_end(workdir, whole)
+  assert_same_end(workdir, whole, NUM_STEPS)
 
   ledger = goodput.load(str(workdir))
   assert ledger.line() in last.stdout
@@ -120,7 +88,7 @@ def test_sigterm_saves_and_exits_0_and_the_next_run_ends_equal(setting):
   assert f"Saved step {step} after SIGTERM." in stopped.log
   assert 8 <= step < NUM_STEPS
   assert commands.run(command, env).returncode == 0
-  assert_same_end(workdir, whole)
+  assert_same_end(workdir, whole, NUM_STEPS)
 
 
 def test_a_finished_run_does_nothing_more(setting):
@@ -138,7 +106,7 @@ def test_data_workers_leave_the_run_as_it_is(setting):
   options = (*OPTIONS, "data.num_workers=2")
   done = commands.run(commands.tiny_command(workdir, data, *options), env)
   assert done.returncode == 0, done.stdout + done.stderr
-  assert_same_end(workdir, whole)
+  assert_same_end(workdir, whole, NUM_STEPS)
 
 
 def test_a_run_goes_on_at_the_loss_at_which_another_one_ended(setting):

@@ -101,6 +101,29 @@ def test_a_ledger_is_read_as_it_was_written(tmp_path):
   assert goodput.load(str(tmp_path)) == ledger
 
 
+@pytest.mark.parametrize(
+  "damage",
+  [
+    b"",
+    b"\0" * 50,
+    b"[]",
+    b'{"seconds": {}, "marks": {}}',
+    b'{"started": 1, "updated": "x", "seconds": {}, "marks": {}, "starts": 1}',
+    b'{"started": 1, "updated": 1, "seconds": {"step": null}, "marks": {}}',
+    b'{"started": 1, "updated": 1, "seconds": {}, "marks": {"a": 1}}',
+  ],
+)
+def test_a_damaged_ledger_is_set_aside_and_time_counted_anew(
+  tmp_path, damage, caplog
+):
+  path = tmp_path / goodput.FILE
+  path.write_bytes(damage)
+  assert goodput.load(str(tmp_path)) is None
+  assert not path.exists()
+  assert path.with_name(f"{goodput.FILE}.damaged").read_bytes() == damage
+  assert len(caplog.messages) == 1 and str(path) in caplog.text
+
+
 def test_the_line_has_shares():
   ledger = Ledger(started=0.0, updated=0.0)
   ledger.spend("step", 90.0)

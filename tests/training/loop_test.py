@@ -1,4 +1,15 @@
+import types
+
+import numpy as np
+import pytest
+
+from data_pipelines.loading.loader import WorkerDied
+from sapiens2_jax.runtime.goodput import Timeline
+from sapiens2_jax.training import loop, writers
+from sapiens2_jax.training.data import Loaded
 from sapiens2_jax.training.loop import format_line
+from tests import tiny
+from tests.training import small_runs
 
 SPEED = {
   "mfu": None,
@@ -20,3 +31,50 @@ def test_the_line_has_every_part_of_the_loss():
 
 def test_a_loss_without_parts_stands_alone():
   assert "  loss 1.500  gnorm" in format_line(9, 20, METRICS, SPEED)
+
+
+class FewBatches:
+  """A loader whose images stop to answer."""
+
+  def __init__(self, start: int, count: int):
+    index = np.zeros((1, small_runs.BATCH), np.int32)
+    self._left = [Loaded({"index": index}, {}, [])] * count
+
+  def poll(self, _) -> Loaded:
+    if not self._left:
+      raise WorkerDied("no answer")
+    return self._left.pop()
+
+
+def run_loop(workdir, start: int, count: int, *overrides: str) -> None:
+  """`loop.train` with a step that only counts, until images are missing."""
+  config = tiny.load_config("checkpoint.keep_last=9", *overrides)
+  checkpointer = small_runs.open_run(workdir)
+
+  def step_fn(state, _):
+    metrics = {"loss": 1.0, "grad_norm": 1.0, "lr": 1.0, "nonfinite_streak": 0}
+    return state.replace(step=state.step + 1), metrics
+
+  try:
+    with pytest.raises(WorkerDied):
+      loop.train(
+        small_runs.make_state(0).replace(step=np.int32(start)),
+        step_fn,
+        FewBatches(start, count),
+        objective=types.SimpleNamespace(config=config, flops=lambda: 1),
+        workdir=str(workdir),
+        first_example=start * small_runs.BATCH,
+        checkpointer=checkpointer,
+        timeline=Timeline(),
+      )
+  finally:
+    checkpointer.close()
+
+
+def test_the_row_of_a_step_is_written_before_its_save(tmp_path):
+  run_loop(tmp_path, 0, 5, "checkpoint.every=1")
+  step, _ = small_runs.restore(tmp_path)
+  assert step == 5
+  run_loop(tmp_path, 5, 3, "checkpoint.every=1")
+  rows = writers.read_metrics(str(tmp_path))
+  assert [row["step"] for row in rows] == list(range(8))

@@ -1,0 +1,254 @@
+"""Which checkpoints are whole: their lists of checksums, and what is skipped.
+
+A list is written into a checkpoint just before that gets its last name, so a
+checkpoint with a list is whole unless something damaged it later.
+"""
+
+import asyncio
+import functools
+import json
+import os
+import pathlib
+import shutil
+import sys
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from orbax.checkpoint._src.path import atomicity
+
+from data_pipelines.common import checksums, files
+from data_pipelines.common.checksums import DamagedError
+from sapiens2_jax.training import stored
+
+LIST = "checksums.json"
+STATE, RUN = "state", "run"
+# Of what `run` holds: version 1 says that there is a list.
+VERSION = 1
+_RUN_FILE = os.path.join(RUN, "metadata")  # Orbax's name for JSON.
+_MESSAGE_BYTES = 1024
+_said = set()
+
+
+class Found(NamedTuple):
+  """A checkpoint that is whole.
+
+  Attributes:
+    step: that comes next.
+    path: its directory.
+    run: JSON of what is beside the state: `config`, `next_example`, `data`.
+    skipped: newer ones that are damaged.
+  """
+
+  step: int
+  path: pathlib.Path
+  run: dict
+  skipped: tuple[pathlib.Path, ...] = ()
+
+
+class ListedPath(atomicity.AtomicRenameTemporaryPath):
+  """Orbax's way to name a checkpoint when all is written, and the list first.
+
+  One process does this, for the files of all of them.
+  """
+
+  async def finalize(self) -> None:
+    final = self._final_path
+    if not final.name.isdecimal():  # A part of a checkpoint.
+      await super().finalize()
+      return
+    # Still a temporary name: Orbax removes what a kill leaves.
+    self._final_path = final.parent / f"{self._tmp_path.name}.listed"
+    await super().finalize()
+    await asyncio.to_thread(_write_list, self._final_path)
+    os.rename(self._final_path, final)
+    files.sync(final.parent)
+    self._final_path = final
+
+
+def _write_list(path: os.PathLike) -> None:
+  listed = checksums.measure(path, checksums.find_files(path))
+  checksums.write(os.path.join(path, LIST), listed)
+
+
+def say(line: str) -> None:
+  """One line on stderr, once, of process 0."""
+  if line not in _said and jax.process_index() == 0:
+    print(line, file=sys.stderr, flush=True)
+  _said.add(line)
+
+
+def newest_whole(root: pathlib.Path, verify: bool = True) -> Found | None:
+  """The newest checkpoint that is whole; says what it passes over, and why.
+
+  All processes must call it; each reads its part of the files.
+
+  Args:
+    root: of the checkpoints of a run; need not exist.
+    verify: compare all files with the list; otherwise only look for what
+      every checkpoint has.
+
+  Returns:
+    None if there are no checkpoints at all.
+
+  Raises:
+    DamagedError: none is whole.
+  """
+  skipped = []
+  while (step := _newest_step(root, skipped)) is not None:
+    path = root / str(step)
+    problems = find_problems(path, verify)
+    if not problems:
+      return Found(step, path, read_run(path), tuple(skipped))
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    say(f"checkpoint {step} is passed over: {problems[0]}{more}")
+    skipped.append(path)
+  if not skipped:
+    return None
+  raise DamagedError(
+    f"{root}: none of its {len(skipped)} checkpoint(s) is whole; nothing was "
+    "changed. Restore the files from a copy, or start in another workdir."
+  )
+
+
+def _newest_step(root: pathlib.Path, skipped: list[pathlib.Path]) -> int | None:
+  """Of process 0, since others may see a directory later."""
+  names = {path.name for path in root.glob("*") if _is_step(path)}
+  names -= {path.name for path in skipped}
+  step = max(map(int, names), default=-1)
+  if jax.process_count() > 1:
+    step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
+  return None if step < 0 else step
+
+
+def _is_step(path: pathlib.Path) -> bool:
+  """Whether a path is named as a checkpoint is, when all is written."""
+  name = path.name
+  return name.isdecimal() and str(int(name)) == name and path.is_dir()
+
+
+def find_problems(path: pathlib.Path, verify: bool = True) -> list[str]:
+  """What is wrong with a checkpoint, a sentence each; none if it is whole.
+
+  All processes must call it, and get the same answer.
+  """
+  return _share(_own_problems(path, verify))
+
+
+def _own_problems(path: pathlib.Path, verify: bool) -> list[str]:
+  """What this process finds in its part of the files."""
+  try:
+    is_listed = (path / LIST).exists()
+    if verify and is_listed:
+      listed = json.dumps(checksums.read(path / LIST))
+      if problems := _compare(path, listed):
+        return list(problems)
+    run = read_run(path)
+    if run["step"] not in (None, int(path.name)):
+      return [f"{path}: holds step {run['step']}"]
+    stored.stored_tree(path / STATE)
+    if is_listed or not verify:
+      return []
+    if run["version"] >= VERSION:
+      return [f"{path / LIST}: missing"]
+    if problems := _unreadable(path):
+      return problems
+  except FileNotFoundError as error:
+    return [f"{error.filename}: missing"]
+  except (OSError, ValueError) as error:
+    return [" ".join(str(error).split())]
+  say(
+    f"{path}: written by an earlier version, without checksums; whether its "
+    "numbers are as they were cannot be checked"
+  )
+  return []
+
+
+@functools.lru_cache(maxsize=64)
+def _compare(path: pathlib.Path, listed: str) -> tuple[str, ...]:
+  """Once in a process: what is read in parts is hashed for the first one."""
+  entries = json.loads(listed)
+  names = sorted(entries, key=lambda name: entries[name]["bytes"])
+  mine = names[jax.process_index() :: jax.process_count()]
+  return tuple(checksums.compare(path, {name: entries[name] for name in mine}))
+
+
+def remove_damaged(local: pathlib.Path) -> None:
+  """Removes damaged checkpoints of this process alone, and says so.
+
+  Those without a list go too: there are others.
+  """
+  for path in filter(_is_step, sorted(local.glob("*"))):
+    try:
+      problems = checksums.compare(path, checksums.read(path / LIST))
+    except (OSError, ValueError) as error:
+      problems = [str(error)]
+    if problems:
+      print(
+        f"process {jax.process_index()}: local checkpoint {path.name} is "
+        f"passed over and removed: {problems[0]}",
+        file=sys.stderr,
+        flush=True,
+      )
+      shutil.rmtree(path)
+
+
+def _unreadable(path: pathlib.Path) -> list[str]:
+  """Arrays of a checkpoint without a list that cannot be read."""
+  try:
+    stored.read_through(path / STATE, jax.process_index(), jax.process_count())
+  except (OSError, ValueError, KeyError) as error:
+    return [f"{path / STATE}: {' '.join(str(error).split())[:200]}"]
+  return []
+
+
+def _share(problems: list[str]) -> list[str]:
+  """What all processes found together."""
+  if jax.process_count() == 1:
+    return problems
+  text = "\n".join(problems).encode()[:_MESSAGE_BYTES]
+  mine = np.zeros(_MESSAGE_BYTES, np.uint8)
+  mine[: len(text)] = np.frombuffer(text, np.uint8)
+  texts = multihost_utils.process_allgather(mine)
+  lines = [bytes(row).rstrip(b"\0").decode(errors="replace") for row in texts]
+  return [line for text in lines for line in text.splitlines()]
+
+
+def read_run(path: pathlib.Path) -> dict:
+  """What a checkpoint holds beside the state; None for what it does not say.
+
+  Raises:
+    ValueError: it is damaged; names the file.
+    OSError: it cannot be read.
+  """
+  file = path / _RUN_FILE
+  try:
+    run = {"version": 0, "step": None, "data": None, **files.read_json(file)}
+    is_right = (
+      isinstance(run["config"], dict)
+      and run["next_example"] >= 0
+      and run["version"] >= 0
+    )
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{file}: damaged ({error!r})") from error
+  if not is_right:
+    raise ValueError(f"{file}: damaged; expected config and next_example")
+  return run
+
+
+def set_aside(paths: tuple[pathlib.Path, ...]) -> None:
+  """Moves damaged checkpoints to `damaged` beside their directory.
+
+  Their steps can then be saved anew. One of the same step from before is
+  replaced. All processes must call it.
+  """
+  if paths and jax.process_index() == 0:
+    for path in paths:
+      target = path.parent.parent / "damaged" / path.name
+      target.parent.mkdir(exist_ok=True)
+      shutil.rmtree(target, ignore_errors=True)
+      os.replace(path, target)
+      say(f"checkpoint {path.name} is set aside: {target}")
+  if paths and jax.process_count() > 1:
+    multihost_utils.sync_global_devices("set_aside")
