@@ -76,7 +76,7 @@ def read_labels(record: Record, task: Task) -> Labels:
     labels = decode_labels(record.labels, task.needs)
   except ValueError as error:
     raise UnusableExample("damaged labels", str(error)) from error
-  missing = [name for name in task.needs if getattr(labels, name) is None]
+  missing = [name for name in task.needs if labels.get(name) is None]
   if missing:
     raise UnusableExample(f"no {' and '.join(missing)} in the labels")
   return labels
