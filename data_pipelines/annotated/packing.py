@@ -6,11 +6,13 @@ an interrupted build goes on there.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import itertools
 import os
 import pathlib
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -59,6 +61,8 @@ def pack(
   workspace.check_free(pathlib.Path(output))
   _open_specs.cache_clear()  # Files may be others now.
   source = _open_specs(tuple(specs))
+  for part in source.sources:
+    opening.announce(part)
   arguments = {
     "inputs": list(specs),
     "shard_size": shard_size,
@@ -205,11 +209,21 @@ def _finish(
       if path.exists():  # Else an earlier run came so far.
         os.replace(path, building.corpus / new)
     entries.append(dataclasses.replace(shard, file=file, index=index))
+  _announce(rejected)
   duplicates = done.left_out(writer.DUPLICATES)
   provenance = {"inputs_hash": inputs_hash}
   return writer.commit(
     building.corpus, entries, rejected, duplicates, provenance
   )
+
+
+def _announce(rejected: list[dict]) -> None:
+  """Says on stderr why images are left out, with one of each reason."""
+  by_reason = collections.Counter(row["reason"] for row in rejected)
+  for reason, count in by_reason.items():
+    first = next(row for row in rejected if row["reason"] == reason)
+    shown = f"such as {first['name']}: {first['detail']}"
+    print(f"rejected {count}: {reason}, {shown}", file=sys.stderr, flush=True)
 
 
 @functools.lru_cache(1)

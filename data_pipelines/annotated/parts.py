@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_pipelines.annotated import files, labelled, lists
+from data_pipelines.annotated import labelled, lists, pictures
 from data_pipelines.common import images, storage
 from data_pipelines.corpus import records
 from data_pipelines.corpus.labels import IGNORE, Labels
@@ -27,7 +27,15 @@ class PartsSource(labelled.LabelledSource):
   out when they are read. As the public Sapiens2 release does.
   """
 
-  def __init__(self, path: str, *, images: str, labels: str, taxonomy: str):
+  def __init__(
+    self,
+    path: str,
+    *,
+    images: str,
+    labels: str,
+    taxonomy: str,
+    exif: str | None = None,
+  ):
     """Reads the list, and lists both directories.
 
     Args:
@@ -36,6 +44,7 @@ class PartsSource(labelled.LabelledSource):
       images: directory of `<sample_id>.jpg`, .png and so on.
       labels: directory of `<sample_id>.png` of one channel.
       taxonomy: of the labels; one of `taxonomies()`.
+      exif: see `LabelledSource`.
 
     Raises:
       ValueError: unreadable, entries of another form, a file is missing, or
@@ -47,14 +56,15 @@ class PartsSource(labelled.LabelledSource):
     ids = [sample["sample_id"] for sample in samples]
     names = lists.find_files(path, ids, images)
     maps = lists.find_files(path, ids, labels)
-    super().__init__([storage.join(images, name) for name in names], names)
+    paths = [storage.join(images, name) for name in names]
+    super().__init__(paths, names, exif)
     self._maps = [storage.join(labels, name) for name in maps]
     self._is_wild = taxonomy == _WILD or "itw_" in path
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
     """Reads the picture of part labels, as the 29 parts."""
     path = self._maps[index]
-    found = files.read_indices(path)
+    found = pictures.read_indices(path)
     found = np.where((found < 0) | (found > IGNORE), IGNORE, found)
     mapped = self._table[found]
     if ((mapped > 0) & (mapped != IGNORE)).sum() < _MIN_FOREGROUND:

@@ -86,8 +86,20 @@ def image_size(data: bytes) -> tuple[int, int]:
   Raises:
     ImageDecodeError: empty, or not an image.
   """
+  return _upright(*read_header(data))
+
+
+def read_header(data: bytes) -> tuple[tuple[int, int], int]:
+  """The (height, width) of the pixels as stored, and the EXIF orientation.
+
+  Orientation 1 is upright; 3, 6 and 8 turn by 180 degrees, 90 clockwise and 90
+  counter-clockwise; 2, 4, 5 and 7 mirror as well.
+
+  Raises:
+    ImageDecodeError: empty, or not an image.
+  """
   image, orientation = _open(data)
-  return _upright(image.size[::-1], orientation)
+  return image.size[::-1], orientation
 
 
 def decode_image(
