@@ -20,6 +20,7 @@ TASK = TaskDefinition(
   make=make_task,
   score=Score("mad", "matting MAD", higher_is_better=False),
   fields=FIELDS,
+  training_fields=("task.backgrounds",),
   note="People before a checkerboard, or a colour (--background). "
   "mattes/*.png holds their colour and, as alpha, how much of a pixel they "
   "cover; mattes/*_alpha.npy is alpha alone, (h, w) float32.",

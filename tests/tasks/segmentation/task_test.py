@@ -81,7 +81,7 @@ def test_backgrounds_come_from_where_the_config_says(tmp_path):
   found = [task._background(image, rng) for _ in range(300)]
   given = [scene for scene in found if scene is not None]
   assert 0.72 < len(given) / 300 < 0.88
-  np.testing.assert_array_equal(given[0], np.full((90, 50, 3), 77))
+  np.testing.assert_array_equal(given[0], np.full((40, 30, 3), 77))
 
 
 def test_a_place_without_backgrounds_is_an_error(tmp_path):
