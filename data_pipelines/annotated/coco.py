@@ -205,7 +205,7 @@ def clip_box(box: records.Box, height: int, width: int) -> records.Box | None:
 
 
 def _read_images(entries: list, add: files.Add) -> dict:
-  found = {}
+  found, names = {}, set()
   for number, entry in enumerate(entries):
     where = f"images[{number}]"
     if not isinstance(entry, dict):
@@ -223,7 +223,10 @@ def _read_images(entries: list, add: files.Add) -> dict:
       add(where, f"{', '.join(wrong)}: missing or of another type")
     elif entry["id"] in found:
       add(where, f"id {entry['id']} is there twice")
+    elif entry["file_name"] in names:
+      add(where, f"file_name {entry['file_name']} is there twice")
     else:
+      names.add(entry["file_name"])
       found[entry["id"]] = entry
   return found
 

@@ -382,13 +382,15 @@ def test_all_problems_of_a_file_are_said_at_once(open_file):
     person(keypoints=["a"] * 51),
     person(keypoints=points(17), area="large"),
   ]
-  pictures = [picture(), 4, {"id": 1}, picture()]
+  twice = picture(9, file_name="sub/1.png")
+  pictures = [picture(), 4, {"id": 1}, picture(), twice]
   with pytest.raises(ValueError) as caught:
     open_file(annotations, pictures)
   assert str(caught.value).split("\n")[1:] == [
     "  images[1]: expected an object",
     "  images[2]: file_name, height, width: missing or of another type",
     "  images[3]: id 1 is there twice",
+    "  images[4]: file_name sub/1.png is there twice",
     "  annotations[0]: expected an object",
     "  annotations[1]: image_id 5 is no image's id",
     "  annotations[2]: keypoints has 48 numbers, expected 51",
@@ -398,7 +400,7 @@ def test_all_problems_of_a_file_are_said_at_once(open_file):
     "  annotations[6]: keypoints is no list of finite numbers",
     "  annotations[7]: area is no finite number",
   ]
-  assert "ann.json: 11 problems" in str(caught.value)
+  assert "ann.json: 12 problems" in str(caught.value)
 
 
 def test_of_very_many_problems_the_first_are_shown(open_file):
