@@ -26,7 +26,7 @@ _PARTS = {
   "righthand_kpts": {20: "right_hand20", 21: 112},
 }
 _COUNTS = {_ALL: {NUM_KEYPOINTS: None}, **_PARTS}
-_MAX_SIDE = 2**20  # Pixels of an image; labels lie not further away.
+MAX_SIDE = 2**20  # Pixels of an image; labels lie not further away.
 _LARGEST = 1e12  # Of any number.
 Names = tuple[str, ...]
 Field = tuple[str, int | Names]  # Its points: how many, or what they are.
@@ -73,7 +73,7 @@ class CocoSource(labelled.LabelledSource):
     known = categories.Categories(path, found.get("categories"), category)
     seen = _Seen()
     with files.problems_of(path) as add:
-      entries = _read_images(found["images"], add)
+      entries = read_images(found["images"], add)
       people = _read_people(found["annotations"], entries, known, seen, add)
     seen.no_people = len(entries) - len(people)
     self.notes = (*known.notes(), *seen.notes(path))
@@ -90,7 +90,7 @@ class CocoSource(labelled.LabelledSource):
     licences = _read_licences(found.get("licenses"))
     used = {number: entries[number] for number in entries if number in people}
     self._people = [people[number] for number in used]
-    self._sizes = [_read_size(entry) for entry in used.values()]
+    self._sizes = [read_size(entry) for entry in used.values()]
     self._metadata = [_make_metadata(e, licences) for e in used.values()]
     names = [entry["file_name"] for entry in used.values()]
     paths = [storage.join(images, name) for name in names]
@@ -204,7 +204,16 @@ def clip_box(box: records.Box, height: int, width: int) -> records.Box | None:
   return float(top), float(left), float(bottom - top), float(right - left)
 
 
-def _read_images(entries: list, add: files.Add) -> dict:
+def read_images(
+  entries: list, add: files.Add, *, needs_size: bool = True
+) -> dict:
+  """The entry `images`, by id.
+
+  Args:
+    entries: of it.
+    add: is told what is wrong with each.
+    needs_size: False: height and width may be missing, both.
+  """
   found, names = {}, set()
   for number, entry in enumerate(entries):
     where = f"images[{number}]"
@@ -215,9 +224,9 @@ def _read_images(entries: list, add: files.Add) -> dict:
       "id": files.is_id(entry.get("id")),
       "file_name": files.is_path(entry.get("file_name"))
       and "://" not in entry["file_name"],
-      "height": _is_side(entry.get("height")),
-      "width": _is_side(entry.get("width")),
     }
+    if needs_size or {"height", "width"} & set(entry):
+      is_good |= {k: _is_side(entry.get(k)) for k in ("height", "width")}
     if not all(is_good.values()):
       wrong = [name for name, good in is_good.items() if not good]
       add(where, f"{', '.join(wrong)}: missing or of another type")
@@ -233,10 +242,11 @@ def _read_images(entries: list, add: files.Add) -> dict:
 
 def _is_side(value: object) -> bool:
   is_whole = files.is_id(value) and not isinstance(value, str)
-  return is_whole and 0 < value <= _MAX_SIDE
+  return is_whole and 0 < value <= MAX_SIDE
 
 
-def _read_size(entry: dict) -> labelled.Size:
+def read_size(entry: dict) -> labelled.Size:
+  """Height and width of an entry of `read_images`."""
   return int(entry["height"]), int(entry["width"])
 
 
@@ -261,7 +271,7 @@ def _read_people(
       if not category.is_taken:
         seen.left_out[f"of category {category.name}"] += 1
         continue
-      size = _read_size(pictures[image])
+      size = read_size(pictures[image])
       person = _read_person(entry, size, category.keypoints, seen)
     except ValueError as error:
       add(where, str(error))
@@ -351,8 +361,8 @@ def _read_numbers(entry: dict, name: str) -> np.ndarray:
   numbers = files.to_numbers(entry.get(name))
   if numbers is None or not np.isfinite(numbers).all():
     raise ValueError(f"{name} is no list of finite numbers")
-  if len(numbers) and (far := np.abs(numbers).max()) > _MAX_SIDE:
-    raise ValueError(f"{name} has {far:g}, expected pixels below {_MAX_SIDE}")
+  if len(numbers) and (far := np.abs(numbers).max()) > MAX_SIDE:
+    raise ValueError(f"{name} has {far:g}, expected pixels below {MAX_SIDE}")
   return numbers
 
 
