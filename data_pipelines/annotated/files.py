@@ -8,7 +8,6 @@ import json
 import os
 import posixpath
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -161,7 +160,7 @@ def load_array(path: str, name: str, kind: type[np.number]) -> np.ndarray:
     found = np.load(data, allow_pickle=False)
     if not isinstance(found, np.ndarray) and name in found:
       found = found[name]
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+  except Exception as error:  # Headers and archives raise anything.
     raise bad_labels(path, f"no array of numbers: {error}") from error
   if not isinstance(found, np.ndarray):
     raise bad_labels(path, f"no array {name!r}; it has {list(found)}")

@@ -146,7 +146,7 @@ def make_person(points: np.ndarray, height: int, width: int) -> Person:
   counts = (visibility > 0) & np.isfinite(found).all(1)
   counts &= (x > 0) & (x < width) & (y > 0) & (y < height)
   out = np.zeros((NUM_KEYPOINTS, 3), np.float32)
-  out[counts] = found[counts]
+  out[counts, :2] = found[counts, :2]
   out[counts, 2] = 2
   box = (0.0, 0.0, float(height), float(width))
   if counts.any():

@@ -62,14 +62,19 @@ def make_file(seed: int) -> bytes:
     "licenses": [{"id": 1, "name": "CC0", "url": "x"}],
   }
   for _ in range(rng.randint(1, 4)):
-    _change(document, rng)
+    change(document, rng)
+  data = to_bytes(document)
+  if rng.random() < 0.1:
+    data = damage(data, rng)
+  return b"\xef\xbb\xbf" + data if rng.random() < 0.1 else data
+
+
+def to_bytes(document: object) -> bytes:
+  """JSON, with what JSON has no value for."""
   text = json.dumps(document)
   for name, raw in _RAW.items():
     text = text.replace(f'"{name}"', raw)
-  data = text.encode("utf-8", "surrogatepass")
-  if rng.random() < 0.1:
-    data = _damage(data, rng)
-  return b"\xef\xbb\xbf" + data if rng.random() < 0.1 else data
+  return text.encode("utf-8", "surrogatepass")
 
 
 def expected(number: int) -> np.ndarray:
@@ -156,8 +161,8 @@ def _annotate(number: int, order: list[str]) -> dict:
   }
 
 
-def _change(document: dict, rng: random.Random) -> None:
-  """One mistake somewhere, more often near the leaves."""
+def change(document: dict, rng: random.Random) -> None:
+  """Makes one mistake somewhere, more often near the leaves."""
   parent, key = document, rng.choice(list(document))
   while isinstance(parent[key], dict | list) and parent[key]:
     if rng.random() < 0.15:
@@ -179,7 +184,7 @@ def _change(document: dict, rng: random.Random) -> None:
     parent[key] = copy.deepcopy(rng.choice(_VALUES))
 
 
-def _damage(data: bytes, rng: random.Random) -> bytes:
+def damage(data: bytes, rng: random.Random) -> bytes:
   """Cuts off, or changes a byte."""
   place = rng.randrange(len(data))
   if rng.random() < 0.5:

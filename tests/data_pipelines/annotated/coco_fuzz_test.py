@@ -31,8 +31,8 @@ def run(seeds, directory):
 
 
 def test_without_a_mistake_each_body_is_right(directory, monkeypatch):
-  monkeypatch.setattr(coco_fuzz, "_change", lambda *_: None)
-  monkeypatch.setattr(coco_fuzz, "_damage", lambda data, _: data)
+  monkeypatch.setattr(coco_fuzz, "change", lambda *_: None)
+  monkeypatch.setattr(coco_fuzz, "damage", lambda data, _: data)
   for seed in range(5):
     (directory / "ann.json").write_bytes(coco_fuzz.make_file(seed))
     source = coco.CocoSource(str(directory / "ann.json"), images=str(directory))
