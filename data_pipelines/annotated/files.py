@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import io
 import json
@@ -121,8 +122,17 @@ def read_json(path: str, kind: type) -> list | dict:
   return found
 
 
-def index_stems(directory: str, extensions: Sequence[str]) -> dict[str, str]:
+def index_stems(
+  directory: str,
+  extensions: Sequence[str],
+  others: collections.Counter | None = None,
+) -> dict[str, str]:
   """The files below a directory: path without extension -> path.
+
+  Args:
+    directory: where they are.
+    extensions: that they have.
+    others: counts other extensions.
 
   Raises:
     ValueError: it cannot be listed, or two files differ by extension only.
@@ -136,6 +146,8 @@ def index_stems(directory: str, extensions: Sequence[str]) -> dict[str, str]:
           if stem in found:
             add(path, f"there is {found[stem]} as well")
           found[stem] = path
+        elif others is not None:
+          others[extension or "no ending"] += 1
     except OSError as error:
       raise ValueError(f"{directory}: cannot be listed: {error}") from error
   return found

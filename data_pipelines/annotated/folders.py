@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import io
 from collections.abc import Sequence
 
@@ -86,7 +87,15 @@ class FoldersSource(labelled.LabelledSource):
       "depth": (*_ARRAYS, *((".png",) if depth_scale else ())),
       _INTRINSICS: (".txt",),
     }
-    self._files = {n: _list_files(directory, n, endings[n]) for n in wanted}
+    self._files, notes = {}, []
+    for name in wanted:
+      others = collections.Counter()
+      found = _list_files(directory, name, endings[name], others)
+      self._files[name] = found
+      if others:
+        listed = ", ".join(f"{n} of {end}" for end, n in others.items())
+        notes.append(f"{directory}/{name}: files left out: {listed}")
+    self.notes = tuple(notes)
     stems = sorted(self._files["rgb"])
     if not set(stems) & set(self._files["mask"]):
       raise ValueError(f"{directory}: no stem of rgb/ is one of mask/.")
@@ -239,13 +248,13 @@ def _find_maps(directory: str, maps: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _list_files(
-  directory: str, name: str, endings: Sequence[str]
+  directory: str, name: str, endings: Sequence[str], others: collections.Counter
 ) -> dict[str, str]:
-  """Stem -> path of the files of one kind."""
+  """Stem -> path of the files of one kind; counts the endings of others."""
   path = storage.join(directory, name)
   if not storage.is_directory(path):
     raise ValueError(f"{path}: no such directory.")
-  found = files.index_stems(path, endings)
+  found = files.index_stems(path, endings, others)
   if not found:
     hints = {
       "normal": f"; for PNG say normal={'|'.join(ENCODINGS)}",

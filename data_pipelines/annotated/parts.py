@@ -12,6 +12,7 @@ from data_pipelines.corpus import records
 from data_pipelines.corpus.labels import IGNORE, Labels
 from data_pipelines.vocabulary import parts
 
+IN_THE_WILD = "in_the_wild"
 OURS = "sapiens29"  # The 29 themselves.
 _ORDER = ("session_id", "camera_id", "frame_number")
 _MIN_FOREGROUND = 8  # Pixels that are a part of a person.
@@ -22,9 +23,9 @@ class PartsSource(labelled.LabelledSource):
   """Images with body parts, sorted by session, camera and frame as text.
 
   Labels without a target in the 29, and unknown ones, become 255. The score
-  `in_the_wild` of a record is 1 or 0: backgrounds of such images are left as
-  they are in training. Images with fewer than 8 pixels of people are left
-  out when they are read. As the public Sapiens2 release does.
+  `in_the_wild` of a record, and the extra label, is 1 or 0: backgrounds of such
+  images are left as they are in training. Images with fewer than 8 pixels of
+  people are left out when they are read. As the public Sapiens2 release does.
   """
 
   def __init__(
@@ -69,11 +70,12 @@ class PartsSource(labelled.LabelledSource):
     mapped = self._table[found]
     if ((mapped > 0) & (mapped != IGNORE)).sum() < _MIN_FOREGROUND:
       raise images.ImageDecodeError("nobody in it", path)
-    return Labels(parts=mapped)
+    is_wild = np.array([self._is_wild], np.uint8)
+    return Labels(parts=mapped, extra={IN_THE_WILD: is_wild})
 
   def metadata(self, index: int) -> Mapping[str, object]:
     """Whether it was taken in the wild."""
-    return {"scores": {"in_the_wild": float(self._is_wild)}}
+    return {"scores": {IN_THE_WILD: float(self._is_wild)}}
 
 
 def taxonomies() -> tuple[str, ...]:

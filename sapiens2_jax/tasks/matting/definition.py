@@ -11,7 +11,8 @@ from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
 
 def truth(image: Image, labels: Labels) -> Matte:
   alpha = labels.alpha[..., None].astype(np.float32) / 255
-  return np.concatenate([image / np.float32(255) * alpha, alpha], axis=-1)
+  colors = image if labels.foreground is None else labels.foreground
+  return np.concatenate([colors / np.float32(255) * alpha, alpha], axis=-1)
 
 
 # Not probed: it has no targets without augmentation.

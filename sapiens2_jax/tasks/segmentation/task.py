@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import vocabulary
+from data_pipelines.annotated.parts import IN_THE_WILD
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import IGNORE, Labels
 from data_pipelines.loading.examples import ElementSpec
@@ -48,7 +49,7 @@ def make_task(config: ConfigDict) -> "SegmentationTask":
   )
   source = backgrounds.open_backgrounds(config)
   return SegmentationTask(
-    "segmentation", ("parts",), **given, backgrounds=source
+    "segmentation", ("parts", f"{IN_THE_WILD}?"), **given, backgrounds=source
   )
 
 
@@ -71,8 +72,11 @@ class SegmentationTask(maps.StretchedTask):
       raise UnusableExample("no parts")
     if _people(labels.parts).sum() < MIN_PIXELS:
       raise UnusableExample(f"people cover fewer than {MIN_PIXELS} pixels")
+    wild = labels.get(IN_THE_WILD)  # Its own background is worth more.
+    is_wild = wild is not None and wild.any()
+    background = None if is_wild else self._background(image, rng)
     image, parts = augment.augment_parts(
-      image, labels.parts, self.image_size, rng, self._background(image, rng)
+      image, labels.parts, self.image_size, rng, background
     )
     if _people(parts).mean() < MIN_FRACTION:
       raise UnusableExample("people cover less than 1 % of the crop")

@@ -293,6 +293,17 @@ def test_a_directory_that_is_not_there_is_named(directory, folder):
     folders.FoldersSource(str(directory))
 
 
+def test_files_of_other_endings_are_counted(directory):
+  made.write_array(directory / "normal/a.npy", unit_vectors())
+  for name in ("rgb/b.heic", "rgb/c.heic", "normal/a.exr", "mask/README"):
+    (directory / name).write_bytes(b"")
+  assert folders.FoldersSource(str(directory)).notes == (
+    f"{directory}/rgb: files left out: 2 of .heic",
+    f"{directory}/mask: files left out: 1 of no ending",
+    f"{directory}/normal: files left out: 1 of .exr",
+  )
+
+
 def test_masks_of_other_images_are_refused(directory):
   (directory / "mask/a.png").rename(directory / "mask/b.png")
   with pytest.raises(ValueError, match="no stem of rgb/ is one of mask/"):

@@ -10,7 +10,7 @@ from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
 from data_pipelines.open_source import open_source
 from sapiens2_jax import tasks
-from sapiens2_jax.tasks import examples
+from sapiens2_jax.tasks import examples, registry
 from tests.tasks import samples
 
 
@@ -87,6 +87,13 @@ def cut_out(size=(90, 60)):
   share = alpha[..., None] / 255
   image = np.rint(share * foreground + (1 - share) * 255).astype(np.uint8)
   return image, Labels(alpha=alpha, foreground=foreground)
+
+
+def test_the_truth_has_the_own_colours_where_they_are_known():
+  image, labels = cut_out()
+  found = registry.definition("matting").truth(image, labels)
+  wanted = labels.foreground / 255 * (labels.alpha[..., None] / 255)
+  np.testing.assert_allclose(found[..., :3], wanted, atol=1e-6)
 
 
 def make_with_backgrounds(directory):
