@@ -103,21 +103,29 @@ def _are_names(points: object) -> bool:
     return True
   if not isinstance(points, list):
     return False
-  is_text = all(isinstance(name, str) for name in points)
-  return is_text and len(set(map(_plain, points))) == len(points)
+  if not all(isinstance(name, str) for name in points):
+    return False
+  known = [number for number in map(find_id, points) if number >= 0]
+  names = set(map(_plain, points))
+  return len(names) == len(points) and len(set(known)) == len(known)
 
 
 def find_id(name: str) -> int:
   """The number of a keypoint among the 308; -1 if it is none of them.
 
-  "Left Eye", "left-eye" and "leftEye" are `left_eye`.
+  "Left Eye", "left-eye" and "leftEye" are `left_eye`; names of the 344 points
+  of the public release's lists are known as well.
   """
   return _ids().get(_plain(name), -1)
 
 
 @functools.cache
 def _ids() -> dict[str, int]:
-  return {_plain(name): i for i, name in enumerate(keypoints()["names"])}
+  known = keypoints()
+  kept = known["source_344"]["kept_ids_in_order"]
+  theirs = [known["source_344"]["names"][i] for i in kept]
+  both = (*enumerate(theirs), *enumerate(known["names"]))
+  return {_plain(name): number for number, name in both}
 
 
 def _plain(name: str) -> str:

@@ -99,7 +99,11 @@ def read_header(data: bytes) -> tuple[tuple[int, int], int]:
     ImageDecodeError: empty, or not an image.
   """
   image, orientation = _open(data)
-  return image.size[::-1], orientation
+  size = image.size[::-1]
+  if image.format == "TIFF":  # PIL gives the size of what it has turned.
+    orientation = _read_orientation(image)
+    size = _upright(size, orientation)
+  return size, orientation
 
 
 def decode_image(
@@ -227,6 +231,10 @@ def _open(data: bytes) -> tuple[Image.Image, int]:
 def _orientation(image: Image.Image) -> int:
   if image.format == "TIFF":  # PIL turns TIFF upright itself.
     return 1
+  return _read_orientation(image)
+
+
+def _read_orientation(image: Image.Image) -> int:
   try:
     # The base method: PNG's own would decode all pixels to look behind them.
     orientation = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)

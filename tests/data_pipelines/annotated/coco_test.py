@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipelines.annotated import coco
+from data_pipelines.annotated import categories, coco
 from data_pipelines.common import images
 from data_pipelines.vocabulary import keypoints
 from tests.data_pipelines.annotated import made
@@ -194,6 +194,13 @@ def test_points_are_read_by_the_names_that_the_file_lists(open_file):
   )
 
 
+def test_names_of_the_lists_of_344_are_known():
+  names = keypoints()["names"]
+  assert categories.find_id("right_thumb_tip") == names.index("right_thumb4")
+  assert [categories.find_id(name) for name in names] == list(range(308))
+  assert categories.find_id("teeth") == categories.find_id("") == -1
+
+
 def test_308_names_order_the_308_points(open_file):
   names, given = keypoints()["names"], points(308)
   order = {**PERSON, "keypoints": names[::-1]}
@@ -251,6 +258,10 @@ def test_a_file_without_categories_is_read_with_a_line(open_file):
     ([3], r"categories\[0\]: expected an object with id and name"),
     ([PERSON, PERSON], r"categories\[1\]: id 1 is there twice"),
     ([{**PERSON, "keypoints": ["nose", "Nose"]}], "no list of different names"),
+    (
+      [{**PERSON, "keypoints": ["left_thumb4", "left_thumb_tip"]}],
+      "no list of different names",
+    ),
     ([DOG], "no category is named 'person'; give category=NAME .* dog"),
     ([{**PERSON, "id": 9}], "category_id 1 is no category's id"),
     (

@@ -46,12 +46,26 @@ def made_labels():
   )
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_labels_stay_on_what_they_label(orientation):
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_header_tells_the_size_as_stored_and_the_turn(orientation, kind):
   data = io.BytesIO()
   exif = Image.Exif()
   exif[0x112] = orientation
-  Image.fromarray(pixels()).save(data, "PNG", exif=exif.tobytes())
+  Image.fromarray(pixels()).save(data, kind, exif=exif)
+  assert images.read_header(data.getvalue()) == (SIZE, orientation)
+  shown = images.decode_image(data.getvalue()).shape[:2]
+  assert shown == (SIZE if orientation < 5 else SIZE[::-1])
+  assert images.image_size(data.getvalue()) == shown
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_labels_stay_on_what_they_label(orientation, kind):
+  data = io.BytesIO()
+  exif = Image.Exif()
+  exif[0x112] = orientation
+  Image.fromarray(pixels()).save(data, kind, exif=exif)
   shown = images.decode_image(data.getvalue())
   before = made_labels()
   after = turn_labels(before, orientation, SIZE)
