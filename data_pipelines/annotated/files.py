@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import io
 import json
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from data_pipelines.common import images, storage
+from data_pipelines.common import images, kinds, storage
 from data_pipelines.sources import base
 
 _MAX_SHOWN = 20  # Problems of one file that a message lists.
@@ -125,14 +124,14 @@ def read_json(path: str, kind: type) -> list | dict:
 def index_stems(
   directory: str,
   extensions: Sequence[str],
-  others: collections.Counter | None = None,
+  others: kinds.LeftOut | None = None,
 ) -> dict[str, str]:
   """The files below a directory: path without extension -> path.
 
   Args:
     directory: where they are.
     extensions: that they have.
-    others: counts other extensions.
+    others: is told of files with other extensions.
 
   Raises:
     ValueError: it cannot be listed, or two files differ by extension only.
@@ -147,7 +146,7 @@ def index_stems(
             add(path, f"there is {found[stem]} as well")
           found[stem] = path
         elif others is not None:
-          others[extension or "no ending"] += 1
+          others.add(extension or "without an ending", path)
     except OSError as error:
       raise ValueError(f"{directory}: cannot be listed: {error}") from error
   return found

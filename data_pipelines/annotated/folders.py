@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import io
 from collections.abc import Sequence
 
@@ -89,12 +88,11 @@ class FoldersSource(labelled.LabelledSource):
     }
     self._files, notes = {}, []
     for name in wanted:
-      others = collections.Counter()
+      others = kinds.LeftOut()
       found = _list_files(directory, name, endings[name], others)
       self._files[name] = found
-      if others:
-        listed = ", ".join(f"{n} of {end}" for end, n in others.items())
-        notes.append(f"{directory}/{name}: files left out: {listed}")
+      if others.counts:
+        notes.append(f"{directory}/{name}: left out {others.describe()}")
     self.notes = tuple(notes)
     stems = sorted(self._files["rgb"])
     if not set(stems) & set(self._files["mask"]):
@@ -248,9 +246,9 @@ def _find_maps(directory: str, maps: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _list_files(
-  directory: str, name: str, endings: Sequence[str], others: collections.Counter
+  directory: str, name: str, endings: Sequence[str], others: kinds.LeftOut
 ) -> dict[str, str]:
-  """Stem -> path of the files of one kind; counts the endings of others."""
+  """Stem -> path of the files of one kind; `others` is told of the rest."""
   path = storage.join(directory, name)
   if not storage.is_directory(path):
     raise ValueError(f"{path}: no such directory.")

@@ -94,7 +94,8 @@ def find_complete(
 ) -> dict | None:
   """Looks for a corpus that was packed from the same specs before.
 
-  Names of images and files of annotations are compared, not label images.
+  Options, names of images and files of annotations are compared, not label
+  images.
 
   Returns:
     Its manifest, None if there is no corpus.
@@ -113,12 +114,15 @@ def find_complete(
 
 
 def _hash_inputs(specs: tuple[str, ...], shard_size: int) -> str:
-  """Of the names of images; and size and time of files of annotations."""
+  """Of names of images, formats, options, size and time of annotations."""
   source = _open_specs(specs)
-  paths = [opening.parse_spec(spec)[1] for spec in specs]
+  parsed = [opening.parse_spec(spec) for spec in specs]
+  paths = [path for _, path, _ in parsed]
   stamps = [listing.stamp(p).decode() for p in paths if os.path.isfile(p)]
+  chosen = [[name, sorted(options.items())] for name, _, options in parsed]
   names = map(source.name, range(len(source)))
-  return workspace.hash_inputs(shard_size, itertools.chain(names, stamps))
+  found = itertools.chain(names, stamps, chosen)
+  return workspace.hash_inputs(shard_size, found)
 
 
 class _Done:

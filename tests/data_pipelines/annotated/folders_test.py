@@ -6,7 +6,7 @@ from PIL import Image
 
 from data_pipelines import sources
 from data_pipelines.annotated import folders
-from data_pipelines.common import images
+from data_pipelines.common import images, kinds
 from tests.data_pipelines.annotated import made
 
 SIZE = (24, 18)
@@ -293,14 +293,15 @@ def test_a_directory_that_is_not_there_is_named(directory, folder):
     folders.FoldersSource(str(directory))
 
 
-def test_files_of_other_endings_are_counted(directory):
+def test_files_of_other_endings_are_counted(directory, monkeypatch):
   made.write_array(directory / "normal/a.npy", unit_vectors())
+  monkeypatch.setattr(kinds, "IMAGE_ENDINGS", (".png",))
   for name in ("rgb/b.heic", "rgb/c.heic", "normal/a.exr", "mask/README"):
     (directory / name).write_bytes(b"")
   assert folders.FoldersSource(str(directory)).notes == (
-    f"{directory}/rgb: files left out: 2 of .heic",
-    f"{directory}/mask: files left out: 1 of no ending",
-    f"{directory}/normal: files left out: 1 of .exr",
+    f"{directory}/rgb: left out 2 .heic (b.heic)",
+    f"{directory}/mask: left out 1 without an ending (README)",
+    f"{directory}/normal: left out 1 .exr (a.exr)",
   )
 
 

@@ -192,6 +192,7 @@ def test_a_complete_output_is_said_to_be_so(spec, tmp_path, capsys):
   for other in others:
     assert command.main([*given, spec, *other]) == 2
     assert "packed from other inputs" in capsys.readouterr().err
+  assert command.main([*given, f"{spec},exif=stored"]) == 2
   path = tmp_path / "in/list.json"
   path.write_text(path.read_text() + " ")
   assert command.main([*given, spec]) == 2
