@@ -97,7 +97,7 @@ class MattingTask(maps.StretchedTask):
 
   def _background(self, image: Image, rng: Rng) -> Image:
     if self.backgrounds is None:
-      raise UnusableExample(f"people before nothing, and no {backgrounds.NAME}")
+      raise UnusableExample(f"people are cut out, and no {backgrounds.NAME}")
     return backgrounds.draw_background(self.backgrounds, image.shape[:2], rng)
 
   def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
