@@ -75,7 +75,9 @@ def _open_spec(spec: str) -> base.ImageSource:
 
 def _open_existing(spec: str) -> base.ImageSource:
   if annotated.is_annotated(spec):
-    return annotated.open_annotated(spec)
+    source = annotated.open_annotated(spec)
+    annotated.announce(source)
+    return source
   paths = tars.expand(spec)
   if paths:
     return _with_images(tar.TarSource(paths), spec)

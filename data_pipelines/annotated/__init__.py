@@ -6,9 +6,16 @@ and matting lists: each a source of records with labels.
 
 from data_pipelines.annotated.opening import (
   FORMATS,
+  announce,
   is_annotated,
   open_annotated,
   parse_spec,
 )
 
-__all__ = ["FORMATS", "is_annotated", "open_annotated", "parse_spec"]
+__all__ = [
+  "FORMATS",
+  "announce",
+  "is_annotated",
+  "open_annotated",
+  "parse_spec",
+]

@@ -7,20 +7,17 @@ import io
 import json
 import os
 import posixpath
-import zipfile
+import re
 from collections.abc import Callable, Iterator, Sequence
 
-import cv2
 import numpy as np
-from PIL import Image
 
-from data_pipelines.common import images, storage
+from data_pipelines.common import images, kinds, storage
 from data_pipelines.sources import base
 
 _MAX_SHOWN = 20  # Problems of one file that a message lists.
 Add = Callable[[str, str], None]  # Where in a file a problem is, and which.
-_INDEX_MODES = ("1", "L", "P", "I", "I;16")
-_LABEL_FORMATS = ("PNG", "TIFF", "BMP", "GIF")  # None of them loses anything.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @contextlib.contextmanager
@@ -54,14 +51,49 @@ def read(path: str) -> bytes:
   return base.read_file(path, f"{path}: ")
 
 
+def is_id(value: object) -> bool:
+  """Whether a value of a JSON file can be an id: text or a whole number."""
+  if isinstance(value, bool):
+    return False
+  whole = isinstance(value, float) and value.is_integer()
+  return whole or isinstance(value, int | str)
+
+
+def is_path(value: object) -> bool:
+  """Whether a value of a JSON file can be the path of a file."""
+  return isinstance(value, str) and value.strip() != "" and "\0" not in value
+
+
+def to_numbers(value: object) -> np.ndarray | None:
+  """A list of a JSON file as (n,) float64; None if it is no list of numbers.
+
+  What is too large becomes infinite.
+  """
+  if not isinstance(value, list) or not set(map(type, value)) <= {int, float}:
+    return None
+  try:
+    return np.array(value, np.float64)
+  except OverflowError:
+    return np.full(len(value), np.inf)
+
+
+def are_fractions(points: np.ndarray) -> bool:
+  """Whether (n, 2) points of a person are fractions of the image's sides.
+
+  Or of a box: where it begins and how large it is. In pixels nobody would lie
+  within the first one.
+  """
+  return len(points) > 1 and bool(0 <= points.min() and points.max() <= 1)
+
+
 def read_text(path: str) -> str:
-  """Reads a file of annotations.
+  """Reads a file of annotations; a byte order mark is no part of it.
 
   Raises:
     ValueError: it cannot be read, or is no UTF-8.
   """
   try:
-    return storage.read_bytes(path).decode("utf-8")
+    return storage.read_bytes(path).decode("utf-8-sig")
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(f"{path}: cannot be read: {error}") from error
 
@@ -70,11 +102,15 @@ def read_json(path: str, kind: type) -> list | dict:
   """Reads a JSON file of annotations, whose outermost value is a `kind`.
 
   Raises:
-    ValueError: it cannot be read, is no JSON, or another value.
+    ValueError: it cannot be read, is no JSON, has text that is no Unicode, or
+      another value.
   """
+  text = read_text(path)
   try:
-    found = json.loads(read_text(path))
-  except (json.JSONDecodeError, RecursionError) as error:
+    found = json.loads(text)
+    if _SURROGATE.search(text):  # Seldom; no file could have them as its name.
+      json.dumps(found, ensure_ascii=False).encode()
+  except (ValueError, RecursionError) as error:  # Also of too many digits.
     raise ValueError(f"{path}: no JSON: {error}") from error
   if not isinstance(found, kind):
     names = {list: "a list", dict: "an object"}
@@ -85,8 +121,17 @@ def read_json(path: str, kind: type) -> list | dict:
   return found
 
 
-def index_stems(directory: str, extensions: Sequence[str]) -> dict[str, str]:
+def index_stems(
+  directory: str,
+  extensions: Sequence[str],
+  others: kinds.LeftOut | None = None,
+) -> dict[str, str]:
   """The files below a directory: path without extension -> path.
+
+  Args:
+    directory: where they are.
+    extensions: that they have.
+    others: is told of files with other extensions.
 
   Raises:
     ValueError: it cannot be listed, or two files differ by extension only.
@@ -100,6 +145,8 @@ def index_stems(directory: str, extensions: Sequence[str]) -> dict[str, str]:
           if stem in found:
             add(path, f"there is {found[stem]} as well")
           found[stem] = path
+        elif others is not None:
+          others.add(extension or "without an ending", path)
     except OSError as error:
       raise ValueError(f"{directory}: cannot be listed: {error}") from error
   return found
@@ -110,56 +157,6 @@ def resolve(root: str, path: str) -> str:
   if storage.is_remote(path) or os.path.isabs(path):
     return path
   return storage.join(root, path)
-
-
-def decode_pixels(data: bytes, path: str) -> np.ndarray:
-  """Decodes a picture with its channels as they are, RGB before A.
-
-  Returns:
-    (h, w, c) uint8, c = 1, 3 or 4; 16 bits are scaled to 8, and rounded.
-
-  Raises:
-    ImageDecodeError: no picture, or of floats.
-  """
-  try:
-    array = np.frombuffer(data, np.uint8)
-    pixels = cv2.imdecode(array, cv2.IMREAD_UNCHANGED)
-  except cv2.error:  # Empty, or too large.
-    pixels = None
-  if pixels is None:
-    raise bad_labels(path, "no picture")
-  if pixels.dtype == np.uint16:
-    pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-  if pixels.dtype != np.uint8:
-    raise bad_labels(path, f"{pixels.dtype} pixels, expected 8 or 16 bits")
-  if pixels.ndim == 2:
-    return pixels[..., None]
-  order = [2, 1, 0, 3][: pixels.shape[2]]
-  return np.ascontiguousarray(pixels[..., order])
-
-
-def read_indices(path: str) -> np.ndarray:
-  """Reads a picture whose pixels are numbers of classes.
-
-  Returns:
-    (h, w) integers; of a picture with a palette, indices into it.
-
-  Raises:
-    ImageDecodeError: no lossless picture of one channel.
-  """
-  data = io.BytesIO(read(path))
-  try:
-    image = Image.open(data, formats=_LABEL_FORMATS)
-    if image.mode not in _INDEX_MODES:
-      raise bad_labels(path, f"{image.mode} pixels, expected one channel")
-    pixels = np.asarray(image)
-  except images.ImageDecodeError:
-    raise
-  except Exception as error:  # PIL's decoders raise anything on bad bytes.
-    raise bad_labels(
-      path, f"no picture of {' '.join(_LABEL_FORMATS)}"
-    ) from error
-  return pixels.astype(np.int32)
 
 
 def load_array(path: str, name: str, kind: type[np.number]) -> np.ndarray:
@@ -174,10 +171,10 @@ def load_array(path: str, name: str, kind: type[np.number]) -> np.ndarray:
     found = np.load(data, allow_pickle=False)
     if not isinstance(found, np.ndarray) and name in found:
       found = found[name]
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+  except Exception as error:  # Headers and archives raise anything.
     raise bad_labels(path, f"no array of numbers: {error}") from error
   if not isinstance(found, np.ndarray):
     raise bad_labels(path, f"no array {name!r}; it has {list(found)}")
-  if not np.issubdtype(found.dtype, kind):
+  if not np.issubdtype(found.dtype, kind) or found.dtype.kind == "c":
     raise bad_labels(path, f"{found.dtype}, expected {kind.__name__}")
   return found

@@ -8,20 +8,20 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from data_pipelines.annotated import files, labelled
+from data_pipelines.annotated import files, labelled, pictures
 from data_pipelines.common import images, kinds, storage
 from data_pipelines.corpus import records
 from data_pipelines.corpus.labels import Labels
 
 MAPS = ("normal", "depth", "albedo")
+# Of normals in pictures -> bits of a level; the lowest is -1, the highest 1.
+ENCODINGS = {"rgb8": 8, "rgb16": 16}
 _INTRINSICS = "camera_intrinsics"
-# Of the files that are no pictures.
-_EXTENSIONS = {
-  "normal": (".npy", ".npz"),
-  "depth": (".npy", ".npz"),
-  _INTRINSICS: (".txt",),
-}
+_ARRAYS = (".npy", ".npz")
 _MIN_PIXELS = 10  # Of a mask.
+_DEPTHS = (0.05, 100.0)  # Metres that the median of people's depth may have.
+_LENGTH_ERROR = 0.1  # Of the median normal.
+_MIN_FOCAL = 0.1  # Of the longer side: 157 degrees.
 # Face, hair, lips, teeth and tongue of the 28-class labels.
 _FACE = (2, 3, 23, 24, 25, 26, 27)
 _AXES = ("x", "y", "z")
@@ -32,10 +32,11 @@ class FoldersSource(labelled.LabelledSource):
 
   Files belong together by their stems, and so does `camera_intrinsics/` with
   `depth/`; `camera_extrinsics/` is not read. A pixel is in the mask if its
-  first channel is above 0 and all maps are usable there: neither NaN nor
-  infinite, no normal of length 0, no depth that is not above 0. Normals are
-  made unit vectors. An image with a missing file, or with fewer than 10
-  pixels of mask, is left out when it is read.
+  level is at least half of the range (see `pictures.read_matte`) and all maps
+  are usable there: neither NaN nor infinite, no normal of length 0, no depth
+  that is not above 0. Normals are made unit vectors. An image with a missing
+  file, or with fewer than 10 pixels of mask, is left out when it is read; so is
+  one whose depth cannot be metres, or whose normals are no unit vectors.
   """
 
   def __init__(
@@ -45,6 +46,9 @@ class FoldersSource(labelled.LabelledSource):
     maps: Sequence[str] | None = None,
     axes: Sequence[str] = _AXES,
     face_parts: str | None = None,
+    normal: str | None = None,
+    depth_scale: float | None = None,
+    exif: str | None = None,
   ):
     """Lists the directories.
 
@@ -57,26 +61,48 @@ class FoldersSource(labelled.LabelledSource):
         whether the default is right for them is not known.
       face_parts: directory of `<stem>_seg.npy`, 28-class labels of any size,
         whose face, hair, lips, teeth and tongue leave the mask.
+      normal: one of `ENCODINGS`: normals are PNGs, level v of the highest n
+        is 2 v / n - 1; None: .npy or .npz of floats.
+      depth_scale: metres of a unit in the files of depth, which may be PNGs
+        of 16 bits and arrays of whole numbers then; None: .npy or .npz of
+        float metres.
+      exif: see `LabelledSource`.
 
     Raises:
-      ValueError: a directory is missing or cannot be listed, no image has a
-        mask, or no such map or axes.
+      ValueError: a directory is missing or cannot be listed, has no file of
+        the expected endings, no image has a mask, or no such map or axes.
     """
     self._axes = read_axes(axes)
     self._maps = _find_maps(directory, maps)
     self._face_parts = face_parts
+    self._normal, self._depth_scale = normal, depth_scale
     wanted = ["rgb", "mask", *self._maps]
     wanted += [_INTRINSICS] if "depth" in self._maps else []
-    self._files = {name: _list_files(directory, name) for name in wanted}
+    endings = {
+      "rgb": kinds.IMAGE_ENDINGS,
+      "mask": kinds.IMAGE_ENDINGS,
+      "albedo": kinds.IMAGE_ENDINGS,
+      "normal": (".png",) if normal else _ARRAYS,
+      "depth": (*_ARRAYS, *((".png",) if depth_scale else ())),
+      _INTRINSICS: (".txt",),
+    }
+    self._files, notes = {}, []
+    for name in wanted:
+      others = kinds.LeftOut()
+      found = _list_files(directory, name, endings[name], others)
+      self._files[name] = found
+      if others.counts:
+        notes.append(f"{directory}/{name}: left out {others.describe()}")
+    self.notes = tuple(notes)
     stems = sorted(self._files["rgb"])
     if not set(stems) & set(self._files["mask"]):
       raise ValueError(f"{directory}: no stem of rgb/ is one of mask/.")
-    super().__init__([self._files["rgb"][stem] for stem in stems], stems)
+    super().__init__([self._files["rgb"][stem] for stem in stems], stems, exif)
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
     """The mask, and all maps inside it."""
     path = self._path(index, "mask")
-    mask = files.decode_pixels(files.read(path), path)[..., 0] > 0
+    mask = pictures.read_mask(path)
     if self._face_parts is not None:
       mask &= ~self._read_face(index, mask.shape)
     maps = {}
@@ -90,10 +116,14 @@ class FoldersSource(labelled.LabelledSource):
       mask &= usable
     if mask.sum() < _MIN_PIXELS:
       raise images.ImageDecodeError("mask too small", path)
-    for array in maps.values():
-      array[~mask] = 0
     if "depth" in maps:
-      maps["intrinsics"] = self._read_intrinsics(index)
+      _check_depth(maps["depth"][mask], self._path(index, "depth"))
+      maps["intrinsics"] = self._read_intrinsics(index, mask.shape)
+    if "normal" in maps:
+      found, normal_path = maps["normal"], self._path(index, "normal")
+      maps["normal"] = self._unit_normals(found, mask, normal_path)
+    for name in self._maps:
+      maps[name][~mask] = 0
     return Labels(alpha=np.where(mask, 255, 0).astype(np.uint8), **maps)
 
   def _path(self, index: int, name: str) -> str:
@@ -106,19 +136,54 @@ class FoldersSource(labelled.LabelledSource):
   def _read_map(self, name: str, path: str) -> tuple[np.ndarray, np.ndarray]:
     """A map, and where it can be used."""
     if name == "albedo":
-      albedo = images.decode_image(files.read(path)).copy()
+      data = files.read(path)
+      if images.read_header(data)[1] != 1:
+        raise files.bad_labels(path, "is turned by EXIF; write it without")
+      albedo = images.decode_image(data).copy()
       return albedo, np.ones(albedo.shape[:2], bool)
-    array = files.load_array(path, name, np.floating).astype(np.float32)
     if name == "depth":
-      if array.ndim != 2:
-        raise files.bad_labels(path, f"{array.shape}, expected (h, w)")
-      return array, np.isfinite(array) & (array > 0)
+      depth = self._read_depth(path)
+      return depth, np.isfinite(depth) & (depth > 0)
+    if self._normal is not None:
+      bits = ENCODINGS[self._normal]
+      levels = pictures.read_coded(path, bits, 3)
+      array = levels.astype(np.float32) * np.float32(2 / (2**bits - 1)) - 1
+    else:
+      array = files.load_array(path, name, np.floating).astype(np.float32)
     if array.ndim != 3 or array.shape[2] != 3:
       raise files.bad_labels(path, f"{array.shape}, expected (h, w, 3)")
-    normal = np.stack([sign * array[..., i] for sign, i in self._axes], -1)
-    length = np.linalg.norm(normal, axis=-1)
-    usable = np.isfinite(length) & (length > 0)
-    return normal / np.where(usable, length, 1)[..., None], usable
+    length = np.linalg.norm(array, axis=-1)
+    return array, np.isfinite(length) & (length > 0)
+
+  def _read_depth(self, path: str) -> np.ndarray:
+    """(h, w) float32 metres."""
+    if path.lower().endswith(".png"):
+      depth = pictures.read_coded(path, 16, 1)[..., 0]
+    else:
+      kind = np.floating if self._depth_scale is None else np.number
+      depth = files.load_array(path, "depth", kind)
+    if depth.ndim != 2:
+      raise files.bad_labels(path, f"{depth.shape}, expected (h, w)")
+    return depth.astype(np.float32) * np.float32(self._depth_scale or 1)
+
+  def _unit_normals(
+    self, found: np.ndarray, mask: np.ndarray, path: str
+  ) -> np.ndarray:
+    """Our axes, of length 1; all must nearly have it."""
+    inside = found[mask]
+    length = np.median(np.linalg.norm(inside, axis=-1))
+    is_positive = inside.min() > 0
+    if is_positive or abs(length - 1) > _LENGTH_ERROR:
+      signs = "all are above 0" if is_positive else "some are below 0"
+      raise files.bad_labels(
+        path,
+        f"normals have a median length of {length:.3g} and {signs}, expected "
+        "unit vectors in [-1, 1]; of [0, 1] or [0, 255], take 2 v / max - 1 "
+        f"first, or write PNG and say normal={'|'.join(ENCODINGS)}",
+      )
+    normal = np.stack([sign * found[..., i] for sign, i in self._axes], -1)
+    length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    return normal / np.where(mask[..., None], length, 1)
 
   def _read_face(self, index: int, size: tuple[int, int]) -> np.ndarray:
     """(h, w) bool: face, hair and mouth; nearest pixels of the parts."""
@@ -130,7 +195,7 @@ class FoldersSource(labelled.LabelledSource):
     resized = cv2.resize(is_face, size[::-1], interpolation=cv2.INTER_NEAREST)
     return resized > 0
 
-  def _read_intrinsics(self, index: int) -> np.ndarray:
+  def _read_intrinsics(self, index: int, size: tuple[int, int]) -> np.ndarray:
     path = self._path(index, _INTRINSICS)
     data = files.read(path)
     try:
@@ -142,6 +207,12 @@ class FoldersSource(labelled.LabelledSource):
       raise files.bad_labels(path, problem)
     if min(matrix[0, 0], matrix[1, 1]) <= 0:
       raise files.bad_labels(path, "focal lengths must be above 0")
+    if min(matrix[0, 0], matrix[1, 1]) < _MIN_FOCAL * max(size):
+      raise files.bad_labels(
+        path,
+        f"focal lengths of {matrix[0, 0]:g} and {matrix[1, 1]:g} pixels for an "
+        f"image of {size}; expected pixels, not fractions of its sides",
+      )
     return matrix.astype(np.float32)
 
 
@@ -174,10 +245,36 @@ def _find_maps(directory: str, maps: Sequence[str] | None) -> tuple[str, ...]:
   return tuple(maps)
 
 
-def _list_files(directory: str, name: str) -> dict[str, str]:
-  """Stem -> path of the files of one kind."""
+def _list_files(
+  directory: str, name: str, endings: Sequence[str], others: kinds.LeftOut
+) -> dict[str, str]:
+  """Stem -> path of the files of one kind; `others` is told of the rest."""
   path = storage.join(directory, name)
   if not storage.is_directory(path):
     raise ValueError(f"{path}: no such directory.")
-  found = files.index_stems(path, _EXTENSIONS.get(name, kinds.IMAGE_ENDINGS))
+  found = files.index_stems(path, endings, others)
+  if not found:
+    hints = {
+      "normal": f"; for PNG say normal={'|'.join(ENCODINGS)}",
+      "depth": "; for PNG say depth_scale=METRES, such as 0.001",
+    }
+    raise ValueError(
+      f"{path}: holds no file that ends in {' '.join(endings)}"
+      f"{hints.get(name, '')}."
+    )
   return {stem: storage.join(path, file) for stem, file in found.items()}
+
+
+def _check_depth(depth: np.ndarray, path: str) -> None:
+  """Refuses depth of people that cannot be metres."""
+  median = float(np.median(depth))
+  low, high = _DEPTHS
+  if not low <= median <= high:
+    unit = (
+      "millimetres; say depth_scale=0.001" if median > high else "fractions"
+    )
+    raise files.bad_labels(
+      path,
+      f"the median depth of people is {median:g}, expected metres ({low:g} to "
+      f"{high:g}); these may be {unit}",
+    )

@@ -37,6 +37,7 @@ class KeypointFilesSource(labelled.LabelledSource):
     min_visible: int = 8,
     min_body: int = 6,
     keep_grey: bool = False,
+    exif: str | None = None,
   ):
     """Reads the list, and lists both directories.
 
@@ -47,6 +48,7 @@ class KeypointFilesSource(labelled.LabelledSource):
       min_visible: fewest points that count, of all.
       min_body: fewest of the points 0 to 20.
       keep_grey: take images without colours as well.
+      exif: see `LabelledSource`; nothing else tells which way up points are.
 
     Raises:
       ValueError: unreadable, entries of another form, or a file is missing:
@@ -55,7 +57,8 @@ class KeypointFilesSource(labelled.LabelledSource):
     ids = [sample["sample_id"] for sample in lists.read_samples(path)]
     names = lists.find_files(path, ids, images)
     arrays = lists.find_files(path, ids, keypoints, (".npy",))
-    super().__init__([storage.join(images, name) for name in names], names)
+    paths = [storage.join(images, name) for name in names]
+    super().__init__(paths, names, exif)
     self._arrays = [storage.join(keypoints, name) for name in arrays]
     self._fewest = min_visible, min_body
     self._keep_grey = keep_grey
@@ -68,6 +71,9 @@ class KeypointFilesSource(labelled.LabelledSource):
       raise files.bad_labels(path, f"{points.shape}, expected {expected}")
     if not self._keep_grey and _is_grey(record.image):
       raise images.ImageDecodeError("grey image", self.name(index))
+    known = points[:2, points[2] > 0].T
+    if files.are_fractions(known[np.isfinite(known).all(1)]):
+      raise files.bad_labels(path, "points lie in [0, 1], expected pixels")
     person = make_person(points.T, record.height, record.width)
     visible = person.keypoints[:, 2] > 0
     counts = visible.sum(), visible[:_NUM_BODY].sum()
@@ -82,13 +88,14 @@ class KeypointListSource(labelled.LabelledSource):
   Samples of one image become people of one record.
   """
 
-  def __init__(self, path: str, *, images: str):
+  def __init__(self, path: str, *, images: str, exif: str | None = None):
     """Reads the list, and lists the directory.
 
     Args:
       path: a JSON list of objects with `sample_id` or `airstore_id`,
         `person_id`, and `keypoints_2d`: 70 times x, y, v.
       images: directory of `<sample_id>.jpg`, .png and so on.
+      exif: as of `KeypointFilesSource`.
 
     Raises:
       ValueError: as `KeypointFilesSource`.
@@ -97,15 +104,15 @@ class KeypointListSource(labelled.LabelledSource):
     samples = lists.read_samples(path, ["person_id"])
     with files.problems_of(path) as add:
       for number, sample in enumerate(samples):
-        try:
-          points = np.array(sample.get("keypoints_2d"), np.float32)
-        except (TypeError, ValueError):
-          points = np.zeros(0)
-        if points.shape != (NUM_FIRST, 3):
+        points = _read_points(sample.get("keypoints_2d"))
+        if points is None:
           add(f"[{number}]", problem)
+        elif files.are_fractions(points[points[:, 2] > 0, :2]):
+          add(f"[{number}]", "keypoints_2d lie in [0, 1], expected pixels")
         people.setdefault(sample["sample_id"], []).append(points)
     names = lists.find_files(path, list(people), images)
-    super().__init__([storage.join(images, name) for name in names], names)
+    paths = [storage.join(images, name) for name in names]
+    super().__init__(paths, names, exif)
     self._points = list(people.values())
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
@@ -114,6 +121,14 @@ class KeypointListSource(labelled.LabelledSource):
     people = [make_person(points, *size) for points in self._points[index]]
     people.sort(key=lambda person: -person.box[2] * person.box[3])
     return Labels(people=tuple(people))
+
+
+def _read_points(given: object) -> np.ndarray | None:
+  """(70, 3) float64, infinite where numbers are too large; None if not so."""
+  rows = given if isinstance(given, list) else []
+  points = [files.to_numbers(row) for row in rows]
+  shapes = [None if row is None else row.shape for row in points]
+  return np.stack(points) if shapes == [(3,)] * NUM_FIRST else None
 
 
 def make_person(points: np.ndarray, height: int, width: int) -> Person:
@@ -131,7 +146,7 @@ def make_person(points: np.ndarray, height: int, width: int) -> Person:
   counts = (visibility > 0) & np.isfinite(found).all(1)
   counts &= (x > 0) & (x < width) & (y > 0) & (y < height)
   out = np.zeros((NUM_KEYPOINTS, 3), np.float32)
-  out[counts] = found[counts]
+  out[counts, :2] = found[counts, :2]
   out[counts, 2] = 2
   box = (0.0, 0.0, float(height), float(width))
   if counts.any():

@@ -32,12 +32,14 @@ def read_samples(path: str, required: Sequence[str] = ()) -> list[dict]:
         add(where, "expected an object")
         continue
       sample_id = next((sample[key] for key in _IDS if key in sample), None)
-      if not isinstance(sample_id, int | str):
+      if not files.is_id(sample_id):
         add(where, f"has no {' or '.join(_IDS)}")
         continue
       for name in required:
-        if not isinstance(sample.get(name), int | str):
+        if not files.is_id(sample.get(name)):
           add(where, f"{name} is missing, or no number or text")
+      if isinstance(sample_id, float):
+        sample_id = int(sample_id)
       found.append({**sample, "sample_id": str(sample_id)})
   if not found:
     raise ValueError(f"{path}: an empty list.")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import math
 import re
+import sys
 from collections.abc import Callable
 
 from data_pipelines.annotated import (
@@ -16,6 +18,7 @@ from data_pipelines.annotated import (
   labelled,
   matting,
   parts,
+  turning,
 )
 
 
@@ -49,6 +52,12 @@ def open_annotated(spec: str) -> labelled.LabelledSource:
   """
   name, path, options = parse_spec(spec)
   return FORMATS[name].open(path, **options)
+
+
+def announce(source: labelled.LabelledSource) -> None:
+  """Says on stderr what was left out of annotations, and what they lack."""
+  for note in source.notes:
+    print(note, file=sys.stderr, flush=True)
 
 
 def is_annotated(spec: str) -> bool:
@@ -112,6 +121,17 @@ def _read_count(text: str) -> int:
   return int(text)
 
 
+def _read_scale(text: str) -> float:
+  """A number above 0."""
+  try:
+    scale = float(text)
+  except ValueError:
+    scale = math.nan
+  if not 0 < scale < math.inf:
+    raise ValueError("expected a number above 0, such as 0.001")
+  return scale
+
+
 def _read_axes(text: str) -> tuple[str, ...]:
   """Takes "x-y-z" apart."""
   axes = tuple(re.findall("[+-]?[xyz]", text))
@@ -126,6 +146,15 @@ def _read_taxonomy(text: str) -> str:
   return text
 
 
+def _read_one_of(*known: str) -> Callable[[str], str]:
+  def read(text: str) -> str:
+    if text not in known:
+      raise ValueError(f"expected {' or '.join(known)}")
+    return text
+
+  return read
+
+
 def _read_choice(text: str) -> bool:
   if text not in ("true", "false"):
     raise ValueError("expected true or false")
@@ -136,31 +165,41 @@ _READERS = {
   **dict.fromkeys(("images", "keypoints", "labels"), _read_path),
   **dict.fromkeys(("root", "face_parts"), _read_path),
   **dict.fromkeys(("min_visible", "min_body"), _read_count),
+  "category": _read_path,
+  "exif": _read_one_of(turning.STORED, turning.UPRIGHT),
+  "normal": _read_one_of(*folders.ENCODINGS),
+  "depth_scale": _read_scale,
   "keep_grey": _read_choice,
   "taxonomy": _read_taxonomy,
   "maps": lambda text: tuple(text.split("+")),
   "axes": _read_axes,
 }
+_EXIF = f"[,exif={turning.STORED}|{turning.UPRIGHT}]"
 FORMATS = {
-  "coco": Format(coco.CocoSource, "coco:FILE.json,images=DIR"),
+  "coco": Format(
+    coco.CocoSource,
+    f"coco:FILE.json,images=DIR[,category=person]{_EXIF}",
+  ),
   "keypoints344": Format(
     keypoints344.KeypointFilesSource,
     "keypoints344:FILE.json,images=DIR,keypoints=DIR"
-    "[,min_visible=8][,min_body=6][,keep_grey=false]",
+    f"[,min_visible=8][,min_body=6][,keep_grey=false]{_EXIF}",
   ),
   "keypoints70": Format(
-    keypoints344.KeypointListSource, "keypoints70:FILE.json,images=DIR"
+    keypoints344.KeypointListSource, f"keypoints70:FILE.json,images=DIR{_EXIF}"
   ),
   "parts": Format(
     parts.PartsSource,
     "parts:FILE.json,images=DIR,labels=DIR,taxonomy="
-    + "|".join(parts.taxonomies()),
+    + "|".join(parts.taxonomies())
+    + _EXIF,
   ),
   "folders": Format(
     folders.FoldersSource,
-    "folders:DIR[,maps=normal+depth+albedo][,axes=xyz][,face_parts=DIR]",
+    "folders:DIR[,maps=normal+depth+albedo][,axes=xyz][,face_parts=DIR]"
+    f"[,normal={'|'.join(folders.ENCODINGS)}][,depth_scale=0.001]{_EXIF}",
   ),
   "matting": Format(
-    matting.MattingSource, "matting:FILE.json|FILE.txt[,root=DIR]"
+    matting.MattingSource, f"matting:FILE.json|FILE.txt[,root=DIR]{_EXIF}"
   ),
 }

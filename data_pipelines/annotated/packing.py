@@ -6,11 +6,13 @@ an interrupted build goes on there.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import itertools
 import os
 import pathlib
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -59,6 +61,8 @@ def pack(
   workspace.check_free(pathlib.Path(output))
   _open_specs.cache_clear()  # Files may be others now.
   source = _open_specs(tuple(specs))
+  for part in source.sources:
+    opening.announce(part)
   arguments = {
     "inputs": list(specs),
     "shard_size": shard_size,
@@ -90,7 +94,8 @@ def find_complete(
 ) -> dict | None:
   """Looks for a corpus that was packed from the same specs before.
 
-  Names of images and files of annotations are compared, not label images.
+  Options, names of images and files of annotations are compared, not label
+  images.
 
   Returns:
     Its manifest, None if there is no corpus.
@@ -109,12 +114,15 @@ def find_complete(
 
 
 def _hash_inputs(specs: tuple[str, ...], shard_size: int) -> str:
-  """Of the names of images; and size and time of files of annotations."""
+  """Of names of images, formats, options, size and time of annotations."""
   source = _open_specs(specs)
-  paths = [opening.parse_spec(spec)[1] for spec in specs]
+  parsed = [opening.parse_spec(spec) for spec in specs]
+  paths = [path for _, path, _ in parsed]
   stamps = [listing.stamp(p).decode() for p in paths if os.path.isfile(p)]
+  chosen = [[name, sorted(options.items())] for name, _, options in parsed]
   names = map(source.name, range(len(source)))
-  return workspace.hash_inputs(shard_size, itertools.chain(names, stamps))
+  found = itertools.chain(names, stamps, chosen)
+  return workspace.hash_inputs(shard_size, found)
 
 
 class _Done:
@@ -205,11 +213,21 @@ def _finish(
       if path.exists():  # Else an earlier run came so far.
         os.replace(path, building.corpus / new)
     entries.append(dataclasses.replace(shard, file=file, index=index))
+  _announce(rejected)
   duplicates = done.left_out(writer.DUPLICATES)
   provenance = {"inputs_hash": inputs_hash}
   return writer.commit(
     building.corpus, entries, rejected, duplicates, provenance
   )
+
+
+def _announce(rejected: list[dict]) -> None:
+  """Says on stderr why images are left out, with one of each reason."""
+  by_reason = collections.Counter(row["reason"] for row in rejected)
+  for reason, count in by_reason.items():
+    first = next(row for row in rejected if row["reason"] == reason)
+    shown = f"such as {first['name']}: {first['detail']}"
+    print(f"rejected {count}: {reason}, {shown}", file=sys.stderr, flush=True)
 
 
 @functools.lru_cache(1)

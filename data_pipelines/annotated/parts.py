@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_pipelines.annotated import files, labelled, lists
+from data_pipelines.annotated import labelled, lists, pictures
 from data_pipelines.common import images, storage
 from data_pipelines.corpus import records
 from data_pipelines.corpus.labels import IGNORE, Labels
 from data_pipelines.vocabulary import parts
 
+IN_THE_WILD = "in_the_wild"
 OURS = "sapiens29"  # The 29 themselves.
 _ORDER = ("session_id", "camera_id", "frame_number")
 _MIN_FOREGROUND = 8  # Pixels that are a part of a person.
@@ -22,12 +23,20 @@ class PartsSource(labelled.LabelledSource):
   """Images with body parts, sorted by session, camera and frame as text.
 
   Labels without a target in the 29, and unknown ones, become 255. The score
-  `in_the_wild` of a record is 1 or 0: backgrounds of such images are left as
-  they are in training. Images with fewer than 8 pixels of people are left
-  out when they are read. As the public Sapiens2 release does.
+  `in_the_wild` of a record, and the extra label, is 1 or 0: backgrounds of such
+  images are left as they are in training. Images with fewer than 8 pixels of
+  people are left out when they are read. As the public Sapiens2 release does.
   """
 
-  def __init__(self, path: str, *, images: str, labels: str, taxonomy: str):
+  def __init__(
+    self,
+    path: str,
+    *,
+    images: str,
+    labels: str,
+    taxonomy: str,
+    exif: str | None = None,
+  ):
     """Reads the list, and lists both directories.
 
     Args:
@@ -36,6 +45,7 @@ class PartsSource(labelled.LabelledSource):
       images: directory of `<sample_id>.jpg`, .png and so on.
       labels: directory of `<sample_id>.png` of one channel.
       taxonomy: of the labels; one of `taxonomies()`.
+      exif: see `LabelledSource`.
 
     Raises:
       ValueError: unreadable, entries of another form, a file is missing, or
@@ -47,23 +57,25 @@ class PartsSource(labelled.LabelledSource):
     ids = [sample["sample_id"] for sample in samples]
     names = lists.find_files(path, ids, images)
     maps = lists.find_files(path, ids, labels)
-    super().__init__([storage.join(images, name) for name in names], names)
+    paths = [storage.join(images, name) for name in names]
+    super().__init__(paths, names, exif)
     self._maps = [storage.join(labels, name) for name in maps]
     self._is_wild = taxonomy == _WILD or "itw_" in path
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
     """Reads the picture of part labels, as the 29 parts."""
     path = self._maps[index]
-    found = files.read_indices(path)
+    found = pictures.read_indices(path)
     found = np.where((found < 0) | (found > IGNORE), IGNORE, found)
     mapped = self._table[found]
     if ((mapped > 0) & (mapped != IGNORE)).sum() < _MIN_FOREGROUND:
       raise images.ImageDecodeError("nobody in it", path)
-    return Labels(parts=mapped)
+    is_wild = np.array([self._is_wild], np.uint8)
+    return Labels(parts=mapped, extra={IN_THE_WILD: is_wild})
 
   def metadata(self, index: int) -> Mapping[str, object]:
     """Whether it was taken in the wild."""
-    return {"scores": {"in_the_wild": float(self._is_wild)}}
+    return {"scores": {IN_THE_WILD: float(self._is_wild)}}
 
 
 def taxonomies() -> tuple[str, ...]:

@@ -183,9 +183,17 @@ def read_metadata(location: Location) -> dict:
   metadata = {name: found[name] for name in records.METADATA if name in found}
   nothing = dict(image=b"", height=1, width=1, content_hash="", name="")
   try:  # Can a record with it be written?
-    records.encode_record(records.make_record(**nothing, **metadata))
+    record = records.make_record(**nothing, **metadata)
+    records.encode_record(record)
   except (ValueError, OverflowError) as error:
     raise ImageDecodeError(BAD_METADATA, str(error)) from error
+  for box in record.person_boxes:
+    if min(box[2:]) <= 0 or (min(box) >= 0 and max(box) <= 1):
+      raise ImageDecodeError(
+        BAD_METADATA,
+        f"person_boxes: {list(box)}, expected top, left, height and width in "
+        "pixels",
+      )
   return metadata
 
 

@@ -86,8 +86,24 @@ def image_size(data: bytes) -> tuple[int, int]:
   Raises:
     ImageDecodeError: empty, or not an image.
   """
+  return _upright(*read_header(data))
+
+
+def read_header(data: bytes) -> tuple[tuple[int, int], int]:
+  """The (height, width) of the pixels as stored, and the EXIF orientation.
+
+  Orientation 1 is upright; 3, 6 and 8 turn by 180 degrees, 90 clockwise and 90
+  counter-clockwise; 2, 4, 5 and 7 mirror as well.
+
+  Raises:
+    ImageDecodeError: empty, or not an image.
+  """
   image, orientation = _open(data)
-  return _upright(image.size[::-1], orientation)
+  size = image.size[::-1]
+  if image.format == "TIFF":  # PIL gives the size of what it has turned.
+    orientation = _read_orientation(image)
+    size = _upright(size, orientation)
+  return size, orientation
 
 
 def decode_image(
@@ -215,6 +231,10 @@ def _open(data: bytes) -> tuple[Image.Image, int]:
 def _orientation(image: Image.Image) -> int:
   if image.format == "TIFF":  # PIL turns TIFF upright itself.
     return 1
+  return _read_orientation(image)
+
+
+def _read_orientation(image: Image.Image) -> int:
   try:
     # The base method: PNG's own would decode all pixels to look behind them.
     orientation = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)

@@ -8,6 +8,7 @@ compression then finds them small.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import cv2
 import msgpack
@@ -18,6 +19,10 @@ from data_pipelines.corpus import records
 VERSION = "1.0"  # MAJOR.MINOR; a reader accepts any MINOR of its MAJOR.
 NUM_KEYPOINTS = 308
 IGNORE = 255  # a part that is not known
+# Fields of labels that have the height and width of the image.
+MAPS = ("alpha", "parts", "normal", "depth", "albedo", "foreground")
+# Of labels of other packages: what OpenCV can resize.
+EXTRA_DTYPES = ("uint8", "int8", "uint16", "int16", "int32", "float32")
 _STEPS = 65535  # of a 16-bit number
 # Runs of equal pixels: four times as fast as the default, and smaller.
 _PNG_SETTINGS = (
@@ -61,6 +66,10 @@ class Labels:
     albedo: (h, w, 3) uint8 sRGB; 0 outside the mask.
     foreground: (h, w, 3) uint8 sRGB, the people's own colours, not multiplied
       by alpha; 0 where alpha is 0.
+    extra: arrays of other packages by their names, of `EXTRA_DTYPES`. A task
+      needs them by name, as it needs fields. Those of the image's height and
+      width are resized (nearest), cut and mirrored with it; whatever else a
+      mirror changes in them is their task's.
   """
 
   people: tuple[Person, ...] | None = None
@@ -71,6 +80,17 @@ class Labels:
   intrinsics: np.ndarray | None = None
   albedo: np.ndarray | None = None
   foreground: np.ndarray | None = None
+  extra: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+  def get(self, name: str):
+    """A field or an extra array; None if it is not known."""
+    return getattr(self, name) if name in _FIELDS else self.extra.get(name)
+
+  def replace(self, **changed) -> Labels:
+    """These labels with other fields and extra arrays."""
+    extra = {k: v for k, v in changed.items() if k not in _FIELDS}
+    fields = {k: v for k, v in changed.items() if k in _FIELDS}
+    return dataclasses.replace(self, extra={**self.extra, **extra}, **fields)
 
   @property
   def mask(self) -> np.ndarray:
@@ -90,11 +110,17 @@ class Labels:
     return np.stack([x, y, self.depth], axis=-1)
 
 
+_FIELDS = tuple(
+  field.name for field in dataclasses.fields(Labels) if field.name != "extra"
+)
+
+
 def encode_labels(labels: Labels) -> bytes:
   """Serialises labels; normals to 0.01 degrees, depth to 16 bits.
 
   Raises:
-    ValueError: normal, depth or albedo without alpha, or of another size.
+    ValueError: normal, depth or albedo without alpha, or of another size; an
+      extra array with the name of a field, or of another type.
   """
   fields: dict[str, object] = {"version": VERSION}
   if labels.people is not None:
@@ -126,6 +152,8 @@ def encode_labels(labels: Labels) -> bytes:
       )
     pixels = array.reshape(mask.size, *array.shape[2:])
     fields[name] = quantise(pixels.take(places, axis=0))
+  if labels.extra:
+    fields["extra"] = {k: _encode_extra(k, v) for k, v in labels.extra.items()}
   return msgpack.packb(fields)
 
 
@@ -134,7 +162,8 @@ def decode_labels(data: bytes, what: tuple[str, ...] | None = None) -> Labels:
 
   Args:
     data: of `Record.labels`.
-    what: fields to decode, None for all; the others stay None.
+    what: fields and extra arrays to decode, None for all; the others stay
+      None.
 
   Raises:
     ValueError: not labels, a newer MAJOR version or a damaged field; the
@@ -147,9 +176,12 @@ def decode_labels(data: bytes, what: tuple[str, ...] | None = None) -> Labels:
   if not isinstance(fields, dict):
     raise ValueError(f"labels: not a map but {type(fields).__name__}.")
   records.check_version(fields.get("version"), "labels")
-  names = [field.name for field in dataclasses.fields(Labels)]
+  extra = fields.get("extra", {})
+  if not isinstance(extra, dict):
+    raise ValueError("labels: field extra is damaged (no map).")
+  names = (*_FIELDS, *extra)
   wanted = names if what is None else what
-  found = {}
+  fields, found = {**extra, **fields}, {}
   mask = None
   for name in names:
     if name not in fields or (name not in wanted and name != "alpha"):
@@ -160,7 +192,7 @@ def decode_labels(data: bytes, what: tuple[str, ...] | None = None) -> Labels:
       raise ValueError(f"labels: field {name} is damaged ({error}).") from error
     if name == "alpha":
       mask = found[name] >= 128
-  return Labels(**{name: found[name] for name in wanted if name in found})
+  return Labels().replace(**{k: found[k] for k in wanted if k in found})
 
 
 def _decode_field(name: str, value, mask: np.ndarray | None):
@@ -177,10 +209,32 @@ def _decode_field(name: str, value, mask: np.ndarray | None):
     return _decode_png(value, _PICTURES[name])
   if name == "intrinsics":
     return np.frombuffer(value, "<f4").reshape(3, 3).copy()
+  if name not in _FIELDS:
+    return _decode_extra(value)
   pixels = _RESTORERS[name](value)
   out = np.zeros((*mask.shape, *pixels.shape[1:]), pixels.dtype)
   out[mask] = pixels
   return out
+
+
+def _encode_extra(name: str, array: np.ndarray) -> dict:
+  if name in (*_FIELDS, "extra", "version"):
+    raise ValueError(f"labels: extra: {name} is the name of a field.")
+  if array.dtype.name not in EXTRA_DTYPES:
+    raise ValueError(
+      f"labels: extra: {name} is {array.dtype}, expected one of "
+      f"{', '.join(EXTRA_DTYPES)}."
+    )
+  dtype = array.dtype.newbyteorder("<")
+  data = np.ascontiguousarray(array, dtype).tobytes()
+  return {"dtype": dtype.str, "shape": list(array.shape), "data": data}
+
+
+def _decode_extra(value: dict) -> np.ndarray:
+  dtype = np.dtype(value["dtype"])
+  if dtype.name not in EXTRA_DTYPES:
+    raise ValueError(f"{dtype} pixels")
+  return np.frombuffer(value["data"], dtype).reshape(value["shape"]).copy()
 
 
 def _encode_png(array: np.ndarray) -> bytes:

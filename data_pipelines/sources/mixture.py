@@ -15,6 +15,7 @@ class Mixture:
   """Sources one behind the other; the loader draws by their weights.
 
   Attributes:
+    sources: as they were given.
     sizes: records in each source.
     weights: whole numbers without a common divisor; of each weights[0] +
       weights[1] + ... examples, exactly weights[i] come from source i.
@@ -35,7 +36,7 @@ class Mixture:
       ValueError: no source, an empty one, a weight that is not above 0, or
         another number of weights than of sources.
     """
-    self._sources = list(sources)
+    self.sources = list(sources)
     self.sizes = tuple(map(len, sources))
     if not self.sizes:
       raise ValueError("a mixture needs at least one source.")
@@ -78,4 +79,4 @@ class Mixture:
 
   def _find(self, index: int) -> tuple[base.ImageSource, int]:
     number, position = base.locate(self._ends, index)
-    return self._sources[number], position
+    return self.sources[number], position

@@ -1,20 +1,16 @@
-"""What is predicted from: images, and boxes of people."""
+"""What is predicted from: images, and people in them."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from data_pipelines import sources
-from data_pipelines.annotated import files
 from data_pipelines.common import storage
 from data_pipelines.corpus.labels import NUM_KEYPOINTS, Labels, Person
-from data_pipelines.corpus.records import Record
+from data_pipelines.corpus.records import Box, Record
 from data_pipelines.sources import base
 from data_pipelines.sources.folder import show_path
-
-Box = tuple[float, float, float, float]  # top, left, height, width in pixels
-_MAX_PIXELS = 1e9  # of a side, or of where it begins
 
 
 def open_images(
@@ -102,96 +98,6 @@ def _read_list(path: str) -> list[str]:
       f"images={path}: expected a list, a path of an image a line."
     )
   return list(dict.fromkeys(paths))
-
-
-def read_boxes(
-  path: str | os.PathLike, names: Collection[str]
-) -> dict[str, Labels]:
-  """Reads boxes in the form of COCO.
-
-  Args:
-    path: JSON, {"images": [{"id", "file_name"}], "annotations": [{"image_id",
-      "bbox"}]}; a box is left, top, width, height in pixels. If there are
-      "categories", only annotations of the one that is named person count.
-    names: of the images that are looked at; others in the file are left out.
-
-  Returns:
-    By name, of the images that have boxes.
-
-  Raises:
-    ValueError: not such a file, all problems are listed; or it has boxes of
-      none of the images.
-  """
-  given = files.read_json(os.fspath(path), dict)
-  found: dict[str, list[Box]] = {}
-  with files.problems_of(f"boxes={path}") as add:
-    file_names = _read_names(given.get("images"), "images", "file_name", add)
-    people = _read_people(given.get("categories"), add)
-    annotations = given.get("annotations")
-    if not isinstance(annotations, list):
-      add("annotations", "expected a list")
-      annotations = []
-    for number, annotation in enumerate(annotations):
-      where = f"annotations[{number}]"
-      annotation = annotation if isinstance(annotation, dict) else {}
-      if people and annotation.get("category_id") not in people:
-        continue
-      image_id, box = annotation.get("image_id"), annotation.get("bbox")
-      if not _is_id(image_id) or image_id not in file_names:
-        add(where, f"image_id={image_id} is none of images")
-      elif not _is_box(box):
-        add(where, f"bbox={box}, expected left, top, width, height in pixels")
-      elif file_names[image_id] in names:
-        left, top, width, height = box
-        boxes = found.setdefault(file_names[image_id], [])
-        boxes.append((top, left, height, width))
-  if not found:
-    raise ValueError(
-      f"boxes={path}: has boxes of people in none of the {len(names)} images; "
-      "a file_name is a path below the folder of images, such as "
-      f"{min(names, default='')!r}."
-    )
-  return {name: make_people(people) for name, people in found.items()}
-
-
-def _read_names(
-  entries: object, where: str, field: str, add: files.Add
-) -> dict[int | str, str]:
-  """Ids and names of a list of objects."""
-  if not isinstance(entries, list):
-    add(where, "expected a list")
-    return {}
-  found = {}
-  for number, entry in enumerate(entries):
-    entry = entry if isinstance(entry, dict) else {}
-    if _is_id(entry.get("id")) and isinstance(entry.get(field), str):
-      found[entry["id"]] = entry[field]
-    else:
-      add(f"{where}[{number}]", f"expected an object with id and {field}")
-  return found
-
-
-def _read_people(entries: object, add: files.Add) -> list[int | str]:
-  """Ids of the categories that are people; none: all are."""
-  names = _read_names(entries or [], "categories", "name", add)
-  people = [i for i, name in names.items() if name.strip().lower() == "person"]
-  if names and not people:
-    listed = ", ".join(sorted(set(names.values())))
-    add("categories", f"none is named person, only {listed}")
-  return people
-
-
-def _is_id(value: object) -> bool:
-  return isinstance(value, int | str)
-
-
-def _is_box(box: object) -> bool:
-  return (
-    isinstance(box, list)
-    and len(box) == 4
-    and all(type(x) in (int, float) and abs(x) < _MAX_PIXELS for x in box)
-    and min(box[2:]) > 0
-  )
 
 
 def make_people(boxes: Iterable[Box]) -> Labels:

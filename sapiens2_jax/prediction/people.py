@@ -2,11 +2,14 @@
 
 import collections
 import os
+import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 
+from data_pipelines.annotated import boxes
+from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
 from data_pipelines.curation.scorers.person import PersonScorer
 from sapiens2_jax.prediction import inputs
@@ -28,14 +31,26 @@ class People:
 
   def __init__(self, chosen: Mapping[str, Any], names: Collection[str]):
     file = os.path.expanduser(chosen.get("boxes", ""))
-    self._boxes = inputs.read_boxes(file, set(names)) if file else {}
+    self._file = _read_boxes(file, names) if file else boxes.BoxFile()
     self._detect = open_detector() if chosen.get("detect") else _find_nobody
     self._counts = collections.Counter()
     self._is_read = "boxes" in chosen
 
   def __call__(self, name: str, image: Image) -> Labels:
-    """Labels that hold people, at least one."""
-    found = self._boxes.get(name) or self._detect(image)
+    """Labels that hold people, at least one.
+
+    Raises:
+      UnusableExample: the file of boxes says another size of the image.
+    """
+    size = self._file.sizes.get(name, image.shape[:2])
+    if size != image.shape[:2]:
+      raise UnusableExample(
+        "boxes of another size",
+        f"{size}, the upright image is {image.shape[:2]}; give boxes of the "
+        "image as EXIF turns it",
+      )
+    listed = self._file.boxes.get(name)
+    found = inputs.make_people(listed) if listed else self._detect(image)
     self._counts["people"] += len(found.people) if found else 0
     self._counts["found" if found else "whole"] += 1
     return found or inputs.whole_image(image.shape[:2])
@@ -48,6 +63,17 @@ class People:
     if whole := self._counts["whole"]:
       text += f"; nobody known in {whole}, each taken as one person"
     return text
+
+
+def _read_boxes(path: str, names: Collection[str]) -> boxes.BoxFile:
+  """Says what it leaves out."""
+  try:
+    found = boxes.read_boxes(path, set(names))
+  except ValueError as error:
+    raise ValueError(f"boxes={error}") from error
+  for note in found.notes:
+    print(note, file=sys.stderr, flush=True)
+  return found
 
 
 def _find_nobody(image: Image) -> None:
@@ -66,10 +92,10 @@ def open_detector() -> Detect:
 
   def find(image: Image) -> Labels | None:
     (row,) = scorer.score([image], [{}])
-    boxes = np.reshape(row["boxes"], (-1, 4)).tolist()
+    edges = np.reshape(row["boxes"], (-1, 4)).tolist()
     sizes = [
       (top, left, bottom - top, right - left)
-      for left, top, right, bottom in boxes
+      for left, top, right, bottom in edges
     ]
     return inputs.make_people(sizes) if sizes else None
 

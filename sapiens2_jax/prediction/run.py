@@ -101,12 +101,13 @@ def predict_images(
     for number, name in enumerate(names):
       try:
         image = images.decode_image(source[number].image)
+        labels = know(name, image)
       except (UnusableExample, sources.ShardReadError) as error:
         skipped.append((name, str(error)))
         progress.advance()
         continue
       waiting.append((name, image))
-      yield image, know(name, image)
+      yield image, labels
 
   with Progress("predict", len(names), "images") as progress:
     items = read(progress)

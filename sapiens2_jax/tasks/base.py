@@ -76,7 +76,7 @@ class Task(Protocol):
   Attributes:
     name: that of its definition.
     needs: fields of `Labels` that training and metric read; a record without
-      one of them is left out.
+      one of them is left out. "NAME?" is read where it is there.
   """
 
   name: str

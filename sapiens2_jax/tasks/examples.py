@@ -2,8 +2,10 @@
 
 import collections
 import dataclasses
+from collections.abc import Callable
 
 import cv2
+import numpy as np
 
 from data_pipelines import sources
 from data_pipelines.common import images
@@ -73,13 +75,41 @@ def read_labels(record: Record, task: Task) -> Labels:
   if not record.labels:
     raise UnusableExample("no labels")
   try:
-    labels = decode_labels(record.labels, task.needs)
+    wanted = tuple(name.removesuffix("?") for name in task.needs)
+    labels = decode_labels(record.labels, wanted)
   except ValueError as error:
     raise UnusableExample("damaged labels", str(error)) from error
-  missing = [name for name in task.needs if getattr(labels, name) is None]
+  missing = [name for name in _required(task) if labels.get(name) is None]
   if missing:
     raise UnusableExample(f"no {' and '.join(missing)} in the labels")
   return labels
+
+
+def _required(task: Task) -> list[str]:
+  return [name for name in task.needs if not name.endswith("?")]
+
+
+def check_examples(
+  source: sources.ImageSource, examples: TaskExamples, given: str
+) -> None:
+  """Makes an example, so that a run that can make none does not start.
+
+  Args:
+    source: of the records.
+    examples: makes them.
+    given: what the source is called in the message.
+
+  Raises:
+    ValueError: none of the records that were looked at gives one.
+  """
+  task = examples.task
+  out = {name: np.zeros(*spec) for name, spec in task.element_spec().items()}
+  reasons = _try(source, lambda *given: examples.make(*given, out))
+  if reasons:
+    raise ValueError(
+      f"{given}: task.name={task.name} can learn from none of the "
+      f"{reasons.total()} images that were looked at: {_list(reasons)}."
+    )
 
 
 def check_labels(source: sources.ImageSource, task: Task, given: str) -> None:
@@ -93,17 +123,34 @@ def check_labels(source: sources.ImageSource, task: Task, given: str) -> None:
   Raises:
     ValueError: none of those that were looked at can be used.
   """
+  reasons = _try(source, lambda record, *_: read_labels(record, task))
+  if reasons:
+    raise ValueError(
+      f"{given}: task.name={task.name} needs labels "
+      f"({', '.join(_required(task))}), but none of the {reasons.total()} "
+      f"images that were looked at has them: {_list(reasons)}."
+    )
+
+
+def _try(
+  source: sources.ImageSource, use: Callable[[Record, int, int], object]
+) -> collections.Counter:
+  """Tries records, their index and an epoch, until one can be used.
+
+  Returns:
+    Why each cannot be; empty if one can.
+  """
   looked_at = range(0, len(source), -(-len(source) // _NUM_LOOKED_AT))
   reasons = collections.Counter()
-  for number in looked_at:
-    try:
-      read_labels(source[number], task)
-      return
-    except UnusableExample as error:
-      reasons[error.reason] += 1
-  found = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
-  raise ValueError(
-    f"{given}: task.name={task.name} needs labels ({', '.join(task.needs)}), "
-    f"but none of the {len(looked_at)} images that were looked at has them: "
-    f"{found}."
-  )
+  for epoch in range(-(-_NUM_LOOKED_AT // len(looked_at))):
+    for number in looked_at:
+      try:
+        use(source[number], number, epoch)
+        return collections.Counter()
+      except UnusableExample as error:
+        reasons[error.reason] += 1 if epoch == 0 else 0
+  return reasons
+
+
+def _list(reasons: collections.Counter) -> str:
+  return ", ".join(f"{n} {reason}" for reason, n in reasons.most_common() if n)

@@ -28,6 +28,7 @@ _INTERPOLATIONS = {
   "normal": cv2.INTER_NEAREST_EXACT,
   "depth": cv2.INTER_NEAREST_EXACT,
   "albedo": cv2.INTER_LINEAR,
+  "extra": cv2.INTER_NEAREST_EXACT,  # Maps of other packages.
 }
 _NUM_TRIES = 8
 
@@ -81,7 +82,7 @@ def letterbox(
     return canvas
 
   move = np.array([[1, 0, box.left], [0, 1, box.top], [0, 0, 1]])
-  return pad("image", image), _change(labels, pad, move)
+  return pad("image", image), _change(labels, image.shape[:2], pad, move)
 
 
 def letterbox_labels(
@@ -130,15 +131,15 @@ def resize(image: Image, labels: Labels, size: Size) -> Pair:
   def change(name: str, array: np.ndarray) -> np.ndarray:
     mode = _INTERPOLATIONS.get(name, cv2.INTER_LINEAR)
     resized = cv2.resize(array, size[::-1], interpolation=mode)
-    if name != "albedo":
-      return resized
+    if name != "albedo":  # OpenCV loses the axis of a single channel.
+      return resized.reshape(*size, *array.shape[2:])
     # Without the black beside people, where albedo is not known.
     fraction = change("fraction", labels.mask.astype(np.float32))[..., None]
     is_inside = (change("alpha", labels.alpha) >= 128)[..., None]
     resized = np.rint(resized / np.maximum(fraction, 1 / 255))
     return np.where(is_inside, np.minimum(resized, 255), 0).astype(np.uint8)
 
-  return change("image", image), _change(labels, change, grow)
+  return change("image", image), _change(labels, image.shape[:2], change, grow)
 
 
 def crop(image: Image, labels: Labels, box: Box) -> Pair:
@@ -149,7 +150,7 @@ def crop(image: Image, labels: Labels, box: Box) -> Pair:
   def cut(name: str, array: np.ndarray) -> np.ndarray:
     return array[top : top + height, left : left + width]
 
-  return cut("image", image), _change(labels, cut, move)
+  return cut("image", image), _change(labels, image.shape[:2], cut, move)
 
 
 def flip(image: Image, labels: Labels) -> Pair:
@@ -159,7 +160,7 @@ def flip(image: Image, labels: Labels) -> Pair:
     array = np.ascontiguousarray(array[:, ::-1])
     return array * np.float32([-1, 1, 1]) if name == "normal" else array
 
-  flipped = _change(labels, mirror, np.eye(3))
+  flipped = _change(labels, image.shape[:2], mirror, np.eye(3))
   if labels.intrinsics is not None:
     intrinsics = labels.intrinsics.copy()
     intrinsics[0, 2] = image.shape[1] - 1 - intrinsics[0, 2]
@@ -201,15 +202,23 @@ def draw_crop(size: Size, rng: Rng) -> Box:
 
 def _change(
   labels: Labels,
+  size: Size,
   change: Callable[[str, np.ndarray], np.ndarray],
   pixels: np.ndarray,
 ) -> Labels:
-  """Changes every map, and intrinsics by a matrix of homogeneous pixels."""
+  """Changes every map of an image of a size.
+
+  And intrinsics, by a matrix of homogeneous pixels.
+  """
   maps = {}
-  for name in _INTERPOLATIONS:
-    array = getattr(labels, name)
+  for name in ("alpha", "normal", "depth", "albedo"):
+    array = labels.get(name)
     maps[name] = None if array is None else change(name, array)
+  extra = {
+    name: change("extra", array) if array.shape[:2] == size else array
+    for name, array in labels.extra.items()
+  }
   intrinsics = labels.intrinsics
   if intrinsics is not None:
     intrinsics = (pixels @ intrinsics).astype(np.float32)
-  return Labels(intrinsics=intrinsics, **maps)
+  return Labels(intrinsics=intrinsics, extra=extra, **maps)

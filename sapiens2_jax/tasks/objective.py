@@ -25,7 +25,11 @@ from sapiens2_jax.models.from_config import build_encoder
 from sapiens2_jax.models.grid import TokenGrid
 from sapiens2_jax.runtime import distributed
 from sapiens2_jax.tasks.evaluate import evaluate
-from sapiens2_jax.tasks.examples import TaskExamples, check_labels
+from sapiens2_jax.tasks.examples import (
+  TaskExamples,
+  check_examples,
+  check_labels,
+)
 from sapiens2_jax.training import flops
 from sapiens2_jax.training.objective import Measurement
 from sapiens2_jax.training.state import TrainState
@@ -126,6 +130,7 @@ class TaskObjective:
 
   def check_source(self, source: sources.ImageSource, given: str) -> None:
     check_labels(source, self.task, given)
+    check_examples(source, self.example_maker(), given)
 
   def measurement(self, mesh: Mesh, abstract: TrainState) -> Measurement | None:
     """The task's metric on `evaluation.path`."""
@@ -136,7 +141,7 @@ class TaskObjective:
       f"evaluation.every={evaluation.every}", "evaluations"
     )
     source = open_field("evaluation.path", evaluation.path)
-    self.check_source(source, f"evaluation.path={evaluation.path}")
+    check_labels(source, self.task, f"evaluation.path={evaluation.path}")
     source = sources.RetryingSource(
       source, attempts=data.read_attempts, timeout=data.read_timeout
     )

@@ -212,6 +212,8 @@ def test_sidecars_are_kept_in_the_records(photo_folder, tmp_path):
     ('{"scores": {"a": 1%s}}' % ("0" * 400), "scores"),
     ('{"person_boxes": [1]}', "not a list of lists"),
     ('{"person_boxes": [[1, 2, 3]]}', "not four numbers"),
+    ('{"person_boxes": [[0.1, 0.2, 0.3, 0.4]]}', "in pixels"),
+    ('{"person_boxes": [[30, 20, -10, 5]]}', "in pixels"),
   ],
 )
 def test_bad_notes_reject_the_image(photo_folder, tmp_path, text, detail):

@@ -1,5 +1,6 @@
 """A task of another package, from training to its report, as users do it."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -9,8 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.corpus.labels import decode_labels, encode_labels
+from sapiens2_jax import validation
 from sapiens2_jax.evaluation import online
 from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks.examples import TaskExamples
 from sapiens2_jax.training import writers
 from tests import tiny, tiny_task
 from tests.end_to_end import commands
@@ -128,6 +133,31 @@ def installed(monkeypatch):
   yield
   monkeypatch.undo()
   clear()
+
+
+def test_a_label_of_the_package_reaches_its_task(installed):
+  record = labelled.make_record(3)
+  known = decode_labels(record.labels)
+  sure = np.where(known.depth < np.median(known.depth[known.mask]), 255, 90)
+  with_more = encode_labels(known.replace(confidence=sure.astype(np.uint8)))
+  config = validation.default_config("finetune", "depth")
+  config.model.size = "toy"
+  config.data.image_size = (64, 48)
+  config.head.update(upsample_channels=(16, 12, 8, 8), conv_channels=(8,))
+  config.task.confidence = True
+  makers = {
+    augment: TaskExamples(registry.make_task(config), augment=augment)
+    for augment in (True, False)
+  }
+  for index in range(6):  # Some of them are mirrored.
+    for maker in makers.values():
+      out = {k: np.zeros(*v) for k, v in maker.element_spec().items()}
+      maker.make(dataclasses.replace(record, labels=with_more), index, 0, out)
+      depth = np.exp(out["log_depth"][out["mask"]])
+      assert depth.max() < np.median(known.depth[known.mask]) + 1e-3
+      assert 0.3 < out["mask"].sum() / (48 * 64 * known.mask.mean()) < 0.7
+  with pytest.raises(UnusableExample, match="no confidence in the labels"):
+    makers[False].make(record, 0, 0, {})
 
 
 def test_pretraining_probes_depth_while_it_runs(corpora, installed):

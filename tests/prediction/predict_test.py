@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_pipelines.annotated import boxes
 from data_pipelines.common import images
 from sapiens2_jax.fields import Field
 from sapiens2_jax.interop.load import load_task
@@ -65,6 +66,8 @@ def predict(
   output = tmp_path / "out"
 
   def know(name, image):
+    if callable(people):
+      return people(name, image)
     return (people or {}).get(name) or inputs.whole_image(image.shape[:2])
 
   found = run.predict_images(
@@ -154,7 +157,7 @@ def test_each_box_has_its_own_keypoints(tmp_path, folder):
     {"image_id": 7, "bbox": [10, 5, 30, 35]},
     {"image_id": 7, "bbox": [60.5, 0, 40, 40]},
   )
-  people = inputs.read_boxes(file, set(models.SIZES))
+  people = read_people(file, set(models.SIZES))
   output, _, model, params = predict("pose", tmp_path, folder, people)
   listed = read(output / "keypoints" / "wide.json")
   assert [p["bbox"] for p in listed] == [[10, 5, 40, 40], [60.5, 0, 100.5, 40]]
@@ -183,48 +186,83 @@ def test_no_two_images_write_the_same_file(names, stems):
   assert list(run.output_stems(names).values()) == stems
 
 
+def read_people(path, names):
+  found = boxes.read_boxes(str(path), names).boxes
+  return {name: inputs.make_people(listed) for name, listed in found.items()}
+
+
 def test_mistakes_in_boxes_are_named(tmp_path):
   path = tmp_path / "boxes.json"
 
-  def read_boxes(**options):
-    inputs.read_boxes(path, {"wide.jpg"}, **options)
+  def read_boxes():
+    people.People({"boxes": str(path)}, ["wide.jpg"])
 
   path.write_text("[]")
-  with pytest.raises(ValueError, match="a list, expected an object"):
+  with pytest.raises(ValueError, match="boxes=.*json: a list, expected an obj"):
     read_boxes()
-  path.write_text('{"annotations": 5, "images": [{"id": [1]}]}')
+  path.write_text('{"annotations": 5, "images": []}')
+  with pytest.raises(ValueError, match="expected JSON with images"):
+    read_boxes()
+  path.write_text('{"annotations": [], "images": [{"id": [1]}, 5]}')
   with pytest.raises(ValueError) as error:
     read_boxes()
   assert str(error.value).splitlines()[1:] == [
-    "  images[0]: expected an object with id and file_name",
-    "  annotations: expected a list",
+    "  images[0]: id, file_name: missing or of another type",
+    "  images[1]: expected an object",
   ]
   boxes_file(path, {"image_id": 8, "bbox": [0, 0, 1, 1]})
   with pytest.raises(ValueError, match=r"annotations\[0\]: image_id=8 is none"):
     read_boxes()
-  for box in ([0, 0, 1, 0], [0, 0, 1, math.inf], [0, 0, True, 1], "1234"):
+  for box in (
+    *([0, 0, 1, 0], [0, 0, 1, math.inf], [0, 0, True, 1], "1234"),
+    *([0.1, 0.2, 0.5, 0.4], [0, 0, 1, 10**400]),
+  ):
     boxes_file(path, {"image_id": 7, "bbox": box})
     with pytest.raises(ValueError, match=r"bbox=.*, expected left"):
       read_boxes()
-  boxes_file(path, {"image_id": 7, "bbox": [0, 0, 1, 1]}, name="other.jpg")
+  boxes_file(path, {"image_id": 7, "bbox": [0, 0, 9, 9]}, name="other.jpg")
   with pytest.raises(ValueError, match="none of the 1 images"):
     read_boxes()
 
 
-def test_boxes_of_dogs_are_no_people(tmp_path):
+def test_boxes_of_dogs_are_no_people(tmp_path, capsys):
   path = boxes_file(
     tmp_path / "boxes.json",
-    {"image_id": 7, "bbox": [1, 2, 3, 4], "category_id": 18},
+    {"image_id": 7, "bbox": [1, 2, 0, 0], "category_id": 18},
     {"image_id": 7, "bbox": [5, 6, 7, 8], "category_id": 1},
   )
   given = json.loads(path.read_text())
   dog, person = {"id": 18, "name": "dog"}, {"id": 1, "name": "Person"}
   path.write_text(json.dumps({**given, "categories": [dog, person]}))
-  (labels,) = inputs.read_boxes(path, {"wide.jpg"}).values()
+  find = people.People({"boxes": str(path)}, ["wide.jpg"])
+  labels = find("wide.jpg", np.zeros((41, 120, 3), np.uint8))
   assert [person.box for person in labels.people] == [(6, 5, 8, 7)]
+  assert "1 boxes of other categories left out" in capsys.readouterr().err
   path.write_text(json.dumps({**given, "categories": [dog]}))
-  with pytest.raises(ValueError, match="none is named person, only dog"):
-    inputs.read_boxes(path, {"wide.jpg"})
+  with pytest.raises(ValueError, match="no category is named 'person'; .* dog"):
+    people.People({"boxes": str(path)}, ["wide.jpg"])
+
+
+def test_an_image_whose_boxes_are_of_stored_pixels_is_left_out(
+  tmp_path, folder
+):
+  file = boxes_file(
+    tmp_path / "boxes.json", {"image_id": 7, "bbox": [10, 5, 30, 35]}
+  )
+  given = json.loads(file.read_text())
+  height, width = models.SIZES["wide.jpg"]
+  given["images"][0] |= {"height": height, "width": width}
+  file.write_text(json.dumps(given))
+  find = people.People({"boxes": str(file)}, list(models.SIZES))
+  image = images.decode_image((folder / "wide.jpg").read_bytes())
+  assert find("wide.jpg", image).people[0].box == (5, 10, 35, 30)
+  given["images"][0] |= {"height": width, "width": height}
+  file.write_text(json.dumps(given))
+  find = people.People({"boxes": str(file)}, list(models.SIZES))
+  _, found, _, _ = predict("pose", tmp_path, folder, find)
+  reason = dict(found.skipped)["wide.jpg"]
+  assert "boxes of another size" in reason
+  assert "give boxes of the image as EXIF turns it" in reason
 
 
 def test_damaged_boxes_are_right_or_an_error(tmp_path):
@@ -241,12 +279,12 @@ def test_damaged_boxes_are_right_or_an_error(tmp_path):
     words[rng.integers(len(words))] = str(rng.choice(odd))
     path.write_text("".join(words))
     try:
-      found = inputs.read_boxes(path, {"wide.jpg"})
+      found = read_people(path, {"wide.jpg"})
     except ValueError:
       refused += 1
       continue
-    boxes = [person.box for person in found["wide.jpg"].people]
-    assert np.isfinite(boxes).all() and np.min(np.array(boxes)[:, 2:]) > 0
+    edges = [person.box for person in found["wide.jpg"].people]
+    assert np.isfinite(edges).all() and np.min(np.array(edges)[:, 2:]) > 0
   assert 250 < refused < 500
 
 

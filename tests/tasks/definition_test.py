@@ -5,6 +5,7 @@ import pytest
 
 from data_pipelines.corpus.labels import Labels, Person
 from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks.albedo.task import Albedo
 from sapiens2_jax.tasks.pointmap.task import Points
 from tests.tasks import samples
 
@@ -43,6 +44,8 @@ def test_around_people_nothing_is_shown():
   ones = np.ones((*labels.alpha.shape, 3), np.float32)
   shown = registry.definition("normal").mask(ones, labels)
   np.testing.assert_array_equal(shown.any(-1), labels.mask)
+  shown = registry.definition("albedo").mask(Albedo(ones, ones), labels)
+  np.testing.assert_array_equal(shown.picture.any(-1), labels.mask)
   assert registry.definition("segmentation").mask is None
   points = Points(ones * 9, ones, 1.0)
   points.points[labels.mask] = 2

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipelines.corpus import labels as labels_lib
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks import geometric
+from tests.tasks import samples
 
 SIZES = st.tuples(st.integers(12, 60), st.integers(12, 60))
 # A plane, seen by a camera: its depth and normal are known at every pixel.
@@ -182,3 +184,21 @@ def test_nearest_agrees_with_the_centre_of_a_pixel():
   _, resized = geometric.resize(image, labels, (1, 3))
   expected = np.floor((np.arange(3) + 0.5) * 7 / 3)
   np.testing.assert_array_equal(resized.depth[0], expected)
+
+
+@pytest.mark.parametrize("dtype", labels_lib.EXTRA_DTYPES)
+def test_maps_of_other_packages_go_where_alpha_goes(dtype):
+  image, labels = samples.ball((45, 60))
+  extra = {
+    "same": labels.alpha.astype(dtype)[..., None],
+    "age": np.array([31], dtype),
+  }
+  labels = labels.replace(**extra)
+  for seed in range(8):
+    rng = np.random.default_rng(seed)
+    _, found = geometric.random_view(image, labels, rng, probability=0.7)
+    found = geometric.letterbox_labels(found, (64, 48))
+    assert found.extra["same"].dtype == dtype
+    wanted = found.alpha.astype(dtype)[..., None]
+    np.testing.assert_array_equal(found.extra["same"], wanted)
+    assert found.extra["age"].tolist() == [31]

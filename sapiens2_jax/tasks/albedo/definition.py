@@ -2,12 +2,26 @@
 
 import numpy as np
 
+from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks import maps
 from sapiens2_jax.tasks.albedo.output import AlbedoOutput
-from sapiens2_jax.tasks.albedo.task import FIELDS, make_task
-from sapiens2_jax.tasks.base import Score, TaskDefinition
+from sapiens2_jax.tasks.albedo.task import FIELDS, Albedo, make_task
+from sapiens2_jax.tasks.base import Image, Score, TaskDefinition
 from sapiens2_jax.tasks.probes import OnlineProbe, ProbeSettings
 from sapiens2_jax.tasks.release import ReleaseHead
+
+
+def truth(image: Image, labels: Labels) -> Albedo:
+  colors = labels.albedo / np.float32(255)
+  return Albedo(colors, colors)
+
+
+def only_people(prediction: Albedo, labels: Labels) -> Albedo:
+  return Albedo(
+    maps.only_people(prediction.colors, labels),
+    maps.only_people(prediction.picture, labels),
+  )
+
 
 TASK = TaskDefinition(
   name="albedo",
@@ -18,8 +32,8 @@ TASK = TaskDefinition(
   "model has learned people; what is around them means nothing (with "
   "--foreground: grey).",
   output=AlbedoOutput,
-  truth=lambda image, labels: labels.albedo / np.float32(255),
-  mask=maps.only_people,
+  truth=truth,
+  mask=only_people,
   probe=ProbeSettings(
     output_name="albedo",
     num_outputs=3,

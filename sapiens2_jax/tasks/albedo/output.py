@@ -1,7 +1,7 @@
 """Pictures of albedo."""
 
 from data_pipelines.corpus.labels import Labels
-from sapiens2_jax.tasks.albedo.metric import Colors
+from sapiens2_jax.tasks.albedo.task import Albedo
 from sapiens2_jax.tasks.base import Image
 from sapiens2_jax.tasks.output import FOREGROUND, Output, hide_background
 
@@ -11,7 +11,7 @@ class AlbedoOutput(Output):
 
   options = FOREGROUND
 
-  def draw(self, image: Image, prediction: Colors, labels: Labels) -> Image:
+  def draw(self, image: Image, prediction: Albedo, labels: Labels) -> Image:
     """Grey around people, as the public release."""
     picture = self.task.draw(image, prediction)
     return hide_background(picture, labels, (100, 100, 100))

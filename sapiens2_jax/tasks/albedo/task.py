@@ -2,11 +2,12 @@
 
 Reads `data.image_size` (height, width), `head.upsample_channels` and
 `head.conv_channels`, `model.size` and `model.dtype`; of labels alpha and
-albedo. A prediction is (h, w, 3) float32 of the image's size, not cut to
-[0, 1]: the metric sees it as it is, the picture does not.
+albedo.
 
 Source: the public Sapiens2 release; arXiv 2604.21681 section 4.
 """
+
+import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +24,19 @@ from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng
 MIN_STD = 0.02  # of [0, 1]
 
 FIELDS = heads.config_fields()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Albedo:
+  """A prediction of the image's size, float32.
+
+  Attributes:
+    colors: for the metric, not cut to [0, 1].
+    picture: for people to look at: cut to [0, 1] before it was resized.
+  """
+
+  colors: Colors
+  picture: Colors
 
 
 def make_task(config: ConfigDict) -> "AlbedoTask":
@@ -72,20 +86,26 @@ class AlbedoTask(maps.LetterboxTask):
     }
     return sum(parts.values()), parts
 
-  def restore(self, output: Example, place: geometric.Letterbox) -> Colors:
-    return geometric.uncover(self.to_canvas(output["albedo"]), place)
+  def restore(self, output: Example, place: geometric.Letterbox) -> Albedo:
+    found = output["albedo"]
+    return Albedo(
+      *(
+        geometric.uncover(self.to_canvas(colors), place)
+        for colors in (found, np.clip(found, 0, 1))
+      )
+    )
 
   def metric(self) -> "AlbedoMetric":
     return AlbedoMetric()
 
-  def draw(self, image: Image, prediction: Colors) -> Image:
+  def draw(self, image: Image, prediction: Albedo) -> Image:
     """The prediction itself."""
-    return maps.to_uint8(prediction)
+    return maps.to_uint8(prediction.picture)
 
 
 class AlbedoMetric(ColorMetric):
   """Over the pixels of people."""
 
-  def add(self, prediction: Colors, labels: Labels) -> None:
+  def add(self, prediction: Albedo, labels: Labels) -> None:
     target = labels.albedo.astype(np.float32) / 255
-    super().add(prediction, target, labels.mask)
+    super().add(prediction.colors, target, labels.mask)

@@ -11,7 +11,8 @@ from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
 
 def truth(image: Image, labels: Labels) -> Matte:
   alpha = labels.alpha[..., None].astype(np.float32) / 255
-  return np.concatenate([image / np.float32(255) * alpha, alpha], axis=-1)
+  colors = image if labels.foreground is None else labels.foreground
+  return np.concatenate([colors / np.float32(255) * alpha, alpha], axis=-1)
 
 
 # Not probed: it has no targets without augmentation.
@@ -20,6 +21,7 @@ TASK = TaskDefinition(
   make=make_task,
   score=Score("mad", "matting MAD", higher_is_better=False),
   fields=FIELDS,
+  training_fields=("task.backgrounds",),
   note="People before a checkerboard, or a colour (--background). "
   "mattes/*.png holds their colour and, as alpha, how much of a pixel they "
   "cover; mattes/*_alpha.npy is alpha alone, (h, w) float32.",

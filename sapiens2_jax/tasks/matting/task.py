@@ -1,14 +1,20 @@
 """Matting: how much of each pixel people cover, and with which colour.
 
 A prediction is (h, w, 4) float32 in [0, 1] of the image's size: sRGB of the
-people times alpha, and alpha. Labels hold alpha alone, so colours are learned
-where a pixel is wholly of people (the image's own) or not at all (black).
+people times alpha, and alpha. Where labels hold the people's own colours
+(`foreground`), they are learned everywhere. Else where a pixel is wholly of
+people (the image's own) or not at all (black).
 
-Reads `data.image_size` (height, width), `head.upsample_channels` and
-`head.conv_channels`, `model.size` and `model.dtype`.
+People who are cut out, before white in their image, are put before another
+background in training, an image of `task.backgrounds`.
+
+Reads `task.backgrounds`, `data.image_size` (height, width),
+`head.upsample_channels` and `head.conv_channels`, `model.size`, `model.dtype`.
 
 Source: the public Sapiens2 release; its metric is not public: ours.
 """
+
+import dataclasses
 
 import cv2
 import einops
@@ -17,10 +23,12 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
 from data_pipelines.loading.examples import ElementSpec
+from data_pipelines.sources.base import ImageSource
 from sapiens2_jax.models import heads
-from sapiens2_jax.tasks import maps
+from sapiens2_jax.tasks import backgrounds, maps
 from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng, Size
 from sapiens2_jax.tasks.matting import losses as matting
 from sapiens2_jax.tasks.matting import views as matte_views
@@ -35,17 +43,22 @@ _LOSSES = {
 }
 _SQUARE = 16  # pixels; of the checkerboard
 
-FIELDS = heads.config_fields()
+FIELDS = {backgrounds.NAME: backgrounds.FIELD, **heads.config_fields()}
 
 
 def make_task(config: ConfigDict) -> "MattingTask":
   """See the module for the fields that it reads."""
   given = maps.settings(config, "matte", 4, use_sigmoid=True)
-  return MattingTask("matting", ("alpha",), **given)
+  source = backgrounds.open_backgrounds(config)
+  needs = ("alpha", "foreground?")
+  return MattingTask("matting", needs, **given, backgrounds=source)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class MattingTask(maps.StretchedTask):
   """See `Task`."""
+
+  backgrounds: ImageSource | None
 
   enlarging = cv2.INTER_LINEAR
 
@@ -53,22 +66,50 @@ class MattingTask(maps.StretchedTask):
     return {
       "image": ((*self.image_size, 3), np.uint8),
       "alpha": (self.map_size, np.uint8),
+      # Times alpha; zeros if labels do not have it.
+      "foreground": ((*self.map_size, 3), np.uint8),
+      "has_foreground": ((), np.bool_),
     }
 
   def example(self, image: Image, labels: Labels, rng: Rng) -> Example:
-    """Raises `UnusableExample` if almost nobody, or nothing else, is seen."""
+    """See `Task`.
+
+    Raises:
+      UnusableExample: almost nobody, or nothing else, is seen; or somebody is
+        cut out, and there are no backgrounds.
+    """
     maps.check_people(labels.mask)
-    size = self.image_size
-    image, alpha = matte_views.augment(image, labels.alpha, size, rng)
-    return {"image": image, "alpha": cv2.resize(alpha, self.map_size[::-1])}
+    matte, foreground = labels.alpha, labels.foreground
+    if foreground is not None:
+      colors = matte_views.multiply(foreground, matte)
+      matte = np.dstack([colors, matte])
+      if (image[labels.alpha == 0] == 255).all():
+        image = matte_views.composite(matte, self._background(image, rng))
+    image, matte = matte_views.augment(image, matte, self.image_size, rng)
+    matte = cv2.resize(matte, self.map_size[::-1])
+    colors = 0 if foreground is None else matte[..., :3]
+    return {
+      "image": image,
+      "alpha": matte_views.alpha_of(matte),
+      "foreground": np.broadcast_to(np.uint8(colors), (*self.map_size, 3)),
+      "has_foreground": np.bool_(foreground is not None),
+    }
+
+  def _background(self, image: Image, rng: Rng) -> Image:
+    if self.backgrounds is None:
+      raise UnusableExample(f"people are cut out, and no {backgrounds.NAME}")
+    return backgrounds.draw_background(self.backgrounds, image.shape[:2], rng)
 
   def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     alpha = batch["alpha"][..., None]
+    has_foreground = batch["has_foreground"][:, None, None, None]
     is_opaque = alpha >= MIN_OPAQUE
     image = _shrink(batch["image"], alpha.shape)
     colors = jnp.where(is_opaque, image, 0)
+    colors = jnp.where(has_foreground, batch["foreground"], colors)
     target = jnp.concatenate([colors, alpha], axis=-1) / 255
-    is_known = jnp.repeat(is_opaque | (alpha == 0), 3, axis=-1)
+    is_known = is_opaque | (alpha == 0) | has_foreground
+    is_known = jnp.repeat(is_known, 3, axis=-1)
     mask = jnp.concatenate([is_known, jnp.ones(alpha.shape, bool)], axis=-1)
     parts = {}
     for name, loss in _LOSSES.items():

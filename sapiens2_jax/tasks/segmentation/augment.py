@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import IGNORE
 from sapiens2_jax.tasks import geometric, photometric
+from sapiens2_jax.tasks.backgrounds import fit_background
 from sapiens2_jax.tasks.base import Image, Rng, Size
 
 BACKGROUND_PROBABILITY = 0.8
@@ -88,13 +89,12 @@ def turn(image: Image, parts: Parts, angle: float) -> Pair:
 def replace_background(image: Image, parts: Parts, background: Image) -> Image:
   """Puts people before another background, in colours that go with it.
 
-  The background gets the image's height and is cut to its width around the
-  middle, or stretched if it is narrower. Mean and standard deviation of the
+  The background is fitted to the image. Mean and standard deviation of the
   people's colours become those of the background (Reinhard et al., Color
   Transfer between Images, 2001).
   """
   people = parts > 0  # what is not known may be one of them
-  scene = _fit_background(background, parts.shape)
+  scene = fit_background(background, parts.shape)
   mixed = np.where(people[..., None], image, scene)
   if not people.any():
     return mixed
@@ -109,16 +109,6 @@ def replace_background(image: Image, parts: Parts, background: Image) -> Image:
   return np.where(
     people[..., None], cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), mixed
   )
-
-
-def _fit_background(background: Image, size: Size) -> Image:
-  height, width = size
-  scaled = max(1, round(background.shape[1] * height / background.shape[0]))
-  scene = cv2.resize(background, (scaled, height))
-  if scaled < width:
-    return cv2.resize(scene, (width, height))
-  left = (scaled - width) // 2
-  return scene[:, left : left + width]
 
 
 def _crop(image: Image, parts: Parts, image_size: Size, rng: Rng) -> Pair:

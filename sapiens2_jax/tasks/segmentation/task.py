@@ -14,16 +14,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import vocabulary
+from data_pipelines.annotated.parts import IN_THE_WILD
 from data_pipelines.common.errors import UnusableExample
-from data_pipelines.common.images import ImageDecodeError, decode_image
 from data_pipelines.corpus.labels import IGNORE, Labels
 from data_pipelines.loading.examples import ElementSpec
-from data_pipelines.open_source import open_field
 from data_pipelines.sources.base import ImageSource
-from sapiens2_jax.fields import Field
 from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
-from sapiens2_jax.tasks import maps
+from sapiens2_jax.tasks import backgrounds, maps
 from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng, Size
 from sapiens2_jax.tasks.segmentation import augment
 from sapiens2_jax.tasks.segmentation import losses as objective
@@ -36,10 +34,7 @@ MIN_PIXELS = 8
 MIN_FRACTION = 0.01
 
 FIELDS = {
-  # Four times in five. The reference's are not public.
-  "task.backgrounds": Field(
-    "", "Images to put behind people, as data.path; empty: none.", source="ours"
-  ),
+  backgrounds.NAME: backgrounds.FIELD,  # Four times in five.
   **heads.config_fields(
     upsample_channels=(512, 256, 128, 64), conv_channels=(64, 64)
   ),
@@ -48,13 +43,13 @@ FIELDS = {
 
 def make_task(config: ConfigDict) -> "SegmentationTask":
   """Raises ValueError if `task.backgrounds` holds no images."""
-  places, classes = config.task.backgrounds, vocabulary.parts()["num_classes"]
+  classes = vocabulary.parts()["num_classes"]
   given = maps.settings(
     config, "logits", classes, DeconvHead, deconv_init="uniform"
   )
-  source = open_field("task.backgrounds", places) if places else None
+  source = backgrounds.open_backgrounds(config)
   return SegmentationTask(
-    "segmentation", ("parts",), **given, backgrounds=source
+    "segmentation", ("parts", f"{IN_THE_WILD}?"), **given, backgrounds=source
   )
 
 
@@ -77,8 +72,11 @@ class SegmentationTask(maps.StretchedTask):
       raise UnusableExample("no parts")
     if _people(labels.parts).sum() < MIN_PIXELS:
       raise UnusableExample(f"people cover fewer than {MIN_PIXELS} pixels")
+    wild = labels.get(IN_THE_WILD)  # Its own background is worth more.
+    is_wild = wild is not None and wild.any()
+    background = None if is_wild else self._background(image, rng)
     image, parts = augment.augment_parts(
-      image, labels.parts, self.image_size, rng, self._background(image, rng)
+      image, labels.parts, self.image_size, rng, background
     )
     if _people(parts).mean() < MIN_FRACTION:
       raise UnusableExample("people cover less than 1 % of the crop")
@@ -95,12 +93,7 @@ class SegmentationTask(maps.StretchedTask):
     probability = augment.BACKGROUND_PROBABILITY
     if self.backgrounds is None or rng.random() >= probability:
       return None
-    index = int(rng.integers(len(self.backgrounds)))
-    try:
-      data = self.backgrounds[index].image
-      return decode_image(data, min_size=image.shape[:2])
-    except ImageDecodeError as error:
-      raise UnusableExample(f"background: {error.reason}") from error
+    return backgrounds.draw_background(self.backgrounds, image.shape[:2], rng)
 
   def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     parts = batch["parts"]

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_pipelines import sources
 from data_pipelines.annotated import folders
-from data_pipelines.common import images
+from data_pipelines.common import images, kinds
 from tests.data_pipelines.annotated import made
 
 SIZE = (24, 18)
@@ -49,9 +50,11 @@ def test_normals_are_unit_vectors_inside_the_mask(directory, extension):
   normal = unit_vectors()
   (directory / "normal").mkdir()
   if extension == "npy":
-    made.write_array(directory / "normal/a.npy", 3 * normal)
+    made.write_array(directory / "normal/a.npy", 1.05 * normal)
   else:
-    np.savez(directory / "normal/a.npz", normal=(3 * normal).astype(np.float16))
+    np.savez(
+      directory / "normal/a.npz", normal=(1.05 * normal).astype(np.float16)
+    )
   source = folders.FoldersSource(str(directory))
   labels = made.labels_of(source)
   np.testing.assert_array_equal(labels.mask, inside())
@@ -191,12 +194,83 @@ def test_bytes_that_are_no_array_are_named(directory):
     ("1 0 0\n0 nan 0\n0 0 1", "all finite"),
     ("0 0 0\n0 1 0\n0 0 1", "focal lengths must be above 0"),
     ("a b c", "a.txt: no matrix"),
+    ("1.2 0 0.5\n0 1.2 0.5\n0 0 1", "expected pixels, not fractions"),
   ],
 )
 def test_other_cameras_are_named(directory, text, message):
   write_depth(directory, np.ones(SIZE))
   (directory / "camera_intrinsics/a.txt").write_text(text)
   with pytest.raises(images.ImageDecodeError, match=message):
+    folders.FoldersSource(str(directory))[0]
+
+
+@pytest.mark.parametrize(
+  ("normal", "reason"),
+  [
+    ((unit_vectors() + 1) / 2, "all are above 0, expected unit"),
+    (255 * np.abs(unit_vectors()) + 1, "all are above 0, expected unit"),
+    (np.abs(unit_vectors()) + 1e-6, "all are above 0, expected unit"),
+    (1.2 * unit_vectors(), "median length of 1.2 and some are below 0"),
+  ],
+)
+def test_normals_of_another_range_are_refused(directory, normal, reason):
+  made.write_array(directory / "normal/a.npy", normal.astype(np.float32))
+  with pytest.raises(images.ImageDecodeError, match=reason):
+    folders.FoldersSource(str(directory))[0]
+
+
+@pytest.mark.parametrize(("name", "top"), [("rgb8", 255), ("rgb16", 65535)])
+def test_normals_are_read_from_pictures_if_it_is_said(directory, name, top):
+  normal = unit_vectors()
+  levels = np.rint((normal + 1) / 2 * top)
+  made.write_pixels(
+    directory / "normal/a.png", levels.astype(f"uint{name[3:]}")
+  )
+  with pytest.raises(ValueError, match="in .npy .npz; for PNG say normal="):
+    folders.FoldersSource(str(directory))
+  labels = made.labels_of(folders.FoldersSource(str(directory), normal=name))
+  allowed = {255: 0.5, 65535: 0.04}[top]
+  assert angles(labels.normal, normal)[inside()].max() < allowed
+  other = {"rgb8": "rgb16", "rgb16": "rgb8"}[name]
+  with pytest.raises(images.ImageDecodeError, match="bits and 3 channels, exp"):
+    folders.FoldersSource(str(directory), normal=other)[0]
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e3, "millim"), (1e-2, "fract")])
+def test_depth_that_is_not_in_metres_is_refused(directory, factor, unit):
+  depth = np.random.default_rng(0).uniform(1, 4, SIZE)
+  write_depth(directory, depth * factor)
+  with pytest.raises(images.ImageDecodeError, match=f"these may be {unit}"):
+    folders.FoldersSource(str(directory))[0]
+
+
+@pytest.mark.parametrize("ending", ["png", "npy"])
+def test_depth_is_scaled_if_it_is_said(directory, ending):
+  depth = np.random.default_rng(0).uniform(1, 4, SIZE)
+  levels = (depth * 1000).astype(np.uint16)
+  levels[9, 3] = 0
+  write_depth(directory, levels)
+  with pytest.raises(images.ImageDecodeError, match="uint16, expected float"):
+    folders.FoldersSource(str(directory))[0]
+  if ending == "png":
+    (directory / "depth/a.npy").unlink()
+    made.write_pixels(directory / "depth/a.png", levels)
+    with pytest.raises(ValueError, match="for PNG say depth_scale=METRES"):
+      folders.FoldersSource(str(directory))
+  source = folders.FoldersSource(str(directory), depth_scale=0.001)
+  labels = made.labels_of(source)
+  assert not labels.mask[9, 3]
+  mask = labels.mask
+  np.testing.assert_allclose(labels.depth[mask], depth[mask], atol=0.0011)
+
+
+def test_an_albedo_that_exif_turns_is_refused(directory):
+  (directory / "albedo").mkdir()
+  exif = Image.Exif()
+  exif[0x112] = 3
+  pixels = Image.fromarray(np.zeros((*SIZE, 3), np.uint8))
+  pixels.save(directory / "albedo/a.png", exif=exif.tobytes())
+  with pytest.raises(images.ImageDecodeError, match="albedo/a.png: is turned"):
     folders.FoldersSource(str(directory))[0]
 
 
@@ -217,6 +291,18 @@ def test_a_directory_that_is_not_there_is_named(directory, folder):
   (directory / folder).rename(directory / "away")
   with pytest.raises(ValueError, match=f"{folder}: no such directory"):
     folders.FoldersSource(str(directory))
+
+
+def test_files_of_other_endings_are_counted(directory, monkeypatch):
+  made.write_array(directory / "normal/a.npy", unit_vectors())
+  monkeypatch.setattr(kinds, "IMAGE_ENDINGS", (".png",))
+  for name in ("rgb/b.heic", "rgb/c.heic", "normal/a.exr", "mask/README"):
+    (directory / name).write_bytes(b"")
+  assert folders.FoldersSource(str(directory)).notes == (
+    f"{directory}/rgb: left out 2 .heic (b.heic)",
+    f"{directory}/mask: left out 1 without an ending (README)",
+    f"{directory}/normal: left out 1 .exr (a.exr)",
+  )
 
 
 def test_masks_of_other_images_are_refused(directory):

@@ -167,6 +167,41 @@ def test_other_arrays_are_named(directory, array, message):
     open_files(directory)[0]
 
 
+def test_points_that_are_fractions_are_refused(directory):
+  array = array344()
+  array[:2] /= np.array(SIZE[::-1])[:, None]
+  made.write_array(directory / "points/b.npy", array)
+  with pytest.raises(images.ImageDecodeError, match=r"lie in \[0, 1\], exp"):
+    open_files(directory)[0]
+
+
+@pytest.mark.parametrize(
+  ("point", "problem"),
+  [
+    (["1", "2", "2"], "is not 70 times x, y, v"),
+    ([True, 2, 2], "is not 70 times x, y, v"),
+    ([[1], 2, 2], "is not 70 times x, y, v"),
+    ([0.1, 0.2, 2], r"lie in \[0, 1\], expected pixels"),
+  ],
+)
+def test_lists_with_other_points_are_refused(directory, point, problem):
+  samples = [{"sample_id": "b", "person_id": 0, "keypoints_2d": [point] * 70}]
+  path = made.write_json(directory / "list.json", samples)
+  with pytest.raises(ValueError, match=problem):
+    keypoints344.KeypointListSource(path, images=str(directory / "images"))
+
+
+def test_points_that_are_too_far_away_are_not_visible(directory):
+  points = [[10**400, 3, 2], [1e300, 3, 2], *[[5, 9, 2]] * 68]
+  samples = [{"sample_id": "b", "person_id": 0, "keypoints_2d": points}]
+  path = made.write_json(directory / "list.json", samples)
+  source = keypoints344.KeypointListSource(
+    path, images=str(directory / "images")
+  )
+  found = made.labels_of(source).people[0].keypoints
+  assert np.isfinite(found).all() and not found[:2].any() and found[2, 2] == 2
+
+
 def test_samples_without_files_are_all_named(directory):
   (directory / "points/b.npy").unlink()
   (directory / "points/3.npy").unlink()
@@ -189,7 +224,7 @@ def test_a_directory_that_is_not_there_is_named(directory):
     keypoints344.KeypointListSource(
       made.write_json(
         directory / "list.json",
-        [{"sample_id": 1, "person_id": 0, "keypoints_2d": [[1, 1, 1]] * 70}],
+        [{"sample_id": 1, "person_id": 0, "keypoints_2d": [[2, 1, 1]] * 70}],
       ),
       images=str(directory / "nowhere"),
     )

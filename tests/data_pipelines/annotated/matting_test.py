@@ -87,7 +87,7 @@ def test_paths_may_be_absolute_or_relative_to_a_root(tmp_path):
 @pytest.mark.parametrize(
   ("mask", "message"),
   [
-    (rgba()[..., :3], "a.png: 3 channels, expected grey or RGBA"),
+    (rgba()[..., :3], "a.png: has colours, expected grey or RGBA"),
     (rgba()[:9], r"alpha is \(9, 17\), the upright image \(11, 17\)"),
     (None, "a.png: No such file"),
   ],
@@ -110,7 +110,7 @@ def test_an_image_without_alpha_in_a_text_list_is_named(tmp_path):
   (tmp_path / "list.txt").write_text("a.png")
   source = matting.MattingSource(str(tmp_path / "list.txt"))
   with pytest.raises(
-    images.ImageDecodeError, match="3 channels, expected RGBA"
+    images.ImageDecodeError, match="has colours, expected grey or RGBA"
   ):
     source[0]
 

@@ -73,6 +73,12 @@ def test_options_become_arguments(tmp_path):
   }
   _, _, options = annotated.parse_spec("folders:d,maps=normal+depth,axes=x-yz")
   assert options == {"maps": ("normal", "depth"), "axes": ("x", "-y", "z")}
+  _, _, options = annotated.parse_spec(
+    "folders:d,normal=rgb8,depth_scale=0.001,exif=stored"
+  )
+  assert options == {"normal": "rgb8", "depth_scale": 0.001, "exif": "stored"}
+  _, _, options = annotated.parse_spec("coco:a,images=b,category=the child")
+  assert options == {"images": "b", "category": "the child"}
 
 
 def test_each_option_is_an_argument_of_its_source():
@@ -108,6 +114,14 @@ def test_each_option_is_an_argument_of_its_source():
         "  min_visible=-1: is no whole number from 0 on",
         "  keep_grey=no: expected true or false",
         "  keypoints: is missing",
+      ],
+    ),
+    (
+      "folders:a,exif=yes,normal=png,depth_scale=0",
+      [
+        "  exif=yes: expected stored or upright",
+        "  normal=png: expected rgb8 or rgb16",
+        "  depth_scale=0: expected a number above 0, such as 0.001",
       ],
     ),
     (

@@ -11,6 +11,7 @@ from data_pipelines.annotated import opening, packing
 from data_pipelines.building import workspace
 from data_pipelines.common import images
 from data_pipelines.corpus import verify
+from data_pipelines.corpus.labels import decode_labels
 from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora
 from tests.data_pipelines.annotated import made
@@ -61,6 +62,35 @@ def test_records_come_back_as_the_source_has_them(spec, tmp_path, capsys):
     {"name": "4.png", "same_as": "3.png"}
   ]
   assert not workspace.locate(output).exists()
+
+
+def test_what_is_left_out_is_said_once_with_a_reason(spec, tmp_path, capsys):
+  flags = ["--output", str(tmp_path / "corpus"), "--workers", "2"]
+  people = {
+    "images": [{"id": 1, "file_name": "2.png", "height": 20, "width": 14}],
+    "annotations": [
+      {
+        **{"image_id": 1, "category_id": number, "bbox": [1, 1, 9, 9]},
+        "keypoints": [5, 6, 2, 8, 9, 2],
+      }
+      for number in (1, 2)
+    ],
+    "categories": [
+      {"id": 1, "name": "person", "keypoints": ["right_ankle", "nose"]},
+      {"id": 2, "name": "dog", "keypoints": ["nose", "tail"]},
+    ],
+  }
+  path = made.write_json(tmp_path / "in/people.json", people)
+  coco = f"coco:{path},images={tmp_path / 'in'}"
+  assert command.main(["--input", coco, "--input", spec, *flags]) == 0
+  said = capsys.readouterr().err
+  assert said.count("people.json: annotations left out: 1 of category dog") == 1
+  assert "rejected 1: bad labels, such as 0.png: " in said
+  record = open_source(tmp_path / "corpus")[0]
+  (person,) = decode_labels(record.labels).people
+  assert person.keypoints[0].tolist() == [8, 9, 2]
+  open_source(coco)
+  assert "1 of category dog" in capsys.readouterr().err
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(spec, tmp_path):
@@ -162,6 +192,7 @@ def test_a_complete_output_is_said_to_be_so(spec, tmp_path, capsys):
   for other in others:
     assert command.main([*given, spec, *other]) == 2
     assert "packed from other inputs" in capsys.readouterr().err
+  assert command.main([*given, f"{spec},exif=stored"]) == 2
   path = tmp_path / "in/list.json"
   path.write_text(path.read_text() + " ")
   assert command.main([*given, spec]) == 2

@@ -84,6 +84,7 @@ def test_samples_are_sorted_as_text(open_list):
 def test_data_taken_in_the_wild_are_marked(open_list, name, taxonomy, is_wild):
   source = open_list([sample("a")], all_labels(), taxonomy, name)
   assert source[0].scores == {"in_the_wild": is_wild}
+  assert made.labels_of(source).get("in_the_wild").tolist() == [is_wild]
 
 
 def test_a_palette_does_not_hide_the_labels(open_list, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -58,6 +59,50 @@ def test_only_what_is_asked_for_is_decoded():
   found = decode_labels(encode_labels(example()), ("depth",))
   assert found.depth is not None
   assert found.alpha is None and found.people is None
+
+
+def test_arrays_of_other_packages_survive_too():
+  extra = {
+    "contact": np.arange(48 * 37 * 2, dtype=np.int32).reshape(48, 37, 2),
+    "age": np.float32([31.5]),
+  }
+  given = dataclasses.replace(example(), extra=extra)
+  found = decode_labels(encode_labels(given))
+  assert set(found.extra) == set(extra)
+  for name, array in extra.items():
+    np.testing.assert_array_equal(found.get(name), array)
+    assert found.get(name).dtype == array.dtype
+  found = decode_labels(encode_labels(given), ("age", "alpha"))
+  assert list(found.extra) == ["age"] and found.alpha is not None
+  assert found.depth is None and found.get("contact") is None
+
+
+@pytest.mark.parametrize(
+  ("name", "array", "message"),
+  [
+    ("alpha", np.zeros(3, np.uint8), "alpha is the name of a field"),
+    ("version", np.zeros(3, np.uint8), "version is the name of a field"),
+    ("age", np.zeros(3), "age is float64, expected one of uint8, int8"),
+    ("age", np.array(["a"]), "age is <U1, expected one of"),
+  ],
+)
+def test_other_arrays_of_others_are_refused(name, array, message):
+  with pytest.raises(ValueError, match=message):
+    encode_labels(Labels(extra={name: array}))
+
+
+def test_a_damaged_array_of_others_is_named():
+  for bad in (
+    3,
+    {"age": 3},
+    {"age": {"dtype": "<f4", "shape": [9], "data": b"1234"}},
+    {"age": {"dtype": "|O", "shape": [1], "data": b"12345678"}},
+  ):
+    data = msgpack.packb({"version": "1.0", "extra": bad})
+    with pytest.raises(
+      ValueError, match="labels: field (extra|age) is damaged"
+    ):
+      decode_labels(data)
 
 
 def test_a_person_of_no_pixels_has_maps_of_zeros():

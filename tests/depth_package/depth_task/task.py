@@ -12,18 +12,28 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.corpus.labels import Labels
+from sapiens2_jax.fields import Field
 from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
 
-FIELDS = heads.config_fields(
-  upsample_channels=(512, 256, 128, 64), conv_channels=(32,)
-)
+FIELDS = {
+  "task.confidence": Field(
+    False, "Leave out depth that the labels do not trust.", source="ours"
+  ),
+  **heads.config_fields(
+    upsample_channels=(512, 256, 128, 64), conv_channels=(32,)
+  ),
+}
+# A label that sapiens2_jax does not know: (h, w) uint8, 255 where sure.
+CONFIDENCE = "confidence"
+_MIN_CONFIDENCE = 128
 _CLOSE = 1.25  # largest ratio of depths that count as equal
 
 
 def make_task(config) -> "DepthTask":
   given = maps.settings(config, "log_depth", 1)
-  return DepthTask("depth", ("alpha", "depth"), **given)
+  more = (CONFIDENCE,) if config.task.confidence else ()
+  return DepthTask("depth", ("alpha", "depth", *more), **given)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,4 +104,6 @@ class DepthMetric:
 
 
 def _mask(labels: Labels) -> np.ndarray:
-  return labels.mask & (labels.depth > 0)
+  mask = labels.mask & (labels.depth > 0)
+  confidence = labels.get(CONFIDENCE)
+  return mask if confidence is None else mask & (confidence >= _MIN_CONFIDENCE)

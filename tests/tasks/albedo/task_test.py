@@ -44,13 +44,20 @@ def test_the_labels_themselves_are_predicted_almost_without_an_error():
   assert metric.result()["mae"] == 0
 
 
-def test_predictions_are_cut_off_in_the_picture_only():
+def test_the_picture_alone_is_cut_off_before_it_is_resized():
   task = samples.make_task("albedo")
-  image, _ = samples.ball((64, 48))
-  outputs = [{"albedo": np.full((64, 48, 3), 1.5, np.float32)}]
-  prediction = task.postprocess(outputs, task.preprocess(image, None))
-  assert (prediction == 1.5).all()
-  assert (task.draw(image, prediction) == 255).all()
+  image = np.zeros((64, 96, 3), np.uint8)  # Shown as 32 x 48, then doubled.
+  found = np.zeros((64, 48, 3), np.float32)
+  found[:, 24:] = 3
+  prepared = task.preprocess(image, None)
+  prediction = task.postprocess([{"albedo": found}], prepared)
+  # Pixels 46 to 49 lie at 22.75, 23.25, 23.75 and 24.25 of the columns.
+  row = prediction.colors[30, 46:50, 0]
+  np.testing.assert_allclose(row, [0, 0.75, 2.25, 3], atol=1e-6)
+  row = prediction.picture[30, 46:50, 0]
+  np.testing.assert_allclose(row, [0, 0.25, 0.75, 1], atol=1e-6)
+  drawn = task.draw(image, prediction)
+  assert drawn[30, 46:50, 0].tolist() == [0, 63, 191, 255]
 
 
 def test_one_colour_everywhere_is_unusable():

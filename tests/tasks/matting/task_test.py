@@ -1,9 +1,16 @@
 import functools
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from data_pipelines.common.errors import UnusableExample
+from data_pipelines.corpus.labels import Labels
+from data_pipelines.open_source import open_source
+from sapiens2_jax import tasks
+from sapiens2_jax.tasks import examples, registry
 from tests.tasks import samples
 
 
@@ -18,7 +25,12 @@ def make_batch():
   alpha[:, 20:50, 10:40] = 255
   alpha[:, 20:24] //= 2
   image = rng.integers(0, 256, (1, 64, 48, 3), np.uint8)
-  return {"image": jnp.asarray(image), "alpha": jnp.asarray(alpha)}
+  return {
+    "image": jnp.asarray(image),
+    "alpha": jnp.asarray(alpha),
+    "foreground": jnp.zeros((1, 64, 48, 3), jnp.uint8),
+    "has_foreground": jnp.zeros(1, bool),
+  }
 
 
 def make_target(batch):
@@ -47,6 +59,98 @@ def test_colours_count_where_they_are_known_and_alpha_everywhere():
   _, parts = compiled_loss()({"matte": wrong}, batch)
   expected = 0.5 * soft.mean()
   np.testing.assert_allclose(parts["loss_alpha_l1"], expected, rtol=1e-5)
+
+
+def test_own_colours_count_everywhere():
+  batch = make_batch()
+  alpha = batch["alpha"][..., None].astype(jnp.float32) / 255
+  colors = jnp.full((1, 64, 48, 3), 90, jnp.uint8) * (alpha > 0)
+  colors = jnp.round(colors * alpha).astype(jnp.uint8)
+  batch |= {"foreground": colors, "has_foreground": jnp.ones(1, bool)}
+  target = jnp.concatenate([colors / 255, alpha], axis=-1)
+  loss, _ = compiled_loss()({"matte": target}, batch)
+  assert loss < 1e-5
+  soft = (batch["alpha"] > 0) & (batch["alpha"] < 254)
+  wrong = target.at[..., :3].add(soft[..., None] * 0.5)
+  _, parts = compiled_loss()({"matte": wrong}, batch)
+  np.testing.assert_allclose(
+    parts["loss_foreground_l1"], 0.5 * soft.mean(), rtol=1e-5
+  )
+
+
+def cut_out(size=(90, 60)):
+  """Labels of a person who is cut out, and the image as it is decoded."""
+  _, labels = samples.ball(size)
+  alpha = cv2.GaussianBlur(labels.alpha, (7, 7), 2.0)
+  foreground = np.full((*size, 3), (200, 40, 90), np.uint8)
+  foreground[alpha == 0] = 0
+  share = alpha[..., None] / 255
+  image = np.rint(share * foreground + (1 - share) * 255).astype(np.uint8)
+  return image, Labels(alpha=alpha, foreground=foreground)
+
+
+def test_the_truth_has_the_own_colours_where_they_are_known():
+  image, labels = cut_out()
+  found = registry.definition("matting").truth(image, labels)
+  wanted = labels.foreground / 255 * (labels.alpha[..., None] / 255)
+  np.testing.assert_allclose(found[..., :3], wanted, atol=1e-6)
+
+
+def make_with_backgrounds(directory):
+  cv2.imwrite(str(directory / "a.png"), np.full((30, 50, 3), 77, np.uint8))
+  config = samples.load_config("matting")
+  config.task.backgrounds = str(directory)
+  return tasks.make_task(config)
+
+
+def test_who_is_cut_out_gets_a_background_and_own_colours(tmp_path):
+  task = make_with_backgrounds(tmp_path)
+  image, labels = cut_out()
+  seen = []
+  for seed in range(12):
+    rng = np.random.default_rng(seed)
+    made = task.example(image, labels, rng)
+    assert made["has_foreground"]
+    nobody = made["alpha"] == 0
+    assert not made["foreground"][nobody].any()
+    seen += made["image"][nobody].tolist()
+  # Grey, but for what rotations uncover, and for changes of colours.
+  seen = np.array(seen)
+  assert np.mean((seen > 250).all(-1)) < 0.6
+  assert np.median(seen[(seen < 250).all(-1)]) == pytest.approx(77, abs=12)
+
+
+def test_who_is_cut_out_is_not_learned_before_white():
+  task = samples.make_task("matting")
+  image, labels = cut_out()
+  rng = np.random.default_rng(0)
+  with pytest.raises(UnusableExample, match="no task.backgrounds"):
+    task.example(image, labels, rng)
+  # Neither is anything wrong with a photograph that has both.
+  image = np.where(labels.alpha[..., None] < 255, 30, image).astype(np.uint8)
+  made = task.example(image, labels, rng)
+  assert made["has_foreground"] and made["foreground"].any()
+  labels = Labels(alpha=labels.alpha)
+  made = task.example(image, labels, rng)
+  assert not made["has_foreground"] and not made["foreground"].any()
+
+
+def test_a_list_of_rgba_images_trains_with_backgrounds_alone(tmp_path):
+  image, labels = cut_out()
+  rgba = np.dstack([labels.foreground, labels.alpha])
+  (tmp_path / "in").mkdir()
+  for number in range(3):
+    made = np.ascontiguousarray(np.roll(rgba, number, 0)[..., [2, 1, 0, 3]])
+    cv2.imwrite(str(tmp_path / f"in/{number}.png"), made)
+  lines = "".join(f"{number}.png\n" for number in range(3))
+  (tmp_path / "in/list.txt").write_text(lines)
+  source = open_source(f"matting:{tmp_path}/in/list.txt")
+  task = samples.make_task("matting")
+  examples.check_labels(source, task, "data.path=x")
+  with pytest.raises(ValueError, match="from none of the 3 .*backgrounds"):
+    examples.check_examples(source, examples.TaskExamples(task), "data.path=x")
+  task = make_with_backgrounds(tmp_path)
+  examples.check_examples(source, examples.TaskExamples(task), "data.path=x")
 
 
 def test_finish_undoes_the_stretching():

@@ -44,6 +44,66 @@ def test_rotating_back_gives_the_middle_back():
   assert error.mean() < 4
 
 
+def test_padding_is_a_fraction_of_the_width_on_all_sides():
+  image = np.zeros((100, 80, 3), np.uint8)
+  image[10:90, 20:60] = 5  # 40 wide, 80 high: 4 pixels on each side.
+  alpha = np.zeros((100, 80), np.uint8)
+  alpha[10:90, 20:60] = 255
+  view, cut = matte_views.crop_to_people(image, alpha, 0.1)
+  # Rows 6 to 93 and columns 16 to 63, then columns up to the aspect of 0.8.
+  assert view.shape == (88, 70, 3) and cut.shape == (88, 70)
+  assert cut[4:84].all(axis=0).sum() == 40 and not cut[:4].any()
+  assert (view[:, :11] == 255).all() and (view[:, 11:15] == 0).all()
+  assert (view[4:84, 15:55] == 5).all() and (view[:, 59:] == 255).all()
+
+
+def test_colours_go_where_alpha_goes_and_change_as_the_image_does():
+  _, alpha = disc()
+  colors = np.full((*alpha.shape, 3), (200, 120, 60), np.uint8)
+  matte = np.dstack([matte_views.multiply(colors, alpha), alpha])
+  image = matte_views.composite(matte, np.zeros_like(colors))
+  for seed in range(30):
+    given = image, alpha, (64, 48)
+    rng = np.random.default_rng(seed)
+    _, plain = matte_views.augment(*given, rng)
+    rng = np.random.default_rng(seed)
+    view, found = matte_views.augment(image, matte, (64, 48), rng)
+    assert np.abs(found[..., 3].astype(int) - plain).max() <= 1
+    inside, outside = found[..., 3] > 250, found[..., 3] == 0
+    assert not found[outside].any()
+    assert (found[..., :3].max(-1) <= found[..., 3]).all()
+    if inside.any():  # But for the marks of JPEG, of which colours have none.
+      apart = np.abs(found[inside][:, :3].astype(int) - view[inside])
+      assert np.median(apart) <= 6
+
+
+def test_people_are_put_before_a_background_in_linear_light():
+  matte = np.zeros((1, 5, 4), np.uint8)
+  matte[0] = [
+    (9, 9, 9, 255),
+    (0, 0, 0, 0),
+    (100, 50, 0, 128),  # Already times alpha.
+    (0, 0, 0, 51),
+    (3, 3, 3, 3),
+  ]
+  background = np.full((1, 5, 3), 200, np.uint8)
+  found = matte_views.composite(matte, background)[0]
+
+  def level(color, alpha):
+    def linear(v):
+      return v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4
+
+    light = linear(color / 255) + (1 - alpha / 255) * linear(200 / 255)
+    root = 1.055 * light ** (1 / 2.4) - 0.055
+    return int(255 * (root if light > 0.0031308 else 12.92 * light))
+
+  assert found[0].tolist() == [9, 9, 9] and found[1].tolist() == [200] * 3
+  assert found[2].tolist() == [level(c, 128) for c in (100, 50, 0)]
+  assert found[2].tolist() == [172, 153, 146]  # Of levels: 199, 149, 99.
+  assert found[3].tolist() == [level(0, 51)] * 3
+  assert found[4].tolist() == [level(3, 3)] * 3
+
+
 @pytest.mark.parametrize("padding", [0.0, 0.1])
 def test_cut_holds_all_of_alpha_and_keeps_the_aspect(padding):
   image, alpha = disc()

@@ -81,7 +81,21 @@ def test_backgrounds_come_from_where_the_config_says(tmp_path):
   found = [task._background(image, rng) for _ in range(300)]
   given = [scene for scene in found if scene is not None]
   assert 0.72 < len(given) / 300 < 0.88
-  np.testing.assert_array_equal(given[0], np.full((90, 50, 3), 77))
+  np.testing.assert_array_equal(given[0], np.full((40, 30, 3), 77))
+
+
+def test_images_of_the_wild_keep_their_backgrounds(tmp_path):
+  cv2.imwrite(str(tmp_path / "a.png"), np.full((90, 50, 3), 255, np.uint8))
+  task = make_toy(tmp_path)
+  image, parts = np.zeros((*make_parts().shape, 3), np.uint8), make_parts()
+  means = {}
+  for is_wild in (0, 1):
+    labels = Labels(parts=parts).replace(in_the_wild=np.uint8([is_wild]))
+    means[is_wild] = [
+      task.example(image, labels, np.random.default_rng(seed))["image"].mean()
+      for seed in range(12)
+    ]
+  assert np.median(means[1]) < 40 < np.median(means[0])
 
 
 def test_a_place_without_backgrounds_is_an_error(tmp_path):
