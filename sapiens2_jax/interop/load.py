@@ -110,7 +110,7 @@ def build_task(
   weights: Weights, *, rope_dtype: str | None = None, dtype: str | None = None
 ) -> TaskObjective:
   """The model of a task's weights; see `load_task`."""
-  config = ConfigDict(weights.config or _task_config(weights))
+  config = ConfigDict(weights.config or task_config(weights))
   given = {"rope_dtype": rope_dtype, "dtype": dtype}
   for name, value in given.items():
     if value is not None:
@@ -118,7 +118,7 @@ def build_task(
   return build_for_inference(config)
 
 
-def _task_config(weights: Weights) -> ConfigDict:
+def task_config(weights: Weights) -> ConfigDict:
   """The groups of a config that prediction reads, for weights without one."""
   head, defaults = weights.head, validation.default_config("finetune")
   config = fields.make_config(registry.definition(head.task).fields)

@@ -187,6 +187,15 @@ def _task(config: ConfigDict, _: int) -> Found:
     yield given, "has no targets without augmentation; set data.augment=true"
 
 
+def _init_head(config: ConfigDict, _: int) -> Found:
+  model = config.model
+  if model.init_head and not model.init_from:
+    yield "model.init_head=True", "needs model.init_from"
+  elif model.init_head and model.init_parts != "all":
+    wrong = f"model.init_parts={model.init_parts} takes no head; set it to all"
+    yield "model.init_head=True", wrong
+
+
 def _probed_images(config: ConfigDict, _: int) -> Found:
   for name in ("train", "test"):
     # Retrieval alone needs nothing to train on.
@@ -222,6 +231,7 @@ PRETRAIN: Rules = {
 FINETUNE: Rules = {
   _whole_patches("image_size"): ("data.image_size", "model.size"),
   _task: ("task", "head", "data.image_size", "data.augment", "model"),
+  _init_head: ("model.init_head", "model.init_from", "model.init_parts"),
   _measured_path("evaluation"): ("evaluation.every", "evaluation.path"),
   **_COMMON,
 }

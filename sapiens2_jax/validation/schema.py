@@ -358,6 +358,12 @@ FINETUNE = {
   ),
   **with_defaults(_CHECKPOINT, "ours", keep_every=10_000),
   **group(
+    *("model", "ours"),
+    init_head=Field(
+      False, "Whether the head of init_from must fit, whole; else it may."
+    ),
+  ),
+  **group(
     "task", "ours", name=Field("", "A folder of tasks/, or one registered.")
   ),
   # The task's metric, on whole images of a labelled set, in one process.
