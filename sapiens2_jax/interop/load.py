@@ -142,6 +142,9 @@ def task_config(weights: Weights) -> ConfigDict:
       "task": {"name": head.task},
     }
   )
+  if head.labels:
+    field = registry.definition(head.task).labels
+    fields.set_value(config, field, head.labels)
   return config
 
 

@@ -11,6 +11,7 @@ from sapiens2_jax import fields, validation
 from sapiens2_jax.interop.load import task_config
 from sapiens2_jax.interop.weights import Found, find_weights, read_weights
 from sapiens2_jax.objectives import objective_class, task_name
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.training import checkpoints
 from sapiens2_jax.training.matching import OTHER, Parts, Shapes
 from sapiens2_jax.training.state import TrainState, by_path
@@ -154,16 +155,22 @@ def _is_same(
         f"{'; '.join(wrong)}. Set these fields to its values, or "
         "model.init_head=False for a new head"
       )
-  same = given is not None and task_name(given) == name
+  if given is None or task_name(given) != name:
+    return False
+  # Other classes: a head of the same shape, in which each channel is another.
+  labels = registry.config_labels(name) if name else ""
+  given, wanted = (dict(fields.leaves(x)) for x in (given, config))
+  same = given.get(labels) == wanted.get(labels)
   return config.model.init_parts == "all" and same
 
 
 def _head_fields(config: ConfigDict) -> dict[str, Any]:
   """What the arrays of a head, and their meaning, depend on."""
+  labels = registry.config_labels(config.task.name)
   return {
     field: value
     for field, value in fields.leaves(config)
-    if field == "task.name" or field.startswith("head.")
+    if field in ("task.name", labels) or field.startswith("head.")
   }
 
 

@@ -1,8 +1,8 @@
-"""29 classes of body parts, one for each pixel.
+"""Body parts, one for each pixel: 29 classes, or those of `task.classes`.
 
 Reads `data.image_size`, `model.dtype` and FIELDS.
 
-A prediction is (h, w) uint8: classes 0 to 28.
+A prediction is (h, w) uint8: the number of a class.
 """
 
 import dataclasses
@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import vocabulary
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.common.images import ImageDecodeError, decode_image
 from data_pipelines.corpus.labels import IGNORE, Labels
@@ -25,9 +24,10 @@ from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
 from sapiens2_jax.tasks import maps
 from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng, Size
-from sapiens2_jax.tasks.segmentation import augment
+from sapiens2_jax.tasks.segmentation import augment, class_sets
 from sapiens2_jax.tasks.segmentation import losses as objective
 from sapiens2_jax.tasks.segmentation.augment import Parts
+from sapiens2_jax.tasks.segmentation.class_sets import ClassSet
 from sapiens2_jax.tasks.segmentation.drawing import draw_parts
 from sapiens2_jax.tasks.segmentation.metric import SegmentationMetric
 
@@ -40,6 +40,12 @@ FIELDS = {
   "task.backgrounds": Field(
     "", "Images to put behind people, as data.path; empty: none.", source="ours"
   ),
+  class_sets.FIELD: Field(
+    "",
+    "A file of classes instead of the 29; see tasks/name_sets.py.",
+    source="ours",
+    resolve=class_sets.resolve,
+  ),
   **heads.config_fields(
     upsample_channels=(512, 256, 128, 64), conv_channels=(64, 64)
   ),
@@ -48,23 +54,28 @@ FIELDS = {
 
 def make_task(config: ConfigDict) -> "SegmentationTask":
   """Raises ValueError if `task.backgrounds` holds no images."""
-  places, classes = config.task.backgrounds, vocabulary.parts()["num_classes"]
+  places = config.task.backgrounds
+  known = class_sets.make(class_sets.resolve(config.task.classes))
   given = maps.settings(
-    config, "logits", classes, DeconvHead, deconv_init="uniform"
+    config, "logits", len(known.names), DeconvHead, deconv_init="uniform"
   )
   source = open_field("task.backgrounds", places) if places else None
   return SegmentationTask(
-    "segmentation", ("parts",), **given, backgrounds=source
+    "segmentation", ("parts",), **given, classes=known, backgrounds=source
   )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SegmentationTask(maps.StretchedTask):
-  """See `base.ProbedTask`."""
+  """See `base.ProbedTask` and `RelabelledTask`."""
 
+  classes: ClassSet
   backgrounds: ImageSource | None
   view: ClassVar[str] = "squeeze"
   enlarging: ClassVar[int] = cv2.INTER_CUBIC
+
+  def relabel(self, labels: Labels) -> Labels:
+    return self.classes.relabel(labels)
 
   def element_spec(self) -> ElementSpec:
     return {
@@ -78,7 +89,12 @@ class SegmentationTask(maps.StretchedTask):
     if _people(labels.parts).sum() < MIN_PIXELS:
       raise UnusableExample(f"people cover fewer than {MIN_PIXELS} pixels")
     image, parts = augment.augment_parts(
-      image, labels.parts, self.image_size, rng, self._background(image, rng)
+      image,
+      labels.parts,
+      self.image_size,
+      rng,
+      self.classes.pairs,
+      self._background(image, rng),
     )
     if _people(parts).mean() < MIN_FRACTION:
       raise UnusableExample("people cover less than 1 % of the crop")
@@ -105,7 +121,7 @@ class SegmentationTask(maps.StretchedTask):
   def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     parts = batch["parts"]
     logits = objective.match_labels(outputs["logits"], parts.shape[1:])
-    parts_loss = objective.cross_entropy(logits, parts)
+    parts_loss = objective.cross_entropy(logits, parts, self.classes.weights)
     dice_loss = jnp.mean(objective.dice_losses(logits, parts))
     return parts_loss + dice_loss, {
       "loss_ce": parts_loss,
@@ -116,7 +132,7 @@ class SegmentationTask(maps.StretchedTask):
   def restore(self, output: Example, place: Size) -> Parts:
     """The class of the highest logit, of logits resized to the image.
 
-    Class after class: all 29 maps of a large photograph are gigabytes.
+    Class after class: all maps of a large photograph are gigabytes.
     """
     logits, best = output["logits"], np.full(place, -np.inf, np.float32)
     parts = np.zeros(place, np.uint8)
@@ -128,10 +144,10 @@ class SegmentationTask(maps.StretchedTask):
     return parts
 
   def metric(self) -> SegmentationMetric:
-    return SegmentationMetric()
+    return SegmentationMetric(len(self.classes.names))
 
   def draw(self, image: Image, prediction: Parts) -> Image:
-    return draw_parts(image, prediction)
+    return draw_parts(image, prediction, self.classes.colors)
 
 
 def _people(parts: np.ndarray) -> np.ndarray:
