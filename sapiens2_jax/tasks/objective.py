@@ -1,6 +1,6 @@
 """Fine-tuning on a human task: encoder, head and the task's loss.
 
-The whole encoder is trained.
+The whole encoder is trained, but for `optim.frozen_stages`.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from sapiens2_jax.models.grid import TokenGrid
 from sapiens2_jax.runtime import distributed
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import TaskExamples, check_labels
-from sapiens2_jax.training import flops
+from sapiens2_jax.training import flops, freezing
 from sapiens2_jax.training.objective import Measurement
 from sapiens2_jax.training.state import TrainState
 from sapiens2_jax.training.step import jit_predict
@@ -99,6 +99,7 @@ class TaskObjective:
     measure: Array,
   ) -> tuple[Float[Array, ""], dict]:
     """The task's loss; leaves are those of `Task.element_spec`."""
+    params = freezing.stop_gradient(params, self.config.optim.frozen_stages)
     outputs = self.predict(params, batch["image"])
     with jax.named_scope("loss"):
       loss, metrics = self.task.loss(outputs, batch)

@@ -196,6 +196,16 @@ def _init_head(config: ConfigDict, _: int) -> Found:
     yield "model.init_head=True", wrong
 
 
+def _frozen_stages(config: ConfigDict, _: int) -> Found:
+  count = config.optim.frozen_stages
+  num_layers = get_architecture(config.model.size).num_layers
+  if count > num_layers:
+    yield (
+      f"optim.frozen_stages={count}",
+      f"model.size={config.model.size} has {num_layers} blocks",
+    )
+
+
 def _probed_images(config: ConfigDict, _: int) -> Found:
   for name in ("train", "test"):
     # Retrieval alone needs nothing to train on.
@@ -231,6 +241,7 @@ PRETRAIN: Rules = {
 FINETUNE: Rules = {
   _whole_patches("image_size"): ("data.image_size", "model.size"),
   _task: ("task", "head", "data.image_size", "data.augment", "model"),
+  _frozen_stages: ("optim.frozen_stages", "model.size"),
   _init_head: ("model.init_head", "model.init_from", "model.init_parts"),
   _measured_path("evaluation"): ("evaluation.every", "evaluation.path"),
   **_COMMON,

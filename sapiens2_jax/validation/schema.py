@@ -358,6 +358,14 @@ FINETUNE = {
   ),
   **with_defaults(_CHECKPOINT, "ours", keep_every=10_000),
   **group(
+    *("optim", "reference"),
+    frozen_stages=Field(
+      0,
+      "First blocks that are not trained, nor what is before them; 0: none.",
+      at_least(0),
+    ),
+  ),
+  **group(
     *("model", "ours"),
     init_head=Field(
       False, "Whether the head of init_from must fit, whole; else it may."
