@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -146,6 +147,13 @@ class _Report:
     shown = "  ".join(f"{name} {value:.4g}" for name, value in results.items())
     print(f"{prefix} {step + 1}  {shown}", flush=True)
 
+  def pictured(
+    self, prefix: str, step: int, name: str, picture: np.ndarray
+  ) -> None:
+    """Takes in a picture of what was measured after `step`."""
+    if self._writers:
+      self._writers.write_picture(step, f"{prefix}/{name}", picture)
+
   def saved(self, step: int) -> None:
     """Takes in that a save was begun."""
     self._timeline.ledger.mark(step)
@@ -240,7 +248,9 @@ def train(
         timeline.enter("evaluate", step)
         started = time.perf_counter()
         results = measurement.run(
-          state, lambda _, at=step: timeline.enter("evaluate", at)
+          state,
+          lambda _, at=step: timeline.enter("evaluate", at),
+          functools.partial(report.pictured, measurement.prefix, step - 1),
         )
         seconds = time.perf_counter() - started
         report.measured(measurement.prefix, step - 1, results, seconds)

@@ -380,6 +380,9 @@ FINETUNE = {
     every=Field(0, "Steps, and at the end; 0: never.", at_least(0)),
     path=Field("", "A corpus with labels."),
     num_images=Field(0, "Images from the first; 0: all.", at_least(0)),
+    num_pictures=Field(
+      4, "Of them in TensorBoard, with prediction and truth.", at_least(0)
+    ),
   ),
 }
 
