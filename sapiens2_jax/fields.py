@@ -84,12 +84,15 @@ class Field:
     check: what values of this type must fulfil.
     source: where the default comes from: "paper", "reference" (the public
       Sapiens2 release), "DINOv3" or "ours"; "": as its group says.
+    resolve: what a config keeps instead of a value, such as the content of a
+      file that others may not have; raises ValueError.
   """
 
   default: Any
   text: str
   check: Check = ANY
   source: str = ""
+  resolve: Callable[[Any], Any] = lambda value: value
 
 
 Schema = Mapping[str, Field]
@@ -201,7 +204,15 @@ def _check_value(config: ConfigDict, name: str, value: Any, field: Field):
     set_value(config, name, converted)
   if type(converted) is not kind:
     return f"expected {kind.__name__}"
-  return field.check(name, converted)
+  if wrong := field.check(name, converted):
+    return wrong
+  try:
+    resolved = field.resolve(converted)
+  except ValueError as error:
+    return str(error)
+  if resolved != converted:
+    set_value(config, name, resolved)
+  return ""
 
 
 def complete(config: ConfigDict, schema: Schema) -> list[str]:

@@ -141,7 +141,7 @@ def main() -> int:
     print(f"people     {people.summary()}")
     facts.append(("people", people.summary()))
   path = os.path.join(output, "index.html")
-  write_file(path, write_gallery(task, facts, found).encode())
+  write_file(path, write_gallery(model.task, facts, found).encode())
   announce(found, path)
   return 0 if found.done else 1
 

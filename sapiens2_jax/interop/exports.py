@@ -8,7 +8,12 @@ from typing import Any
 
 from data_pipelines.common import directories, files
 from data_pipelines.common.progress import Progress
-from sapiens2_jax.interop import model_card, onnx_export, transformers_config
+from sapiens2_jax.interop import (
+  model_card,
+  notes,
+  onnx_export,
+  transformers_config,
+)
 from sapiens2_jax.interop.convert import tensors_from_params
 from sapiens2_jax.interop.shards import SHARD_BYTES, write_shards
 from sapiens2_jax.interop.tensors import (
@@ -211,6 +216,7 @@ def _write_marker(
     "format": request["format"],
     "architecture": weights.architecture.name,
     "task": weights.task,
+    **(notes.labels_of(weights.head) if weights.head else {}),
     "image_size": list(weights.image_size),
     "step": found.step,
     "weights": found.weights,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
+from sapiens2_jax import fields
 from sapiens2_jax.architectures import Architecture, get_architecture
 from sapiens2_jax.interop import keys
 from sapiens2_jax.interop.keys import Entry, Layout, Slot
@@ -41,6 +42,8 @@ class Head:
     upsample_channels, conv_channels, scale_channels, scale_hidden: as the
       fields of `models.heads`.
     scale_inputs: of the first linear layer of the scale; 0 without a scale.
+    labels: of the channels, a `name_sets.NameSet` as JSON; empty: those of the
+      release.
   """
 
   task: str
@@ -49,10 +52,11 @@ class Head:
   scale_channels: tuple[int, ...] = ()
   scale_hidden: tuple[int, ...] = ()
   scale_inputs: int = 0
+  labels: str = ""
 
   @property
   def kind(self) -> ReleaseHead:
-    return registry.definition(self.task).release
+    return registry.definition(self.task).release.with_labels(self.labels)
 
   @property
   def widths(self) -> dict[str, tuple[int, ...]]:
@@ -80,7 +84,9 @@ def head_of(config: ConfigDict) -> Head | None:
   arch = get_architecture(config.model.size)
   grid = token_grid(arch, tuple(config.data.image_size))
   inputs = scale_inputs(grid, widths.get("scale_channels", ()))
-  return Head(config.task.name, **widths, scale_inputs=inputs)
+  given = dict(fields.leaves(config))
+  labels = given[task.labels] if task.labels else ""
+  return Head(config.task.name, **widths, scale_inputs=inputs, labels=labels)
 
 
 CONV = Layout(  # (out, in, row, col) <-> (row, col, in, out)

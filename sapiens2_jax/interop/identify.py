@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -35,7 +36,9 @@ class Identified:
   removed: tuple[str, ...] = ()
 
 
-def identify(tensors: Tensors, origin: str) -> Identified:
+def identify(
+  tensors: Tensors, origin: str, labels: Mapping[str, str] | None = None
+) -> Identified:
   """Finds architecture and key style from names and shapes; reads no weights.
 
   The width names the size: a file as wide as a known size must be all of it.
@@ -45,6 +48,7 @@ def identify(tensors: Tensors, origin: str) -> Identified:
     tensors: of one encoder, in either key style, or of one encoder and one
       head; with or without prefixes on every key and names of wrappers.
     origin: file name for messages.
+    labels: by task, those of `Head` that are noted beside the tensors.
 
   Raises:
     ValueError: lists missing, unexpected and wrongly shaped keys.
@@ -52,7 +56,9 @@ def identify(tensors: Tensors, origin: str) -> Identified:
   tensors, removed = _unwrap(tensors, origin)
   style, encoder = _encoder(tensors, origin)
   arch = _architecture(encoder, style, origin)
-  head = find_head(tensors, style, origin) if has_head(tensors) else None
+  head = None
+  if has_head(tensors):
+    head = find_head(tensors, style, origin, labels or {})
   expected = {
     key: shape
     for slot in head_keys.slots(arch, head)

@@ -1,7 +1,10 @@
 """Which task's head a set of tensors holds, and how wide it is."""
 
+from collections.abc import Mapping
+
 from sapiens2_jax.interop.head_keys import GROUPS, Head, releases
 from sapiens2_jax.interop.tensors import LazyTensor, Tensors
+from sapiens2_jax.tasks.release import ReleaseHead
 
 PREFIXES = ("decode_head.", "scale_head.")
 _MAX_LAYERS = 32  # of one group
@@ -12,24 +15,32 @@ def has_head(tensors: Tensors) -> bool:
   return any(key.startswith(PREFIXES) for key in tensors)
 
 
-def find_head(tensors: Tensors, style: str, origin: str) -> Head:
+def find_head(
+  tensors: Tensors, style: str, origin: str, labels: Mapping[str, str]
+) -> Head:
   """Finds task and widths of a head from names and shapes.
 
   Args:
     tensors: of a task model.
     style: of its keys, one of `keys.STYLES`.
     origin: file name for messages.
+    labels: see `identify`.
 
   Raises:
     ValueError: of no known task, or layers are missing whose width is needed.
   """
-  task = {"reference": _named, "transformers": _shaped}[style](tensors, origin)
+  kinds = {
+    task: kind.with_labels(labels.get(task, ""))
+    for task, kind in releases().items()
+  }
+  find_task = {"reference": _named, "transformers": _shaped}[style]
+  task = find_task(tensors, origin, kinds)
 
   def widths(group: str, axis: int = 0, factor: int = 1) -> tuple[int, ...]:
     found = _widths(tensors, group, style, axis, origin)
     return tuple(width // factor for width in found)
 
-  if releases()[task].is_shuffle:
+  if kinds[task].is_shuffle:
     upsample_channels = widths("upsample", factor=4)
   else:
     upsample_channels = widths("deconv", axis=1)
@@ -42,11 +53,13 @@ def find_head(tensors: Tensors, style: str, origin: str) -> Head:
     scale_channels=widths("scale_conv"),
     scale_hidden=widths("scale_dense")[:-1],
     scale_inputs=shape[1] if len(shape) == 2 else 0,
+    labels=labels.get(task, ""),
   )
 
 
-def _named(tensors: Tensors, origin: str) -> str:
-  kinds = releases()
+def _named(
+  tensors: Tensors, origin: str, kinds: Mapping[str, ReleaseHead]
+) -> str:
   for task, kind in kinds.items():
     if any(key.startswith(f"{kind.predictor}.") for key in tensors):
       return task
@@ -54,7 +67,9 @@ def _named(tensors: Tensors, origin: str) -> str:
   raise ValueError(f"{origin}: a head of no known task; none of {names}")
 
 
-def _shaped(tensors: Tensors, origin: str) -> str:
+def _shaped(
+  tensors: Tensors, origin: str, kinds: Mapping[str, ReleaseHead]
+) -> str:
   """By number of outputs and kind of layers: all have the same names."""
   has_scale = any(key.startswith("scale_head.") for key in tensors)
   is_shuffle = any(key.startswith("decode_head.input_conv.") for key in tensors)
@@ -65,7 +80,7 @@ def _shaped(tensors: Tensors, origin: str) -> str:
   ]
   fitting = [
     task
-    for task, kind in releases().items()
+    for task, kind in kinds.items()
     if kind.transformers
     and outputs[:1] == [kind.num_outputs]
     and (is_shuffle, has_scale) == (kind.is_shuffle, kind.predicts_scale)

@@ -110,7 +110,7 @@ def build_task(
   weights: Weights, *, rope_dtype: str | None = None, dtype: str | None = None
 ) -> TaskObjective:
   """The model of a task's weights; see `load_task`."""
-  config = ConfigDict(weights.config or _task_config(weights))
+  config = ConfigDict(weights.config or task_config(weights))
   given = {"rope_dtype": rope_dtype, "dtype": dtype}
   for name, value in given.items():
     if value is not None:
@@ -118,7 +118,7 @@ def build_task(
   return build_for_inference(config)
 
 
-def _task_config(weights: Weights) -> ConfigDict:
+def task_config(weights: Weights) -> ConfigDict:
   """The groups of a config that prediction reads, for weights without one."""
   head, defaults = weights.head, validation.default_config("finetune")
   config = fields.make_config(registry.definition(head.task).fields)
@@ -142,6 +142,9 @@ def _task_config(weights: Weights) -> ConfigDict:
       "task": {"name": head.task},
     }
   )
+  if head.labels:
+    field = registry.definition(head.task).labels
+    fields.set_value(config, field, head.labels)
   return config
 
 

@@ -1,19 +1,22 @@
 """Weights and runs of every kind, as parts of the state of a new run."""
 
+import dataclasses
 from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from sapiens2_jax import validation
+from sapiens2_jax import fields, validation
+from sapiens2_jax.interop.load import task_config
 from sapiens2_jax.interop.weights import Found, find_weights, read_weights
 from sapiens2_jax.objectives import objective_class, task_name
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.training import checkpoints
 from sapiens2_jax.training.matching import OTHER, Parts, Shapes
 from sapiens2_jax.training.state import TrainState, by_path
 
-_ENCODER = "params/encoder/"
+_ENCODER, _HEAD = "params/encoder/", "params/head/"
 
 
 def open_parts(config: ConfigDict) -> Parts:
@@ -27,18 +30,23 @@ def open_parts(config: ConfigDict) -> Parts:
     config: of the new run.
 
   Raises:
-    ValueError: there are no weights, or they are damaged.
+    ValueError: there are no weights, or they are damaged, or have another
+      head than `model.init_head` asks for.
   """
   try:
     found = find_weights(config.model.init_from)
-    return (_of_run if found.kind == "run" else _of_weights)(config, found)
+    parts = (_of_run if found.kind == "run" else _of_weights)(config, found)
+    # Only fine-tuning has the field.
+    if config.model.get("init_head"):
+      return dataclasses.replace(parts, needed=(_HEAD,))
+    return parts
   except ValueError as error:
     raise ValueError(f"model.init_from: {error}") from error
 
 
 def _of_run(config: ConfigDict, found: Found) -> Parts:
   _, given = checkpoints.load_run(found.path, validation.read_config)
-  is_whole = _is_same(config, task_name(given))
+  is_whole = _is_same(config, given, found)
   kind = objective_class(given)
 
   def select(state: TrainState) -> dict[str, Any]:
@@ -83,7 +91,8 @@ def _of_weights(config: ConfigDict, found: Found) -> Parts:
   weights = read_weights(found, "float32")
   params = weights.params if weights.task else {"encoder": weights.params}
   arrays = by_path({"params": params})
-  if not _is_same(config, weights.task):
+  given = (weights.config or task_config(weights)) if weights.task else None
+  if not _is_same(config, given, found):
     arrays = {
       name if name.startswith(_ENCODER) else _unused(name): x
       for name, x in arrays.items()
@@ -114,9 +123,55 @@ def _of_weights(config: ConfigDict, found: Found) -> Parts:
   return Parts(found.description, size, 0, shapes, load)
 
 
-def _is_same(config: ConfigDict, task: str | None) -> bool:
-  """Whether more than the encoder is of use."""
-  return config.model.init_parts == "all" and task_name(config) == task
+def _is_same(
+  config: ConfigDict, given: ConfigDict | None, found: Found
+) -> bool:
+  """Whether more than the encoder is of use.
+
+  Args:
+    config: of the new run.
+    given: of the weights; None for those of an encoder.
+    found: the weights, for the message.
+
+  Raises:
+    ValueError: they must have its head, and have another one.
+  """
+  name = task_name(config)
+  if config.model.get("init_head"):
+    if given is None or task_name(given) is None:
+      raise ValueError(
+        f"{found.description} holds no head, but model.init_head=True needs "
+        f"that of {name}; give the weights of a task, or init_head=False"
+      )
+    before, after = _head_fields(given), _head_fields(config)
+    wrong = [
+      f"{field}={before.get(field, '-')}, expected {after.get(field, '-')}"
+      for field in sorted(before | after)
+      if before.get(field) != after.get(field)
+    ]
+    if wrong:
+      raise ValueError(
+        f"model.init_head=True, but the head of {found.description} has "
+        f"{'; '.join(wrong)}. Set these fields to its values, or "
+        "model.init_head=False for a new head"
+      )
+  if given is None or task_name(given) != name:
+    return False
+  # Other classes: a head of the same shape, in which each channel is another.
+  labels = registry.config_labels(name) if name else ""
+  given, wanted = (dict(fields.leaves(x)) for x in (given, config))
+  same = given.get(labels) == wanted.get(labels)
+  return config.model.init_parts == "all" and same
+
+
+def _head_fields(config: ConfigDict) -> dict[str, Any]:
+  """What the arrays of a head, and their meaning, depend on."""
+  labels = registry.config_labels(config.task.name)
+  return {
+    field: value
+    for field, value in fields.leaves(config)
+    if field in ("task.name", labels) or field.startswith("head.")
+  }
 
 
 def _unused(name: str, owner: str | None = None) -> str:

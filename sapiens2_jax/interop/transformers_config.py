@@ -8,6 +8,7 @@ Source: transformers 5.23, Sapiens2Config and Sapiens2ImageProcessor.
 from typing import Any
 
 from sapiens2_jax.architectures import Architecture
+from sapiens2_jax.interop import notes
 from sapiens2_jax.interop.head_keys import Head
 from sapiens2_jax.models.layers import NORM_EPS
 from sapiens2_jax.models.pixels import IMAGENET_MEAN, IMAGENET_STD
@@ -80,6 +81,7 @@ def model_config(
     "out_indices": [arch.num_layers],
     "head_config": _head_config(head),
     **(_labels(theirs.labels) if theirs else {}),
+    **(notes.labels_of(head) if head else {}),
   }
 
 

@@ -23,7 +23,7 @@ from data_pipelines.common import directories, files
 from data_pipelines.common.progress import Progress
 from sapiens2_jax import errors, validation
 from sapiens2_jax.architectures import Architecture, get_architecture
-from sapiens2_jax.interop import head_keys
+from sapiens2_jax.interop import head_keys, notes
 from sapiens2_jax.interop.convert import make_tree, num_bytes, open_params
 from sapiens2_jax.interop.head_keys import Head, head_of, scale_inputs
 from sapiens2_jax.interop.identify import identify
@@ -38,9 +38,6 @@ LAYER_SCALE_INIT = 1e-4  # reference
 IMPORT_MARKER = "weights.json"
 IMPORT_KIND = "sapiens2_jax weights"
 _TREE = "params"
-
-# Files beside tensors that say the size of images.
-_NOTES = ("config.json", "export.json")
 
 # Encoders of a pretraining run.
 ENCODERS = ("teacher", "student")
@@ -169,10 +166,12 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
   readers = {"run": _read_run, "import": _read_import}
   if found.kind in readers:
     return readers[found.kind](found)
-  known = identify(open_tensors(found.path), found.path)
+  directory = find_file(found.path).parent
+  labels = notes.read_labels(directory)
+  known = identify(open_tensors(found.path), found.path, labels)
   params = open_params(known, origin=found.path, dtype=dtype)
   architecture, head = known.architecture, known.head
-  size = _image_size(find_file(found.path).parent)
+  size = notes.read_image_size(directory) or IMAGE_SIZE
   if head and head.scale_channels:
     grid = token_grid(architecture, size)
     inputs = scale_inputs(grid, head.scale_channels)
@@ -184,15 +183,6 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
   return Weights(
     architecture, params, image_size=size, head=head, removed=known.removed
   )
-
-
-def _image_size(directory: pathlib.Path) -> tuple[int, int]:
-  """As noted beside a file of tensors, else that of the release."""
-  for name in _NOTES:
-    size = (directories.read_marker(directory, name) or {}).get("image_size")
-    if isinstance(size, list) and len(size) == 2:
-      return tuple(size)
-  return IMAGE_SIZE
 
 
 def _read_run(found: Found) -> Weights:

@@ -4,11 +4,11 @@ from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.prediction.run import Predicted, Predictions
 from sapiens2_jax.report import page
 from sapiens2_jax.report.page import Card, Section, Table
-from sapiens2_jax.tasks import TaskDefinition
+from sapiens2_jax.tasks import Task, registry
 
 
 def write_gallery(
-  task: TaskDefinition, facts: list[tuple[str, str]], found: Predictions
+  task: Task, facts: list[tuple[str, str]], found: Predictions
 ) -> str:
   """The HTML page; its pictures are files beside it.
 
@@ -17,6 +17,7 @@ def write_gallery(
     facts: what is known of model and images.
     found: of all images.
   """
+  known = registry.definition(task.name)
   count = len(found.done)
   rate = count / found.seconds if found.seconds else 0.0
   facts = [
@@ -30,8 +31,8 @@ def write_gallery(
     Section(
       "predictions",
       "Predictions",
-      text=[task.note] if task.note else [],
-      legend=task.legend,
+      text=[known.note] if known.note else [],
+      legend=known.legend(task) if known.legend else (),
       cards=[_card(item) for item in found.done],
     ),
   ]

@@ -201,7 +201,7 @@ class PretrainObjective:
     dataset = online.load(self.config)
     encode = jit_encode(self, self.config, mesh, abstract)
 
-    def run(state: TrainState, on_progress) -> dict[str, float]:
+    def run(state: TrainState, on_progress, _) -> dict[str, float]:
       teacher = self.encoder_params(state)
       return online.measure(
         dataset,

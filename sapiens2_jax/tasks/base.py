@@ -27,11 +27,13 @@ Rng = np.random.Generator
 Example = dict[str, np.ndarray]
 Arrays = dict[str, Array]
 Loss = tuple[Float[Array, ""], Arrays]
+Legend = tuple[tuple[str, tuple[int, int, int]], ...]
 
 __all__ = [
   "Metric",
   "ModelInput",
   "ProbedTask",
+  "RelabelledTask",
   "Score",
   "Task",
   "TaskDefinition",
@@ -142,6 +144,18 @@ class ProbedTask(Task, Protocol):
     """
 
 
+@runtime_checkable
+class RelabelledTask(Task, Protocol):
+  """A task whose classes or keypoints need not be those of a corpus."""
+
+  def relabel(self, labels: Labels) -> Labels:
+    """Labels of a corpus in its own; all other methods get these.
+
+    Raises:
+      UnusableExample: they hold something else.
+    """
+
+
 @dataclasses.dataclass(frozen=True)
 class Score:
   """The number of a metric that stands for a task in tables.
@@ -172,6 +186,8 @@ class TaskDefinition:
     training_fields: dotted names of those that training alone reads, and other
       machines may not have.
     note: what the picture shows and the files hold, for people; plain text.
+    labels: the field with a `name_sets.NameSet` of the channels, if they can
+      be others than those of `release`; empty: those of `release`.
     legend: names and RGB colours in the picture.
     output: how predictions become files, a subclass of `output.Output`; None:
       pictures alone.
@@ -189,7 +205,8 @@ class TaskDefinition:
   fields: Schema = dataclasses.field(default_factory=dict)
   training_fields: tuple[str, ...] = ()
   note: str = ""
-  legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+  labels: str = ""
+  legend: Callable[[Task], Legend] | None = None
   output: type | None = None
   truth: Callable[[Image, Labels], Any] | None = None
   mask: Callable[[Any, Labels], Any] | None = None

@@ -31,6 +31,8 @@ def evaluate(
   num_images: int = 0,
   max_pixels: int = images.DEFAULT_MAX_PIXELS,
   on_progress: Callable[[int], None] = lambda _: None,
+  num_shown: int = 0,
+  on_shown: Callable[[Image, Any, Labels], None] = lambda *_: None,
 ) -> dict[str, float]:
   """Measures a model on the first images of a source, in their order.
 
@@ -43,6 +45,8 @@ def evaluate(
     num_images: how many records, 0 for all.
     max_pixels: an image of more is left out.
     on_progress: told, now and then, how many records are done.
+    num_shown: of how many images, from the first, `on_shown` gets image,
+      prediction and labels.
 
   Returns:
     The metric's numbers, and `images` and `skipped`: how many it is of, and how
@@ -53,19 +57,26 @@ def evaluate(
   """
   count = min(num_images or len(source), len(source))
   metric, reasons = task.metric(), collections.Counter()
+  shown: list[Image] = []
 
   def read() -> Iterator[Item]:
     for number in range(count):
       try:
         record = source[number]
         labels = read_labels(record, task)
-        yield images.decode_image(record.image, max_pixels=max_pixels), labels
+        image = images.decode_image(record.image, max_pixels=max_pixels)
       except UnusableExample as error:
         reasons[error.reason] += 1
+        continue
+      if len(shown) < num_shown:
+        shown.append(image)
+      yield image, labels
 
   used = 0
   for prediction, labels in predict(task, apply_fn, params, read(), batch_size):
     metric.add(prediction, labels)
+    if used < len(shown):
+      on_shown(shown[used], prediction, labels)
     used += 1
     on_progress(used + reasons.total())
   if not used:

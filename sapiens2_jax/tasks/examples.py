@@ -14,7 +14,7 @@ from data_pipelines.common.random import Purpose, make_generator
 from data_pipelines.corpus.labels import Labels, decode_labels
 from data_pipelines.corpus.records import Record
 from data_pipelines.loading.examples import ElementSpec
-from sapiens2_jax.tasks.base import Example, Image, Rng, Task
+from sapiens2_jax.tasks.base import Example, Image, RelabelledTask, Rng, Task
 
 # Grain gives each thread an image of its own; OpenCV's threads would compete.
 cv2.setNumThreads(1)
@@ -67,10 +67,11 @@ def choose_known(targets: list[Example | None], rng: Rng) -> int:
 
 
 def read_labels(record: Record, task: Task) -> Labels:
-  """The labels that a task needs.
+  """The labels that a task needs, in its own classes or keypoints.
 
   Raises:
-    UnusableExample: there are none, some are missing, or they are damaged.
+    UnusableExample: there are none, some are missing, they are damaged, or
+      hold other classes or keypoints than the task's.
   """
   if not record.labels:
     raise UnusableExample("no labels")
@@ -82,7 +83,7 @@ def read_labels(record: Record, task: Task) -> Labels:
   missing = [name for name in _required(task) if labels.get(name) is None]
   if missing:
     raise UnusableExample(f"no {' and '.join(missing)} in the labels")
-  return labels
+  return task.relabel(labels) if isinstance(task, RelabelledTask) else labels
 
 
 def _required(task: Task) -> list[str]:

@@ -1,10 +1,11 @@
 """Fine-tuning on a human task: encoder, head and the task's loss.
 
-The whole encoder is trained.
+The whole encoder is trained, but for `optim.frozen_stages`.
 """
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -24,14 +25,15 @@ from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.from_config import build_encoder
 from sapiens2_jax.models.grid import TokenGrid
 from sapiens2_jax.runtime import distributed
+from sapiens2_jax.tasks.columns import side_by_side
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import (
   TaskExamples,
   check_examples,
   check_labels,
 )
-from sapiens2_jax.training import flops
-from sapiens2_jax.training.objective import Measurement
+from sapiens2_jax.training import flops, freezing
+from sapiens2_jax.training.objective import Measurement, OnPicture, OnProgress
 from sapiens2_jax.training.state import TrainState
 from sapiens2_jax.training.step import jit_predict
 
@@ -103,6 +105,7 @@ class TaskObjective:
     measure: Array,
   ) -> tuple[Float[Array, ""], dict]:
     """The task's loss; leaves are those of `Task.element_spec`."""
+    params = freezing.stop_gradient(params, self.config.optim.frozen_stages)
     outputs = self.predict(params, batch["image"])
     with jax.named_scope("loss"):
       loss, metrics = self.task.loss(outputs, batch)
@@ -147,7 +150,15 @@ class TaskObjective:
     )
     apply_fn = jit_predict(self, self.config, mesh, abstract)
 
-    def run(state: TrainState, on_progress) -> dict[str, float]:
+    def run(
+      state: TrainState, on_progress: OnProgress, on_picture: OnPicture
+    ) -> dict[str, float]:
+      numbers = itertools.count()
+
+      def show(*given) -> None:
+        name = f"{next(numbers):02d}"
+        on_picture(name, side_by_side(self.task, *given))
+
       return evaluate(
         self.task,
         apply_fn,
@@ -157,6 +168,8 @@ class TaskObjective:
         num_images=evaluation.num_images,
         max_pixels=data.max_pixels,
         on_progress=on_progress,
+        num_shown=evaluation.num_pictures,
+        on_shown=show,
       )
 
     return Measurement("eval", evaluation.every, run)

@@ -101,6 +101,12 @@ def config_fields(name: str) -> Schema:
   return found.fields if found else {}
 
 
+def config_labels(name: str) -> str:
+  """The field that says which channels the head has; "" if there is none."""
+  found = find(name)
+  return found.labels if found else ""
+
+
 def definitions() -> tuple[TaskDefinition, ...]:
   """All of them, by name."""
   return tuple(map(definition, task_names()))

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
+from sapiens2_jax.tasks import name_sets
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformersHead:
@@ -46,3 +48,15 @@ class ReleaseHead:
   predicts_scale: bool = False
   pipeline_tag: str = "image-to-image"
   transformers: TransformersHead | None = None
+
+  def with_labels(self, content: str) -> "ReleaseHead":
+    """With the channels of a `name_sets.NameSet` as JSON; empty: as it is."""
+    if not content:
+      return self
+    given = name_sets.parse(content)
+    theirs = self.transformers and dataclasses.replace(
+      self.transformers, labels=given.names, flip_pairs=given.pairs
+    )
+    return dataclasses.replace(
+      self, num_outputs=len(given.names), transformers=theirs
+    )

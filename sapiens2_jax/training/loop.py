@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -152,6 +153,13 @@ class _Report:
     if self._writers:
       self._writers.sync()
 
+  def pictured(
+    self, prefix: str, step: int, name: str, picture: np.ndarray
+  ) -> None:
+    """Takes in a picture of what was measured after `step`."""
+    if self._writers:
+      self._writers.write_picture(step, f"{prefix}/{name}", picture)
+
   def saved(self, step: int) -> None:
     """Takes in that a save was begun."""
     self._timeline.ledger.mark(step)
@@ -254,7 +262,9 @@ def train(
         timeline.enter("evaluate", step)
         started = time.perf_counter()
         results = measurement.run(
-          state, lambda _, at=step: timeline.enter("evaluate", at)
+          state,
+          lambda _, at=step: timeline.enter("evaluate", at),
+          functools.partial(report.pictured, measurement.prefix, step - 1),
         )
         seconds = time.perf_counter() - started
         report.measured(measurement.prefix, step - 1, results, seconds)

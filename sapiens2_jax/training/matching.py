@@ -30,6 +30,7 @@ class Parts:
     arrays: by their path in a `TrainState`, e.g. "params/encoder/cls_token";
       below "other/GROUP/" what is of no use to the new run.
     load: reads arrays of these names, with these dtypes and shardings.
+    needed: beginnings of paths in the new state that must all be found here.
   """
 
   origin: str
@@ -37,6 +38,7 @@ class Parts:
   step: int
   arrays: Shapes
   load: Callable[[Shapes], Mapping[str, Array]]
+  needed: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +105,8 @@ def match(parts: Parts, abstract: TrainState, size: str) -> Match:
     size: of its encoder.
 
   Raises:
-    ValueError: the encoder is another one; says what does not fit.
+    ValueError: the encoder is another one, or something that is needed does
+      not fit; says what.
   """
   if size not in (parts.size, parts.size + _4K):
     raise ValueError(
@@ -121,6 +124,7 @@ def match(parts: Parts, abstract: TrainState, size: str) -> Match:
     for name, x in targets.items()
     if name in parts.arrays and parts.arrays[name].shape == x.shape
   }
+  _check_needed(parts, targets, fits)
   optimizer = {name for name in targets if name.startswith("opt_state/")}
   if not optimizer <= fits:
     fits -= optimizer
@@ -160,3 +164,18 @@ def _check_encoder(parts: Parts, targets: Shapes, size: str) -> None:
       if found:
         lines.append(f"  {what} ({len(found)}): {', '.join(found)}")
     raise ValueError("\n".join(lines))
+
+
+def _check_needed(parts: Parts, targets: Shapes, fits: set[str]) -> None:
+  lacking = [
+    f"  {name}: {tuple(parts.arrays[name].shape)}, expected {tuple(x.shape)}"
+    if name in parts.arrays
+    else f"  {name}: missing, expected {tuple(x.shape)}"
+    for name, x in targets.items()
+    if name.startswith(parts.needed) and name not in fits
+  ]
+  if lacking:
+    raise ValueError(
+      f"model.init_from: of {parts.origin} all of {', '.join(parts.needed)} "
+      f"must fit; this does not ({len(lacking)}):\n" + "\n".join(lacking)
+    )

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from ml_collections import ConfigDict
 
 from data_pipelines.loading.examples import ExampleMaker
@@ -14,6 +15,8 @@ from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.training.state import TrainState
 
 Batch = dict[str, Array]
+OnProgress = Callable[[int], None]
+OnPicture = Callable[[str, UInt8[np.ndarray, "h w 3"]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,13 +26,14 @@ class Measurement:
   Attributes:
     prefix: of the names of its numbers: "eval" or "probe".
     every: steps.
-    run: from the state, and what is to be called with the number of images
-      done, to names and values.
+    run: from the state, what is to be called with the number of images done,
+      and what is to be called with the name of a picture and the picture, to
+      names and values.
   """
 
   prefix: str
   every: int
-  run: Callable[[TrainState, Callable[[int], None]], dict[str, float]]
+  run: Callable[[TrainState, OnProgress, OnPicture], dict[str, float]]
 
 
 class FrozenEncoder(NamedTuple):

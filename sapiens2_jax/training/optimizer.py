@@ -13,6 +13,7 @@ from optax import contrib
 
 from sapiens2_jax import errors
 from sapiens2_jax.models.from_config import DTYPES
+from sapiens2_jax.training import freezing
 
 # Parameters that are not decayed, by the last part of their name: norms and
 # LayerScale, biases, the position table of the 4K variant.
@@ -192,4 +193,5 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
   ]
   if config.layer_decay != 1:
     parts.append(scale_by_depth(config.layer_decay))
-  return optax.chain(*parts)
+  # Only fine-tuning has the field.
+  return freezing.freeze(optax.chain(*parts), config.get("frozen_stages", 0))

@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 
+import numpy as np
+
 from data_pipelines.common import jsonl
 
 METRICS_FILE = "metrics.jsonl"
@@ -79,6 +81,11 @@ class Writers:
     for key, value in row.items() if self._board else ():
       if value is not None:
         self._board.add_scalar(f"{group}/{key}", value, step)
+
+  def write_picture(self, step: int, name: str, picture: np.ndarray) -> None:
+    """Shows (h, w, 3) uint8 in TensorBoard, if that is there."""
+    if self._board:
+      self._board.add_image(name, picture, step, dataformats="HWC")
 
   def close(self) -> None:
     for file in self._files.values():

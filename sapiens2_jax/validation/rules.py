@@ -187,6 +187,25 @@ def _task(config: ConfigDict, _: int) -> Found:
     yield given, "has no targets without augmentation; set data.augment=true"
 
 
+def _init_head(config: ConfigDict, _: int) -> Found:
+  model = config.model
+  if model.init_head and not model.init_from:
+    yield "model.init_head=True", "needs model.init_from"
+  elif model.init_head and model.init_parts != "all":
+    wrong = f"model.init_parts={model.init_parts} takes no head; set it to all"
+    yield "model.init_head=True", wrong
+
+
+def _frozen_stages(config: ConfigDict, _: int) -> Found:
+  count = config.optim.frozen_stages
+  num_layers = get_architecture(config.model.size).num_layers
+  if count > num_layers:
+    yield (
+      f"optim.frozen_stages={count}",
+      f"model.size={config.model.size} has {num_layers} blocks",
+    )
+
+
 def _probed_images(config: ConfigDict, _: int) -> Found:
   for name in ("train", "test"):
     # Retrieval alone needs nothing to train on.
@@ -222,6 +241,8 @@ PRETRAIN: Rules = {
 FINETUNE: Rules = {
   _whole_patches("image_size"): ("data.image_size", "model.size"),
   _task: ("task", "head", "data.image_size", "data.augment", "model"),
+  _frozen_stages: ("optim.frozen_stages", "model.size"),
+  _init_head: ("model.init_head", "model.init_from", "model.init_parts"),
   _measured_path("evaluation"): ("evaluation.every", "evaluation.path"),
   **_COMMON,
 }

@@ -359,6 +359,20 @@ FINETUNE = {
   ),
   **with_defaults(_CHECKPOINT, "ours", keep_every=10_000),
   **group(
+    *("optim", "reference"),
+    frozen_stages=Field(
+      0,
+      "First blocks that are not trained, nor what is before them; 0: none.",
+      at_least(0),
+    ),
+  ),
+  **group(
+    *("model", "ours"),
+    init_head=Field(
+      False, "Whether the head of init_from must fit, whole; else it may."
+    ),
+  ),
+  **group(
     "task", "ours", name=Field("", "A folder of tasks/, or one registered.")
   ),
   # The task's metric, on whole images of a labelled set, in one process.
@@ -367,6 +381,9 @@ FINETUNE = {
     every=Field(0, "Steps, and at the end; 0: never.", at_least(0)),
     path=Field("", "A corpus with labels."),
     num_images=Field(0, "Images from the first; 0: all.", at_least(0)),
+    num_pictures=Field(
+      4, "Of them in TensorBoard, with prediction and truth.", at_least(0)
+    ),
   ),
 }
 

@@ -70,6 +70,10 @@ def test_the_metric_is_measured_at_its_steps_and_at_the_end(setting):
   assert {row["eval_skipped"] for row in found} == {1}
   assert found[-1]["eval_mae"] < found[0]["eval_mae"]
   assert "eval 24  mae " in setting[4]
+  (board,) = (setting[3] / "tensorboard").iterdir()
+  found = board.read_bytes()
+  assert all(found.count(b"eval/%02d" % number) == 3 for number in range(4))
+  assert b"eval/04" not in found
   ledger = json.loads((setting[3] / "goodput.json").read_text())
   assert ledger["seconds"]["evaluate"] > 0
 

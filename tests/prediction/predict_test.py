@@ -116,7 +116,7 @@ def test_each_image_has_a_picture_and_numbers_of_its_size(
         wanted = {".npy": "float16", ".png": "uint8", "_alpha.npy": "float32"}
         assert values.dtype == wanted[ending]
   assert not list(output.rglob("*.partial"))
-  page = write_gallery(registry.definition(task), [("checkpoint", "x")], found)
+  page = write_gallery(model.task, [("checkpoint", "x")], found)
   check_page(page, output)
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from data_pipelines.corpus.labels import Labels, Person
-from sapiens2_jax.tasks import registry
+from sapiens2_jax.tasks import make_task, registry
 from sapiens2_jax.tasks.albedo.task import Albedo
 from sapiens2_jax.tasks.pointmap.task import Points
 from tests.tasks import samples
+from tests.tasks.task_configs import load_task_config
 
 
 @pytest.mark.parametrize("name", ["normal", "pointmap", "albedo", "matting"])
@@ -33,6 +34,7 @@ def test_truth_of_people_and_parts():
   keypoints[0] = 3, 4, 2
   parts = np.full((5, 6), 7, np.uint8)
   labels = Labels(people=(Person((0, 0, 5, 6), keypoints),), parts=parts)
+  labels = make_task(load_task_config("pose", "toy")).relabel(labels)
   people = registry.definition("pose").truth(None, labels)
   assert people.shape == (1, 308, 3) and people[0, :, 2].sum() == 1
   np.testing.assert_array_equal(people[0, 0], (3, 4, 1))

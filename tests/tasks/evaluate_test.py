@@ -4,6 +4,7 @@ import pytest
 from data_pipelines.common import images
 from data_pipelines.corpus.labels import decode_labels
 from sapiens2_jax import tasks
+from sapiens2_jax.tasks.columns import side_by_side
 from sapiens2_jax.tasks.evaluate import evaluate
 from tests import tiny_task
 from tests.tasks.examples_test import Source, records
@@ -65,6 +66,34 @@ def test_the_first_images_are_taken():
   np.testing.assert_allclose(
     found["mae"], direct(Source(source.found[:3])), rtol=1e-6
   )
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_the_first_that_can_be_used_are_shown(batch_size):
+  source = records(6, labelled=lambda number: number != 1)
+  params, shown = {"calls": 0, "gain": 1.0}, []
+  evaluate(
+    TASK,
+    apply_fn,
+    params,
+    source,
+    batch_size=batch_size,
+    num_shown=3,
+    on_shown=lambda *given: shown.append(given),
+  )
+  used = [source.found[number] for number in (0, 2, 3)]
+  assert len(shown) == len(used)
+  for (image, prediction, labels), record in zip(shown, used):
+    np.testing.assert_array_equal(image, images.decode_image(record.image))
+    expected = decode_labels(record.labels).alpha
+    np.testing.assert_array_equal(labels.alpha, expected)
+    drawn = side_by_side(TASK, image, prediction, labels)
+    assert drawn.dtype == np.uint8 and drawn.shape[2] == 3
+    # The image itself is on the left, enlarged by a whole number.
+    scale = drawn.shape[0] // image.shape[0]
+    left = drawn[::scale, : image.shape[1] * scale : scale]
+    np.testing.assert_array_equal(left, image)
+    assert drawn.shape[1] % (image.shape[1] * scale) == 0
 
 
 def test_images_without_labels_are_counted():

@@ -12,12 +12,13 @@ import pytest
 
 from sapiens2_jax import validation
 from sapiens2_jax.architectures import ARCHITECTURES
+from sapiens2_jax.interop import weights
 from sapiens2_jax.interop.load import load_pretrained
 from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.parallel import rules
-from sapiens2_jax.training import optimizer, starting
+from sapiens2_jax.training import matching, optimizer, starting
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.state import by_path
@@ -251,6 +252,77 @@ def test_released_weights_of_a_task_keep_their_head(tmp_path):
   begun = start(tmp_path / "run", config)
   assert_equal(begun.state.params, runs.task_params("normal"))
   assert_equal(begun.state.opt_state, begun.drawn.opt_state)
+
+
+@pytest.fixture
+def released(tmp_path):
+  """A config of normals that starts from an import of a released file."""
+  named = task_samples.arrays(task_samples.HEADS["normal"])
+  file = samples.write(tmp_path / "released.safetensors", named)
+  found = weights.find_weights(file)
+  imported = tmp_path / "imported"
+  weights.write_import(imported, weights.read_weights(found), found)
+  config = runs.task_config("normal")
+  config.model.update(init_from=str(imported), init_head=True)
+  return config
+
+
+def test_an_imported_task_is_taken_with_its_head(tmp_path, released):
+  assert not validation.validate(released, 1)
+  begun = start(tmp_path / "run", released)
+  assert_equal(begun.state.params, runs.task_params("normal"))
+
+
+@pytest.mark.parametrize(
+  ("group", "change", "message"),
+  [
+    ("head", {"conv_channels": (9, 6)}, r"head.conv_channels=\(8, 6\), exp"),
+    ("task", {"name": "albedo"}, "task.name=normal, expected albedo"),
+  ],
+)
+def test_a_head_that_must_fit_and_does_not_is_named(
+  tmp_path, released, group, change, message
+):
+  released[group].update(change)
+  if group == "head":
+    # Without the field it starts fresh where it is another one.
+    released.model.init_head = False
+    begun = start(tmp_path / "fresh", released)
+    head = begun.drawn.params["head"]["conv_0"]
+    assert_equal(begun.state.params["head"]["conv_0"], head)
+    released.model.init_head = True
+  with pytest.raises(ValueError, match=message):
+    Run(tmp_path / "run", released).start()
+
+
+def test_a_head_that_must_fit_is_asked_of_a_task(tmp_path, released, tuned):
+  file = samples.write(
+    tmp_path / "toy.safetensors", samples.arrays(samples.TOY)
+  )
+  released.model.init_from = str(file)
+  with pytest.raises(ValueError, match="toy.safetensors holds no head"):
+    Run(tmp_path / "run", released).start()
+  for change, message in (
+    ({"init_from": ""}, "needs model.init_from"),
+    ({"init_parts": "encoder"}, "takes no head; set it to all"),
+  ):
+    config = released.copy_and_resolve_references()
+    config.model.update(change)
+    assert message in str(validation.validate(config, 1))
+
+
+def test_arrays_that_are_needed_are_named_with_their_shapes(tmp_path, released):
+  parts = open_parts(released)
+  name = "params/head/predict/conv/bias"
+  other = jax.ShapeDtypeStruct((5,), jnp.float32)
+  arrays = dict(parts.arrays) | {name: other}
+  del arrays["params/head/predict/conv/kernel"]
+  parts = dataclasses.replace(parts, arrays=arrays)
+  abstract = Run(tmp_path / "run", released).abstract
+  with pytest.raises(ValueError, match=r"conv/bias: \(5,\), expected \(3,\)"):
+    matching.match(parts, abstract, "tiny")
+  with pytest.raises(ValueError, match="conv/kernel: missing"):
+    matching.match(parts, abstract, "tiny")
 
 
 def test_weights_of_an_encoder_start_student_and_teacher(tmp_path, capsys):

@@ -3,14 +3,16 @@
 Regions and keypoints are those of `codec`.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
-from data_pipelines import vocabulary
 from sapiens2_jax.tasks import photometric
 from sapiens2_jax.tasks.base import Image, Rng, Size
 from sapiens2_jax.tasks.pose import codec
-from sapiens2_jax.tasks.pose.codec import Box, Keypoints, Region
+from sapiens2_jax.tasks.pose.codec import Box, Region
+from sapiens2_jax.tasks.pose.keypoint_sets import Keypoints, KeypointSet
 
 FLIP_PROBABILITY = 0.5
 HALF_BODY_PROBABILITY = 0.3
@@ -28,16 +30,22 @@ _HOLE = (0.2, 0.4)  # of the crop's height and width
 
 
 def augment_person(
-  image: Image, box: Box, keypoints: Keypoints, image_size: Size, rng: Rng
+  image: Image,
+  box: Box,
+  keypoints: Keypoints,
+  image_size: Size,
+  rng: Rng,
+  known: KeypointSet,
 ) -> tuple[Image, Keypoints]:
   """Flips, crops, turns and spoils one person.
 
   Args:
     image: whole.
     box: of the person in its pixels.
-    keypoints: all 308, in its pixels.
+    keypoints: all of them, in its pixels.
     image_size: of the crop.
     rng: drawn from.
+    known: which keypoints they are.
 
   Returns:
     The crop; float32 keypoints in its pixels, those outside all 0.
@@ -47,10 +55,10 @@ def augment_person(
   center, extent = codec.box_region(box)
   if rng.random() < FLIP_PROBABILITY:
     width = image.shape[1]
-    image, keypoints = flip(image, keypoints)
+    image, keypoints = flip(image, keypoints, known.flip_indices)
     center = np.array([width - 1 - center[0], center[1]])
   if rng.random() < HALF_BODY_PROBABILITY:
-    center, extent = choose_half(center, extent, keypoints, rng)
+    center, extent = choose_half(center, extent, keypoints, rng, known.halves)
   center, extent, angle = jitter(center, extent, rng)
   extent = codec.fit_aspect(extent, image_size)
   affine = codec.crop_affine(center, extent, image_size, angle)
@@ -60,28 +68,30 @@ def augment_person(
   return spoil(crop, rng), keypoints
 
 
-def flip(image: Image, keypoints: Keypoints) -> tuple[Image, Keypoints]:
+def flip(
+  image: Image, keypoints: Keypoints, flip_indices: np.ndarray
+) -> tuple[Image, Keypoints]:
   """The mirror image, left keypoints being right ones."""
-  keypoints = keypoints[vocabulary.keypoints()["flip_indices"]]
+  keypoints = keypoints[flip_indices]
   keypoints[:, 0] = image.shape[1] - 1 - keypoints[:, 0]
   return image[:, ::-1], keypoints
 
 
 def choose_half(
-  center: np.ndarray, extent: np.ndarray, keypoints: Keypoints, rng: Rng
+  center: np.ndarray,
+  extent: np.ndarray,
+  keypoints: Keypoints,
+  rng: Rng,
+  halves: tuple[Sequence[int], Sequence[int]],
 ) -> Region:
   """The region around the upper or the lower body, if enough of it is seen.
 
   As given with fewer than 9 visible keypoints or too few in either half.
   """
-  known = vocabulary.keypoints()
   visible = keypoints[:, 2] > 0
   if visible.sum() < _MIN_VISIBLE:
     return center, extent
-  upper, lower = (
-    [i for i in known[f"{half}_body_ids"] if visible[i]]
-    for half in ("upper", "lower")
-  )
+  upper, lower = ([i for i in half if visible[i]] for half in halves)
   has_upper, has_lower = len(upper) >= _MIN_UPPER, len(lower) >= _MIN_LOWER
   if not has_upper and not has_lower:
     return center, extent

@@ -8,12 +8,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from data_pipelines import vocabulary
 from sapiens2_jax.tasks.base import Image, Size
 
 Box = tuple[float, float, float, float]  # top, left, height, width; pixels
-Keypoints = Float[np.ndarray, "k 3"]  # x and y in pixels; 0: not labelled
-People = Float[np.ndarray, "p 308 3"]  # x and y in pixels, and a score
+People = Float[np.ndarray, "p k 3"]  # x and y in pixels, and a score
 # Of an image: centre and size, each (x, y) in pixels, float64.
 Region = tuple[np.ndarray, np.ndarray]
 
@@ -37,25 +35,6 @@ def heatmap_sigma(size: Size) -> float:
   at least 2, as wide as the decoder's own blur: ours.
   """
   return max(6 * size[1] / 192, _BLUR_SIGMA)
-
-
-def full_keypoints(keypoints: Keypoints) -> Keypoints:
-  """(308, 3) keypoints of a person; of COCO's 17, the others are unlabelled.
-
-  Raises:
-    ValueError: neither 308 nor 17.
-  """
-  known = vocabulary.keypoints()
-  if len(keypoints) == known["num_keypoints"]:
-    return keypoints
-  ids = known["groups"]["body17"]
-  if len(keypoints) != len(ids):
-    raise ValueError(
-      f"a person has {len(keypoints)} keypoints, expected 308 or COCO's 17."
-    )
-  full = np.zeros((known["num_keypoints"], 3), np.float32)
-  full[ids] = keypoints
-  return full
 
 
 def box_region(box: Box) -> Region:

@@ -5,7 +5,8 @@ import numpy as np
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks.base import Image, Score, TaskDefinition
-from sapiens2_jax.tasks.pose.codec import People, full_keypoints
+from sapiens2_jax.tasks.pose import keypoint_sets
+from sapiens2_jax.tasks.pose.codec import People
 from sapiens2_jax.tasks.pose.output import PoseOutput
 from sapiens2_jax.tasks.pose.task import FIELDS, STRIDE, make_task
 from sapiens2_jax.tasks.probes import ProbeSettings
@@ -16,11 +17,10 @@ _KEYPOINTS = vocabulary.keypoints()
 
 def truth(image: Image, labels: Labels) -> People:
   """What is labelled has score 1."""
-  people = np.zeros((len(labels.people), _KEYPOINTS["num_keypoints"], 3))
-  for person, found in zip(labels.people, people):
-    found[...] = full_keypoints(person.keypoints)
-    found[:, 2] = found[:, 2] > 0
-  return people
+  found = [person.keypoints.copy() for person in labels.people]
+  for points in found:
+    points[:, 2] = points[:, 2] > 0
+  return np.stack(found) if found else np.zeros((0, 0, 3))
 
 
 TASK = TaskDefinition(
@@ -29,8 +29,9 @@ TASK = TaskDefinition(
   score=Score("AP", "pose mAP", higher_is_better=True),
   fields=FIELDS,
   note="Keypoints that score --threshold or more, and the links between them. "
-  "keypoints/*.json is a list of people: bbox (x0, y0, x1, y1), 308 keypoints "
+  "keypoints/*.json is a list of people: bbox (x0, y0, x1, y1), keypoints "
   "(x, y) and keypoint_scores, in pixels of the image.",
+  labels=keypoint_sets.FIELD,
   output=PoseOutput,
   truth=truth,
   stride=STRIDE,

@@ -2,40 +2,30 @@
 
 import numpy as np
 
-from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.tasks.pose import oks
-from sapiens2_jax.tasks.pose.codec import People, full_keypoints
+from sapiens2_jax.tasks.pose.codec import People
+from sapiens2_jax.tasks.pose.keypoint_sets import KeypointSet
 
 # Of a person's mask in their box, which COCO's tools take where there are no
 # masks.
 _MASK_FRACTION = 0.53
 _NEAR = 0.1  # of the longer side of the box
-SETS = {
-  "body": "body17",
-  "foot": "foot6",
-  "face": "face238",
-  "left_hand": "left_hand20",
-  "right_hand": "right_hand20",
-}
 
 
 class KeypointMetric:
-  """AP and AR of all 308 keypoints, AP and AR of each set, and PCK.
+  """AP and AR of all keypoints, AP and AR of each group, and PCK.
 
   Percent. PCK is the fraction of labelled keypoints nearer than a tenth of the
   longer side of the person's box; it takes prediction i for person i.
 
-  Source: sets, scores and suppression the public Sapiens2 release; areas from
+  Source: groups, scores and suppression the public Sapiens2 release; areas from
   boxes, and PCK: ours.
   """
 
-  def __init__(self):
-    known = vocabulary.keypoints()
-    self._sigmas = np.array(known["sigmas"])
-    everything = np.arange(known["num_keypoints"])
-    ids = {name: known["groups"][group] for name, group in SETS.items()}
-    self._ids = {"": everything, **ids}
+  def __init__(self, known: KeypointSet):
+    self._sigmas = known.sigmas
+    self._ids = {"": np.arange(len(known.names)), **known.groups}
     self._sets = {
       name: oks.KeypointAP(self._sigmas[ids]) for name, ids in self._ids.items()
     }
@@ -56,7 +46,13 @@ class KeypointMetric:
       )
     if not len(prediction):
       return
-    keypoints = np.stack([full_keypoints(p.keypoints) for p in labels.people])
+    counts = {len(person.keypoints) for person in labels.people}
+    if counts != {len(self._sigmas)}:
+      raise ValueError(
+        f"pose metric: people have {', '.join(map(str, sorted(counts)))} "
+        f"keypoints, expected {len(self._sigmas)}."
+      )
+    keypoints = np.stack([person.keypoints for person in labels.people])
     boxes = np.array([person.box for person in labels.people], np.float64)
     areas = _MASK_FRACTION * boxes[:, 2] * boxes[:, 3]
     points = prediction[..., :2].astype(np.float64)
@@ -76,9 +72,11 @@ class KeypointMetric:
     self._num_labelled += int(labelled.sum())
 
   def result(self) -> dict[str, float]:
-    """AP, AP50, ... of all 308; body_AP, ...; PCK. NaN: nothing labelled."""
+    """AP, AP50, ... of all; body_AP, ...; PCK. NaN: nothing labelled."""
     out = self._sets[""].result()
-    for name in SETS:
+    for name in self._ids:
+      if not name:
+        continue
       found = self._sets[name].result()
       out |= {f"{name}_{key}": found[key] for key in ("AP", "AR")}
     fraction = (

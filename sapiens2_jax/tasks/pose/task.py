@@ -1,10 +1,12 @@
-"""308 keypoints of each person, as heatmaps of a crop around them.
+"""Keypoints of each person, as heatmaps of a crop around them.
+
+There are 308, or those of `task.keypoints`.
 
 Reads `data.image_size`, `model.size`, `model.dtype` and FIELDS; there are two
 transposed convolutions, or four in the 4K variant, as heatmaps are a quarter of
 the input.
 
-A prediction is (p, 308, 3) float32: x and y in pixels of the image, and a
+A prediction is (p, k, 3) float32: x and y in pixels of the image, and a
 score, of each person in the order of the labels.
 """
 
@@ -14,7 +16,6 @@ from typing import ClassVar
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels, Person
 from data_pipelines.loading.examples import ElementSpec
 from sapiens2_jax.architectures import get_architecture
@@ -36,22 +37,24 @@ from sapiens2_jax.tasks.base import (
   UnusableExample,
 )
 from sapiens2_jax.tasks.pose import augment as pose_augment
-from sapiens2_jax.tasks.pose import codec
+from sapiens2_jax.tasks.pose import codec, keypoint_sets
 from sapiens2_jax.tasks.pose import losses as objective
-from sapiens2_jax.tasks.pose.codec import Box, Keypoints, People, Region
+from sapiens2_jax.tasks.pose.codec import Box, People, Region
 from sapiens2_jax.tasks.pose.drawing import draw_keypoints
+from sapiens2_jax.tasks.pose.keypoint_sets import Keypoints, KeypointSet
 from sapiens2_jax.tasks.pose.metric import KeypointMetric
 
-# Of a person to learn from; the second among the body's and the feet's.
-# Source: the public Sapiens2 release.
-MIN_VISIBLE = 8
-MIN_VISIBLE_BODY = 6
-_NUM_BODY = 21
 STRIDE = 4  # pixels of the image for one of the heatmap
 
 FIELDS = {
   "task.flip_test": Field(
     True, "Average with the mirror image: twice the work.", source="reference"
+  ),
+  keypoint_sets.FIELD: Field(
+    "",
+    "A file of keypoints instead of the 308; see tasks/name_sets.py.",
+    source="ours",
+    resolve=keypoint_sets.resolve,
   ),
   **heads.config_fields(
     upsample_channels=(1024, 768), conv_channels=(512, 512, 256)
@@ -68,23 +71,29 @@ def make_task(config: ConfigDict) -> "PoseTask":
       f"head.upsample_channels={channels} must be {wanted} widths: heatmaps "
       "are a quarter of the input."
     )
-  count = vocabulary.keypoints()["num_keypoints"]
-  given = maps.settings(config, "heatmaps", count, DeconvHead)
+  known = keypoint_sets.make(keypoint_sets.resolve(config.task.keypoints))
+  given = maps.settings(config, "heatmaps", len(known.names), DeconvHead)
   given["map_size"] = codec.heatmap_size(given["image_size"])
   flip_test = config.task.flip_test
-  return PoseTask("pose", ("people",), **given, flip_test=flip_test)
+  return PoseTask(
+    "pose", ("people",), **given, keypoints=known, flip_test=flip_test
+  )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PoseTask(maps.NetworkTask):
-  """See `base.ProbedTask`; probed without `flip_test`."""
+  """See `base.ProbedTask`, `RelabelledTask`; probed without `flip_test`."""
 
+  keypoints: KeypointSet
   flip_test: bool
   view: ClassVar[str] = "person"
 
   @property
   def num_keypoints(self) -> int:
-    return vocabulary.keypoints()["num_keypoints"]
+    return len(self.keypoints.names)
+
+  def relabel(self, labels: Labels) -> Labels:
+    return self.keypoints.relabel(labels)
 
   def element_spec(self) -> ElementSpec:
     return {
@@ -97,16 +106,20 @@ class PoseTask(maps.NetworkTask):
     """One person's crop; points in pixels of the heatmap; weights 0 or 1."""
     known = []
     for person in labels.people or ():
-      keypoints = _hide_outside(person, image.shape)
-      if _is_known(keypoints):
-        known.append((person.box, keypoints))
+      points = _hide_outside(person, image.shape)
+      if self.keypoints.is_known(points):
+        known.append((person.box, points))
     if not known:
-      raise UnusableExample(f"no person with {MIN_VISIBLE} keypoints")
-    box, keypoints = known[rng.integers(len(known))]
-    crop, keypoints = pose_augment.augment_person(
-      image, box, keypoints, self.image_size, rng
+      raise self._nobody()
+    box, points = known[rng.integers(len(known))]
+    crop, points = pose_augment.augment_person(
+      image, box, points, self.image_size, rng, self.keypoints
     )
-    return {"image": crop, **self._targets(keypoints)}
+    return {"image": crop, **self._targets(points)}
+
+  def _nobody(self) -> UnusableExample:
+    count = self.keypoints.min_visible
+    return UnusableExample(f"no person with {count} keypoints")
 
   def targets(self, labels: Labels, size: Size) -> list[Example | None]:
     found = []
@@ -115,10 +128,10 @@ class PoseTask(maps.NetworkTask):
       affine = codec.crop_affine(*self._region(person.box), self.image_size)
       keypoints[:, :2] = codec.transform_points(keypoints[:, :2], affine)
       keypoints = _hide(keypoints, self.image_size)
-      is_known = _is_known(keypoints)
+      is_known = self.keypoints.is_known(keypoints)
       found.append(self._targets(keypoints) if is_known else None)
     if not any(found):
-      raise UnusableExample(f"no person with {MIN_VISIBLE} keypoints")
+      raise self._nobody()
     return found
 
   def _targets(self, keypoints: Keypoints) -> Example:
@@ -165,13 +178,14 @@ class PoseTask(maps.NetworkTask):
 
   def postprocess(self, outputs: Outputs, inputs: Inputs) -> People:
     views = 2 if self.flip_test else 1
-    flip_indices = np.array(vocabulary.keypoints()["flip_indices"])
     people = np.zeros((len(inputs) // views, self.num_keypoints, 3))
     for i, person in enumerate(people):
       heatmaps = outputs[views * i]["heatmaps"]
       if self.flip_test:
         heatmaps = codec.average_flipped(
-          heatmaps, outputs[views * i + 1]["heatmaps"], flip_indices
+          heatmaps,
+          outputs[views * i + 1]["heatmaps"],
+          self.keypoints.flip_indices,
         )
       points, scores = codec.decode_heatmaps(heatmaps)
       size, region = heatmaps.shape[:2], inputs[views * i].context
@@ -180,16 +194,16 @@ class PoseTask(maps.NetworkTask):
     return people.astype(np.float32)
 
   def metric(self) -> KeypointMetric:
-    return KeypointMetric()
+    return KeypointMetric(self.keypoints)
 
   def draw(self, image: Image, prediction: People, **style: float) -> Image:
     """Style is that of `draw_keypoints`."""
-    return draw_keypoints(image, prediction, **style)
+    return draw_keypoints(image, prediction, self.keypoints, **style)
 
 
 def _hide_outside(person: Person, shape: tuple[int, ...]) -> Keypoints:
   """All keypoints of a person; those outside the image are not labelled."""
-  return _hide(codec.full_keypoints(person.keypoints).copy(), shape)
+  return _hide(person.keypoints.copy(), shape)
 
 
 def _hide(keypoints: Keypoints, shape: tuple[int, ...]) -> Keypoints:
@@ -197,10 +211,3 @@ def _hide(keypoints: Keypoints, shape: tuple[int, ...]) -> Keypoints:
   inside = (x > 0) & (y > 0) & (x < shape[1] - 1) & (y < shape[0] - 1)
   keypoints[~inside, 2] = 0
   return keypoints
-
-
-def _is_known(keypoints: Keypoints) -> bool:
-  """Whether there is enough to learn from."""
-  visible = keypoints[:, 2] > 0
-  is_body = visible[:_NUM_BODY].sum() >= MIN_VISIBLE_BODY
-  return bool(is_body and visible.sum() >= MIN_VISIBLE)

@@ -32,6 +32,7 @@ from sapiens2_jax.report.pictures import (
 from sapiens2_jax.report.run import Run
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.base import Task
+from sapiens2_jax.tasks.columns import columns
 from sapiens2_jax.tasks.evaluate import Item, predict
 from sapiens2_jax.tasks.examples import read_labels
 from sapiens2_jax.tasks.objective import TaskObjective
@@ -151,13 +152,11 @@ def draw(
   labels: Labels,
 ) -> list[Tile]:
   """Image, prediction and, if it can be drawn, truth."""
-  known = registry.definition(task.name)
-  shown = known.mask(prediction, labels) if known.mask else prediction
-  columns = [(image, name), (task.draw(image, shown), "prediction")]
-  if known.truth:
-    truth = task.draw(image, known.truth(image, labels))
-    columns.append((truth, "truth"))
-  return [Tile(to_image(pixels, HEIGHT), label) for pixels, label in columns]
+  found = columns(task, image, prediction, labels)
+  return [
+    Tile(to_image(pixels, HEIGHT), label)
+    for label, pixels in ((name, image), *found.items())
+  ]
 
 
 def make_section(

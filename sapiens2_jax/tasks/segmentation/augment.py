@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import IGNORE
 from sapiens2_jax.tasks import geometric, photometric
 from sapiens2_jax.tasks.backgrounds import fit_background
@@ -23,9 +22,10 @@ _TURN_PROBABILITY = 0.5
 _ANGLE = 60.0  # degrees
 _FLIP_PROBABILITY = 0.5
 
-# Classes 0 to 28, or 255 where not known.
+# Classes, 0 being the background, or 255 where not known.
 Parts = UInt8[np.ndarray, "h w"]
 Pair = tuple[Image, Parts]
+Pairs = tuple[tuple[int, int], ...]
 resize_image = functools.partial(geometric.stretch, enlarging=cv2.INTER_CUBIC)
 
 
@@ -34,6 +34,7 @@ def augment_parts(
   parts: Parts,
   image_size: Size,
   rng: Rng,
+  pairs: Pairs,
   background: Image | None = None,
 ) -> Pair:
   """Changes place, size, colours and, if one is given, the background.
@@ -42,6 +43,7 @@ def augment_parts(
     image, parts: of any size.
     image_size: of the result.
     rng: drawn from.
+    pairs: classes that a mirror image exchanges.
     background: an image without people to put behind them, of any size.
 
   Source: the public Sapiens2 release.
@@ -57,7 +59,7 @@ def augment_parts(
   if rng.random() < _TURN_PROBABILITY:
     image, parts = turn(image, parts, rng.uniform(-_ANGLE, _ANGLE))
   if rng.random() < _FLIP_PROBABILITY:
-    image, parts = flip(image, parts)
+    image, parts = flip(image, parts, pairs)
   image = photometric.distort_colors(image, rng)
   return resize_image(image, image_size), resize_parts(parts, image_size)
 
@@ -66,10 +68,10 @@ def resize_parts(parts: Parts, image_size: Size) -> Parts:
   return cv2.resize(parts, image_size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
-def flip(image: Image, parts: Parts) -> Pair:
+def flip(image: Image, parts: Parts, pairs: Pairs) -> Pair:
   """The mirror image, left parts being right ones."""
   swap = np.arange(256, dtype=np.uint8)
-  for left, right in vocabulary.parts()["left_right_pairs"]:
+  for left, right in pairs:
     swap[[left, right]] = right, left
   return image[:, ::-1], swap[parts[:, ::-1]]
 

@@ -5,13 +5,18 @@ from jaxtyping import Float
 
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import IGNORE, Labels
-from sapiens2_jax.tasks.base import Image, Score, TaskDefinition
+from sapiens2_jax.tasks.base import Image, Legend, Score, TaskDefinition
 from sapiens2_jax.tasks.files import Files, to_png
 from sapiens2_jax.tasks.output import Output
 from sapiens2_jax.tasks.probes import Dense, OnlineProbe, ProbeSettings, Targets
 from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
+from sapiens2_jax.tasks.segmentation import class_sets
 from sapiens2_jax.tasks.segmentation.augment import Parts
-from sapiens2_jax.tasks.segmentation.task import FIELDS, make_task
+from sapiens2_jax.tasks.segmentation.task import (
+  FIELDS,
+  SegmentationTask,
+  make_task,
+)
 
 _PARTS = vocabulary.parts()
 
@@ -40,6 +45,11 @@ class PartsOutput(Output):
     return {("parts", ".png"): to_png(prediction)}
 
 
+def _legend(task: SegmentationTask) -> Legend:
+  names = (name.replace("_", " ") for name in task.classes.names[1:])
+  return tuple(zip(names, task.classes.colors[1:]))
+
+
 TASK = TaskDefinition(
   name="segmentation",
   make=make_task,
@@ -48,10 +58,8 @@ TASK = TaskDefinition(
   training_fields=("task.backgrounds",),
   note="Each part in its colour over the image. parts/*.png holds "
   "the number of a class in each pixel.",
-  legend=tuple(
-    (name.replace("_", " "), tuple(color))
-    for name, color in list(zip(_PARTS["names"], _PARTS["palette_rgb"]))[1:]
-  ),
+  labels=class_sets.FIELD,
+  legend=_legend,
   output=PartsOutput,
   truth=lambda image, labels: labels.parts,
   probe=ProbeSettings(

@@ -1,11 +1,12 @@
 """The losses of body parts: cross-entropy and Dice."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from data_pipelines.corpus.labels import IGNORE
-from data_pipelines.vocabulary import parts as vocabulary
 from sapiens2_jax.tasks.dense import Map, Scalar
 
 Parts = UInt8[Array, "b h w"]
@@ -24,7 +25,9 @@ def match_labels(
   return jax.image.resize(logits, shape, "bilinear", antialias=False)
 
 
-def cross_entropy(logits: Map, parts: Parts) -> Scalar:
+def cross_entropy(
+  logits: Map, parts: Parts, weights: Sequence[float]
+) -> Scalar:
   """Weighted by class, in nats; the mean over all pixels.
 
   Pixels that are not known give 0 and count in the mean; it is not divided by
@@ -32,7 +35,7 @@ def cross_entropy(logits: Map, parts: Parts) -> Scalar:
 
   Source: the public Sapiens2 release.
   """
-  weights = jnp.asarray(vocabulary()["ce_class_weights"], jnp.float32)
+  weights = jnp.asarray(weights, jnp.float32)
   # IGNORE is a row of zeros. A product has a fused gradient, a gather none.
   target = jax.nn.one_hot(parts, logits.shape[-1]) * weights
   log = jax.nn.log_softmax(logits, axis=-1)

@@ -3,7 +3,6 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import IGNORE, Labels
 
 
@@ -13,13 +12,13 @@ class SegmentationMetric:
   Percent, over all pixels of the set that are known.
 
   Attributes:
-    confusion: (29, 29) pixels, by true and by predicted class.
+    confusion: (classes, classes) pixels, by true and by predicted class.
 
   Source: the public Sapiens2 release; `mIoU_present`: ours.
   """
 
-  def __init__(self):
-    self._num_classes = vocabulary.parts()["num_classes"]
+  def __init__(self, num_classes: int):
+    self._num_classes = num_classes
     self.confusion = np.zeros((self._num_classes,) * 2, np.int64)
 
   def add(self, prediction: UInt8[np.ndarray, "h w"], labels: Labels) -> None:
@@ -50,7 +49,7 @@ class SegmentationMetric:
   def result(self) -> dict[str, float]:
     """aAcc, mIoU, mAcc, mIoU_present.
 
-    The means are over all 29 classes, background too; a class that is
+    The means are over all classes, background too; a class that is
     nowhere counts as 0, but not in `mIoU_present`: classes in labels or
     predictions. NaN without a known pixel.
     """

@@ -1,8 +1,8 @@
-"""29 classes of body parts, one for each pixel.
+"""Body parts, one for each pixel: 29 classes, or those of `task.classes`.
 
 Reads `data.image_size`, `model.dtype` and FIELDS.
 
-A prediction is (h, w) uint8: classes 0 to 28.
+A prediction is (h, w) uint8: the number of a class.
 """
 
 import dataclasses
@@ -13,19 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_pipelines import vocabulary
 from data_pipelines.annotated.parts import IN_THE_WILD
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import IGNORE, Labels
 from data_pipelines.loading.examples import ElementSpec
 from data_pipelines.sources.base import ImageSource
+from sapiens2_jax.fields import Field
 from sapiens2_jax.models import heads
 from sapiens2_jax.models.heads import DeconvHead
 from sapiens2_jax.tasks import backgrounds, maps
 from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng, Size
-from sapiens2_jax.tasks.segmentation import augment
+from sapiens2_jax.tasks.segmentation import augment, class_sets
 from sapiens2_jax.tasks.segmentation import losses as objective
 from sapiens2_jax.tasks.segmentation.augment import Parts
+from sapiens2_jax.tasks.segmentation.class_sets import ClassSet
 from sapiens2_jax.tasks.segmentation.drawing import draw_parts
 from sapiens2_jax.tasks.segmentation.metric import SegmentationMetric
 
@@ -35,6 +36,12 @@ MIN_FRACTION = 0.01
 
 FIELDS = {
   backgrounds.NAME: backgrounds.FIELD,  # Four times in five.
+  class_sets.FIELD: Field(
+    "",
+    "A file of classes instead of the 29; see tasks/name_sets.py.",
+    source="ours",
+    resolve=class_sets.resolve,
+  ),
   **heads.config_fields(
     upsample_channels=(512, 256, 128, 64), conv_channels=(64, 64)
   ),
@@ -43,23 +50,31 @@ FIELDS = {
 
 def make_task(config: ConfigDict) -> "SegmentationTask":
   """Raises ValueError if `task.backgrounds` holds no images."""
-  classes = vocabulary.parts()["num_classes"]
+  known = class_sets.make(class_sets.resolve(config.task.classes))
   given = maps.settings(
-    config, "logits", classes, DeconvHead, deconv_init="uniform"
+    config, "logits", len(known.names), DeconvHead, deconv_init="uniform"
   )
   source = backgrounds.open_backgrounds(config)
   return SegmentationTask(
-    "segmentation", ("parts", f"{IN_THE_WILD}?"), **given, backgrounds=source
+    "segmentation",
+    ("parts", f"{IN_THE_WILD}?"),
+    **given,
+    classes=known,
+    backgrounds=source,
   )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SegmentationTask(maps.StretchedTask):
-  """See `base.ProbedTask`."""
+  """See `base.ProbedTask` and `RelabelledTask`."""
 
+  classes: ClassSet
   backgrounds: ImageSource | None
   view: ClassVar[str] = "squeeze"
   enlarging: ClassVar[int] = cv2.INTER_CUBIC
+
+  def relabel(self, labels: Labels) -> Labels:
+    return self.classes.relabel(labels)
 
   def element_spec(self) -> ElementSpec:
     return {
@@ -76,7 +91,12 @@ class SegmentationTask(maps.StretchedTask):
     is_wild = wild is not None and wild.any()
     background = None if is_wild else self._background(image, rng)
     image, parts = augment.augment_parts(
-      image, labels.parts, self.image_size, rng, background
+      image,
+      labels.parts,
+      self.image_size,
+      rng,
+      self.classes.pairs,
+      background,
     )
     if _people(parts).mean() < MIN_FRACTION:
       raise UnusableExample("people cover less than 1 % of the crop")
@@ -98,7 +118,7 @@ class SegmentationTask(maps.StretchedTask):
   def loss(self, outputs: Arrays, batch: Arrays) -> Loss:
     parts = batch["parts"]
     logits = objective.match_labels(outputs["logits"], parts.shape[1:])
-    parts_loss = objective.cross_entropy(logits, parts)
+    parts_loss = objective.cross_entropy(logits, parts, self.classes.weights)
     dice_loss = jnp.mean(objective.dice_losses(logits, parts))
     return parts_loss + dice_loss, {
       "loss_ce": parts_loss,
@@ -109,7 +129,7 @@ class SegmentationTask(maps.StretchedTask):
   def restore(self, output: Example, place: Size) -> Parts:
     """The class of the highest logit, of logits resized to the image.
 
-    Class after class: all 29 maps of a large photograph are gigabytes.
+    Class after class: all maps of a large photograph are gigabytes.
     """
     logits, best = output["logits"], np.full(place, -np.inf, np.float32)
     parts = np.zeros(place, np.uint8)
@@ -121,10 +141,10 @@ class SegmentationTask(maps.StretchedTask):
     return parts
 
   def metric(self) -> SegmentationMetric:
-    return SegmentationMetric()
+    return SegmentationMetric(len(self.classes.names))
 
   def draw(self, image: Image, prediction: Parts) -> Image:
-    return draw_parts(image, prediction)
+    return draw_parts(image, prediction, self.classes.colors)
 
 
 def _people(parts: np.ndarray) -> np.ndarray:

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from data_pipelines import vocabulary
 from sapiens2_jax.tasks.pose import augment as pose_augment
+from sapiens2_jax.tasks.pose import keypoint_sets
 
+SET = keypoint_sets.make("")
 KNOWN = vocabulary.keypoints()
 UPPER, LOWER = KNOWN["upper_body_ids"], KNOWN["lower_body_ids"]
 SIZE = (128, 96)
@@ -25,8 +27,8 @@ def test_flipping_twice_changes_nothing(seed):
   rng = np.random.default_rng(seed)
   image = rng.integers(0, 256, (20, 31, 3), np.uint8)
   keypoints = draw_keypoints(rng, range(0, 308, 3), (20, 31))
-  once = pose_augment.flip(image, keypoints)
-  twice = pose_augment.flip(*once)
+  once = pose_augment.flip(image, keypoints, SET.flip_indices)
+  twice = pose_augment.flip(*once, SET.flip_indices)
   np.testing.assert_array_equal(twice[0], image)
   np.testing.assert_allclose(twice[1], keypoints, atol=1e-5)
 
@@ -34,7 +36,9 @@ def test_flipping_twice_changes_nothing(seed):
 def test_flipping_swaps_left_and_right():
   rng = np.random.default_rng(0)
   keypoints = draw_keypoints(rng, range(308))
-  _, flipped = pose_augment.flip(np.zeros((200, 300, 3), np.uint8), keypoints)
+  _, flipped = pose_augment.flip(
+    np.zeros((200, 300, 3), np.uint8), keypoints, SET.flip_indices
+  )
   left, right = (
     KNOWN["names"].index("left_eye"),
     KNOWN["names"].index("right_eye"),
@@ -52,7 +56,9 @@ def test_a_half_body_is_one_of_which_enough_is_seen(
   visible += [100 + i for i in range(num_others)]  # of the face: in neither
   keypoints = draw_keypoints(rng, visible)
   given_region = np.array([7.0, 8.0]), np.array([9.0, 10.0])
-  center, extent = pose_augment.choose_half(*given_region, keypoints, rng)
+  center, extent = pose_augment.choose_half(
+    *given_region, keypoints, rng, SET.halves
+  )
 
   def region(ids):
     points = keypoints[ids, :2]
@@ -76,7 +82,9 @@ def test_the_upper_half_is_shown_seven_times_in_ten():
   expected = keypoints[UPPER, :2].mean(0)
   hits = [
     np.allclose(
-      pose_augment.choose_half(np.zeros(2), np.ones(2), keypoints, rng)[0],
+      pose_augment.choose_half(
+        np.zeros(2), np.ones(2), keypoints, rng, SET.halves
+      )[0],
       expected,
       atol=1e-3,
     )
@@ -108,7 +116,7 @@ def test_keypoints_follow_their_pixels(seed):
   keypoints[0] = (*disc, 2)
   cv2.circle(image, disc, 16, (255, 255, 255), -1)
   crop, moved = pose_augment.augment_person(
-    image, (20, 30, 180, 120), keypoints, SIZE, rng
+    image, (20, 30, 180, 120), keypoints, SIZE, rng, SET
   )
   assert crop.shape == (*SIZE, 3) and crop.dtype == np.uint8
   assert (moved[:, :2] >= 0).all() and (moved[:, :2] < SIZE[::-1]).all()
@@ -146,7 +154,7 @@ def test_the_same_generator_gives_the_same_example():
   keypoints = draw_keypoints(np.random.default_rng(2), range(308), (90, 70))
   first, second = (
     pose_augment.augment_person(
-      image, (5, 5, 80, 60), keypoints, SIZE, np.random.default_rng(3)
+      image, (5, 5, 80, 60), keypoints, SIZE, np.random.default_rng(3), SET
     )
     for _ in range(2)
   )

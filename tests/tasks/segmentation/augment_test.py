@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipelines import vocabulary
-from sapiens2_jax.tasks.segmentation import augment
+from sapiens2_jax.tasks.segmentation import augment, class_sets
 
 SIZE = (64, 48)
+PAIRS = class_sets.make("").pairs
 NAMES = vocabulary.parts()["names"]
 seeds = st.integers(0, 2**32 - 1)
 
@@ -25,7 +26,7 @@ def test_results_have_the_right_shape_and_known_classes(seed, size):
   image, parts = draw(rng, size)
   background = rng.integers(0, 256, (33, 50, 3), np.uint8)
   for scene in (None, background):
-    out, labels = augment.augment_parts(image, parts, SIZE, rng, scene)
+    out, labels = augment.augment_parts(image, parts, SIZE, rng, PAIRS, scene)
     assert out.shape == (*SIZE, 3) and out.dtype == np.uint8
     assert labels.shape == SIZE and labels.dtype == np.uint8
     assert set(np.unique(labels)) <= {0, *range(29), 255}
@@ -36,15 +37,15 @@ def test_flipping_twice_changes_nothing(seed):
   rng = np.random.default_rng(seed)
   image, parts = draw(rng, (20, 31))
   parts[0, 0] = 255
-  once = augment.flip(image, parts)
-  for found, expected in zip(augment.flip(*once), (image, parts)):
+  once = augment.flip(image, parts, PAIRS)
+  for found, expected in zip(augment.flip(*once, PAIRS), (image, parts)):
     np.testing.assert_array_equal(found, expected)
 
 
 def test_flipping_swaps_left_and_right():
   parts = np.array([[NAMES.index("Left_Hand"), 0, NAMES.index("Hair"), 255]])
   image = np.zeros((1, 4, 3), np.uint8)
-  _, flipped = augment.flip(image, parts.astype(np.uint8))
+  _, flipped = augment.flip(image, parts.astype(np.uint8), PAIRS)
   expected = [[255, NAMES.index("Hair"), 0, NAMES.index("Right_Hand")]]
   np.testing.assert_array_equal(flipped, expected)
 

@@ -1,11 +1,15 @@
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
+from sapiens2_jax.tasks.segmentation import class_sets
 from sapiens2_jax.tasks.segmentation import losses as segmentation
 from tests import golden
 
+WEIGHTS = class_sets.make("").weights
 GOLDEN = golden.load("golden_losses")
 
 
@@ -22,7 +26,7 @@ def golden_inputs():
 
 
 def test_cross_entropy_equals_that_of_the_public_release():
-  loss = segmentation.cross_entropy(*golden_inputs())
+  loss = segmentation.cross_entropy(*golden_inputs(), WEIGHTS)
   assert loss == pytest.approx(GOLDEN["seg_ce"]["value"], rel=2e-6)
 
 
@@ -37,7 +41,7 @@ def test_the_right_logits_cost_nothing():
   parts[0, 0, 0] = 255
   logits = jnp.asarray(50 * np.eye(256, 29, dtype=np.float32)[parts])
   parts = jnp.asarray(parts)
-  assert segmentation.cross_entropy(logits, parts) < 1e-6
+  assert segmentation.cross_entropy(logits, parts, WEIGHTS) < 1e-6
   assert segmentation.dice_losses(logits, parts).max() < 1e-6
   assert segmentation.pixel_accuracy(logits, parts) == 1
 
@@ -45,13 +49,16 @@ def test_the_right_logits_cost_nothing():
 def test_unknown_pixels_change_nothing_but_count_in_the_mean():
   logits, parts = golden_inputs()
   other = jnp.where((parts == 255)[..., None], -logits, logits)
-  for loss in (segmentation.cross_entropy, segmentation.dice_losses):
+  cross_entropy = functools.partial(segmentation.cross_entropy, weights=WEIGHTS)
+  for loss in (cross_entropy, segmentation.dice_losses):
     np.testing.assert_array_equal(loss(logits, parts), loss(other, parts))
   accuracy = segmentation.pixel_accuracy
   assert accuracy(logits, parts) == accuracy(other, parts)
   wide = jnp.pad(parts, ((0, 0), (0, 0), (0, 12)), constant_values=255)
-  half = segmentation.cross_entropy(jnp.concatenate([logits] * 2, 2), wide)
-  full = segmentation.cross_entropy(logits, parts)
+  half = segmentation.cross_entropy(
+    jnp.concatenate([logits] * 2, 2), wide, WEIGHTS
+  )
+  full = segmentation.cross_entropy(logits, parts, WEIGHTS)
   assert half == pytest.approx(float(full) / 2, rel=1e-5)
 
 

@@ -34,7 +34,7 @@ def count_slowly(images):
 def test_numbers_follow_their_definitions(seed, num_images):
   rng = np.random.default_rng(seed)
   num_classes = rng.integers(1, 30)
-  metric, images = SegmentationMetric(), []
+  metric, images = SegmentationMetric(29), []
   for _ in range(num_images):
     prediction, parts = rng.integers(0, num_classes, (2, 7, 5), np.uint8)
     parts[rng.random(parts.shape) < 0.2] = 255
@@ -45,7 +45,7 @@ def test_numbers_follow_their_definitions(seed, num_images):
 
 
 def test_unknown_pixels_count_for_nothing():
-  metric = SegmentationMetric()
+  metric = SegmentationMetric(29)
   unknown = Labels(parts=np.full((4, 3), 255, np.uint8))
   metric.add(np.zeros((4, 3), np.uint8), unknown)
   assert not metric.confusion.any()
@@ -53,7 +53,7 @@ def test_unknown_pixels_count_for_nothing():
 
 
 def test_errors_name_what_is_wrong():
-  metric = SegmentationMetric()
+  metric = SegmentationMetric(29)
   good = np.zeros((4, 3), np.uint8)
   with pytest.raises(ValueError, match="labels have no parts"):
     metric.add(good, Labels())

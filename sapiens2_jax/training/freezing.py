@@ -1,0 +1,101 @@
+"""Encoder weights that fine-tuning leaves as they are.
+
+Those of `optim.frozen_stages` = N > 0 blocks: the first N, and what comes
+before them, patch embedding, special tokens and the local stage of the 4K
+variant; the final norm too if no block is left. They have no gradient, no
+moments and no weight decay.
+
+Source: reference.
+"""
+
+import re
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+from jax import lax
+
+_SEGMENT = re.compile(r"segment_(\d+)")
+
+
+def _rows(flat: Mapping[tuple, object], count: int) -> dict[tuple, int | None]:
+  """Of each frozen leaf, how many blocks from its first; None: all of it."""
+  sizes = {
+    int(_SEGMENT.fullmatch(path[2])[1]): jax.tree.leaves(leaf)[0].shape[0]
+    for path, leaf in flat.items()
+    if path[:2] == ("encoder", "blocks")
+  }
+  before, frozen = 0, {}
+  for segment in sorted(sizes):
+    frozen[f"segment_{segment}"] = min(max(count - before, 0), sizes[segment])
+    before += sizes[segment]
+  found = {}
+  for path in flat:
+    if path[0] != "encoder":
+      continue
+    if path[1] == "blocks":
+      rows = frozen[path[2]]
+      if rows:
+        whole = rows == sizes[int(_SEGMENT.fullmatch(path[2])[1])]
+        found[path] = None if whole else rows
+    elif path[1] != "norm" or count >= before:
+      found[path] = None
+  return found
+
+
+def learned(params: dict, count: int) -> dict:
+  """The rest of the parameters, or of a tree like them."""
+  flat = traverse_util.flatten_dict(params)
+  frozen = _rows(flat, count)
+  kept = {}
+  for path, leaf in flat.items():
+    if path not in frozen:
+      kept[path] = leaf
+    elif (rows := frozen[path]) is not None:
+      kept[path] = jax.tree.map(lambda x, rows=rows: x[rows:], leaf)
+  return traverse_util.unflatten_dict(kept)
+
+
+def stop_gradient(params: dict, count: int) -> dict:
+  """The same parameters; no gradient reaches the frozen ones.
+
+  Equal blocks are one array: those before the last frozen one of it cost a
+  backward pass if others of the same array are learned.
+  """
+  if not count:
+    return params
+  flat = traverse_util.flatten_dict(params)
+  for path, rows in _rows(flat, count).items():
+    x = flat[path]
+    if rows is None:
+      flat[path] = lax.stop_gradient(x)
+    else:
+      flat[path] = jnp.concatenate([lax.stop_gradient(x[:rows]), x[rows:]])
+  return traverse_util.unflatten_dict(flat)
+
+
+def freeze(
+  tx: optax.GradientTransformation, count: int
+) -> optax.GradientTransformation:
+  """An optimizer that sees the learned parameters alone."""
+  if not count:
+    return tx
+
+  def update(grads, state, params):
+    found, state = tx.update(
+      learned(grads, count), state, learned(params, count)
+    )
+    flat = traverse_util.flatten_dict(params)
+    updates = traverse_util.flatten_dict(found)
+    for path, rows in _rows(flat, count).items():
+      zeros = jnp.zeros_like(flat[path][:rows])
+      if rows is not None:
+        zeros = jnp.concatenate([zeros, updates[path]])
+      updates[path] = zeros
+    return traverse_util.unflatten_dict(updates), state
+
+  return optax.GradientTransformation(
+    lambda params: tx.init(learned(params, count)), update
+  )
