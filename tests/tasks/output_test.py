@@ -7,6 +7,7 @@ import numpy as np
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax import tasks
 from sapiens2_jax.prediction import inputs
+from sapiens2_jax.tasks.albedo.task import Albedo
 from sapiens2_jax.tasks.pointmap.task import Points
 from tests.prediction.models import make_output
 from tests.tasks import samples
@@ -35,7 +36,8 @@ def test_nothing_is_said_of_what_is_no_person():
     npy(free["normals", ".npy"]), labels.normal.astype(np.float16)
   )
   output = make_output("albedo", samples.make_task("albedo"))
-  picture = output.draw(image, labels.albedo / np.float32(255), known)
+  colors = labels.albedo / np.float32(255)
+  picture = output.draw(image, Albedo(colors, colors), known)
   assert (picture[~mask] == 100).all()
   np.testing.assert_allclose(picture[mask], labels.albedo[mask], atol=1)
 
