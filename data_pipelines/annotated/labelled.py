@@ -99,8 +99,8 @@ class LabelledSource:
     return self._paths[index]
 
   def identity(self) -> str:
-    """Of the names of the images; what is in them is not known."""
-    return base.hash_texts(self._names)
+    """Of names and `exif`; what is in images and labels is not known."""
+    return base.hash_texts([self._exif, *self._names])
 
   def _read_upright(self, index: int, record: records.Record) -> Labels:
     """The labels of the image as it is shown."""

@@ -74,7 +74,7 @@ class Mixture:
     return source.location(position)
 
   def identity(self) -> str:
-    parts = [source.identity() for source in self._sources]
+    parts = [source.identity() for source in self.sources]
     return base.hash_texts([*parts, *self.sizes, *self.weights])
 
   def _find(self, index: int) -> tuple[base.ImageSource, int]:
