@@ -23,7 +23,7 @@ import numpy as np
 from data_pipelines.common.progress import Progress
 from tests.end_to_end import commands, resuming
 
-NUM_STEPS = 60
+NUM_STEPS = 40  # As in tests/end_to_end/resume_test.py: compiled once.
 OPTIONS = (
   f"optim.num_steps={NUM_STEPS}",
   "checkpoint.every=3",
