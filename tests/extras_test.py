@@ -20,6 +20,7 @@ OPTIONAL = {
   "onnx": "onnx",
   "onnxruntime": "onnx",
   "pdqhash": "curation",
+  "pillow_heif": "heif",
   "pyarrow": "curation",
   "tensorboardX": "tensorboard",
   "tensorflow_datasets": "tfds",

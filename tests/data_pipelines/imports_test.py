@@ -17,6 +17,7 @@ ALLOWED = {
   "msgpack",
   "numba",
   "numpy",
+  "pillow_heif",
   "simplejpeg",
   "tensorflow_datasets",
   "tqdm",
