@@ -122,7 +122,8 @@ def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
   """
   errors.lookup(dict.fromkeys(ENCODERS), weights, "weights")
   name = os.fspath(path)
-  is_run = os.path.isdir(checkpoints.directory(name))
+  in_run = os.path.isdir(checkpoints.directory(name))
+  is_run = in_run or checkpoints.is_one(name)
   names = ()
   if is_run:
     names = objective_class(

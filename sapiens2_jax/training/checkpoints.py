@@ -7,7 +7,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from data_pipelines.common.checksums import DamagedError
-from sapiens2_jax.training import stored, verification
+from sapiens2_jax.training import best, stored, verification
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.state import TrainState, by_path, path_name
 from sapiens2_jax.training.verification import (
@@ -75,6 +75,7 @@ class Checkpointer:
   more of them, on the disks of the hosts.
 
   Attributes:
+    best: the one that `checkpoint.keep_best` keeps.
     data: what to save of the data.
     saved_data: of the checkpoint that is there; None if nothing is known.
     written: seconds that the last whole save took to be written.
@@ -99,12 +100,15 @@ class Checkpointer:
     if self._found is not None:
       verification.set_aside(self._found.skipped)
     self.saved_data = self._found and self._found.run["data"]
+    goal = best.read_goal(config.checkpoint.keep_best)
+    self.best = best.KeepBest(goal, pathlib.Path(directory(workdir)))
     policies = ocp.checkpoint_managers
     options = ocp.CheckpointManagerOptions(
       preservation_policy=policies.AnyPreservationPolicy(
         [
           policies.LatestN(config.checkpoint.keep_last),
           policies.EveryNSteps(config.checkpoint.keep_every),
+          self.best,
         ]
       ),
       cleanup_tmp_directories=True,
@@ -127,11 +131,18 @@ class Checkpointer:
       steps.append(self._local.latest_step())
     return max((step for step in steps if step is not None), default=None)
 
-  def save(self, state: TrainState, step: int, next_example: int) -> None:
+  def save(
+    self,
+    state: TrainState,
+    step: int,
+    next_example: int,
+    measured: Mapping[str, float | None] | None = None,
+  ) -> None:
     """Saves, unless that was done; returns before all is written.
 
     Waits until an earlier save is written. All processes must call it.
-    `step` comes next, `next_example` is the first one not yet used.
+    `step` comes next, `next_example` is the first one not yet used, `measured`
+    are numbers of this state.
 
     Raises:
       SaveError: this or an earlier one could not be written.
@@ -144,7 +155,10 @@ class Checkpointer:
       "config": self._config.to_dict(),
       "next_example": next_example,
       "data": self.data,
+      "measured": measured,
     }
+    # Before: what it beats may go when it is written.
+    self.best.take(step, measured or {})
     args = ocp.args.Composite(
       **{
         STATE: ocp.args.PyTreeSave(state, stored.save_args(state)),
@@ -221,10 +235,28 @@ class Checkpointer:
         self._local.close()
 
 
+def is_one(path: str | os.PathLike) -> bool:
+  """Whether this is a checkpoint itself, WORKDIR/checkpoints/STEP."""
+  path = pathlib.Path(os.path.abspath(path))
+  in_run = os.fspath(path.parent) == directory(os.fspath(path.parents[1]))
+  return path.name.isdecimal() and in_run and path.is_dir()
+
+
 def find(workdir: str, verify: bool = True) -> Found | None:
-  """The newest whole checkpoint of a run; see `newest_whole`."""
-  root = pathlib.Path(directory(workdir))
-  return verification.newest_whole(root, verify)
+  """The newest whole checkpoint of a run, or the one that is given.
+
+  See `newest_whole`.
+
+  Raises:
+    DamagedError: none is whole, or that one is not.
+  """
+  if not is_one(workdir):
+    root = pathlib.Path(directory(workdir))
+    return verification.newest_whole(root, verify)
+  path = pathlib.Path(os.path.abspath(workdir))
+  if problems := verification.find_problems(path, verify):
+    raise DamagedError(f"{path}: {problems[0]}")
+  return Found(int(path.name), path, verification.read_run(path))
 
 
 def unfit(found: Found, abstract: TrainState) -> list[str]:

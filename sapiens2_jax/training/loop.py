@@ -19,6 +19,7 @@ from sapiens2_jax.runtime.goodput import Timeline
 from sapiens2_jax.runtime.preemption import StopRequest
 from sapiens2_jax.runtime.save_schedule import SaveSchedule
 from sapiens2_jax.training import flops
+from sapiens2_jax.training.best import KeepBest
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.objective import Measurement, Objective
 from sapiens2_jax.training.state import TrainState
@@ -147,6 +148,10 @@ class _Report:
     shown = "  ".join(f"{name} {value:.4g}" for name, value in results.items())
     print(f"{prefix} {step + 1}  {shown}", flush=True)
 
+  def is_best(self, best: KeepBest) -> None:
+    """Takes in that the newest checkpoint is the best one."""
+    print(f"best {best.step}  {best.value:.4g}, is kept", flush=True)
+
   def sync(self) -> None:
     """Waits until all that was told is on the disk."""
     self._skips.sync()
@@ -216,6 +221,7 @@ def train(
   )
 
   pending = None  # Step and metrics of the step before.
+  measured = None  # Numbers of the present state.
 
   def read_pending() -> None:
     nonlocal pending
@@ -229,8 +235,11 @@ def train(
     report.sync()
     jax.block_until_ready(state)  # The step's own time is no cost of saving.
     timeline.enter("save", step)
-    place = checkpointer.save_local if is_local else checkpointer.save
-    place(state, step, first_example + (step - start) * batch_size)
+    next_example = first_example + (step - start) * batch_size
+    if is_local:
+      checkpointer.save_local(state, step, next_example)
+    else:
+      checkpointer.save(state, step, next_example, measured)
     report.saved(step)
 
   def is_measurement_due() -> bool:
@@ -255,6 +264,7 @@ def train(
       read_pending()
       pending = (step, metrics)
       step += 1
+      measured = None
       checkpointer.poll()
       if is_measurement_due():
         # Before a save of this step: what is saved has been measured.
@@ -267,9 +277,14 @@ def train(
           functools.partial(report.pictured, measurement.prefix, step - 1),
         )
         seconds = time.perf_counter() - started
-        report.measured(measurement.prefix, step - 1, results, seconds)
-      if schedule.is_due(step):
+        prefix = measurement.prefix
+        measured = _known({f"{prefix}_{k}": x for k, x in results.items()})
+        report.measured(prefix, step - 1, results, seconds)
+      is_best = checkpointer.best.is_better(measured or {})
+      if is_best or schedule.is_due(step):
         save()
+        if is_best:
+          report.is_best(checkpointer.best)
         schedule.saved(
           step,
           cost=timeline.unchanged(),

@@ -14,6 +14,7 @@ from sapiens2_jax.parallel import mesh, rules
 from sapiens2_jax.pretrain import masks
 from sapiens2_jax.pretrain.terms import TERMS
 from sapiens2_jax.tasks.base import ProbedTask
+from sapiens2_jax.training.best import read_goal
 
 Found = Iterator[tuple[str, str]]
 # (config, number of devices) -> problems, and the fields or groups it reads.
@@ -174,6 +175,35 @@ def _measured_path(name: str) -> Callable:
   return rule
 
 
+def _keep_best(name: str, prefix: str) -> Callable:
+  """A rule: what is kept must be measured, in the group `name`."""
+
+  def rule(config: ConfigDict, _: int) -> Found:
+    goal = read_goal(config.checkpoint.keep_best)
+    given = f"checkpoint.keep_best={config.checkpoint.keep_best}"
+    if goal and not config[name].every:
+      yield given, f"needs {name}.every"
+    if goal and not goal.name.startswith(f"{prefix}_"):
+      yield given, f"must be a number that is measured: {prefix}_..."
+
+  return rule
+
+
+def _measured(config: ConfigDict, task: tasks.Task) -> Found:
+  """Asks an empty metric for its numbers, before anything is trained."""
+  goal = read_goal(config.checkpoint.keep_best)
+  if goal is None:
+    return
+  try:
+    numbers = task.metric().result()
+  except ArithmeticError:  # Of nothing: the first evaluation says it.
+    return
+  names = [f"eval_{key}" for key in numbers]
+  if goal.name not in names:
+    given = f"checkpoint.keep_best={config.checkpoint.keep_best}"
+    yield given, f"{task.name} measures {', '.join(names)}"
+
+
 def _task(config: ConfigDict, _: int) -> Found:
   """The task's own complaints, and those of its head."""
   given = f"task.name={config.task.name}"
@@ -183,6 +213,7 @@ def _task(config: ConfigDict, _: int) -> Found:
   except ValueError as error:
     yield given, str(error)
     return
+  yield from _measured(config, task)
   if not (config.data.augment or isinstance(task, ProbedTask)):
     yield given, "has no targets without augmentation; set data.augment=true"
 
@@ -236,14 +267,21 @@ PRETRAIN: Rules = {
   ),
   _decoder_heads: ("model.decoder_dim", "model.decoder_heads", "mesh.tensor"),
   _measured_path("probes"): ("probes.every", "probes.path"),
+  _keep_best("probes", "probe"): ("probes.every", "checkpoint.keep_best"),
   **_COMMON,
 }
 FINETUNE: Rules = {
   _whole_patches("image_size"): ("data.image_size", "model.size"),
-  _task: ("task", "head", "data.image_size", "data.augment", "model"),
+  _task: (
+    *("task", "head", "data.image_size", "data.augment", "model"),
+    "checkpoint.keep_best",
+  ),
   _frozen_stages: ("optim.frozen_stages", "model.size"),
   _init_head: ("model.init_head", "model.init_from", "model.init_parts"),
   _measured_path("evaluation"): ("evaluation.every", "evaluation.path"),
+  _keep_best("evaluation", "eval"): (
+    *("evaluation.every", "checkpoint.keep_best"),
+  ),
   **_COMMON,
 }
 PROBE: Rules = {

@@ -30,6 +30,7 @@ from sapiens2_jax.pretrain.masks import MODES
 from sapiens2_jax.pretrain.terms.distillation import TARGETS
 from sapiens2_jax.pretrain.terms.patch_distillation import HEADS, TOKENS
 from sapiens2_jax.tasks import registry
+from sapiens2_jax.training.best import read_goal
 from sapiens2_jax.training.optimizer import OPTIMIZERS
 from sapiens2_jax.training.schedules import SCHEDULES
 
@@ -41,6 +42,16 @@ _BACKENDS = {"auto": None, **BACKENDS}
 _PARTS = dict.fromkeys(("all", "encoder"))
 _STORED = dict.fromkeys(("float16", "float32"))
 _AXIS = must("-1 or at least 1", lambda size: size == -1 or size >= 1)
+
+
+def _goal(_: str, value: str) -> str:
+  try:
+    read_goal(value)
+  except ValueError as error:
+    return str(error)
+  return ""
+
+
 _FIRST = {
   "version": Field(
     VERSION,
@@ -172,6 +183,11 @@ _CHECKPOINT = group(
     50_000, "Steps between saves that are kept for ever.", COUNT
   ),
   verify=Field(True, "Whether a restart compares all files with checksums."),
+  keep_best=Field(
+    "",
+    'Also the best by a measured number, such as "eval_mIoU max"; empty: none.',
+    _goal,
+  ),
   # They are all parts of mesh.data but the first, so that needs at least 2.
   local_every=Field(
     0, "Steps between saves to a disk of each host; 0: none.", at_least(0)

@@ -27,6 +27,8 @@ def command(workdir, corpus, *overrides):
     "evaluation.every=10",
     "evaluation.num_images=7",
     "checkpoint.every=5",
+    "checkpoint.keep_last=1",
+    "checkpoint.keep_best=eval_mae max",  # The first: it gets smaller.
     *overrides,
   )
   return [
@@ -74,6 +76,9 @@ def test_the_metric_is_measured_at_its_steps_and_at_the_end(setting):
   found = board.read_bytes()
   assert all(found.count(b"eval/%02d" % number) == 3 for number in range(4))
   assert b"eval/04" not in found
+  assert setting[4].count("is kept") == 1 and "\nbest 10  " in setting[4]
+  steps = {path.name for path in (setting[3] / "checkpoints").iterdir()}
+  assert steps == {"10", "24"}
   ledger = json.loads((setting[3] / "goodput.json").read_text())
   assert ledger["seconds"]["evaluate"] > 0
 
@@ -97,6 +102,7 @@ def test_stopped_and_killed_it_ends_as_if_nothing_had_happened(setting):
   np.testing.assert_equal(read_state(workdir), read_state(whole))
   name = writers.METRICS_FILE
   assert (workdir / name).read_bytes() == (whole / name).read_bytes()
+  assert (workdir / "checkpoints" / "10").is_dir()  # The best, before a kill.
 
 
 def test_a_run_of_the_same_task_goes_on_with_its_head(setting):
