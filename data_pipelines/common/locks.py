@@ -8,15 +8,17 @@ buckets do not keep to the first two, hosts not to the third.
 
 - Taking: nobody is there if the file is not, if its process is known to have
   ended (same boot of the same machine, so its pid tells), if the same job was
-  started again by its scheduler, or if the file has not changed for `STALE`
-  seconds of the watcher's own clock. Then write the file, and read it again
-  `SETTLE` seconds later: of several that write, the last one has it, all
-  others see that.
+  started again by its scheduler, or if the count has not changed for `STALE`
+  seconds of the watcher's own clock. A count that changes is a refusal, within
+  `INTERVAL` seconds; that the process exists is none, it may be frozen. Write
+  the file, and read it again `SETTLE` seconds later: of several that write,
+  the last one has it, all others see that.
 - Holding: before each count, and with `check` right before something is
   replaced, the holder reads the file. If another token is in it, this process
-  was taken for dead; it writes nothing more. If the file is damaged or gone, it
-  is written again. A holder that was frozen between reading and writing the
-  file may have written over another one's: it gives up, and that one goes on.
+  was taken for dead; it writes nothing more. Nor does it if the file is
+  damaged or gone: somebody may have come, and gone again. A holder that was
+  frozen between reading and writing the file may have written over another
+  one's: it gives up, and that one goes on.
 - Leaving: the holder removes the file. After a kill it stays.
 
 Why that is safe enough: each replacement follows a look at the file, so two
@@ -37,6 +39,7 @@ import secrets
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 
 from data_pipelines.common import files, storage
@@ -45,7 +48,10 @@ INTERVAL = 5.0  # Seconds between two signs of life.
 STALE = 30.0  # Seconds without one after which a lock is taken over.
 SETTLE = 0.2  # Seconds until all see who wrote last.
 # Of schedulers that start a job again: its name, and the count of its starts.
-_JOBS = {"SLURM_JOB_ID": "SLURM_RESTART_COUNT"}
+_JOBS = {
+  "SLURM_JOB_ID": "SLURM_RESTART_COUNT",
+  "JOBSET_NAME": "JOBSET_RESTART_ATTEMPT",  # See launch/jobset.yaml.
+}
 
 
 class LockedError(ValueError):
@@ -121,7 +127,7 @@ class Clock:
 
   def since(self) -> str:
     """The time of day, for people."""
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     return now.strftime("%Y-%m-%d %H:%M:%S UTC")
 
   def sleep(self, seconds: float) -> None:
@@ -186,7 +192,6 @@ class Lock:
     self._first = None  # What was there at first, and when.
     self._claimed: float | None = None
     self._seen: float | None = None  # When the file was last known to be ours.
-    self._guard = threading.Lock()
     self._stopped = threading.Event()
     self._thread: threading.Thread | None = None
 
@@ -207,8 +212,11 @@ class Lock:
         self._first = text, now
       before, at = self._first
       if not self._has_ended(text):
-        if text != before or self._is_alive(text):
+        if text != before and _parse(text):
           raise LockedError(self._used_by(text))
+        if text != before:  # Damage is no sign of life.
+          self._first = text, now
+          at = now
         if (left := at + STALE - now) > 0:
           return min(left, INTERVAL / 5)
     self._since = self._clock.since()
@@ -261,9 +269,6 @@ class Lock:
     self._stopped.set()
     if self._thread not in (None, threading.current_thread()):
       self._thread.join()
-    if self._claimed is None:
-      return
-    self._claimed = None
     with contextlib.suppress(OSError):
       if self._token_of(self._disk.read(self._path)) == self._token:
         self._disk.remove(self._path)
@@ -281,19 +286,34 @@ class Lock:
 
   def _look(self) -> None:
     """Sees that the file is still this process'."""
-    with self._guard:
-      now, text = self._clock.now(), self._disk.read(self._path)
+    if self._stopped.is_set():
+      raise LockLostError(f"{self._what}: {self._owner} is ending.")
+    now, text = self._read()
+    token = self._token_of(text)
+    if token is None:  # Perhaps it is being replaced, where that takes time.
+      self._clock.sleep(SETTLE)
+      now, text = self._read()
       token = self._token_of(text)
-      if token is None:
-        self._write(now)
-      elif token != self._token:
-        if self._seen is None:
-          raise LockedError(self._used_by(text))
-        raise LockLostError(
-          f"{self._what}: {self._owner} was silent for {STALE:g} s or more "
-          f"and is taken for dead; {self._used_by(text).partition(': ')[2]}"
-        )
-      self._seen = now
+    if token is None:
+      raise LockLostError(
+        f"{self._what}: {self._path} was removed or damaged; {self._owner} "
+        "cannot know whether another process is there."
+      )
+    if token != self._token and self._seen is None:
+      raise LockedError(self._used_by(text))
+    if token != self._token:
+      raise LockLostError(
+        f"{self._what}: {self._owner} was silent for {STALE:g} s or more and "
+        f"is taken for dead; {_name(text)} goes on ({self._path})."
+      )
+    self._seen = now
+
+  def _read(self) -> tuple[float, bytes | None]:
+    """The file, and since when it may have changed."""
+    while True:
+      now, text = self._clock.now(), self._disk.read(self._path)
+      if self._clock.now() - now < STALE / 2:
+        return now, text  # Else it was frozen, and what it read is old.
 
   def _write(self, read: float) -> None:
     """Writes the file, which was read at `read`."""
@@ -303,6 +323,7 @@ class Lock:
       "since": self._since,
       "count": self._count,
     }
+    record["crc32"] = _checksum(record)
     self._disk.write(self._path, json.dumps(record).encode())
     gone = self._clock.now() - read
     if gone > STALE / 2:
@@ -319,27 +340,17 @@ class Lock:
     owner, me = found[0], self._owner
     if owner.job and owner.job == me.job and owner.attempt < me.attempt:
       return True
-    return self._is_here(owner) and self._find_born(owner.pid) != owner.born
-
-  def _is_alive(self, text: bytes) -> bool:
-    found = _parse(text)
-    return found is not None and self._is_here(found[0])
-
-  def _is_here(self, owner: Owner) -> bool:
-    return bool(owner.machine) and owner.machine == self._owner.machine
+    is_here = bool(owner.machine) and owner.machine == me.machine
+    return is_here and self._find_born(owner.pid) != owner.born
 
   def _token_of(self, text: bytes | None) -> str | None:
     found = None if text is None else _parse(text)
     return found and found[1]
 
   def _used_by(self, text: bytes) -> str:
-    found = _parse(text)
-    who = "another process"
-    if found is not None:
-      who = f"{found[0]}, since {found[2]}"
     return (
-      f"{self._what}: in use by {who} ({self._path}); wait for its end, stop "
-      "it, or give another place."
+      f"{self._what}: in use by {_name(text)} ({self._path}); wait for its "
+      "end, stop it, or give another place."
     )
 
 
@@ -348,13 +359,22 @@ def _parse(text: bytes) -> tuple[Owner, str, str] | None:
   names = [field.name for field in dataclasses.fields(Owner)]
   try:
     record = json.loads(text)
+    if record.pop("crc32") != _checksum(record):
+      return None
     owner = Owner(**{name: record[name] for name in names})
     found = owner, record["token"], record["since"]
-  except (ValueError, KeyError, TypeError):
+  except (ValueError, KeyError, TypeError, AttributeError):
     return None
-  kinds = (int if name in ("pid", "attempt") else str for name in names)
-  values = dataclasses.astuple(owner)
-  return found if all(map(isinstance, values, kinds)) else None
+  return found
+
+
+def _checksum(record: dict) -> int:
+  return zlib.crc32(json.dumps(record, sort_keys=True).encode())
+
+
+def _name(text: bytes) -> str:
+  found = _parse(text)
+  return f"{found[0]}, since {found[2]}," if found else "another process"
 
 
 @contextlib.contextmanager

@@ -125,6 +125,7 @@ class _Report:
       self._config.data.global_batch_size, self._useful_flops
     )
     if self._writers:
+      distributed.check_lock()
       values = _known(jax.device_get(metrics))
       self._writers.write_metrics(step, values)
       self._writers.write_speed(step, speed)
@@ -221,6 +222,7 @@ def train(
     report.sync()
     jax.block_until_ready(state)  # The step's own time is no cost of saving.
     timeline.enter("save", step)
+    distributed.check_lock()
     place = checkpointer.save_local if is_local else checkpointer.save
     place(state, step, first_example + (step - start) * batch_size)
     report.saved(step)
