@@ -4,7 +4,8 @@
 
 A seed draws a story: a job of some processes, started again by its launcher,
 and faults. Time, hosts, the network and disks are made up; locks, peers, stop
-agreement, save schedule and ledger are the trainer's own. A process may freeze
+request, save schedule, ledger, rows and the choice of a checkpoint are the
+trainer's own; its loop, JAX's and Orbax's part are played. A process may freeze
 wherever it touches the world, also between reading and writing a file.
 `Violation` tells what must never be, and all that happened before.
 """
@@ -19,12 +20,15 @@ import random
 import shutil
 import tempfile
 import time
+from typing import NamedTuple
+from unittest import mock
 
-from data_pipelines.common import jsonl, locks
+from data_pipelines.common import errors, jsonl, locks
 from sapiens2_jax.runtime import goodput
 from sapiens2_jax.runtime.peers import Peers
 from sapiens2_jax.runtime.preemption import StopRequest
 from sapiens2_jax.runtime.save_schedule import SaveSchedule
+from sapiens2_jax.training import verification
 
 NUM_STEPS = 16
 HEARTBEAT = 20.0  # Seconds; of distributed.heartbeat_timeout.
@@ -73,8 +77,8 @@ class World:
     self.checkpoints: dict[int, bool] = {}  # Step -> whether it is whole.
     self.processes: list[Process] = []
     self.story: list[str] = []
-    self.last_writer = -1  # Attempt that wrote last.
-    self.is_done = False
+    self.sessions, self.last_writer = itertools.count(), -1
+    self.is_done = self.is_lock_damaged = False
 
   def tell(self, text: str) -> None:
     self.story.append(f"{self.time - 1000:8.2f}  {text}")
@@ -118,6 +122,39 @@ class World:
 
   def newest_whole(self) -> int:
     return max((s for s, whole in self.checkpoints.items() if whole), default=0)
+
+
+class _Root:
+  """The directory of checkpoints, as `newest_whole` looks at it."""
+
+  def __init__(self, checkpoints: dict[int, bool]):
+    self._checkpoints = checkpoints
+
+  def glob(self, _: str) -> list["_Checkpoint"]:
+    return [self / str(step) for step in self._checkpoints]
+
+  def __truediv__(self, name: str) -> "_Checkpoint":
+    return _Checkpoint(name, self._checkpoints[int(name)])
+
+
+class _Checkpoint(NamedTuple):
+  name: str
+  is_whole: bool
+
+  def is_dir(self) -> bool:
+    return True
+
+
+def _problems(path: _Checkpoint, verify: bool) -> list[str]:
+  return [] if path.is_whole else ["damaged"]
+
+
+# What reads a checkpoint's files; which one is taken is decided by the module.
+_READING = {
+  "find_problems": _problems,
+  "read_run": lambda path: {},
+  "say": lambda line: None,
+}
 
 
 class Port:
@@ -193,6 +230,8 @@ class Process:
     self.name = f"{job}.{number} process {index} ({host})"
     self.is_alive, self.frozen_until, self.code = True, 0.0, None
     self.step, self.store, self.is_inside = -1, store, 0
+    self.job, self.froze = job, 0.0  # Longest time.
+    self.session: int | None = None  # Number of the first write.
     self.port, self.client = Port(self), Client(self, store)
     self.lock = None
     if index == 0:
@@ -233,12 +272,13 @@ class Process:
     except Exception as error:
       if isinstance(error, Violation):
         raise
-      code = 2 if isinstance(error, locks.LockedError) else 1
-      self.fail(str(error), code)
+      with contextlib.suppress(_Ended):
+        self.fail(str(error), errors.exit_code(error))
 
   def freeze(self, seconds: float, says: bool = True) -> None:
     """Stops within a call, while the world goes on."""
     until = self.world.time + seconds
+    self.froze = max(self.froze, seconds)
     self.frozen_until = max(self.frozen_until, until)
     if says:
       self.world.tell(f"{self.name} freezes for {seconds:g} s")
@@ -264,9 +304,8 @@ class Process:
   def look_for_survivors(self, bound: float) -> None:
     """The others must have noticed, but for those that were frozen since."""
     for other in self.attempt:
-      late = max(
-        other.frozen_until + HEARTBEAT + 3 * other.peers.interval, bound
-      )
+      thawed = self.world.time if other.is_inside else other.frozen_until
+      late = max(thawed + HEARTBEAT + 6 * other.peers.interval, bound)
       if other.is_alive and late > self.world.time:
         self.world.at(late, None, lambda: self.look_for_survivors(bound))
       elif other.is_alive:
@@ -298,6 +337,12 @@ class Process:
     self.world.at(self.world.time + wait, self, lambda: self.end(message, code))
 
   def name_cause(self, message: str) -> None:
+    is_restarted = any(
+      p.job == self.job and p.number > self.number for p in self.world.processes
+    )
+    is_well = self.froze < locks.STALE / 2 and not self.world.is_lock_damaged
+    if "taken for dead" in message and is_well and not is_restarted:
+      self.world.violate(f"{self.name} lived and lost its lock")
     if not any(cause in message for cause in _CAUSES):
       self.world.violate(f"{self.name} ends without a cause: {message!r}")
 
@@ -334,9 +379,11 @@ class Process:
     """Replaces something in the workdir, with a look at the lock before."""
     self.check_lock()
     self.port.check_disk()
-    if self.number < self.world.last_writer:
-      self.world.violate(f"{self.name} writes {what} after a later attempt")
-    self.world.last_writer = self.number
+    if self.session is None:
+      self.session = next(self.world.sessions)
+    if self.session < self.world.last_writer:
+      self.world.violate(f"{self.name} writes {what} after a later one did")
+    self.world.last_writer = self.session
     function()
 
   def check_lock(self) -> None:
@@ -347,7 +394,13 @@ class Process:
     self.world.tell(f"{self.name} commits step {step}")
 
   def restore(self) -> int:
-    return self.world.newest_whole()
+    """The trainer's own choice, of checkpoints that the world has."""
+    found = verification.newest_whole(_Root(self.world.checkpoints))
+    if found is None:
+      return 0
+    for path in found.skipped:
+      del self.world.checkpoints[int(path.name)]
+    return found.step
 
   def share(self, name: str, value: int) -> int:
     return self.store.setdefault(name, value)
@@ -495,6 +548,7 @@ def _strike(world: World) -> None:
     else:
       seconds = world.random.choice([5, 20, 40, 120, 300])
       world.tell(f"{victim.name} freezes for {seconds} s")
+      victim.froze = max(victim.froze, seconds)
       victim.frozen_until = max(victim.frozen_until, world.time + seconds)
   elif kind == "clock":
     world.tell("the clock is set back by an hour")
@@ -507,12 +561,12 @@ def _strike(world: World) -> None:
     else:
       data[at] ^= 1 << world.random.randrange(8)
     world.tell(f"the lock is damaged: {kind} at {at}")
-    world.files[_LOCK] = bytes(data)
+    world.files[_LOCK], world.is_lock_damaged = bytes(data), True
   elif kind == "full":
     world.tell("the disk is full for 20 s")
     world.full_until = world.time + 20
-  elif kind == "damage" and world.checkpoints:
-    step = max(world.checkpoints)
+  elif kind == "damage" and sum(world.checkpoints.values()) > 1:
+    step = world.newest_whole()
     world.tell(f"checkpoint {step} is damaged")
     world.checkpoints[step] = False
 
@@ -530,7 +584,8 @@ def simulate(seed: int) -> list[str]:
   workdir = pathlib.Path(tempfile.mkdtemp(prefix="simulation", dir=place))
   world = World(seed, workdir)
   try:
-    return _simulate(world)
+    with mock.patch.multiple(verification, **_READING):
+      return _simulate(world)
   finally:
     shutil.rmtree(workdir)
 
