@@ -33,7 +33,7 @@ create=(
   --docker-image="${value[docker_image]}"
   --priority="${value[priority]}"
   --max-restarts="${value[max_restarts]}"
-  # XPK itself restarts after 42 and 127 to 255; 2 must not be restarted.
+  # XPK itself restarts after 42 and 127 to 255; 2 and 3 must not be.
   --restart-on-exit-codes=1
   # Seconds to save in after SIGTERM.
   --termination-grace-period-seconds=300
@@ -47,7 +47,7 @@ command="exec bash launch/host.sh $(quote "${train_command[@]}")"
 create+=(--command="${command//\$/\$\$}")
 step "$(quote "${create[@]}")"
 
-selector=xpk.google.com/workload=${value[workload]}
+selector=$(quote "xpk.google.com/workload=${value[workload]}")
 remark "follow: kubectl logs --follow --selector=$selector"
-remark "delete: xpk workload delete --cluster=${value[cluster]}\
- --workload=${value[workload]}"
+remark "delete: xpk workload delete $(quote --cluster="${value[cluster]}"\
+ --workload="${value[workload]}")"

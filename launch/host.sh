@@ -2,11 +2,12 @@
 # Runs a command on one machine of a job, and tells how it ended:
 #   bash launch/host.sh [--max_restarts N] [--pause SECONDS]
 #     [--mistake_file FILE] COMMAND...
-# Exit codes: those of the command (0 done, 2 mistake in the configuration,
-# others a failure); but 143 when it was stopped by SIGTERM or SIGINT and ended
+# Exit codes: those of the command (0 done, 2 mistake in the configuration, 3 out
+# of memory, others a failure); but 143 when it was stopped by SIGTERM or SIGINT and ended
 # with 0: it has saved and is not done, so whoever started it has to start it
-# again. Failures other than 2 are restarted here, N times.
-# FILE is created after a 2, for callers that see many machines as one.
+# again. Failures other than 2 and 3 are restarted here, N times.
+# FILE is written after a 2 or 3, for callers that see many machines as one; it
+# holds the code.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ ! -d .venv/bin ] || PATH=$PWD/.venv/bin:$PATH
@@ -21,6 +22,12 @@ while [ $# -gt 0 ]; do
     --mistake_file) mistake_file=$2 && shift 2 ;;
     *) break ;;
   esac
+done
+# Bash would run what stands in $(...) where it expects a number.
+for number in "$max_restarts" "$pause"; do
+  [[ $number =~ ^[0-9]+$ ]] || {
+    echo "host: $number: expected a whole number" >&2 && exit 2
+  }
 done
 [ $# -gt 0 ] || { echo "host: the command is missing" >&2 && exit 2; }
 
@@ -49,14 +56,14 @@ run() {
 
 for ((restarts = 0; ; restarts++)); do
   run "$@"
-  if [ "$code" = 2 ] && [ -n "$mistake_file" ]; then
-    : >"$mistake_file"
+  if [[ $code = [23] && -n $mistake_file ]]; then
+    echo "$code" >"$mistake_file"
   fi
   if [ "$signals" -gt 0 ]; then
     [ "$code" != 0 ] || code=143
     break
   fi
-  [[ $code != [02] && $restarts -lt $max_restarts ]] || break
+  [[ $code != [023] && $restarts -lt $max_restarts ]] || break
   echo "host: ended with $code; restart $((restarts + 1)) of $max_restarts"
   run sleep "$pause"
   [ "$signals" = 0 ] || { code=143 && break; }

@@ -44,5 +44,5 @@ done
 submit+=(launch/slurm_job.sh "${value[max_restarts]}" "${train_command[@]}")
 step "cd $(quote "$root") && $(quote "${submit[@]}")"
 
-remark "follow: tail -F $root/${value[job_name]}-JOB.log"
+remark "follow: tail -F $(quote "$root/${value[job_name]}-JOB.log")"
 remark "stop:   scancel JOB"

@@ -2,7 +2,7 @@
 # The batch script that launch/slurm.sh submits; runs on the first node:
 #   slurm_job.sh MAX_RESTARTS COMMAND...
 # Queues the job again unless it is done, cancelled, or the configuration has
-# a mistake. SLURM starts it in the repository (--chdir).
+# a mistake or needs too much memory. SLURM starts it in the repository (--chdir).
 set -euo pipefail
 max_restarts=$1
 shift
@@ -24,11 +24,14 @@ if [ "$cancelled" = yes ]; then
   exit "$code"
 fi
 
-# srun returns the highest exit code of all processes, which may hide a 2.
+# srun returns the highest exit code of all processes, which may hide these.
 if [ -e "$mistake_file" ]; then
+  code=$(cat "$mistake_file")
   rm -f "$mistake_file"
-  echo "slurm_job: mistake in the configuration; not queued again"
-  exit 2
+  reason="mistake in the configuration"
+  [ "$code" = 2 ] || reason="out of memory"
+  echo "slurm_job: $reason; not queued again"
+  exit "$code"
 fi
 if [ "$code" = 0 ]; then
   exit 0

@@ -52,7 +52,8 @@ step "$tpus describe $target >/dev/null 2>&1 ||\
 # A slice that was taken away stays SUSPENDED until it is deleted.
 step "(while s=\$($tpus describe $target --format='value(state.state)');\
  do case \$s in ACTIVE) exit 0 ;; FAILED|SUSPENDED)\
- echo \"tpu_vm: $name is \$s; delete it and start again\" >&2; exit 1 ;;\
+ echo $(quote "tpu_vm: $name is")\" \$s; delete it and start again\" >&2;\
+ exit 1 ;;\
  *) sleep 30 ;; esac; done; exit 1)"
 
 remark "2. Copy this repository to all machines and install it there."

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from data_pipelines.common.checksums import DamagedError
+from data_pipelines.common import errors
 from data_pipelines.sources.base import ShardReadError
 
 
@@ -22,8 +22,8 @@ def run(
 ) -> None:
   """Runs `main` as a command.
 
-  A mistake in the flags, or a ValueError or OSError in `main`, ends the
-  program with its message and code 2; data that cannot be read, with code 1.
+  A mistake in the flags ends the program with its message and code 2; an error
+  in `main` with the code that `errors.exit_code` gives it.
 
   Args:
     main: returns the exit code, None for 0.
@@ -46,10 +46,15 @@ def run(
       logging.set_verbosity(logging.WARNING)
     try:
       return main()
-    except (ShardReadError, DamagedError) as error:
-      fail(str(error), code=1)
-    except (ValueError, OSError) as error:
-      fail(str(error))
+    except Exception as error:
+      # JAX takes seconds to import, and runs out of memory only if it is there.
+      from sapiens2_jax.runtime import memory
+
+      if (line := memory.explain(error, memory.COMMAND)) is not None:
+        fail(line, errors.OUT_OF_MEMORY)
+      if isinstance(error, (ValueError, OSError, ShardReadError)):
+        fail(str(error), errors.exit_code(error))
+      raise
 
   app.run(guarded, argv=argv, flags_parser=parse)
 

@@ -8,12 +8,9 @@ import traceback
 import types
 from collections.abc import Callable
 
-import ml_collections
 from ml_collections import ConfigDict
 
 from sapiens2_jax import errors, fields
-
-_ML_COLLECTIONS = os.path.dirname(ml_collections.__file__)
 
 
 class ConfigError(ValueError):
@@ -69,22 +66,37 @@ def _load_file(spec: str) -> ConfigDict:
     if not hasattr(module, "get_config"):
       raise ConfigError(spec, [(path, "has no get_config()")])
     return module.get_config(argument) if argument else module.get_config()
-  except ConfigError:
+  except (ConfigError, MemoryError):
     raise
-  except ValueError as error:
-    raise ConfigError(spec, [(argument or path, str(error))]) from error
-  except (AttributeError, KeyError, TypeError) as error:
-    # What setting a field of no group raises, or a wrong type.
-    stack = traceback.extract_tb(error.__traceback__)
-    file = os.path.abspath(path)
-    lines = [one for one in stack if one.filename == file]
-    if not lines or not stack[-1].filename.startswith((file, _ML_COLLECTIONS)):
-      raise
-    cause = error
-    while cause.args and isinstance(cause.args[0], Exception):
-      cause = cause.args[0]
-    wrong = " ".join(f"{lines[-1].line}: {cause.args[0]}".split())
-    raise ConfigError(spec, [(f"line {lines[-1].lineno}", wrong)]) from error
+  except (Exception, SystemExit) as error:
+    raise ConfigError(spec, [_explain(error, path, argument)]) from error
+
+
+def _explain(error: BaseException, path: str, argument: str) -> tuple[str, str]:
+  """Where in a user's file an error arose, and what it says.
+
+  Frames that are ours, or of what the file calls, tell the user nothing.
+  """
+  file, kind = os.path.abspath(path), type(error).__name__
+  if isinstance(error, SyntaxError):
+    where = "" if error.filename in (file, None) else f"{error.filename}, "
+    wrong = f"{(error.text or '').strip()}: {kind}: {error.msg}"
+    return f"{where}line {error.lineno}", wrong
+  stack = traceback.extract_tb(error.__traceback__)
+  lines = [one for one in stack if one.filename == file]
+  if isinstance(error, ValueError):
+    is_bug = stack[-1].filename == file and not lines[-1].line.startswith(
+      "raise"
+    )
+    if not is_bug:
+      return argument or path, str(error)
+  while error.args and isinstance(error.args[0], Exception):
+    error = error.args[0]  # As ml_collections raises them.
+  message = error if isinstance(error, OSError) else (*error.args, "")[0]
+  if not lines:
+    return path, f"{kind}: {message}"
+  wrong = " ".join(f"{lines[-1].line}: {kind}: {message}".split())
+  return f"line {lines[-1].lineno}", wrong
 
 
 def _parse(text: str, current: object) -> object:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from data_pipelines import sources
+from data_pipelines.common import locks
 from data_pipelines.common.files import write_file
 from data_pipelines.common.progress import Progress
 from data_pipelines.open_source import open_field
@@ -136,8 +137,10 @@ def main(overrides: list[str]) -> None:
     raise ValueError(
       f"--config.{overrides[0]}: nothing to override with --data"
     )
-  found = probe(overrides) if _DATA.value is None else measure_task()
-  print(f"results    {write_results(_OUTPUT.value, found)}")
+  with locks.held(_OUTPUT.value) as lock:
+    found = probe(overrides) if _DATA.value is None else measure_task()
+    lock.check()
+    print(f"results    {write_results(_OUTPUT.value, found)}")
 
 
 if __name__ == "__main__":

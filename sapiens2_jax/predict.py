@@ -16,6 +16,7 @@ import sys
 import jax
 from absl import flags, logging
 
+from data_pipelines.common import locks
 from data_pipelines.common.files import write_file
 from sapiens2_jax import command
 from sapiens2_jax.interop.load import load_task
@@ -128,20 +129,22 @@ def main() -> int:
   people = People(chosen, names)
   parts = chosen.get("foreground")
   writer = options.output_class(task)(model.task, chosen)
-  found = predict_images(
-    jit_spread(model.predict, params, _BATCH_SIZE.value),
-    source,
-    people,
-    writer,
-    output,
-    load_parts(parts) if parts else None,
-  )
-  facts = make_facts(checkpoint, model, chosen) + writer.facts()
-  if people.summary():
-    print(f"people     {people.summary()}")
-    facts.append(("people", people.summary()))
-  path = os.path.join(output, "index.html")
-  write_file(path, write_gallery(model.task, facts, found).encode())
+  with locks.held(output) as lock:
+    lock.check()
+    found = predict_images(
+      jit_spread(model.predict, params, _BATCH_SIZE.value),
+      source,
+      people,
+      writer,
+      output,
+      load_parts(parts) if parts else None,
+    )
+    facts = make_facts(checkpoint, model, chosen) + writer.facts()
+    if people.summary():
+      print(f"people     {people.summary()}")
+      facts.append(("people", people.summary()))
+    path = os.path.join(output, "index.html")
+    write_file(path, write_gallery(model.task, facts, found).encode())
   announce(found, path)
   return 0 if found.done else 1
 

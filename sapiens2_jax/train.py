@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
-from data_pipelines.common.checksums import DamagedError
+from data_pipelines.common import errors, locks
 from data_pipelines.common.files import write_file
 from data_pipelines.loading.loader import NoUsableImage, WorkerDied
 from data_pipelines.loading.prefetch import LoaderStalled
@@ -25,7 +25,8 @@ from sapiens2_jax.interop.load import load_pretrained
 from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
-from sapiens2_jax.runtime import distributed, goodput
+from sapiens2_jax.runtime import compile_cache, distributed, exits, goodput
+from sapiens2_jax.runtime import memory as memory_lib
 from sapiens2_jax.runtime.watchdog import Watchdog
 from sapiens2_jax.training import announce, data, loop, optimizer, starting
 from sapiens2_jax.training import state as state_lib
@@ -60,11 +61,11 @@ def load_config(overrides: list[str]) -> ConfigDict:
   return config_lib.load_config(_CONFIG.value, overrides, check)
 
 
-def write_config(config: ConfigDict, workdir: str) -> None:
-  """Writes the resolved config before the first step.
+def open_workdir(workdir: str) -> None:
+  """Makes it, and locks it for this job.
 
   Raises:
-    ValueError: the workdir is in a bucket.
+    ValueError: the workdir is in a bucket, or another job runs there.
   """
   if "://" in workdir:
     raise ValueError(
@@ -72,17 +73,20 @@ def write_config(config: ConfigDict, workdir: str) -> None:
       "share; buckets hold data, not yet runs."
     )
   os.makedirs(workdir, exist_ok=True)
-  if not distributed.is_writer():
-    return
-  path = os.path.join(workdir, "config.json")
-  write_file(path, config_lib.to_json(config).encode())
+  distributed.hold(workdir)
+
+
+def write_config(config: ConfigDict, workdir: str) -> None:
+  """Writes the resolved config before the first step."""
+  if distributed.is_writer():
+    distributed.check_lock()
+    path = os.path.join(workdir, "config.json")
+    write_file(path, config_lib.to_json(config).encode())
 
 
 def keep_compiled_programs(workdir: str) -> None:
   """A restart finds the step compiled; JAX's own setting goes first."""
-  if jax.config.jax_compilation_cache_dir is None:
-    path = os.path.join(os.path.abspath(workdir), "compile_cache")
-    jax.config.update("jax_compilation_cache_dir", path)
+  compile_cache.keep_in(os.path.join(os.path.abspath(workdir), "compile_cache"))
 
 
 def open_checkpoints(
@@ -128,8 +132,24 @@ def close_ledger(timeline: goodput.Timeline, workdir: str) -> None:
   print(timeline.ledger.line())
 
 
+def explain(error: Exception, *, is_start: bool) -> tuple[str, int]:
+  """What to say of an error that ends the run, and the exit code.
+
+  Args:
+    error: must be the one that is being handled.
+    is_start: before the first step; later nothing is the user's mistake.
+  """
+  if (line := memory_lib.explain(error, memory_lib.RUN)) is not None:
+    return line, errors.OUT_OF_MEMORY
+  if is_start and isinstance(error, (ValueError, OSError)):
+    return str(error), errors.exit_code(error)
+  if isinstance(error, (*_FATAL, locks.LockedError)):
+    return str(error), errors.FAILURE
+  return traceback.format_exc(), errors.FAILURE
+
+
 def run_loop(watchdog: Watchdog, loader, checkpointer, **run) -> None:
-  """`loop.train` and its end; an error ends all processes with code 1."""
+  """`loop.train` and its end; an error ends all processes."""
   try:
     is_done = loop.train(loader=loader, checkpointer=checkpointer, **run)
     checkpointer.close()
@@ -138,20 +158,20 @@ def run_loop(watchdog: Watchdog, loader, checkpointer, **run) -> None:
     if is_done:
       announce.results(run["workdir"])
     return
-  except _FATAL as error:
-    message, may_be_echo = str(error), False
-  except Exception:
-    message, may_be_echo = traceback.format_exc(), True
+  except Exception as error:
+    message, code = explain(error, is_start=False)
+    may_be_echo = message.startswith("Traceback")
   if jax.process_count() == 1:  # Of several, closing waits for all.
     with contextlib.suppress(Exception):  # The first error counts.
       checkpointer.close()
   loader.close()
-  distributed.end(message, 1, may_be_echo=may_be_echo)
+  distributed.end(message, code, may_be_echo=may_be_echo)
 
 
 def train(overrides: list[str]) -> None:
   timeline = goodput.Timeline()
   config, workdir = load_config(overrides), _WORKDIR.value
+  open_workdir(workdir)
   objective = build_objective(config)
   source = data.open_source(objective)
   mesh = mesh_lib.make_mesh(config.mesh)
@@ -207,19 +227,15 @@ def train(overrides: list[str]) -> None:
   )
   if not loader.close():
     distributed.finish()
-    distributed.leave(0)
+    exits.leave(0)
 
 
 def main(overrides: list[str]) -> None:
   try:
     train(overrides)
     distributed.finish()
-  except DamagedError as error:
-    message, code = str(error), 1
-  except (ValueError, OSError) as error:  # Found before the first step.
-    message, code = str(error), 2
-  except Exception:
-    message, code = traceback.format_exc(), 1
+  except Exception as error:
+    message, code = explain(error, is_start=True)
   else:
     return
   distributed.end(message, code)

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return manifest, True
 
   return workspace.run_command(
-    "annotated", given.output, build, errors=(base.ShardReadError,)
+    "annotated", given.output, build, explained=(base.ShardReadError,)
   )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from typing import TypeVar
 from data_pipelines.common import (
   command,
   files,
+  locks,
   progress,
   storage,
   worker_pool,
@@ -145,8 +145,8 @@ def open_building(
   check_free(output)
   root = locate(output)
   arguments = {**arguments, "sizes": dataclasses.asdict(sizes)}
-  root.mkdir(parents=True, exist_ok=True)
-  with lock(root):
+  with locks.held(output) as lock:
+    root.mkdir(exist_ok=True)
     _check_arguments(root, arguments)
     for name in _DIRECTORIES:
       (root / name).mkdir(exist_ok=True)
@@ -157,6 +157,7 @@ def open_building(
     except InputError:
       shutil.rmtree(root)
       raise
+    lock.check()
     os.replace(root / _CORPUS, output)
     shutil.rmtree(root)
 
@@ -196,7 +197,7 @@ def run_command(
   name: str,
   output: str,
   build: Callable[[], tuple[dict, bool]],
-  errors: tuple[type[Exception], ...] = (),
+  explained: tuple[type[Exception], ...] = (),
 ) -> int:
   """Runs a command that makes a corpus; see `command.run`.
 
@@ -208,7 +209,7 @@ def run_command(
     state = "done" if is_new else "already complete"
     print(f"{output}: {state}: {manifests.summarize(manifest)}")
 
-  return command.run(name, work, kept=locate(output), errors=errors)
+  return command.run(name, work, kept=locate(output), explained=explained)
 
 
 def _check_arguments(root: pathlib.Path, arguments: dict) -> None:
@@ -223,14 +224,3 @@ def _check_arguments(root: pathlib.Path, arguments: dict) -> None:
         f"{root}: an unfinished build with {name}={found.get(name)}, now it "
         f"is {value}; give what was given then, or remove that directory."
       )
-
-
-@contextlib.contextmanager
-def lock(root: pathlib.Path) -> Iterator[None]:
-  """Keeps two processes out of one directory; a kill unlocks it."""
-  with open(root / "lock", "w") as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise ValueError(f"{root}: another process is building this.") from None
-    yield

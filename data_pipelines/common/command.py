@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from data_pipelines.common import paths
+from data_pipelines.common import errors, paths
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,7 +55,7 @@ def run(
   work: Callable[[], int | None],
   *,
   kept: pathlib.Path | None = None,
-  errors: tuple[type[Exception], ...] = (),
+  explained: tuple[type[Exception], ...] = (),
 ) -> int:
   """Does the work of a command; its errors become one line and a code.
 
@@ -64,19 +64,22 @@ def run(
     work: returns the exit code, None for 0.
     kept: where unfinished work is, which the same command continues; said of
       all errors but ValueError, if it is there.
-    errors: to explain, beside ValueError and OSError.
+    explained: errors to explain, beside ValueError and OSError.
 
   Returns:
-    The exit code: 2 after an error, 130 after Ctrl-C.
+    The exit code: that of the error (see `errors.exit_code`), 130 after
+    Ctrl-C.
   """
   try:
     return work() or 0
   except KeyboardInterrupt:
     code, message = 130, "stopped"
-  except ValueError as error:
-    code, message, kept = 2, error, None
-  except (OSError, *errors) as error:
-    code, message = 2, error
+  except MemoryError as error:
+    code, message = errors.exit_code(error), f"out of memory: {error}"
+  except (ValueError, OSError, *explained) as error:
+    code, message = errors.exit_code(error), error
+    if isinstance(error, ValueError):
+      kept = None
   is_kept = kept is not None and kept.exists()
   hint = f"; {kept} is kept, the same command continues" if is_kept else ""
   print(f"{name}: {message}{hint}", file=sys.stderr)

@@ -7,7 +7,7 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
-from data_pipelines.common import files
+from data_pipelines.common import files, locks
 
 
 def read_marker(output: str | os.PathLike, name: str) -> dict | None:
@@ -48,14 +48,14 @@ def check_free(output: str | os.PathLike, num_bytes: int) -> None:
   """Refuses to write more than the disk of `output` has room for.
 
   Raises:
-    ValueError: with the room that is needed and that there is.
+    OSError: with the room that is needed and that there is.
   """
   path = pathlib.Path(os.path.realpath(output))
   while not path.exists():
     path = path.parent
   free = shutil.disk_usage(path).free
   if num_bytes > free:
-    raise ValueError(
+    raise OSError(
       f"{output}: needs {num_bytes / 1e9:.2f} GB, its disk has "
       f"{free / 1e9:.2f} GB free"
     )
@@ -66,7 +66,17 @@ def replaced(output: str | os.PathLike) -> Iterator[pathlib.Path]:
   """An empty directory that becomes `output` if the block ends well.
 
   What `output` held is replaced. Remains of a killed writer are removed.
+
+  Raises:
+    LockedError: another process writes this output.
   """
+  with locks.held(output) as lock:
+    yield from _replaced(output, lock)
+
+
+def _replaced(
+  output: str | os.PathLike, lock: locks.Lock
+) -> Iterator[pathlib.Path]:
   path = pathlib.Path(os.path.realpath(output))
   partial = path.with_name(f".{path.name}.partial")
   previous = path.with_name(f".{path.name}.previous")
@@ -77,6 +87,7 @@ def replaced(output: str | os.PathLike) -> Iterator[pathlib.Path]:
   partial.mkdir(parents=True)
   try:
     yield partial
+    lock.check()
     if path.exists():
       os.replace(path, previous)
     os.replace(partial, path)
@@ -97,13 +108,24 @@ def updated(output: str | os.PathLike, name: str) -> Iterator[pathlib.Path]:
     output: directory, made if there is none.
     name: of the marker, a JSON file, which says under "files" what was written,
       name by name. The block writes it.
+
+  Raises:
+    LockedError: another process writes this output.
   """
+  with locks.held(output) as lock:
+    yield from _updated(output, name, lock)
+
+
+def _updated(
+  output: str | os.PathLike, name: str, lock: locks.Lock
+) -> Iterator[pathlib.Path]:
   path = pathlib.Path(os.path.realpath(output))
   partial = path.with_name(f".{path.name}.partial")
   shutil.rmtree(partial, ignore_errors=True)
   partial.mkdir(parents=True)
   try:
     yield partial
+    lock.check()
     path.mkdir(exist_ok=True)
     marker = read_marker(partial, name)
     earlier = (read_marker(path, name) or {}).get("files", {})

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from data_pipelines.common import storage
+from data_pipelines.common import errors, storage
 
 _PARTIAL = ".partial"
 
@@ -50,9 +50,10 @@ def whole_path(path: str | os.PathLike) -> Iterator[str]:
   token = f"{os.getpid()}-{secrets.token_hex(4)}"
   partial = os.path.join(parent, f".{name}.{token}{_PARTIAL}")
   try:
-    yield partial
-    sync(partial)
-    os.replace(partial, local)
+    with errors.naming(path):
+      yield partial
+      sync(partial)
+      os.replace(partial, local)
   except BaseException:
     _remove(partial)
     raise

@@ -21,6 +21,8 @@ from typing import BinaryIO
 import fsspec
 from fsspec.implementations import local
 
+from data_pipelines.common import errors
+
 _KINDS = {
   stat.S_ISDIR: "a directory",
   stat.S_ISFIFO: "a FIFO",
@@ -69,13 +71,13 @@ def read_bytes(
 ) -> bytes:
   """Reads `size` bytes from byte `start` on, fewer at the end; None for all."""
   if not is_remote(path):
-    with open(path, "rb") as file:
+    with errors.naming(path), open(path, "rb") as file:
       if start:  # A pipe cannot seek.
         file.seek(start)
       return file.read(size)
   files, inner = _resolve(path)
   part = {} if size is None else {"start": start, "end": start + size}
-  with _as_os_error():
+  with _as_os_error(path):
     return files.cat_file(inner, **part)
 
 
@@ -107,23 +109,34 @@ def read_regular(
 def upload(source: str | os.PathLike, url: str | os.PathLike) -> None:
   """Copies a file of this machine into a bucket, where it appears whole."""
   files, inner = _resolve(url)
-  with _as_os_error():
+  with _as_os_error(url):
     files.put_file(os.fspath(source), inner)
+
+
+def remove(path: str | os.PathLike) -> None:
+  """Removes a file, if there is one."""
+  with contextlib.suppress(FileNotFoundError):
+    if not is_remote(path):
+      os.unlink(path)
+      return
+    files, inner = _resolve(path)
+    with _as_os_error(path):
+      files.rm_file(inner)
 
 
 @contextlib.contextmanager
 def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """Opens a file for `read`, `seek` and `tell`, from its start to its end."""
   if not is_remote(path):
-    with open(path, "rb") as file:
+    with errors.naming(path), open(path, "rb") as file:
       yield file
     return
   files, inner = _resolve(path)
-  with _as_os_error():
+  with _as_os_error(path):
     # Small reads at short distances are faster from large pieces.
     opened = files.open(inner, "rb", block_size=_PIECE, cache_type="readahead")
   with opened:
-    yield _RemoteFile(opened)
+    yield _RemoteFile(opened, path)
 
 
 def list_sizes(directory: str | os.PathLike) -> dict[str, int]:
@@ -134,7 +147,7 @@ def list_sizes(directory: str | os.PathLike) -> dict[str, int]:
         entry.name: entry.stat().st_size for entry in scanned if entry.is_file()
       }
   files, inner = _resolve(directory)
-  with _as_os_error():
+  with _as_os_error(directory):
     files.invalidate_cache()  # Other processes write there, too.
     return {
       entry["name"].rpartition("/")[2]: entry["size"]
@@ -157,7 +170,7 @@ def list_files(directory: str | os.PathLike) -> Iterator[str]:
     raise FileNotFoundError(f"{directory}: no such directory")
   files, inner = _resolve(directory)
   prefix = inner.rstrip("/") + "/"
-  with _as_os_error():
+  with _as_os_error(directory):
     found = files.find(inner)
   for path in sorted(found):
     name = path.removeprefix(prefix)
@@ -173,18 +186,18 @@ def expand(pattern: str) -> list[str]:
   if not is_remote(pattern):
     return sorted({*_glob(pattern)})
   files, inner = _resolve(pattern)
-  with _as_os_error():
+  with _as_os_error(pattern):
     return sorted(files.unstrip_protocol(path) for path in files.glob(inner))
 
 
 class _RemoteFile:
   """An open file whose errors are all OSErrors."""
 
-  def __init__(self, file: BinaryIO):
-    self._file = file
+  def __init__(self, file: BinaryIO, url: str | os.PathLike):
+    self._file, self._url = file, url
 
   def read(self, size: int = -1) -> bytes:
-    with _as_os_error():
+    with _as_os_error(self._url):
       return self._file.read(size)
 
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -251,7 +264,7 @@ def _info(url: str | os.PathLike) -> dict | None:
   """What the bucket says of a file or directory; None if there is none."""
   # Not fsspec's own `exists`: that says no to any error.
   files, inner = _resolve(url)
-  with _as_os_error():
+  with _as_os_error(url):
     try:
       return files.info(inner)
     except FileNotFoundError:
@@ -260,17 +273,28 @@ def _info(url: str | os.PathLike) -> dict | None:
 
 def _resolve(url: str | os.PathLike) -> tuple[fsspec.AbstractFileSystem, str]:
   try:
-    return fsspec.core.url_to_fs(os.fspath(url))
+    with _as_os_error(url, but=(ImportError, ValueError)):
+      return fsspec.core.url_to_fs(os.fspath(url))
   except (ImportError, ValueError) as error:  # no such scheme, or its package
     raise ValueError(f"{url}: {error}") from error
 
 
 @contextlib.contextmanager
-def _as_os_error() -> Iterator[None]:
-  """Turns the errors that each scheme's package has of its own to OSError."""
+def _as_os_error(
+  url: str | os.PathLike, but: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+  """Turns the errors that each scheme's package has of its own to OSError.
+
+  Those of `but` stay as they are; the others name the URL.
+  """
   try:
-    yield
-  except (OSError, MemoryError):
+    with errors.naming(url):
+      yield
+  except (MemoryError, *but):
+    raise
+  except OSError as error:
+    if error.errno is None and os.fspath(url) not in str(error):
+      error.args = (f"{url}: {error}",)
     raise
   except Exception as error:
-    raise OSError(f"{type(error).__name__}: {error}") from error
+    raise OSError(f"{url}: {type(error).__name__}: {error}") from error

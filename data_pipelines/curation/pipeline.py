@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_pipelines.building import workspace
-from data_pipelines.common import directories, files
+from data_pipelines.common import directories, files, locks
 from data_pipelines.curation import (
   deciding,
   deduplicating,
@@ -107,17 +107,21 @@ def curate(
   _check_columns(settings)
   directories.check_output(output, _MARKER, **_FORMAT)
   output.mkdir(parents=True, exist_ok=True)
-  with workspace.lock(output):
+  with locks.held(output) as lock:
     files.write_json(output / _MARKER, _FORMAT)
     for name in ("lists", "scores", "tables"):
       (output / name).mkdir(exist_ok=True)
       files.remove_partial(output / name)
     found = pool.open_pool(inputs, output / "lists", work.files_per_shard)
-    return _curate(found, output, settings, work)
+    return _curate(found, output, settings, work, lock)
 
 
 def _curate(
-  found: pool.Pool, output: pathlib.Path, settings: Settings, work: Work
+  found: pool.Pool,
+  output: pathlib.Path,
+  settings: Settings,
+  work: Work,
+  lock: locks.Lock,
 ) -> dict:
   rows = decisions = task = made = None
   for number, scorers in enumerate(settings.passes):
@@ -159,6 +163,7 @@ def _curate(
       settings.best,
     )
   _balance(rows, decisions, settings.embedding, settings.sampling, tables)
+  lock.check()
   return _pack(rows, decisions, found, output, settings, work.engine)
 
 

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       f"{train.num_shards} shards, {train.num_bytes / 1e6:.1f} MB"
     )
 
-  return command.run("humans_tfds", work, errors=(RuntimeError,))
+  return command.run("humans_tfds", work, explained=(RuntimeError,))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from PIL import Image
 
+from data_pipelines.common import locks
 from data_pipelines.common.files import write_file
 from sapiens2_jax.report import (
   curves,
@@ -86,8 +87,10 @@ def write_report(run: Run, contents: Contents) -> str:
   text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
   files["summary.json"] = text.encode()
   folder = os.path.join(run.workdir, "report")
-  for name, data in files.items():
-    write_file(os.path.join(folder, name), data)
+  with locks.held(folder) as lock:
+    lock.check()
+    for name, data in files.items():
+      write_file(os.path.join(folder, name), data)
   lines = [section.line for section in sections if section.line]
   print(*lines, facts.console_line(run, contents.notes), sep="\n")
   if contents.missing:

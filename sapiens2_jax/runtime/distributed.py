@@ -1,16 +1,20 @@
 """Starts one process of many, and lets them agree and end together."""
 
+import math
 import os
 import sys
+import time
 from collections.abc import Mapping
 from typing import NoReturn
 
 import jax
 from absl import logging
+from jax._src import clusters
 from jax._src import distributed as jax_distributed
 from ml_collections import ConfigDict
 
-from sapiens2_jax.runtime import peers
+from data_pipelines.common import locks
+from sapiens2_jax.runtime import exits, meeting, peers
 
 # Each with the environment variable that is read where it is not set.
 _FIELDS = {
@@ -19,9 +23,11 @@ _FIELDS = {
   "process_id": "JAX_PROCESS_ID",
 }
 _UNSET = ("", -1)
-_NO_CLUSTER = "coordinator_address should be defined"  # JAX's own words.
+_CONNECT_SECONDS = 10.0  # That JAX gets at least when all have come.
+LOCK_FILE = "lock.json"
 
 _peers: peers.Peers | None = None
+_lock: locks.Lock | None = None
 
 
 def settings(
@@ -75,38 +81,38 @@ def start(config: ConfigDict) -> None:
   (Cloud TPU, SLURM, GKE, Open MPI); without one this is the only process, and
   nothing is waited for.
 
-  If the others do not come in time, JAX aborts; that is told, with code 1.
+  If others do not come in time, that is told, by name, with code 1.
 
   Args:
     config: the group `distributed`.
 
   Raises:
     ValueError: see `settings`.
+    MissingError: some processes did not come in time.
   """
   global _peers
   said = settings(config, os.environ)
-  if said.get("num_processes") == 1:
+  if not said:
+    said = _find_cluster(config.start_timeout)
+  if said.get("num_processes", 1) == 1:
     return
-  if said:
-    address, count, index = said.values()
-    message = (
-      f"process {index}: the {count} processes did not come together at "
-      f"{address} within {config.start_timeout:g} s "
-      "(distributed.start_timeout)."
-    )
-    peers.on_abort(lambda: print(message, file=sys.stderr, flush=True))
+  address, count, index = (said[field] for field in _FIELDS)
+  began = time.monotonic()
+  meeting.meet(address, count, index, config.start_timeout)
+  message = (
+    f"process {index}: all {count} processes came to {address}, but JAX could "
+    "not connect them; one has ended since."
+  )
+  peers.on_abort(lambda: print(message, file=sys.stderr, flush=True))
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
-  try:
-    jax.distributed.initialize(
-      **said,
-      initialization_timeout=round(config.start_timeout),
-      # JAX ends a process without a word on who is missing: `Peers` goes first.
-      heartbeat_timeout_seconds=round(3 * config.heartbeat_timeout) + 10,
-    )
-  except ValueError as error:
-    if said or _NO_CLUSTER not in str(error):
-      raise
-    return
+  left = config.start_timeout - (time.monotonic() - began)
+  jax.distributed.initialize(
+    **said,
+    # For JAX 0 seconds are for ever.
+    initialization_timeout=math.ceil(max(left, _CONNECT_SECONDS)),
+    # JAX ends a process without a word on who is missing: `Peers` goes first.
+    heartbeat_timeout_seconds=round(3 * config.heartbeat_timeout) + 10,
+  )
   if jax.process_count() == 1:
     return
   state = jax_distributed.global_state
@@ -117,10 +123,44 @@ def start(config: ConfigDict) -> None:
     timeout=config.heartbeat_timeout,
     address=state.coordinator_address,
   )
+  _peers.start()
   if not is_writer():
     # One process speaks; what the others have to say are errors.
     logging.set_verbosity(logging.ERROR)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
+def _find_cluster(timeout: float) -> dict:
+  """What JAX finds out of a cluster; empty if there is none."""
+  detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
+  found = detect(None, None, None, None, None, math.ceil(timeout))
+  names = (*_FIELDS, "local_device_ids")
+  return {} if None in found[:3] else dict(zip(names, found))
+
+
+def hold(workdir: str) -> None:
+  """Locks a workdir for this job until it ends; process 0 does.
+
+  When the lock is lost, all processes end with code 1.
+
+  Raises:
+    LockedError: another job runs there.
+  """
+  global _lock
+  if is_writer():
+    _lock = locks.Lock(os.path.join(workdir, LOCK_FILE), workdir)
+    _lock.take(lost=lambda message: end(message, 1))
+    exits.before_leaving(_lock.release)
+
+
+def check_lock() -> None:
+  """Must be called before something in the workdir is replaced.
+
+  Raises:
+    LockedError, LockLostError: another job runs there.
+  """
+  if _lock is not None:
+    _lock.check()
 
 
 def is_writer() -> bool:
@@ -151,7 +191,10 @@ def broadcast(name: str, value: int) -> int:
 
 def finish() -> None:
   """Leaves after all processes have come to their end."""
-  global _peers
+  global _peers, _lock
+  if _lock is not None:
+    _lock.release()
+    _lock = None
   if _peers is not None:
     _peers.finish()
     _peers = None
@@ -170,11 +213,4 @@ def end(message: str, code: int, *, may_be_echo: bool = False) -> NoReturn:
   if _peers is not None:
     _peers.fail(message, code, may_be_echo=may_be_echo)
   print(message, file=sys.stderr)
-  leave(code)
-
-
-def leave(code: int) -> NoReturn:
-  """Ends the process without waiting for its threads, one may hang."""
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(code)
+  exits.leave(code)

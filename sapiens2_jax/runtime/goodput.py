@@ -116,10 +116,19 @@ class Timeline:
   The loop says what it turns to; the watchdog and the ledger read it.
   """
 
-  def __init__(self, clock: Callable[[], float] = time.monotonic):
-    """Starts in phase `start`; the clock, in seconds, never goes back."""
+  def __init__(
+    self,
+    clock: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+  ):
+    """Starts in phase `start`.
+
+    Args:
+      clock: seconds; never goes back.
+      wall: seconds since 1970; may be set back.
+    """
     self._clock = clock
-    self.began = time.time()
+    self.began = wall()
     self.ledger = Ledger(self.began, self.began)
     self.phase, self.step = "start", 0
     self._since = clock()

@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import itertools
 import os
 import signal
 import socket
@@ -11,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import NoReturn
+
+from sapiens2_jax.runtime import exits
 
 _ALIVE, _FAILED, _SHARED = "sapiens2/alive", "sapiens2/failed", "sapiens2/share"
 _LONGEST_INTERVAL = 5.0  # Seconds between two signs of life.
@@ -40,30 +41,60 @@ class Liveness:
 
 
 class Peers:
-  """A thread that shows this process to be alive and watches the others.
+  """Threads that show this process to be alive and watch the others.
 
-  Ends this process with code 1 within `timeout` (and three intervals of at
-  most 5 s) after another one died, or with that one's code soon after it said
-  that it fails.
+  They end this process with code 1 within `timeout` (and three intervals of at
+  most 5 s) after another one died or froze, or with that one's code soon after
+  it said that it fails.
   """
 
   def __init__(
-    self, client, index: int, count: int, *, timeout: float, address: str
+    self,
+    client,
+    index: int,
+    count: int,
+    *,
+    timeout: float,
+    address: str,
+    host: str | None = None,
+    now: Callable[[], float] = time.monotonic,
+    leave: Callable[[str, int], NoReturn] | None = None,
   ):
-    """Starts watching, with JAX's client of the coordination service.
+    """Does nothing yet; see `start`.
 
-    A process is dead after `timeout` seconds without a sign of life.
+    Args:
+      client: JAX's, of the coordination service.
+      index: of this process.
+      count: of all.
+      timeout: seconds without a sign of life after which a process is dead.
+      address: of process 0, for messages.
+      host: of this process; None: as the system says.
+      now: seconds on a clock that only goes forward.
+      leave: ends this process with a message and a code.
     """
     self._client, self._index, self._count = client, index, count
     self._timeout = timeout
-    self._interval = min(timeout / 10, _LONGEST_INTERVAL)
+    self.interval = min(timeout / 10, _LONGEST_INTERVAL)
     self._address = address
-    self._host = socket.gethostname()
+    self._host = host or socket.gethostname()
+    self._now, self._leave = now, leave or self._end_process
+    others = [i for i in range(count) if i != index]
+    self._liveness = Liveness(others, timeout, now())
+    self._beat, self._answered, self._looked = 0, now(), now()
     self._is_failing = threading.Event()
     self._stopped = threading.Event()
-    self._thread = threading.Thread(target=self._watch, daemon=True)
+    self._threads = [
+      threading.Thread(target=self._repeat, args=(look,), daemon=True)
+      # The first waits as long as process 0 does not answer.
+      for look in (self.look, self.look_for_answers)
+    ]
+
+  def start(self) -> None:
+    """Looks at every interval from now on."""
     on_abort(self._explain_abort)
-    self._thread.start()
+    self._answered = self._looked = self._now()
+    for thread in self._threads:
+      thread.start()
 
   def broadcast(self, name: str, value: int) -> int:
     key = f"{_SHARED}/{name}"
@@ -76,13 +107,14 @@ class Peers:
     """Waits for all processes, then stops watching them."""
     self._client.wait_at_barrier("sapiens2/finish", _FOREVER_MS)
     self._stopped.set()
-    self._thread.join()
+    for thread in self._threads:
+      thread.join()
 
   def fail(self, message: str, code: int, *, may_be_echo: bool) -> NoReturn:
     """Prints the message, tells the others and ends this process."""
     if may_be_echo:
       self._say(message)
-      time.sleep(self._timeout + 3 * self._interval)
+      time.sleep(self._timeout + 3 * self.interval)
       message = _summary(message)
     self._is_failing.set()
     # In a thread: nobody answers if process 0 hangs.
@@ -90,7 +122,7 @@ class Peers:
       target=self._tell, args=(message, code), daemon=True
     )
     telling.start()
-    telling.join(self._interval)
+    telling.join(self.interval)
     self._leave(message, code)
 
   def _tell(self, message: str, code: int) -> None:
@@ -98,32 +130,51 @@ class Peers:
     with contextlib.suppress(Exception):  # Without process 0 none can be told.
       self._client.key_value_set(f"{_FAILED}/{self._index}", text)
 
-  def _watch(self) -> None:
-    others = [i for i in range(self._count) if i != self._index]
-    liveness = Liveness(others, self._timeout, time.monotonic())
-    for beat in itertools.count():
-      try:
-        self._client.key_value_set(
-          f"{_ALIVE}/{self._index}",
-          f"{self._host} {beat}",
-          allow_overwrite=True,
-        )
-        alive = _numbered(self._client.key_value_dir_get(_ALIVE))
-        failed = _numbered(self._client.key_value_dir_get(_FAILED))
-      except Exception as error:  # JAX's, of any kind: process 0 is not there.
-        if not self._stopped.is_set() and not self._is_failing.is_set():
-          self._leave(f"{self._lost_coordinator()} ({error})", 1)
-        return
-      if not self._is_failing.is_set():
-        self._judge(alive, failed, liveness)
-      if self._stopped.wait(self._interval):
+  def _repeat(self, look: Callable[[], None]) -> None:
+    while True:
+      look()
+      if self._stopped.wait(self.interval):
         return
 
-  def _judge(self, alive, failed, liveness: Liveness) -> None:
+  def look(self) -> None:
+    """Gives a sign of life and looks for those of the others."""
+    try:
+      self._client.key_value_set(
+        f"{_ALIVE}/{self._index}",
+        f"{self._host} {self._beat}",
+        allow_overwrite=True,
+      )
+      alive = _numbered(self._client.key_value_dir_get(_ALIVE))
+      failed = _numbered(self._client.key_value_dir_get(_FAILED))
+    except Exception as error:  # JAX's, of any kind: process 0 is not there.
+      if not self._stopped.is_set() and not self._is_failing.is_set():
+        self._leave(f"{self._lost_coordinator()} ({error})", 1)
+      return
+    self._beat, self._answered = self._beat + 1, self._now()
+    if not self._is_failing.is_set():
+      self._judge(alive, failed)
+
+  def look_for_answers(self) -> None:
+    """Ends this process if process 0 takes calls and does not answer them."""
+    now, before = self._now(), self._looked
+    self._looked = now
+    if now - before > self._timeout / 2:  # This one was frozen, that is all.
+      self._answered = now
+    gone = now - self._answered
+    is_ending = self._stopped.is_set() or self._is_failing.is_set()
+    if gone > self._timeout + self.interval and not is_ending:
+      self._leave(
+        f"process 0 (coordinator at {self._address}) did not answer for "
+        f"{gone:.0f} s (distributed.heartbeat_timeout={self._timeout:g}); it "
+        "is frozen, or its host cannot be reached.",
+        1,
+      )
+
+  def _judge(self, alive, failed) -> None:
     for index, text in failed.items():
       code, host, message = text.split(" ", 2)
       self._leave(f"process {index} ({host}) failed: {message}", int(code))
-    silent = liveness.update(alive, time.monotonic())
+    silent = self._liveness.update(alive, self._now())
     lines = [
       f"process {index} ({alive.get(index, '-').split()[0]}) gave no sign of "
       f"life for {gap:.0f} s (distributed.heartbeat_timeout="
@@ -133,13 +184,12 @@ class Peers:
     if lines:
       self._leave("\n".join(lines), 1)
 
-  def _leave(self, message: str, code: int) -> NoReturn:
+  def _end_process(self, message: str, code: int) -> NoReturn:
     self._say(message)
     if self._index == 0:
       # The others read what happened from this process.
-      time.sleep(2 * self._interval)
-    sys.stdout.flush()
-    os._exit(code)
+      time.sleep(2 * self.interval)
+    exits.leave(code)
 
   def _say(self, message: str) -> None:
     name = f"process {self._index} ({self._host}): "

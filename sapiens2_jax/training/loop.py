@@ -127,6 +127,7 @@ class _Report:
       self._config.data.global_batch_size, self._useful_flops
     )
     if self._writers:
+      distributed.check_lock()
       values = _known(jax.device_get(metrics))
       self._writers.write_metrics(step, values)
       self._writers.write_speed(step, speed)
@@ -235,6 +236,7 @@ def train(
     report.sync()
     jax.block_until_ready(state)  # The step's own time is no cost of saving.
     timeline.enter("save", step)
+    distributed.check_lock()
     next_example = first_example + (step - start) * batch_size
     if is_local:
       checkpointer.save_local(state, step, next_example)

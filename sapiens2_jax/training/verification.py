@@ -20,6 +20,7 @@ from orbax.checkpoint._src.path import atomicity
 
 from data_pipelines.common import checksums, files
 from data_pipelines.common.checksums import DamagedError
+from sapiens2_jax.runtime import distributed
 from sapiens2_jax.training import stored
 
 LIST = "checksums.json"
@@ -62,6 +63,7 @@ class ListedPath(atomicity.AtomicRenameTemporaryPath):
     self._final_path = final.parent / f"{self._tmp_path.name}.listed"
     await super().finalize()
     await asyncio.to_thread(_write_list, self._final_path)
+    distributed.check_lock()  # Written in the meantime, and perhaps frozen.
     os.rename(self._final_path, final)
     files.sync(final.parent)
     self._final_path = final

@@ -28,7 +28,7 @@ _PROGRAMS = {
   "gcloud": """
 note "$@"
 case " $* " in
-  *" describe "*--format=*) echo ACTIVE ;;
+  *" describe "*--format=*) echo "${STATE:-ACTIVE}" ;;
   *" describe "*) exit 1 ;;
   *" ssh "*)
     for word in "$@"; do

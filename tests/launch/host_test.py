@@ -30,8 +30,10 @@ def test_exit_codes_are_those_of_the_command(code):
   assert done.returncode == code
 
 
-@pytest.mark.parametrize(("code", "starts"), [(0, 1), (1, 3), (2, 1), (137, 3)])
-def test_only_failures_other_than_2_are_restarted(code, starts):
+@pytest.mark.parametrize(
+  ("code", "starts"), [(0, 1), (1, 3), (2, 1), (3, 1), (137, 3)]
+)
+def test_only_failures_other_than_2_and_3_are_restarted(code, starts):
   words = ["--max_restarts", "2", "--pause", "0", *ends_with(code)]
   done = subprocess.run(host(*words), capture_output=True, text=True)
   assert done.returncode == code
@@ -39,11 +41,21 @@ def test_only_failures_other_than_2_are_restarted(code, starts):
   assert done.stdout.count("host: ended with") == starts - 1
 
 
-@pytest.mark.parametrize(("code", "noted"), [(0, False), (1, False), (2, True)])
-def test_a_mistake_in_the_configuration_is_noted(tmp_path, code, noted):
+@pytest.mark.parametrize(
+  ("code", "noted"), [(0, ""), (1, ""), (2, "2\n"), (3, "3\n")]
+)
+def test_what_must_not_be_restarted_is_noted(tmp_path, code, noted):
   file = tmp_path / "mistake"
   subprocess.run(host("--mistake_file", str(file), *ends_with(code)))
-  assert file.exists() == noted
+  assert (file.read_text() if file.exists() else "") == noted
+
+
+@pytest.mark.parametrize("flag", ["--max_restarts", "--pause"])
+def test_a_number_is_not_run_as_shell(tmp_path, flag):
+  words = [flag, f"a[$(touch {tmp_path}/ran)]", *ends_with(1)]
+  done = subprocess.run(host(*words), capture_output=True, text=True)
+  assert done.returncode == 2 and "expected a whole number" in done.stderr
+  assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
@@ -95,7 +107,8 @@ def cluster(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("code", "again"), [("0", False), ("1", True), ("2", False), ("143", True)]
+  ("code", "again"),
+  [("0", False), ("1", True), ("2", False), ("3", False), ("143", True)],
 )
 def test_slurm_queues_a_job_again_unless_done_or_mistaken(cluster, code, again):
   done = batch_job(cluster, TRAIN_EXIT=code)

@@ -1,6 +1,7 @@
 """What each launcher prints is run, with stand-ins for the cluster."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.launch import fakes
+from tests.launch.fakes import train_flags
 
 HOSTILE = [
   "a b",
@@ -77,6 +79,43 @@ def test_a_dry_run_starts_nothing(cluster, launcher):
   done = cluster.run(*command, *fakes.train_flags())
   assert done.returncode == 0
   assert not cluster.calls()
+
+
+HEAD = re.compile(r'flags="\\\n(.*?)"', re.DOTALL)
+
+
+def flags_of(launcher: str) -> list[str]:
+  text = (fakes.ROOT / "launch" / f"{launcher}.sh").read_text()
+  return [line.split()[0] for line in HEAD.search(text)[1].splitlines()]
+
+
+# One at a time: together they are a mistake in the shell's grammar.
+INJECTIONS = ["n$({})", "n'; {}; '", 'n"; {}; "', "n; {};"]
+
+
+@pytest.mark.parametrize("launcher", fakes.LAUNCHERS)
+def test_no_flag_of_any_launcher_runs_as_shell(cluster, launcher):
+  def hostile(flag: str, text: str) -> str:
+    return f"--{flag}=" + text.format(f"touch {cluster.folder}/ran-{flag}")
+
+  command = fakes.launch(launcher, *fakes.FLAGS[launcher])
+  taken = []
+  for flag in [*flags_of(launcher), "x[$(touch ran)]"]:
+    given = hostile(flag, INJECTIONS[0])
+    done = cluster.run(*command, given, "--dry_run", *train_flags())
+    if done.returncode == 0:  # Else one that must be a number.
+      taken.append(flag)
+  assert len(taken) >= 3
+  for text in INJECTIONS:
+    words = [*command, *(hostile(flag, text) for flag in taken)]
+    printed = cluster.run(*words, "--dry_run", *train_flags()).stdout
+    cluster.run("bash", "-c", printed, STATE="FAILED")
+    # Remarks are to be pasted.
+    for line in printed.splitlines():
+      if line.startswith("# ") and "tail " not in line:
+        cluster.run("bash", "-c", line.partition(": ")[2])
+  assert not list(cluster.folder.glob("ran*"))
+  assert not (cluster.home / "ran").exists()
 
 
 QUOTE = 'source "$0"; usage="" flags=""; quote "$@"'

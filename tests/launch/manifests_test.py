@@ -127,7 +127,7 @@ def test_exit_code_2_fails_the_job_and_others_restart_it(rendered):
   assert rules[0]["onExitCodes"] == {
     "containerName": container_of(rendered)["name"],
     "operator": "In",
-    "values": [2],
+    "values": [2, 3],
   }
   pod = spec["template"]["spec"]
   assert pod["restartPolicy"] == "Never"

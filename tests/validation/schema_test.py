@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from data_pipelines.common.errors import exit_code
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import fields, validation
 from sapiens2_jax.tasks import registry
@@ -154,10 +155,37 @@ def test_a_group_that_a_file_reads_in_vain_is_named_with_its_line(tmp_path):
   assert "config.objectve.w_mae = 1.0" in wrong and "'objectve'" in wrong
 
 
-def test_an_error_of_the_code_under_a_file_keeps_its_traceback(tmp_path):
-  body = ["import json", "json.loads(3)"]
-  with pytest.raises(TypeError, match="JSON object must be"):
+@pytest.mark.parametrize(
+  ("code", "wrong"),
+  [
+    ("json.loads(3)", "json.loads(3): TypeError: the JSON object must be str"),
+    ("undefined.x = 1", "undefined.x = 1: NameError: name 'undefined' is not"),
+    ("int('x')", "int('x'): ValueError: invalid literal for int()"),
+    ("1 / 0", "1 / 0: ZeroDivisionError: division by zero"),
+    ("import nowhere", "import nowhere: ModuleNotFoundError: No module named"),
+    ("open('/none')", "open('/none'): FileNotFoundError: [Errno 2] No such f"),
+    ("raise SystemExit(0)", "raise SystemExit(0): SystemExit: 0"),
+    ("def (", "def (: SyntaxError: invalid syntax"),
+    ("assert json is None", "assert json is None: AssertionError:"),
+  ],
+)
+def test_an_error_of_python_in_a_file_is_a_mistake_with_its_line(
+  tmp_path, code, wrong
+):
+  path = write_experiment(tmp_path, ["import json", code])
+  with pytest.raises(config_lib.ConfigError) as caught:
+    load(path)
+  ((place, said),) = caught.value.problems
+  assert place == "line 7"
+  assert said.startswith(wrong)
+  assert exit_code(caught.value) == 2
+
+
+def test_a_disk_that_fails_under_a_file_is_no_mistake(tmp_path):
+  body = ["import errno", "raise OSError(errno.EIO, 'Input/output error')"]
+  with pytest.raises(config_lib.ConfigError, match="Input/output") as caught:
     load(write_experiment(tmp_path, body))
+  assert exit_code(caught.value) == 1
 
 
 def test_lists_and_whole_numbers_of_a_file_become_what_they_stand_for(tmp_path):

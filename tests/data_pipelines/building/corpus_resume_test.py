@@ -1,6 +1,5 @@
 """Builds that are killed, interrupted or told other things when continued."""
 
-import fcntl
 import functools
 import os
 import pathlib
@@ -15,7 +14,7 @@ import pytest
 
 from data_pipelines import build_corpus
 from data_pipelines.building import listing, scan, workspace
-from data_pipelines.common import files, images
+from data_pipelines.common import files, images, locks
 from data_pipelines.corpus import records
 from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora
@@ -328,12 +327,16 @@ def test_an_image_that_went_before_the_scan_is_named(
 def test_a_disk_that_does_not_read_is_named(
   photo_folder, tmp_path, monkeypatch, capsys
 ):
+  read = scan.storage.read_bytes
+
   def fail(path, *part):
-    raise OSError(5, "Input/output error", path)
+    if str(path).endswith(".JPG"):
+      raise OSError(5, "Input/output error", path)
+    return read(path, *part)
 
   monkeypatch.setattr(scan.storage, "read_bytes", fail)
   arguments = ["--input", str(photo_folder), "--output", str(tmp_path / "out")]
-  assert build_corpus.main([*arguments, "--workers", "0"]) == 2
+  assert build_corpus.main([*arguments, "--workers", "0"]) == 1
   assert capsys.readouterr().err.splitlines()[-1] == (
     f"build_corpus: {photo_folder}/0.JPG: Input/output error; "
     f"{tmp_path}/.out.building is kept, the same command continues"
@@ -356,10 +359,10 @@ def test_two_processes_do_not_build_the_same(
   photo_folder, tmp_path, monkeypatch
 ):
   left = _interrupt(photo_folder, tmp_path, monkeypatch)
-  with (left / "lock").open() as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
-    with pytest.raises(ValueError, match="another process is building this"):
+  with locks.held(tmp_path / "out"):
+    with pytest.raises(ValueError, match=r"out: in use by process \d+ on "):
       build_corpus.build_corpus([photo_folder], tmp_path / "out")
+  assert left.exists()
 
 
 def test_a_full_disk_is_one_line_that_says_how_to_continue(
@@ -371,7 +374,7 @@ def test_a_full_disk_is_one_line_that_says_how_to_continue(
   arguments = ["--input", str(photo_folder), "--output", str(tmp_path / "out")]
   with monkeypatch.context() as patched:
     patched.setattr(records, "encode_record", fail)
-    assert build_corpus.main([*arguments, "--workers", "0"]) == 2
+    assert build_corpus.main([*arguments, "--workers", "0"]) == 1
   assert capsys.readouterr().err.splitlines()[-1] == (
     f"build_corpus: No space left on device; {tmp_path}/.out.building is kept, "
     "the same command continues"

@@ -104,8 +104,12 @@ def test_an_update_that_is_killed_while_it_moves_says_so(tmp_path, monkeypatch):
   output = tmp_path / "out"
   _update(output, a="1", b="1")
 
-  def kill(*_):
-    raise KeyboardInterrupt
+  replace = os.replace
+
+  def kill(source, target):
+    if not str(target).endswith(".lock"):
+      raise KeyboardInterrupt
+    replace(source, target)
 
   with monkeypatch.context() as patch:
     patch.setattr(os, "replace", kill)
@@ -133,5 +137,5 @@ def test_a_full_disk_is_noticed_before(tmp_path, monkeypatch):
   usage = shutil.disk_usage(tmp_path)._replace(free=1_500_000_000)
   monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
   directories.check_free(tmp_path, 1_500_000_000)
-  with pytest.raises(ValueError, match="needs 2.50 GB, its disk has 1.50 GB"):
+  with pytest.raises(OSError, match="needs 2.50 GB, its disk has 1.50 GB"):
     directories.check_free(tmp_path / "not" / "yet", 2_500_000_000)

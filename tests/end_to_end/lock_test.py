@@ -1,0 +1,72 @@
+"""One run in a workdir, whatever is started there."""
+
+import json
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from sapiens2_jax.runtime import distributed
+from sapiens2_jax.training import writers
+from tests.end_to_end import commands
+
+pytestmark = pytest.mark.slow
+
+
+def start(command, env) -> subprocess.Popen:
+  return subprocess.Popen(
+    command,
+    cwd=commands.ROOT,
+    env=env,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def wait_for_rows(process, workdir, count: int) -> None:
+  timer = threading.Timer(240, process.kill)
+  timer.start()
+  while len(writers.read_metrics(str(workdir))) < count:
+    assert process.poll() is None, process.stdout.read()
+    timer.join(0.05)
+  timer.cancel()
+
+
+def test_a_second_start_is_refused_and_a_restart_follows_at_once(tmp_path):
+  data, env = commands.write_images(tmp_path / "images"), commands.environment()
+  workdir, options = tmp_path / "run", ("logging.every=1", "checkpoint.every=1")
+  long = commands.tiny_command(
+    workdir, data, "optim.num_steps=100000", *options
+  )
+  first = start(long, env)
+  wait_for_rows(first, workdir, 2)
+  before = (workdir / "config.json").read_bytes()
+
+  second = commands.run([*long, "--config.seed=5"], env)
+  assert second.returncode == 2
+  *_, line = second.stderr.splitlines()
+  assert line.startswith(f"{workdir}: in use by process {first.pid} on ")
+  assert ", since 20" in line and "Traceback" not in second.stderr
+  assert (workdir / "config.json").read_bytes() == before
+
+  first.send_signal(signal.SIGKILL)
+  first.communicate()
+  again = start(long, env)
+  count = len(writers.read_metrics(str(workdir)))
+  wait_for_rows(again, workdir, count + 2)
+
+  # As if it had been frozen for minutes, and another host went on.
+  path = workdir / distributed.LOCK_FILE
+  record = json.loads(path.read_text())
+  assert record["pid"] == again.pid
+  other = {**record, "token": "x", "host": "other", "machine": "", "pid": 1}
+  path.write_text(json.dumps(other))
+  log, _ = again.communicate(timeout=60)
+  assert again.returncode == 1
+  assert f"process {again.pid} on " in log and "taken for dead" in log
+  assert "; process 1 on other, since 20" in log and ", goes on (" in log
+  rows = [row["step"] for row in writers.read_metrics(str(workdir))]
+  assert rows == list(range(len(rows)))
+  assert json.loads(path.read_text()) == other  # Left to the other one.
