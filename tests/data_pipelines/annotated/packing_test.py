@@ -227,7 +227,7 @@ def test_a_disk_that_fails_is_told_with_what_is_kept(
 
   monkeypatch.setattr(packing, "_read_record", fail)
   given = ["--input", spec, "--workers", "0", "--output", str(tmp_path / "c")]
-  assert command.main(given) == 2
+  assert command.main(given) == 1
   said = capsys.readouterr().err
   assert "Input/output error; " in said and ".c.building is kept" in said
 
