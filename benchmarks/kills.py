@@ -1,7 +1,7 @@
 """SIGKILLs a training at random points: does it end as if nothing had been?
 
 Run:    python -m benchmarks.kills [--kills 200] [--seed 0] [--directory DIR]
-Needs:  CPU; some eight seconds a kill on two cores
+Needs:  CPU; 17 seconds a kill on two busy cores
 
 A toy run is killed again and again, and started with the same command each
 time: while it starts, between two steps, or while a checkpoint is being
