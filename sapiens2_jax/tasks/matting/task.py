@@ -151,13 +151,16 @@ def _shrink(images: Array, shape: tuple[int, ...]) -> Array:
 class MattingMetric:
   """Errors of alpha in [0, 1] over all pixels: mad, mse; ours.
 
-  And sad, the mean over images of the sum of |error| in thousands; and iou,
-  the overlap of people at alpha >= 0.5.
+  And sad, the mean over images of the sum of |error| in thousands; iou, the
+  overlap of people at alpha >= 0.5; and l1_foreground, the mean error of
+  colours times alpha over all pixels of images whose labels have them, as the
+  reference's loss.
   """
 
   def __init__(self):
     self._images = self._pixels = self._both = self._either = 0
-    self._absolute = self._square = 0.0
+    self._absolute = self._square = self._colors = 0.0
+    self._colored = 0  # Numbers that labels have of colours.
 
   def add(self, prediction: Matte, labels: Labels) -> None:
     found = prediction[..., 3].astype(np.float64)
@@ -169,6 +172,10 @@ class MattingMetric:
     people = found >= 0.5
     self._both += np.count_nonzero(people & labels.mask)
     self._either += np.count_nonzero(people | labels.mask)
+    if labels.foreground is not None:
+      target = labels.foreground / 255 * (labels.alpha[..., None] / 255)
+      self._colors += np.abs(prediction[..., :3] - target).sum()
+      self._colored += target.size
 
   def result(self) -> dict[str, float]:
     """NaN of nothing."""
@@ -178,4 +185,5 @@ class MattingMetric:
       "mse": float(self._square / pixels),
       "sad": float(self._absolute / 1000 / (self._images or float("nan"))),
       "iou": float(self._both / (self._either or float("nan"))),
+      "l1_foreground": float(self._colors / (self._colored or float("nan"))),
     }

@@ -195,3 +195,21 @@ def test_nobody_lets_the_checkerboard_through():
   picture = task.draw(np.zeros((40, 50, 3), np.uint8), matte)
   assert (picture[:, 25:] == [255, 0, 0]).all()
   assert {*picture[:, :25, 0].ravel()} == {127, 204}
+
+
+def test_colours_are_measured_where_labels_have_them():
+  metric = samples.make_task("matting").metric()
+  rng = np.random.default_rng(0)
+  alpha = rng.integers(0, 256, (6, 4), np.uint8)
+  colors = rng.integers(0, 256, (6, 4, 3), np.uint8)
+  right = np.dstack([colors / 255 * (alpha / 255)[..., None], alpha / 255])
+  metric.add(right, Labels(alpha=alpha))
+  assert np.isnan(metric.result()["l1_foreground"])  # Nobody knows them.
+  metric.add(right, Labels(alpha=alpha, foreground=colors))
+  assert metric.result()["l1_foreground"] == 0
+  wrong = right.copy()
+  wrong[0, 0, 1] += 0.3
+  metric.add(wrong, Labels(alpha=alpha, foreground=colors))
+  expected = 0.3 / (2 * colors.size)
+  np.testing.assert_allclose(metric.result()["l1_foreground"], expected)
+  assert metric.result()["mad"] == 0
