@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from data_pipelines.common import errors
+from data_pipelines.common import errors, paths
 from data_pipelines.sources.base import ShardReadError
 
 
@@ -20,7 +20,7 @@ def fail(message: str, code: int = 2) -> NoReturn:
 def run(
   main: Callable[[], int | None], *required: str, argv: list[str] | None = None
 ) -> None:
-  """Runs `main` as a command.
+  """Runs `main` as a command; `~` in its arguments is the user's home.
 
   A mistake in the flags ends the program with its message and code 2; an error
   in `main` with the code that `errors.exit_code` gives it.
@@ -56,6 +56,7 @@ def run(
         fail(str(error), errors.exit_code(error))
       raise
 
+  argv = [paths.expand_home(a) for a in (sys.argv if argv is None else argv)]
   app.run(guarded, argv=argv, flags_parser=parse)
 
 

@@ -16,7 +16,7 @@ _KINDS = {
   "pretrain": (schema.PRETRAIN, rules.PRETRAIN),
   "finetune": (schema.FINETUNE, rules.FINETUNE),
   "probe": (schema.PROBE, rules.PROBE),
-  "curation": (curation.CURATION, {}),
+  "curation": (curation.CURATION, rules.CURATION),
 }
 
 
