@@ -34,6 +34,7 @@ from sapiens2_jax.models.from_config import DTYPES
 from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.pretrain.masks import MODES
 from sapiens2_jax.pretrain.terms.distillation import TARGETS
+from sapiens2_jax.pretrain.terms.koleo import REDUCTIONS
 from sapiens2_jax.pretrain.terms.patch_distillation import HEADS, TOKENS
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.training.best import read_goal
@@ -41,6 +42,8 @@ from sapiens2_jax.training.optimizer import OPTIMIZERS
 from sapiens2_jax.training.schedules import SCHEDULES
 
 VERSION = 1
+# What runs did before a field was there, where that is not its default.
+BEFORE = {"objective.koleo_reduction": "mean"}
 # version: {old name: new name} of the fields that it renamed.
 RENAMED = {1: {"data.max_skipped_share": "data.max_skipped_fraction"}}
 
@@ -293,6 +296,12 @@ PRETRAIN = {
     local_area=Field(
       (0.2, 0.7), "Range of a crop's fraction of the image.", AREA
     ),
+    crop_aspect=Field(
+      (3 / 4, 4 / 3),
+      "Range of a crop's width by height, over that of its size.",
+      RANGE,
+      "ours",
+    ),
   ),
   # Of local crops. Globals only flip: they carry the reconstruction target.
   **group(
@@ -313,6 +322,15 @@ PRETRAIN = {
     mode=Field("blockwise", "blockwise or grid.", one_of(MODES)),
     block_probability=Field(
       0.4, "Of hiding blocks instead of patches; blockwise.", FRACTION
+    ),
+    rectangle_area=Field(
+      (0.02, 0.15),
+      "Range of such a block's fraction of the view; blockwise.",
+      AREA,
+      "ours",
+    ),
+    rectangle_aspect=Field(
+      (0.3, 3.3), "Range of its rows by its columns; blockwise.", RANGE, "ours"
     ),
     # Source: Pixio.
     block_size=Field(
@@ -367,6 +385,10 @@ PRETRAIN = {
     # DINOv3's default.
     koleo_group_size=Field(
       16, "Consecutive samples that KoLeo compares.", at_least(2), "ours"
+    ),
+    # DINOv3's code sums; the paper does not say.
+    koleo_reduction=Field(
+      "sum", "sum or mean over the global views.", one_of(REDUCTIONS), "DINOv3"
     ),
   ),
   **group(
