@@ -7,6 +7,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import sapiens2_jax
+from sapiens2_jax.architectures import custom_architecture
 from sapiens2_jax.interop import exports, weights
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.tensors import open_tensors
@@ -119,6 +120,18 @@ def test_a_file_is_enough_to_predict(task, tmp_path):
   prediction = model.task.postprocess(listed, prepared)
   drawn = model.task.draw(image, prediction)
   assert drawn.shape == image.shape and drawn.dtype == np.uint8
+
+
+def test_a_task_model_of_another_width_predicts(tmp_path):
+  arch = custom_architecture(64, 3, 2, 1, 1)
+  named = task_samples.arrays(HEADS["normal"], arch=arch)
+  file = samples.write(tmp_path / "model.safetensors", named)
+  for place in (file, _import(file, tmp_path / "imported")):
+    model, params = load_task(place)
+    assert model.encoder.architecture == arch
+    images = jnp.zeros((1, 32, 16, 3), jnp.uint8)
+    (outputs,) = jax.tree.leaves(model.predict(params, images))
+    assert outputs.shape == (1, 32, 16, 3)
 
 
 def test_mistakes_are_named(tmp_path, workdir):
