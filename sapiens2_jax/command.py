@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -15,6 +15,16 @@ def fail(message: str, code: int = 2) -> NoReturn:
   """Ends the program with a message and no traceback."""
   print(message, file=sys.stderr, flush=True)
   sys.exit(code)
+
+
+def define_rope_dtype(known: Iterable[str]) -> flags.FlagHolder:
+  """The flag --rope_dtype of commands that compute with weights."""
+  return flags.DEFINE_enum(
+    "rope_dtype",
+    None,
+    sorted(known),
+    "Number format of RoPE; default: what the weights were trained with.",
+  )
 
 
 def run(

@@ -226,6 +226,7 @@ def _write_marker(
     "task": weights.task,
     **(notes.labels_of(weights.head) if weights.head else {}),
     "image_size": list(weights.image_size),
+    "rope_dtype": weights.rope_dtype,
     "step": found.step,
     "weights": found.weights,
     **facts,

@@ -36,6 +36,8 @@ class Identified:
     tensors: without the buffer of RoPE periods; those of an encoder without
       prefix.
     removed: what was taken off the keys: prefixes, names of wrappers.
+    rope_dtype: of the rotations, as the buffer of RoPE periods tells; None
+      without one.
   """
 
   architecture: Architecture
@@ -43,6 +45,7 @@ class Identified:
   head: Head | None
   tensors: Tensors
   removed: tuple[str, ...] = ()
+  rope_dtype: str | None = None
 
 
 def identify(
@@ -94,10 +97,11 @@ def identify(
       if found:
         lines.append(f"  {what} ({len(found)}): {shorten(found)}")
     raise ValueError("\n".join(lines))
+  rope_dtype = None
   if periods_key in tensors:
-    _check_periods(periods_key, tensors[periods_key], arch, origin)
+    rope_dtype = _rope_dtype(periods_key, tensors[periods_key], arch, origin)
   known = {key: tensors[key] for key in expected}
-  return Identified(arch, style, head, known, removed)
+  return Identified(arch, style, head, known, removed, rope_dtype)
 
 
 _KNOWN = set(DTYPES.values())
@@ -235,17 +239,18 @@ def _one_axis(shapes: Counter) -> int | None:
   return next(found, None)
 
 
-def _check_periods(
+def _rope_dtype(
   key: str, tensor: LazyTensor, arch: Architecture, origin: str
-) -> None:
+) -> str:
+  """What the model computes rotations in: as the reference, or in float32."""
   found = tensor.load().astype(np.float32)
   # Computed in either number format, and saved in any. Those of bfloat16 are
   # up to one part in 85 off, as their exponents are rounded.
-  expected = (
-    bfloat16_periods(arch.head_dim).astype(np.float32),
-    float32_periods(arch.head_dim),
-  )
-  if not any(np.allclose(found, x, rtol=2**-8, atol=0) for x in expected):
+  rounded = bfloat16_periods(arch.head_dim).astype(np.float32)
+  exact = float32_periods(arch.head_dim)
+  if not any(np.allclose(found, x, 2**-8, 0) for x in (rounded, exact)):
     raise ValueError(
       f"{origin}: {key} is not that of Sapiens2 (base 100): {found.tolist()}"
     )
+  is_exact = tensor.dtype == np.float32 and np.allclose(found, exact, 1e-5, 0)
+  return "float32" if is_exact else "bfloat16"

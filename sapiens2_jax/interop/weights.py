@@ -46,6 +46,7 @@ from sapiens2_jax.interop.tensors import (
   open_tensors,
 )
 from sapiens2_jax.models.grid import token_grid
+from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.objectives import objective_class
 from sapiens2_jax.training import checkpoints, stored
 
@@ -97,7 +98,8 @@ class Weights:
       model {"encoder": ..., "head": ...}.
     image_size: (height, width) in pixels they were trained at.
     layer_scale_init: initial value they were trained from.
-    rope_dtype: they were trained with; None if the source does not say.
+    rope_dtype: they were trained with; None if the source does not say. A
+      file with the reference's buffer of periods does, and a run.
     head: of a task model; None for an encoder, or if the task is not one of
       the release.
     config: of the fine-tuning run, if they are of one.
@@ -202,8 +204,23 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
         f"images of {size[0]} x {size[1]} give {inputs}"
       )
   return Weights(
-    architecture, params, image_size=size, head=head, removed=known.removed
+    architecture,
+    params,
+    image_size=size,
+    rope_dtype=_noted_rope_dtype(file.parent) or known.rope_dtype,
+    head=head,
+    removed=known.removed,
   )
+
+
+def _noted_rope_dtype(directory: pathlib.Path) -> str | None:
+  """Of the run that an export of ours is of."""
+  marker = integrity.read_marker(directory, integrity.EXPORT_MARKER) or {}
+  return _known_rope(marker.get("rope_dtype"))
+
+
+def _known_rope(name: Any) -> str | None:
+  return name if isinstance(name, str) and name in TABLES else None
 
 
 def _read_run(found: Found) -> Weights:
@@ -275,6 +292,7 @@ def _read_import(found: Found) -> Weights:
     params=params,
     image_size=size,
     layer_scale_init=scale,
+    rope_dtype=_known_rope(marker.get("rope_dtype")),
     head=head,
   )
 
@@ -339,6 +357,7 @@ def write_import(output: str, weights: Weights, source: Found) -> None:
       "architecture": dataclasses.asdict(weights.architecture),
       "image_size": weights.image_size,
       "layer_scale_init": weights.layer_scale_init,
+      "rope_dtype": weights.rope_dtype,
       "head": weights.head and dataclasses.asdict(weights.head),
       "source": source.path,
       "fingerprint": source.fingerprint,
