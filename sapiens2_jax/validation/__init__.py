@@ -11,12 +11,12 @@ from sapiens2_jax import fields
 from sapiens2_jax.fields import Problems, Schema
 from sapiens2_jax.pretrain.objective import matches as is_pretraining
 from sapiens2_jax.tasks import registry
-from sapiens2_jax.validation import curation, rules, schema
+from sapiens2_jax.validation import curation, probe, rules, schema
 
 _KINDS = {
   "pretrain": (schema.PRETRAIN, rules.PRETRAIN),
   "finetune": (schema.FINETUNE, rules.FINETUNE),
-  "probe": (schema.PROBE, rules.PROBE),
+  "probe": (probe.PROBE, rules.PROBE),
   "curation": (curation.CURATION, rules.CURATION),
 }
 

@@ -7,7 +7,6 @@ VERSION.
 """
 
 from sapiens2_jax.architectures import ARCHITECTURES
-from sapiens2_jax.evaluation.probing import RETRIEVAL
 from sapiens2_jax.fields import (
   AREA,
   BELOW_1,
@@ -55,7 +54,6 @@ def _is_address(text: str) -> bool:
 
 _BACKENDS = {"auto": None, **BACKENDS}
 _PARTS = dict.fromkeys(("all", "encoder"))
-_STORED = dict.fromkeys(("float16", "float32"))
 
 
 def _goal(_: str, value: str) -> str:
@@ -68,16 +66,13 @@ def _goal(_: str, value: str) -> str:
 
 # JAX takes the lower 32 bits: more would be another seed.
 _SEED = at_least(0, 2**32 - 1)
-_RATE = at_least(0, 1000)
-_CLIP = above_0(1e6, low=1e-6)
+RATE = at_least(0, 1000)
+CLIP = above_0(1e6, low=1e-6)
 _WEIGHT = at_least(0, 1e6)
 _TEMPERATURE = above_0(1000, low=1e-3)
 _ADDRESS = must("HOST:PORT", lambda text: not text or _is_address(text))
-_AXIS = all_of(
-  must("-1 or at least 1", lambda size: size == -1 or size >= 1),
-  at_least(-1, 2**20),
-)
-_FIRST = {
+_AXIS = must("-1 or at least 1", lambda n: n == -1 or 1 <= n <= 2**20)
+FIRST = {
   "version": Field(
     VERSION,
     "Version of the schema that the fields belong to.",
@@ -157,7 +152,7 @@ _OPTIM = group(
   warmup_steps=Field(
     1000, "Steps in which the rate rises to peak_lr.", at_least(0)
   ),
-  peak_lr=Field(1e-4, "The largest learning rate.", _RATE),
+  peak_lr=Field(1e-4, "The largest learning rate.", RATE),
   final_lr=Field(1e-7, "The learning rate at the end.", at_least(0)),
   b1=Field(0.9, "Decay of the first moment.", BELOW_1),
   b2=Field(0.95, "Decay of the second moment.", BELOW_1),
@@ -168,7 +163,7 @@ _OPTIM = group(
     0.05, "Decay of weights, times the learning rate.", at_least(0)
   ),
   decay_tokens=Field(False, "Whether special tokens decay, too."),
-  clip_norm=Field(5.0, "Largest norm of the gradient.", _CLIP),
+  clip_norm=Field(5.0, "Largest norm of the gradient.", CLIP),
   layer_decay=Field(
     1.0,
     "Rate of a layer over the next one's.",
@@ -252,18 +247,13 @@ _LOGGING = group(
   "logging", "ours", every=Field(50, "Steps between lines.", COUNT)
 )
 
-_COMMON = _FIRST | _MODEL | _MESH | _SHARDING
+_COMMON = FIRST | _MODEL | _MESH | _SHARDING
 _COMMON |= _DISTRIBUTED | _WATCHDOG | _LOGGING
 
 
 def _online(name: str, value: tuple) -> str:
   """Looks at the tasks only when some are given: it imports them all."""
   known = registry.online_task_names() if value else ()
-  return all_of(NAMES, one_of(dict.fromkeys(known)))(name, value)
-
-
-def _probed(name: str, value: tuple) -> str:
-  known = (*registry.probed_task_names(), RETRIEVAL) if value else ()
   return all_of(NAMES, one_of(dict.fromkeys(known)))(name, value)
 
 
@@ -455,41 +445,5 @@ FINETUNE = {
     num_pictures=Field(
       4, "Of them in TensorBoard, with prediction and truth.", at_least(0)
     ),
-  ),
-}
-
-# The paper (section 4, table 2) gives no hyperparameters of its probes.
-PROBE = {
-  **_FIRST,
-  "tasks": Field((), "Tasks that are probed, or retrieval.", _probed, "ours"),
-  **group(
-    *("data", "ours"),
-    train=Field("", "Labelled images, any place that data.path may be."),
-    test=Field("", "Other ones."),
-    image_size=Field((1024, 768), "Height and width, pixels.", SIZE),
-    max_pixels=Field(
-      170_000_000, "Pixels above which an image is left out.", COUNT
-    ),
-    num_workers=Field(
-      0,
-      "Processes that read labels; 0: threads in this one.",
-      at_least(0, 4096),
-    ),
-  ),
-  **group(
-    *("features", "ours"),
-    directory=Field("", "Where they are kept; empty: in the output."),
-    compute_dtype=Field("float32", "Of the backbone.", one_of(DTYPES)),
-    dtype=Field("float16", "On disk: float16 or float32.", one_of(_STORED)),
-  ),
-  **group("decoder", "ours", hidden_dim=Field(256, "Its width.", WIDTH)),
-  **group(
-    *("optim", "ours"),
-    num_steps=Field(10_000, "Updates of a probe.", COUNT),
-    batch_size=Field(16, "Images of a step.", FEW),
-    warmup_steps=Field(500, "Steps in which the rate rises.", at_least(0)),
-    peak_lr=Field(1e-3, "The largest learning rate.", _RATE),
-    weight_decay=Field(0.05, "Times the learning rate.", at_least(0)),
-    clip_norm=Field(1.0, "Largest norm of the gradient.", _CLIP),
   ),
 }
