@@ -165,7 +165,7 @@ def forward(framework: str, directory: str, output: str) -> None:
     if any(keys.values()):
       sys.exit(f"keys that do not fit: {keys}")
   else:
-    run = parity.jax_forward(*load_pretrained(directory))
+    run = parity.jax_forward(*load_pretrained(directory, rope_dtype="float32"))
   rng = np.random.default_rng(1)
   np.savez(output, **run(rng.standard_normal((1, *SIZE, 3), np.float32)))
 

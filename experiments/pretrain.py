@@ -61,7 +61,10 @@ def _make_toy(config: ml_collections.ConfigDict) -> None:
   # thousands of steps. Groups of 8: one epoch of the eight sample photographs,
   # so that KoLeo does not part two views of one photograph.
   config.objective.update(
-    teacher_temp_start=0.02, teacher_temp=0.02, koleo_group_size=8
+    teacher_temp_start=0.02,
+    teacher_temp=0.02,
+    koleo_group_size=8,
+    koleo_reduction="mean",  # with which all numbers of toys were measured
   )
   config.optim.update(num_steps=220, warmup_steps=20, peak_lr=2e-3)
   config.checkpoint.update(every=50, keep_last=2, keep_every=1000)

@@ -11,7 +11,7 @@ Needs:  one device; on disk, 9 MB an image and view for 1b at 1024 x 768
 
 The paper (section 4, table 2) probes frozen backbones with one light decoder a
 task and the same hyperparameters for all backbones; it gives neither. All
-values here and in sapiens2_jax/validation/schema.py are ours. They depend on
+values here and in sapiens2_jax/validation/probe.py are ours. They depend on
 `size`, the size of the images and of the work, and never on the backbone.
 """
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 
 from sapiens2_jax import errors
 
@@ -112,10 +113,39 @@ ARCHITECTURES = {
 }
 
 
+# Width, blocks, heads, blocks with all key/value heads at both ends; windows.
+_CUSTOM = "custom_{}x{}_h{}_f{}_l{}_w{}_s{}"
+_CUSTOM_NAME = re.compile(_CUSTOM.replace("{}", "([0-9]{1,6})"))
+
+
+def custom_architecture(
+  embed_dim: int,
+  num_layers: int,
+  num_heads: int,
+  num_full_first: int = 8,
+  num_full_last: int = 8,
+  window_size: int = 1,
+  num_window_layers: int = 0,
+) -> Architecture:
+  """One that is not in the table; `get_architecture` knows its name."""
+  sizes = (
+    *(embed_dim, num_layers, num_heads, num_full_first, num_full_last),
+    *(window_size, num_window_layers),
+  )
+  return Architecture(
+    _CUSTOM.format(*sizes),
+    *sizes[:5],
+    window_size=window_size,
+    num_window_layers=num_window_layers,
+  )
+
+
 def get_architecture(name: str) -> Architecture:
-  """Looks a size up by name.
+  """Looks a size up by name, which may be that of a custom one.
 
   Raises:
     ValueError: if the name is unknown; lists the known ones.
   """
+  if found := _CUSTOM_NAME.fullmatch(name):
+    return custom_architecture(*map(int, found.groups()))
   return errors.lookup(ARCHITECTURES, name, "architecture")

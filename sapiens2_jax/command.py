@@ -2,12 +2,12 @@
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from absl import app, flags, logging
 
-from data_pipelines.common import errors
+from data_pipelines.common import errors, paths
 from data_pipelines.sources.base import ShardReadError
 
 
@@ -17,10 +17,20 @@ def fail(message: str, code: int = 2) -> NoReturn:
   sys.exit(code)
 
 
+def define_rope_dtype(known: Iterable[str]) -> flags.FlagHolder:
+  """The flag --rope_dtype of commands that compute with weights."""
+  return flags.DEFINE_enum(
+    "rope_dtype",
+    None,
+    sorted(known),
+    "Number format of RoPE; default: what the weights were trained with.",
+  )
+
+
 def run(
   main: Callable[[], int | None], *required: str, argv: list[str] | None = None
 ) -> None:
-  """Runs `main` as a command.
+  """Runs `main` as a command; `~` in its arguments is the user's home.
 
   A mistake in the flags ends the program with its message and code 2; an error
   in `main` with the code that `errors.exit_code` gives it.
@@ -56,6 +66,7 @@ def run(
         fail(str(error), errors.exit_code(error))
       raise
 
+  argv = [paths.expand_home(a) for a in (sys.argv if argv is None else argv)]
   app.run(guarded, argv=argv, flags_parser=parse)
 
 

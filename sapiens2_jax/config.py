@@ -110,7 +110,8 @@ def _parse(text: str, current: object) -> object:
     raise ValueError("expected true or false")
   try:
     return ast.literal_eval(text)
-  except (ValueError, SyntaxError):
+  except (ValueError, SyntaxError, MemoryError, RecursionError):
+    # The last two are what Python says of thousands of brackets.
     raise ValueError(f"expected {type(current).__name__}") from None
 
 
@@ -174,7 +175,7 @@ def from_json(text: str) -> ConfigDict:
   """
 
   def group(items: dict) -> dict:
-    return {name: fields.convert(x, type(x)) for name, x in items.items()}
+    return {name: fields.convert(x, x) for name, x in items.items()}
 
   return ConfigDict(json.loads(text, object_hook=group))
 

@@ -37,7 +37,6 @@ _RUNNER = flags.DEFINE_string(
 )
 _WORKERS = flags.DEFINE_integer("workers", os.cpu_count(), "Processes.")
 _ENDS = ("min", "max")
-_BALANCE = ("sampling.target", "sampling.cap")
 
 
 def make_settings(config) -> pipeline.Settings:
@@ -45,7 +44,7 @@ def make_settings(config) -> pipeline.Settings:
 
   Raises:
     ValueError: no such scorer, a limit of a column that it does not have, a
-      take-down list that is none, or no embeddings where some are needed.
+      take-down list that is none.
   """
   passes, limits = [], []
   for names in (config.scorers.first, config.scorers.later):
@@ -122,13 +121,6 @@ def check_models(config) -> None:
 def _make_embedding(config):
   group = config.embedding
   if not group.model:
-    for field in ("duplicates.min_similarity", *_BALANCE):
-      name, _, key = field.partition(".")
-      if config[name][key]:
-        raise ValueError(
-          f"{field}={config[name][key]} needs embeddings; expected "
-          "embedding.model, an ONNX file or weights of ours."
-        )
     return None
   if group.model.endswith(".onnx"):
     return embeddings.EmbeddingScorer(**group.to_dict())
@@ -147,7 +139,7 @@ def read_takedown(path: str) -> frozenset[str]:
   if not path:
     return frozenset()
   found = set()
-  lines = storage.read_bytes(path).decode().splitlines()
+  lines = storage.read_bytes(path).decode("utf-8-sig").splitlines()
   for number, line in enumerate(lines, 1):
     text = line.partition("#")[0].strip().lower()
     if text and not re.fullmatch("[0-9a-f]{64}", text):

@@ -30,6 +30,7 @@ from sapiens2_jax.evaluation import probing
 from sapiens2_jax.evaluation.features import Backbone, hash_params
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import ENCODERS, find_weights
+from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import check_labels
 from sapiens2_jax.training.step import jit_spread
@@ -41,6 +42,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Directory of results.json.")
 _WEIGHTS = flags.DEFINE_enum(
   "weights", "teacher", ENCODERS, "Which encoder of a training workdir."
 )
+_ROPE_DTYPE = command.define_rope_dtype(TABLES)
 _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", 8, "Inputs of a device at once, with --data.", lower_bound=1
 )
@@ -70,6 +72,7 @@ def probe(overrides: list[str]) -> dict:
   encoder, params = load_pretrained(
     _CHECKPOINT.value,
     weights=_WEIGHTS.value,
+    rope_dtype=_ROPE_DTYPE.value,
     dtype=jnp.dtype(config.features.compute_dtype),
   )
   backbone = Backbone(encoder, params, hash_params(params))
@@ -97,7 +100,7 @@ def measure_task() -> dict:
   data, weights = _DATA.value, find_weights(_CHECKPOINT.value)
   source = open_field("--data", data)
   try:
-    model, params = load_task(weights.path)
+    model, params = load_task(weights.path, rope_dtype=_ROPE_DTYPE.value)
   except ValueError as error:
     raise ValueError(
       f"{error}. Probe frozen features with --config experiments/probe.py "

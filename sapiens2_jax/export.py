@@ -10,7 +10,8 @@ one file `sapiens2_SIZE_pretrain.safetensors`, or `sapiens2_SIZE_TASK...`;
 model.onnx with its weights beside it, in float32 for images of one size.
 Tensors are read and written one by one: any size needs little memory, but for
 ONNX. Other files in DIR stay, also a README.md that was edited. The same
-command again does nothing.
+command again does nothing if all files have the SHA-256 that is in export.json,
+and replaces them otherwise.
 """
 
 import os
@@ -18,9 +19,9 @@ import os
 import jax
 from absl import flags
 
-from data_pipelines.common import directories, memory
+from data_pipelines.common import memory
 from sapiens2_jax import command
-from sapiens2_jax.interop import exports, model_card, onnx_export
+from sapiens2_jax.interop import exports, integrity, model_card, onnx_export
 from sapiens2_jax.interop import weights as weights_lib
 from sapiens2_jax.interop.convert import num_params
 from sapiens2_jax.interop.weights import ENCODERS, Found, Weights
@@ -45,7 +46,7 @@ images = np.zeros({shape}, np.float32)  # RGB, ImageNet-normalised
 
 def announce(output: str, name: str, found: Found, weights: Weights) -> None:
   """Prints what was written and how it is read."""
-  marker = directories.read_marker(output, exports.MARKER)
+  marker = integrity.read_marker(output, exports.MARKER)
   path, kind = os.path.join(output, name), marker["format"]
   what = f"{weights.architecture.name} {weights.task or 'encoder'}"
   count = num_params(weights.params)
@@ -104,9 +105,12 @@ def main() -> None:
   output = _OUTPUT.value
   if _FORMAT.value == "onnx":
     onnx_export.check(_DTYPE.value)
-  if exports.is_done(output, request):
+  damage = exports.find_damage(output, request)
+  if damage == []:
     print(f"already exported: {output}")
     return
+  for problem in damage or ():
+    print(f"made anew  {problem}")
   exports.check_output(output, _FORMAT.value)
   weights = weights_lib.read_weights(found)
   name = exports.write_export(output, found, weights, request)

@@ -13,7 +13,7 @@ written one by one: any size needs little memory.
 import jax
 from absl import flags
 
-from data_pipelines.common import directories, memory
+from data_pipelines.common import memory
 from sapiens2_jax import command
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.interop import weights as weights_lib
@@ -31,9 +31,7 @@ def main() -> None:
   found = weights_lib.find_weights(_SOURCE.value)
   if found.kind != "tensors":
     raise ValueError(f"{found.path}: holds our own checkpoint, not a release")
-  directories.check_output(
-    output, weights_lib.IMPORT_MARKER, kind=weights_lib.IMPORT_KIND
-  )
+  weights_lib.check_import_output(output)
   weights = weights_lib.read_weights(found)
   weights_lib.write_import(output, weights, found)
   size, what = weights.architecture.name, weights.task or "encoder"

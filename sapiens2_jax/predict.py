@@ -21,6 +21,7 @@ from data_pipelines.common.files import write_file
 from sapiens2_jax import command
 from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.interop.weights import find_weights
+from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.prediction import inputs, options
 from sapiens2_jax.prediction.gallery import write_gallery
 from sapiens2_jax.prediction.people import People
@@ -37,6 +38,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
 _TASK = flags.DEFINE_string(
   "task", None, "What the checkpoint has to be for; default: what it is for."
 )
+_ROPE_DTYPE = command.define_rope_dtype(TABLES)
 _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", 4, "Inputs of a device at once.", lower_bound=1
 )
@@ -72,7 +74,7 @@ def load_parts(path: str) -> tuple[Task, Spread]:
   Raises:
     ValueError: it is of another task.
   """
-  model, params = load_task(os.path.expanduser(path))
+  model, params = load_task(path)
   if model.task.name != "segmentation":
     raise ValueError(
       f"--foreground={path}: is a model of task {model.task.name}, expected "
@@ -96,6 +98,7 @@ def make_facts(
     ("size", f"{arch.name}: {arch.num_layers} layers, width {arch.embed_dim}"),
     ("network's input", f"{height} x {width} pixels"),
     ("computed in", f"{model.config.model.dtype} on {kind}"),
+    ("RoPE", model.config.model.rope_dtype),
     *(
       (f"--{name}", f"{value}")
       for name, value in chosen.items()
@@ -115,10 +118,9 @@ def announce(found: Predictions, path: str) -> None:
 def main() -> int:
   # Orbax warns of a file that this kind of checkpoint never has.
   logging.set_verbosity(logging.ERROR)
-  output = os.path.expanduser(_OUTPUT.value)
-  source = inputs.open_images(os.path.expanduser(_IMAGES.value), output)
-  checkpoint = os.path.expanduser(_CHECKPOINT.value)
-  model, params = load_task(checkpoint)
+  output, checkpoint = _OUTPUT.value, _CHECKPOINT.value
+  source = inputs.open_images(_IMAGES.value, output)
+  model, params = load_task(checkpoint, rope_dtype=_ROPE_DTYPE.value)
   task = registry.definition(model.task.name)
   if _TASK.value not in (None, task.name):
     raise ValueError(

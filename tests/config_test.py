@@ -4,6 +4,7 @@ import pytest
 
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
+from sapiens2_jax.pretrain.crops import crop_config
 from tests import tiny, tiny_task
 
 PRETRAIN = "experiments/pretrain.py"
@@ -189,3 +190,8 @@ def test_finetuning_shares_the_groups_of_pretraining():
     for group in ("model", "data", "optim", "sharding", "checkpoint"):
       more = set(finetune[group]) - set(pretrain[group])
       assert more == ({own[group]} if group in own else set()), group
+
+
+def test_crops_have_the_aspect_of_the_config():
+  config = load(f"{PRETRAIN}:size=toy", "data.crop_aspect=(0.5, 2)")
+  assert crop_config(config).aspect_jitter == (0.5, 2.0)

@@ -66,7 +66,7 @@ def test_mistakes_in_a_config_are_listed():
 
 
 def test_a_scorer_that_is_not_there_is_named():
-  with pytest.raises(ValueError, match="'beauty' is no scorer"):
+  with pytest.raises(ValueError, match="unknown scorers.first 'beauty'"):
     curate.make_settings(load("scorers.first=('beauty',)"))
 
 

@@ -6,15 +6,18 @@ import pathlib
 import shutil
 from typing import Any
 
-from data_pipelines.common import directories, files
+from data_pipelines.common import checksums, directories, files
 from data_pipelines.common.progress import Progress
 from sapiens2_jax.interop import (
+  integrity,
   model_card,
   notes,
   onnx_export,
   transformers_config,
 )
 from sapiens2_jax.interop.convert import tensors_from_params
+from sapiens2_jax.interop.integrity import EXPORT_KIND as KIND
+from sapiens2_jax.interop.integrity import EXPORT_MARKER as MARKER
 from sapiens2_jax.interop.shards import SHARD_BYTES, write_shards
 from sapiens2_jax.interop.tensors import (
   INDEX_NAME,
@@ -25,8 +28,6 @@ from sapiens2_jax.interop.weights import Found, Weights
 from sapiens2_jax.training import stored
 
 FORMATS = ("reference", "transformers", "onnx")
-MARKER = "export.json"
-KIND = "sapiens2_jax export"
 CARD = "README.md"
 CONFIG_NAME = "config.json"
 PREPROCESSOR_NAME = "preprocessor_config.json"
@@ -50,17 +51,24 @@ def make_request(found: Found, kind: str, dtype: str | None) -> dict[str, Any]:
   }
 
 
-def is_done(output: str, request: dict) -> bool:
-  """Whether `output` holds what `request` asks for, whole."""
-  marker = directories.read_marker(output, MARKER)
+def find_damage(output: str, request: dict) -> list[str] | None:
+  """What is missing of what `request` asks for, or is not as it was written.
+
+  Returns:
+    A sentence for each file, none if all are whole; None if `output` holds no
+    such export.
+
+  Raises:
+    ValueError: its marker is damaged.
+  """
+  marker, path = integrity.read_marker(output, MARKER), pathlib.Path(output)
   if marker is None or marker.get("request") != request:
-    return False
-  path = pathlib.Path(output)
-  has_card = request["format"] == "onnx" or (path / CARD).is_file()
-  return has_card and all(
-    (path / name).is_file() and (path / name).stat().st_size == size
-    for name, size in marker["files"].items()
-  )
+    return None
+  listed = integrity.listed_files(marker, path / MARKER)
+  problems = checksums.compare(path, listed)
+  if request["format"] != "onnx" and not (path / CARD).is_file():
+    problems.append(f"{path / CARD}: missing")
+  return problems
 
 
 def check_output(output: str, kind: str) -> None:
@@ -73,13 +81,16 @@ def check_output(output: str, kind: str) -> None:
   path = pathlib.Path(output)
   if path.exists() and not path.is_dir():
     raise ValueError(f"{output}: is a file; give a directory")
-  marker = directories.read_marker(output, MARKER) or {}
+  marker = integrity.read_marker(output, MARKER) or {}
   if marker and (marker.get("kind"), marker.get("format")) != (KIND, kind):
     raise ValueError(
       f"{output}: is not empty and no earlier export of format {kind}; give "
       "another directory"
     )
-  ours = {*marker.get("files", ()), *([MARKER] if marker else [])}
+  ours = set()
+  if marker:
+    ours = {*integrity.listed_files(marker, path / MARKER), MARKER}
+    ours |= {*marker["files"]}
   names = {MARKER, INDEX_NAME}
   if kind == "transformers":
     names |= {CONFIG_NAME, PREPROCESSOR_NAME}
@@ -164,7 +175,8 @@ def write_export(
     if not is_reference:
       _write_configs(path, weights, dtype)
     sha256s = {
-      p.name: sha256.get(p.name) or _sha256(p) for p in sorted(path.iterdir())
+      p.name: sha256.get(p.name) or checksums.sha256(p)
+      for p in sorted(path.iterdir())
     }
     facts = {"dtype": dtype, "sha256": sha256s, "card": None}
     is_card_ours = may_replace_card(output)
@@ -195,12 +207,8 @@ def _write_configs(path: pathlib.Path, weights: Weights, dtype: str) -> None:
 def may_replace_card(output: str) -> bool:
   """Whether there is no model card, or the one that export wrote."""
   card = pathlib.Path(output) / CARD
-  marker = directories.read_marker(output, MARKER) or {}
-  return not card.exists() or _sha256(card) == marker.get("card")
-
-
-def _sha256(path: pathlib.Path) -> str:
-  return hashlib.sha256(path.read_bytes()).hexdigest()
+  marker = integrity.read_marker(output, MARKER) or {}
+  return not card.exists() or checksums.sha256(card) == marker.get("card")
 
 
 def _write_marker(
@@ -218,13 +226,14 @@ def _write_marker(
     "task": weights.task,
     **(notes.labels_of(weights.head) if weights.head else {}),
     "image_size": list(weights.image_size),
+    "rope_dtype": weights.rope_dtype,
     "step": found.step,
     "weights": found.weights,
     **facts,
     "files": {p.name: p.stat().st_size for p in sorted(path.iterdir())},
     "request": request,
   }
-  files.write_json(path / MARKER, marker)
+  integrity.write_marker(path / MARKER, marker)
 
 
 def _check_head(weights: Weights, kind: str) -> None:

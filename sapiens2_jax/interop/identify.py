@@ -2,18 +2,27 @@
 
 import dataclasses
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 
-from sapiens2_jax.architectures import ARCHITECTURES, Architecture
+from sapiens2_jax.architectures import (
+  ARCHITECTURES,
+  Architecture,
+  custom_architecture,
+)
 from sapiens2_jax.interop import head_keys, keys
 from sapiens2_jax.interop.head_keys import ENCODER_PREFIX, Head
-from sapiens2_jax.interop.identify_head import find_head, has_head
+from sapiens2_jax.interop.identify_head import (
+  HEAD_PREFIXES,
+  find_head,
+  has_head,
+)
 from sapiens2_jax.interop.tensors import DTYPES, LazyTensor, Tensors, shorten
-from sapiens2_jax.models.rope import bfloat16_periods
+from sapiens2_jax.models.rope import bfloat16_periods, float32_periods
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +36,8 @@ class Identified:
     tensors: without the buffer of RoPE periods; those of an encoder without
       prefix.
     removed: what was taken off the keys: prefixes, names of wrappers.
+    rope_dtype: of the rotations, as the buffer of RoPE periods tells; None
+      without one.
   """
 
   architecture: Architecture
@@ -34,6 +45,7 @@ class Identified:
   head: Head | None
   tensors: Tensors
   removed: tuple[str, ...] = ()
+  rope_dtype: str | None = None
 
 
 def identify(
@@ -85,10 +97,11 @@ def identify(
       if found:
         lines.append(f"  {what} ({len(found)}): {shorten(found)}")
     raise ValueError("\n".join(lines))
+  rope_dtype = None
   if periods_key in tensors:
-    _check_periods(periods_key, tensors[periods_key], arch, origin)
+    rope_dtype = _rope_dtype(periods_key, tensors[periods_key], arch, origin)
   known = {key: tensors[key] for key in expected}
-  return Identified(arch, style, head, known, removed)
+  return Identified(arch, style, head, known, removed, rope_dtype)
 
 
 _KNOWN = set(DTYPES.values())
@@ -119,7 +132,21 @@ def _unwrap(tensors: Tensors, origin: str) -> tuple[Tensors, tuple[str, ...]]:
     prefixes.remove(prefix)
     removed[prefix] = None
     names = {key: name[len(prefix) :] for key, name in names.items()}
+  # A module of another name, such as `net.`.
+  common = os.path.commonprefix([*names.values()]).rpartition(".")
+  prefix = "".join(common[:2])
+  cut = {key: name.removeprefix(prefix) for key, name in names.items()}
+  if any(map(_is_known, cut.values())) > any(map(_is_known, names.values())):
+    removed[prefix] = None
+    names = cut
   return {names[key]: x for key, x in tensors.items()}, tuple(removed)
+
+
+def _is_known(key: str) -> bool:
+  """Whether a key without wrappers is one of an encoder or a task model."""
+  return key.startswith((*ENCODER_PREFIX.values(), *HEAD_PREFIXES)) or any(
+    keys.parse(key, style) for style in keys.STYLES
+  )
 
 
 def _encoder(tensors: Tensors, origin: str) -> tuple[str, Tensors]:
@@ -181,6 +208,11 @@ def _architecture(tensors: Tensors, style: str, origin: str) -> Architecture:
     if arch.embed_dim == width and arch.has_windows == (window_layers > 0):
       return arch
   head_dim, num_layers = _one_axis(head_dims), max(blocks) + 1
+  if max(num_layers, window_layers) > len(tensors):
+    raise ValueError(
+      f"{origin}: a key names block {max(num_layers, window_layers) - 1}, of "
+      f"{len(tensors)} tensors in all"
+    )
   if not width or not head_dim or width % head_dim or not num_layers:
     raise ValueError(
       f"{origin}: cannot tell the size from its {len(tensors)} keys "
@@ -190,8 +222,7 @@ def _architecture(tensors: Tensors, style: str, origin: str) -> Architecture:
   full = [kv_dims.get(i, width) == width for i in range(num_layers)]
   first = next((i for i, x in enumerate(full) if not x), num_layers)
   last = next((i for i, x in enumerate(full[::-1]) if not x), 0)
-  return Architecture(
-    name=f"custom_{width}x{num_layers}",
+  return custom_architecture(
     embed_dim=width,
     num_layers=num_layers,
     num_heads=width // head_dim,
@@ -208,13 +239,18 @@ def _one_axis(shapes: Counter) -> int | None:
   return next(found, None)
 
 
-def _check_periods(
+def _rope_dtype(
   key: str, tensor: LazyTensor, arch: Architecture, origin: str
-) -> None:
+) -> str:
+  """What the model computes rotations in: as the reference, or in float32."""
   found = tensor.load().astype(np.float32)
-  expected = bfloat16_periods(arch.head_dim).astype(np.float32)
-  # One part in 128: either number format, and its rounding, passes.
-  if not np.allclose(found, expected, rtol=2**-7, atol=0):
+  # Computed in either number format, and saved in any. Those of bfloat16 are
+  # up to one part in 85 off, as their exponents are rounded.
+  rounded = bfloat16_periods(arch.head_dim).astype(np.float32)
+  exact = float32_periods(arch.head_dim)
+  if not any(np.allclose(found, x, 2**-8, 0) for x in (rounded, exact)):
     raise ValueError(
       f"{origin}: {key} is not that of Sapiens2 (base 100): {found.tolist()}"
     )
+  is_exact = tensor.dtype == np.float32 and np.allclose(found, exact, 1e-5, 0)
+  return "float32" if is_exact else "bfloat16"

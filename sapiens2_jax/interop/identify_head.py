@@ -6,13 +6,13 @@ from sapiens2_jax.interop.head_keys import GROUPS, Head, releases
 from sapiens2_jax.interop.tensors import LazyTensor, Tensors
 from sapiens2_jax.tasks.release import ReleaseHead
 
-PREFIXES = ("decode_head.", "scale_head.")
+HEAD_PREFIXES = ("decode_head.", "scale_head.")
 _MAX_LAYERS = 32  # of one group
 
 
 def has_head(tensors: Tensors) -> bool:
   """Whether any key is that of a head."""
-  return any(key.startswith(PREFIXES) for key in tensors)
+  return any(key.startswith(HEAD_PREFIXES) for key in tensors)
 
 
 def find_head(

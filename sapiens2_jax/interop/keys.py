@@ -254,10 +254,13 @@ def slots(arch: Architecture) -> Iterator[Slot]:
       block += 1
 
 
+_NUMBER = "(0|[1-9][0-9]{0,3})"  # of a block
+
+
 @functools.cache
 def _patterns(style: str) -> tuple[tuple[re.Pattern, Entry], ...]:
   return tuple(
-    (re.compile(re.escape(name).replace(r"\{n\}", r"(\d+)")), entry)
+    (re.compile(re.escape(name).replace(r"\{n\}", _NUMBER)), entry)
     for entry in (*TABLE, *WINDOW_TABLE)
     for name in entry.names(style)
   )

@@ -37,7 +37,9 @@ def load_pretrained(
       task model, its encoder.
     weights: "teacher" or "student" of a pretraining workdir.
     rope_dtype: "float32" (transformers) or "bfloat16" (reference). None for
-      that of the training run, "float32" for other sources.
+      what the weights were trained with: that of the run, also of its exports;
+      for files with the reference's buffer of periods its own; "float32" where
+      nothing tells.
     dtype: of the computation.
 
   Returns:
@@ -128,7 +130,7 @@ def task_config(weights: Weights) -> ConfigDict:
       "model": {
         "size": weights.architecture.name,
         "layer_scale_init": weights.layer_scale_init,
-        "rope_dtype": "float32",
+        "rope_dtype": weights.rope_dtype or "float32",
         "dtype": "float32",
         "scan": True,
         "remat": "none",

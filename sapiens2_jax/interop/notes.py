@@ -7,25 +7,33 @@ import json
 import pathlib
 from typing import Any
 
-from data_pipelines.common import directories
+from sapiens2_jax.fields import SIZE
+from sapiens2_jax.interop import integrity
 from sapiens2_jax.interop.head_keys import Head, releases
 from sapiens2_jax.tasks import registry
 
 # The key of `config.json` for what transformers has no place for.
 LABELS = "sapiens2_jax_labels"
-_NAMES = ("export.json", "config.json")
+CONFIG_NAME = "config.json"
+_NAMES = (integrity.EXPORT_MARKER, CONFIG_NAME)
 
 
 def _read(directory: pathlib.Path) -> list[dict[str, Any]]:
-  found = (directories.read_marker(directory, name) for name in _NAMES)
+  found = (integrity.read_marker(directory, name) for name in _NAMES)
   return [note for note in found if note]
 
 
 def read_image_size(directory: pathlib.Path) -> tuple[int, int] | None:
-  """(height, width) of images; None if no file says it."""
+  """(height, width) of images; None if no file says it.
+
+  Raises:
+    ValueError: a file is damaged, or the size makes no sense.
+  """
   for note in _read(directory):
     size = note.get("image_size")
     if isinstance(size, list) and len(size) == 2:
+      if wrong := SIZE("image_size", tuple(size)):
+        raise ValueError(f"{directory}: image_size={size} {wrong}")
       return tuple(size)
   return None
 
@@ -37,7 +45,13 @@ def read_labels(directory: pathlib.Path) -> dict[str, str]:
     ValueError: labels that the task does not take; names the file's key.
   """
   for note in _read(directory):
-    for task, given in _labels_of(note).items():
+    try:
+      found = _labels_of(note)
+    except (TypeError, ValueError, AttributeError) as error:
+      raise ValueError(
+        f"{directory / CONFIG_NAME}: damaged names of labels ({error})"
+      ) from error
+    for task, given in found.items():
       field = registry.config_labels(task)
       try:
         labels = registry.definition(task).fields[field].resolve(given)

@@ -84,6 +84,7 @@ def _of_run(config: ConfigDict, found: Found) -> Parts:
 
   step, arrays = checkpoints.part_shapes(found.path, select)
   origin = f"{found.path}, step {step}" if is_whole else found.description
+  origin += _rope_note(config, given.model.rope_dtype)
   return Parts(origin, given.model.size, step, arrays, load)
 
 
@@ -120,7 +121,16 @@ def _of_weights(config: ConfigDict, found: Found) -> Parts:
     name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()
   }
   size = weights.architecture.name
-  return Parts(found.description, size, 0, shapes, load)
+  origin = found.description + _rope_note(config, weights.rope_dtype)
+  return Parts(origin, size, 0, shapes, load)
+
+
+def _rope_note(config: ConfigDict, trained: str | None) -> str:
+  """Says where rotations are not computed as the weights know them."""
+  ours = config.model.rope_dtype
+  if trained in (None, ours):
+    return ""
+  return f" (of model.rope_dtype={trained}; here it is {ours})"
 
 
 def _is_same(

@@ -19,7 +19,7 @@ import numpy as np
 import safetensors
 
 from data_pipelines.common.direct import DirectFile
-from data_pipelines.common.files import whole_path
+from data_pipelines.common.files import read_json, whole_path
 
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
@@ -98,14 +98,32 @@ def _offsets(path: pathlib.Path) -> dict[str, int]:
   return {key: 8 + size + x["data_offsets"][0] for key, x in header.items()}
 
 
-def _open_sharded(index: pathlib.Path) -> dict[str, LazyTensor]:
+def _weight_map(index: pathlib.Path) -> dict[str, str]:
+  """Which shard holds a key."""
   try:
-    weight_map = json.loads(index.read_text())["weight_map"]
-    names = sorted(set(weight_map.values()))
-    if any(pathlib.Path(name).name != name for name in names):
+    weight_map = read_json(index)["weight_map"]
+    if any(pathlib.Path(x).name != x for x in set(weight_map.values())):
       raise ValueError("a shard is outside the directory")
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
+  except (
+    *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
+  ) as error:
     raise ValueError(f"{index}: not an index of shards ({error})") from error
+  return weight_map
+
+
+def list_shards(file: pathlib.Path) -> list[str]:
+  """Names of the shards of an index; of another file, none.
+
+  Raises:
+    ValueError: the index is damaged.
+  """
+  if file.suffix != ".json":
+    return []
+  return sorted(set(_weight_map(file).values()))
+
+
+def _open_sharded(index: pathlib.Path) -> dict[str, LazyTensor]:
+  weight_map, names = _weight_map(index), list_shards(index)
   absent = [name for name in names if not (index.parent / name).is_file()]
   if absent:
     raise ValueError(f"{index}: missing shards: {shorten(absent)}")

@@ -9,11 +9,10 @@ import jax
 import numpy as np
 
 from data_pipelines import sources
-from data_pipelines.common import directories
 from data_pipelines.common.images import ImageDecodeError, decode_image
 from data_pipelines.loading import crops
 from data_pipelines.open_source import open_source
-from sapiens2_jax.interop import exports, onnx_export, parity
+from sapiens2_jax.interop import exports, integrity, onnx_export, parity
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import find_weights
 from sapiens2_jax.models import pixels as pixel_lib
@@ -34,7 +33,7 @@ VERSIONS = {
 
 def read_marker(directory: str) -> dict:
   """What the export says of itself."""
-  marker = directories.read_marker(directory, exports.MARKER) or {}
+  marker = integrity.read_marker(directory, exports.MARKER) or {}
   if marker.get("format") not in VERSIONS:
     raise ValueError(
       f"{directory}: no export for transformers or ONNX; write one with "
@@ -166,8 +165,9 @@ def verify(directory: str, checkpoint: str, images: str | None) -> dict:
     "tolerance": tolerance,
     "keys": keys,
     "comparisons": comparisons,
-    "export": os.path.abspath(directory),
-    "checkpoint": os.path.abspath(checkpoint),
+    # Written into the export, which others get: no directories of ours.
+    "export": os.path.basename(os.path.abspath(directory)),
+    "checkpoint": os.path.basename(os.path.abspath(checkpoint)),
     "architecture": marker["architecture"],
     "task": marker.get("task"),
     "step": marker["step"],

@@ -1,16 +1,17 @@
 """Finds and reads weights of encoders and task models, of every kind.
 
 An imported directory holds `weights.json` and, in `params`, an Orbax checkpoint
-for each block and one for the rest; in those of version 0 one for all.
+for each block and one for the rest; in those of version 0 one for all. From
+version 2 on it lists size and SHA-256 of their files.
 """
 
 import contextlib
 import dataclasses
 import itertools
-import json
 import os
 import pathlib
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -19,17 +20,33 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from data_pipelines.common import directories, files
+from data_pipelines.common import checksums, directories, paths
 from data_pipelines.common.progress import Progress
 from sapiens2_jax import errors, validation
-from sapiens2_jax.architectures import Architecture, get_architecture
-from sapiens2_jax.interop import head_keys, notes
-from sapiens2_jax.interop.convert import make_tree, num_bytes, open_params
+from sapiens2_jax.architectures import (
+  ARCHITECTURES,
+  Architecture,
+  custom_architecture,
+  get_architecture,
+)
+from sapiens2_jax.fields import SIZE
+from sapiens2_jax.interop import head_keys, integrity, notes
+from sapiens2_jax.interop.convert import (
+  make_tree,
+  num_bytes,
+  open_params,
+  our_shape,
+)
 from sapiens2_jax.interop.head_keys import Head, head_of, scale_inputs
 from sapiens2_jax.interop.identify import identify
 from sapiens2_jax.interop.keys import Slot
-from sapiens2_jax.interop.tensors import find_file, open_tensors
+from sapiens2_jax.interop.tensors import (
+  find_file,
+  list_shards,
+  open_tensors,
+)
 from sapiens2_jax.models.grid import token_grid
+from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.objectives import objective_class
 from sapiens2_jax.training import checkpoints, stored
 
@@ -81,7 +98,8 @@ class Weights:
       model {"encoder": ..., "head": ...}.
     image_size: (height, width) in pixels they were trained at.
     layer_scale_init: initial value they were trained from.
-    rope_dtype: they were trained with; None if the source does not say.
+    rope_dtype: they were trained with; None if the source does not say. A
+      file with the reference's buffer of periods does, and a run.
     head: of a task model; None for an encoder, or if the task is not one of
       the release.
     config: of the fine-tuning run, if they are of one.
@@ -121,7 +139,7 @@ def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
     ValueError: if there are no weights, or no such choice.
   """
   errors.lookup(dict.fromkeys(ENCODERS), weights, "weights")
-  name = os.fspath(path)
+  name = paths.expand_home(os.fspath(path))
   in_run = os.path.isdir(checkpoints.directory(name))
   is_run = in_run or checkpoints.is_one(name)
   names = ()
@@ -135,7 +153,7 @@ def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
     step, newest = checkpoints.latest(name)
     which = weights if names else None
     return Found("run", name, which, step, _fingerprint([newest]))
-  marker = directories.read_marker(name, IMPORT_MARKER)
+  marker = integrity.read_marker(name, IMPORT_MARKER)
   if marker is not None and marker.get("kind") == IMPORT_KIND:
     files = [pathlib.Path(name) / IMPORT_MARKER]
     return Found("import", name, None, None, _fingerprint(files))
@@ -157,6 +175,9 @@ def _fingerprint(paths: list[pathlib.Path]) -> str:
 def read_weights(found: Found, dtype: str | None = None) -> Weights:
   """Opens what `find_weights` found; values are read when asked for.
 
+  Files of an export or an import are read once and compared with the SHA-256
+  that these noted.
+
   Args:
     found: where the weights are.
     dtype: read a safetensors file into this dtype; None for its own.
@@ -167,12 +188,13 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
   readers = {"run": _read_run, "import": _read_import}
   if found.kind in readers:
     return readers[found.kind](found)
-  directory = find_file(found.path).parent
-  labels = notes.read_labels(directory)
+  file = find_file(found.path)
+  integrity.check_export(file, [*list_shards(file), notes.CONFIG_NAME])
+  labels = notes.read_labels(file.parent)
   known = identify(open_tensors(found.path), found.path, labels)
   params = open_params(known, origin=found.path, dtype=dtype)
   architecture, head = known.architecture, known.head
-  size = notes.read_image_size(directory) or IMAGE_SIZE
+  size = notes.read_image_size(file.parent) or IMAGE_SIZE
   if head and head.scale_channels:
     grid = token_grid(architecture, size)
     inputs = scale_inputs(grid, head.scale_channels)
@@ -182,8 +204,23 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
         f"images of {size[0]} x {size[1]} give {inputs}"
       )
   return Weights(
-    architecture, params, image_size=size, head=head, removed=known.removed
+    architecture,
+    params,
+    image_size=size,
+    rope_dtype=_noted_rope_dtype(file.parent) or known.rope_dtype,
+    head=head,
+    removed=known.removed,
   )
+
+
+def _noted_rope_dtype(directory: pathlib.Path) -> str | None:
+  """Of the run that an export of ours is of."""
+  marker = integrity.read_marker(directory, integrity.EXPORT_MARKER) or {}
+  return _known_rope(marker.get("rope_dtype"))
+
+
+def _known_rope(name: Any) -> str | None:
+  return name if isinstance(name, str) and name in TABLES else None
 
 
 def _read_run(found: Found) -> Weights:
@@ -214,9 +251,20 @@ def _read_run(found: Found) -> Weights:
 
 def _read_import(found: Found) -> Weights:
   path = pathlib.Path(found.path)
-  marker = json.loads((path / IMPORT_MARKER).read_text())
-  architecture = Architecture(**marker["architecture"])
-  head = marker["head"] and Head(**_tuples(marker["head"]))
+  marker = integrity.read_marker(path, IMPORT_MARKER)
+  try:
+    architecture = _architecture(marker["architecture"])
+    head = marker["head"] and Head(**_tuples(marker["head"]))
+    size, scale = tuple(marker["image_size"]), float(marker["layer_scale_init"])
+    if wrong := SIZE("image_size", size):
+      raise ValueError(f"image_size={size} {wrong}")
+    listed = marker["files"] if marker.get("version", 0) >= 2 else {}
+    problems = checksums.compare(path, listed)
+  except (KeyError, TypeError, ValueError, AttributeError) as error:
+    raise ValueError(
+      f"{path / IMPORT_MARKER}: damaged ({error!r}); import again"
+    ) from error
+  integrity.require(problems, path / IMPORT_MARKER, "import again")
   context = stored.new_context()
   if marker.get("version", 0) == 0:
     params = jax.tree.map(
@@ -224,19 +272,41 @@ def _read_import(found: Found) -> Weights:
       stored.stored_tree(path / _TREE),
     )
   else:
-    params = make_tree(
-      head_keys.slots(architecture, head),
-      lambda slot: stored.open_array(
-        path / _TREE / _part(slot), ".".join(slot.path), context
-      ),
-    )
+
+    def open_one(slot: Slot) -> stored.StoredArray:
+      where = path / _TREE / _part(slot)
+      try:
+        array = stored.open_array(where, ".".join(slot.path), context)
+      except ValueError as error:
+        raise ValueError(f"{where}: cannot be read ({error})") from error
+      if array.shape != our_shape(slot.entry.layout, slot.shape):
+        raise ValueError(
+          f"{where}: {'.'.join(slot.path)} has the shape {array.shape}, "
+          f"expected {our_shape(slot.entry.layout, slot.shape)}"
+        )
+      return array
+
+    params = make_tree(head_keys.slots(architecture, head), open_one)
   return Weights(
     architecture=architecture,
     params=params,
-    image_size=tuple(marker["image_size"]),
-    layer_scale_init=marker["layer_scale_init"],
+    image_size=size,
+    layer_scale_init=scale,
+    rope_dtype=_known_rope(marker.get("rope_dtype")),
     head=head,
   )
+
+
+def _architecture(given: dict[str, Any]) -> Architecture:
+  """What an import noted; raises ValueError, KeyError or TypeError."""
+  if known := ARCHITECTURES.get(given["name"]):
+    return known
+  # Earlier versions gave custom ones other names.
+  fixed = ("name", "patch_size", "num_registers")
+  sizes = {name: x for name, x in given.items() if name not in fixed}
+  if not all(type(x) is int and 0 <= x < 10**5 for x in sizes.values()):
+    raise ValueError(f"architecture={given}")
+  return custom_architecture(**sizes)
 
 
 def _tuples(fields: dict) -> dict:
@@ -252,6 +322,22 @@ def _part(slot: Slot) -> str:
   return ".".join((*segment, str(slot.row)))
 
 
+def check_import_output(output: str) -> None:
+  """Refuses to replace what `write_import` did not write.
+
+  Raises:
+    ValueError: `output` is a file, or holds anything else.
+  """
+  directories.check_output(output, IMPORT_MARKER, kind=IMPORT_KIND)
+  path = pathlib.Path(output)
+  names = {file.name for file in path.iterdir()} if path.is_dir() else set()
+  if foreign := sorted(names - {IMPORT_MARKER, _TREE}):
+    raise ValueError(
+      f"{output}: holds {', '.join(foreign)}, which no import wrote and which "
+      "would be deleted; give another directory"
+    )
+
+
 def write_import(output: str, weights: Weights, source: Found) -> None:
   """Writes a directory that `find_weights` knows, whole or not at all.
 
@@ -260,33 +346,47 @@ def write_import(output: str, weights: Weights, source: Found) -> None:
   Raises:
     ValueError: if `output` holds something else, or its disk is too full.
   """
-  directories.check_output(output, IMPORT_MARKER, kind=IMPORT_KIND)
+  check_import_output(output)
   with directories.replaced(output) as path:
     directories.check_free(output, num_bytes(weights.params))
     (path / _TREE).mkdir()
-    _write_parts(path / _TREE, weights)
+    listed = _write_parts(path, weights)
     marker = {
       "kind": IMPORT_KIND,
-      "version": 1,
+      "version": 2,
       "architecture": dataclasses.asdict(weights.architecture),
       "image_size": weights.image_size,
       "layer_scale_init": weights.layer_scale_init,
+      "rope_dtype": weights.rope_dtype,
       "head": weights.head and dataclasses.asdict(weights.head),
       "source": source.path,
       "fingerprint": source.fingerprint,
+      "files": listed,
     }
-    files.write_json(path / IMPORT_MARKER, marker)
+    integrity.write_marker(path / IMPORT_MARKER, marker)
 
 
-def _write_parts(path: pathlib.Path, weights: Weights) -> None:
-  """Writes a checkpoint of each block, and one of the rest."""
-  parts = {}
+def _write_parts(path: pathlib.Path, weights: Weights) -> dict[str, dict]:
+  """Writes a checkpoint of each block, and one of the rest.
+
+  Returns:
+    Sizes and SHA-256 of their files, as `checksums.measure` makes them.
+  """
+
+  def measure(part: pathlib.Path) -> dict[str, dict]:
+    names = checksums.find_files(part)
+    prefix = part.relative_to(path).as_posix()
+    return checksums.measure(path, [f"{prefix}/{name}" for name in names])
+
+  parts, measured = {}, []
   for slot in head_keys.slots(weights.architecture, weights.head):
     parts.setdefault(_part(slot), []).append(slot)
   params = traverse_util.flatten_dict(weights.params)
   with contextlib.ExitStack() as stack:
     progress = Progress("import", num_bytes(weights.params), "B")
     stack.enter_context(progress)
+    # Files are hashed while the next block is written, and still in memory.
+    hasher = stack.enter_context(ThreadPoolExecutor(1))
     # One waits for the disk, one fills it, and the next block is read.
     writers = [
       stack.enter_context(
@@ -297,6 +397,7 @@ def _write_parts(path: pathlib.Path, weights: Weights) -> None:
       )
       for _ in range(2)
     ]
+    last = {}
     for writer, (name, slots) in zip(itertools.cycle(writers), parts.items()):
       tree = {}
       for slot in slots:
@@ -304,5 +405,13 @@ def _write_parts(path: pathlib.Path, weights: Weights) -> None:
         array = array if slot.row is None else array[slot.row]
         tree[slot.path] = np.asarray(array)
       tree = traverse_util.unflatten_dict(tree)
-      writer.save(path / name, args=ocp.args.PyTreeSave(tree))
+      writer.wait_until_finished()
+      if writer in last:
+        measured.append(hasher.submit(measure, last[writer]))
+      last[writer] = path / _TREE / name
+      writer.save(last[writer], args=ocp.args.PyTreeSave(tree))
       progress.advance(num_bytes(tree))
+    for writer, part in last.items():
+      writer.wait_until_finished()
+      measured.append(hasher.submit(measure, part))
+  return {name: x for one in measured for name, x in one.result().items()}

@@ -49,12 +49,17 @@ class Rope:
 def _float32_table(
   grid_size: tuple[int, int], head_dim: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  periods = BASE ** (4 * np.arange(head_dim // 4, dtype=np.float64) / head_dim)
+  periods = float32_periods(head_dim)
   axes = [2 * (np.arange(n) + 0.5) / n - 1 for n in grid_size]
   coords = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
   angles = 2 * np.pi * coords[:, :, None] / periods
   angles = angles.reshape(len(coords), head_dim // 2)
   return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def float32_periods(head_dim: int) -> np.ndarray:
+  """The head_dim / 4 periods of rotations, float64: none is rounded."""
+  return BASE ** (4 * np.arange(head_dim // 4, dtype=np.float64) / head_dim)
 
 
 def bfloat16_periods(head_dim: int) -> np.ndarray:

@@ -15,4 +15,5 @@ def crop_config(config: ConfigDict) -> CropConfig:
     num_local=data.num_local,
     global_area=tuple(data.global_area),
     local_area=tuple(data.local_area),
+    aspect_jitter=tuple(data.crop_aspect),
   )

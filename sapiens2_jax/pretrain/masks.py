@@ -8,9 +8,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from sapiens2_jax import errors
 
-NUM_RECTANGLES = 32  # enough to pass any ratio below 1; the rest is topped up
-AREA = (0.02, 0.15)  # of the grid, a rectangle  # ours
-ASPECT = (0.3, 3.3)  # rows / cols, log-uniform  # ours
+NUM_RECTANGLES = 32  # the rest of what is hidden is topped up at random
 
 
 def num_masked(num_patches: int, mask_ratio: float) -> int:
@@ -29,13 +27,16 @@ def num_masked(num_patches: int, mask_ratio: float) -> int:
 
 
 def _rectangle_order(
-  uniform: Float[Array, "4 r"], grid: tuple[int, int]
+  uniform: Float[Array, "4 r"],
+  grid: tuple[int, int],
+  areas: tuple[float, float],
+  aspects: tuple[float, float],
 ) -> Float[Array, "n"]:
   """For each patch the number of the first rectangle that covers it."""
   rows, cols = grid
   share, shape, down, right = uniform[:, :, None, None]
-  area = AREA[0] + (AREA[1] - AREA[0]) * share
-  log_aspect = math.log(ASPECT[0]) + math.log(ASPECT[1] / ASPECT[0]) * shape
+  area = areas[0] + (areas[1] - areas[0]) * share
+  log_aspect = math.log(aspects[0]) + math.log(aspects[1] / aspects[0]) * shape
   cells = area * (rows * cols)
   height = jnp.clip(jnp.round(jnp.sqrt(cells * jnp.exp(log_aspect))), 1, rows)
   width = jnp.clip(jnp.round(jnp.sqrt(cells / jnp.exp(log_aspect))), 1, cols)
@@ -49,14 +50,25 @@ def _rectangle_order(
 
 
 def _rank_blockwise(
-  rng: PRNGKeyArray, grid: tuple[int, int], *, block_probability: float, **_
+  rng: PRNGKeyArray,
+  grid: tuple[int, int],
+  *,
+  block_probability: float,
+  rectangle_area: tuple[float, float],
+  rectangle_aspect: tuple[float, float],
+  **_,
 ) -> Float[Array, "n"]:
   """By rectangle, at random within one; or at random everywhere."""
   patches, rectangles = grid[0] * grid[1], 4 * NUM_RECTANGLES
   uniform = jax.random.uniform(rng, (1 + patches + rectangles,))
   blockwise = uniform[0] < block_probability
   rank = uniform[1 : 1 + patches]
-  order = _rectangle_order(uniform[1 + patches :].reshape(4, -1), grid)
+  order = _rectangle_order(
+    uniform[1 + patches :].reshape(4, -1),
+    grid,
+    rectangle_area,
+    rectangle_aspect,
+  )
   return rank + jnp.where(blockwise, order, 0.0)
 
 
@@ -84,6 +96,8 @@ def draw_mask(
   block_probability: float,
   mode: str = "blockwise",
   block_size: int = 4,
+  rectangle_area: tuple[float, float] = (0.02, 0.15),
+  rectangle_aspect: tuple[float, float] = (0.3, 3.3),
 ) -> tuple[Int[Array, "n"], Int[Array, "m"]]:
   """Draws the hidden patches of one view, exactly the requested count.
 
@@ -98,6 +112,9 @@ def draw_mask(
     block_size: of mode "grid": the hidden patches are whole squares of so many
       patches a side, aligned to the upper left corner and drawn uniformly; the
       last one is trimmed patch by patch.
+    rectangle_area: of mode "blockwise": range of a rectangle's fraction of the
+      grid, uniform.
+    rectangle_aspect: range of its rows by its columns, log-uniform.
 
   Returns:
     Row-major numbers of the visible and of the masked patches, ascending.
@@ -111,7 +128,12 @@ def draw_mask(
   count = num_masked(grid[0] * grid[1], mask_ratio)
   draw_ranks = errors.lookup(MODES, mode, "masking.mode")
   rank = draw_ranks(
-    rng, grid, block_probability=block_probability, block_size=block_size
+    rng,
+    grid,
+    block_probability=block_probability,
+    block_size=block_size,
+    rectangle_area=rectangle_area,
+    rectangle_aspect=rectangle_aspect,
   )
   ids = jnp.argsort(rank)
   return jnp.sort(ids[count:]), jnp.sort(ids[:count])

@@ -7,6 +7,7 @@ and curves also as single PNG files, and the numbers as summary.json.
 from absl import flags, logging
 
 from sapiens2_jax import command, validation
+from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.objectives import build_for_inference
 from sapiens2_jax.report.run import read_run
 from sapiens2_jax.report.writing import write_report
@@ -20,12 +21,15 @@ _DATA_PATH = flags.DEFINE_string(
 _NUM_PHOTOGRAPHS = flags.DEFINE_integer(
   "num_photographs", 32, "At most so many are read.", lower_bound=1
 )
+_ROPE_DTYPE = command.define_rope_dtype(TABLES)
 
 
 def main() -> None:
   # Orbax warns of a file that this kind of checkpoint never has.
   logging.set_verbosity(logging.ERROR)
   run = read_run(_WORKDIR.value, validation.read_config)
+  if _ROPE_DTYPE.value:
+    run.config.model.rope_dtype = _ROPE_DTYPE.value
   make_contents = build_for_inference(run.config).report()
   contents = make_contents(run, _DATA_PATH.value, _NUM_PHOTOGRAPHS.value)
   page = write_report(run, contents)

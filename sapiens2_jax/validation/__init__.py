@@ -1,5 +1,6 @@
 """Schemas of configs: defaults, all mistakes at once, and older versions."""
 
+import dataclasses
 import functools
 import sys
 
@@ -10,13 +11,13 @@ from sapiens2_jax import fields
 from sapiens2_jax.fields import Problems, Schema
 from sapiens2_jax.pretrain.objective import matches as is_pretraining
 from sapiens2_jax.tasks import registry
-from sapiens2_jax.validation import curation, rules, schema
+from sapiens2_jax.validation import curation, probe, rules, schema
 
 _KINDS = {
   "pretrain": (schema.PRETRAIN, rules.PRETRAIN),
   "finetune": (schema.FINETUNE, rules.FINETUNE),
-  "probe": (schema.PROBE, rules.PROBE),
-  "curation": (curation.CURATION, {}),
+  "probe": (probe.PROBE, rules.PROBE),
+  "curation": (curation.CURATION, rules.CURATION),
 }
 
 
@@ -89,7 +90,8 @@ def validate(
 def read_config(text: str, origin: str) -> ConfigDict:
   """Reads the JSON of a training's config, by this version or an older one.
 
-  What an older one lacks gets its default; that is said, once.
+  What an older one lacks gets its default, or what was done before there was
+  such a field; that is said, once.
 
   Args:
     text: see `config.to_json`.
@@ -114,6 +116,9 @@ def read_config(text: str, origin: str) -> ConfigDict:
         notes.append(f"renamed {old} to {new}")
   config.version = schema.VERSION
   expected = schema_of(kind_of(config), _task_of(config))
+  for name in expected.keys() & schema.BEFORE.keys():
+    default = schema.BEFORE[name]
+    expected[name] = dataclasses.replace(expected[name], default=default)
   notes += [
     f"added {name}={expected[name].default!r}"
     for name in fields.complete(config, expected)

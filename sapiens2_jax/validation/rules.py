@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ml_collections import ConfigDict
 
+from data_pipelines.curation import scorers
 from sapiens2_jax import tasks
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.models.grid import pixels_per_token, token_grid
@@ -39,9 +40,11 @@ def _whole_batches(config: ConfigDict, num_devices: int) -> Found:
 
 def _local_directory(config: ConfigDict, _: int) -> Found:
   every = config.checkpoint.local_every
+  given = f"checkpoint.local_every={every}"
   if every and not config.checkpoint.local_directory:
-    wrong = "needs checkpoint.local_directory, on a disk of each host"
-    yield f"checkpoint.local_every={every}", wrong
+    yield given, "needs checkpoint.local_directory, on a disk of each host"
+  if every and config.mesh.data == 1:
+    yield given, "needs mesh.data of at least 2, each a whole copy"
 
 
 def _timeouts(config: ConfigDict, _: int) -> Found:
@@ -62,6 +65,27 @@ def _warmup(config: ConfigDict, _: int) -> Found:
       f"must be below optim.num_steps={num_steps}, or the run ends before "
       "peak_lr is reached",
     )
+
+
+def _rates(config: ConfigDict, _: int) -> Found:
+  optim = config.optim
+  # A peak of 0 leaves weights as they are, which some compare with.
+  if optim.get("final_lr", 0) > optim.peak_lr > 0:
+    wrong = f"must be at most optim.peak_lr={optim.peak_lr}, the largest rate"
+    yield f"optim.final_lr={optim.final_lr}", wrong
+  if optim.weight_decay * optim.peak_lr >= 1:
+    yield (
+      f"optim.weight_decay={optim.weight_decay}",
+      f"times optim.peak_lr={optim.peak_lr} must be below 1, or a step turns "
+      "the sign of all weights",
+    )
+
+
+def _processes(config: ConfigDict, _: int) -> Found:
+  count, index = config.distributed.num_processes, config.distributed.process_id
+  if -1 not in (count, index) and index >= count:
+    given = f"distributed.process_id={index}"
+    yield given, f"expected 0 to num_processes - 1 = {count - 1}"
 
 
 def _tensor_axis(tensor: int, heads: set[int]) -> Found:
@@ -121,6 +145,24 @@ def _equal_lengths(config: ConfigDict, _: int) -> Found:
       f"data.local_size={data.local_size}",
       f"gives {num_local} patches, but a masked global view has {visible} "
       "visible ones; the student needs equal lengths",
+    )
+
+
+def _mask_blocks(config: ConfigDict, _: int) -> Found:
+  masking, size = config.masking, config.data.image_size
+  step = pixels_per_token(get_architecture(config.model.size))
+  if masking.mode == "grid" and masking.block_size * step >= max(size):
+    wrong = f"such a square of patches covers all of data.image_size={size}"
+    yield f"masking.block_size={masking.block_size}", wrong
+
+
+def _gram_start(config: ConfigDict, _: int) -> Found:
+  objective, num_steps = config.objective, config.optim.num_steps
+  if objective.w_gram and objective.gram_start_step >= num_steps:
+    yield (
+      f"objective.gram_start_step={objective.gram_start_step}",
+      f"must be below optim.num_steps={num_steps}, or objective.w_gram does "
+      "nothing",
     )
 
 
@@ -237,6 +279,38 @@ def _frozen_stages(config: ConfigDict, _: int) -> Found:
     )
 
 
+def _some_task(config: ConfigDict, _: int) -> Found:
+  if not config.tasks:
+    yield "tasks=()", "names nothing to probe"
+
+
+def _limits(config: ConfigDict, _: int) -> Found:
+  """Of scorers: a smallest value above the largest keeps nothing."""
+  for name, group in config.items():
+    for field in group if isinstance(group, ConfigDict) else ():
+      end, _, column = field.partition("_")
+      high = group.get(f"max_{column}") if end == "min" else None
+      if high is not None and group[field] > high:
+        given = f"{name}.{field}={group[field]}"
+        yield given, f"is above {name}.max_{column}={high}; nothing is kept"
+
+
+def _scorers(config: ConfigDict, _: int) -> Found:
+  for name in set(config.scorers.first) & set(config.scorers.later):
+    yield f"scorers.later={config.scorers.later}", f"{name} is in first, too"
+
+
+def _embeddings(config: ConfigDict, _: int) -> Found:
+  for name in ("duplicates.min_similarity", "sampling.target", "sampling.cap"):
+    group, _, field = name.partition(".")
+    if config[group][field] and not config.embedding.model:
+      yield (
+        f"{name}={config[group][field]}",
+        "needs embeddings; expected embedding.model, an ONNX file or weights "
+        "of ours",
+      )
+
+
 def _probed_images(config: ConfigDict, _: int) -> Found:
   for name in ("train", "test"):
     # Retrieval alone needs nothing to train on.
@@ -247,10 +321,16 @@ def _probed_images(config: ConfigDict, _: int) -> Found:
 
 _BATCH = ("data.global_batch_size", "data.accumulation_steps")
 _SIZES = ("data.image_size", "data.local_size", "model.size")
-_WARMUP = {_warmup: ("optim.warmup_steps", "optim.num_steps")}
+_OPTIM = {
+  _warmup: ("optim.warmup_steps", "optim.num_steps"),
+  _rates: ("optim.peak_lr", "optim.final_lr", "optim.weight_decay"),
+}
 _COMMON = {
-  **_WARMUP,
-  _local_directory: ("checkpoint.local_every", "checkpoint.local_directory"),
+  **_OPTIM,
+  _local_directory: (
+    *("checkpoint.local_every", "checkpoint.local_directory", "mesh.data"),
+  ),
+  _processes: ("distributed.num_processes", "distributed.process_id"),
   _timeouts: ("watchdog.timeout", "data.batch_timeout"),
   _heads: ("model.size", "mesh.tensor"),
   _sharding: ("sharding", "mesh"),
@@ -259,7 +339,13 @@ _COMMON = {
 PRETRAIN: Rules = {
   _whole_patches("image_size", "local_size"): _SIZES,
   _equal_lengths: (*_SIZES, "masking.mask_ratio"),
-  _koleo_groups: ("objective.koleo_group_size", *_BATCH),
+  _mask_blocks: ("data.image_size", "model.size", "masking"),
+  _gram_start: (
+    *("objective.w_gram", "objective.gram_start_step", "optim.num_steps"),
+  ),
+  _koleo_groups: (
+    *("objective.w_koleo", "objective.koleo_group_size", *_BATCH),
+  ),
   _some_term: ("objective",),
   _frozen_teacher: (
     *("objective.w_distill", "objective.distill_from"),
@@ -285,8 +371,14 @@ FINETUNE: Rules = {
   **_COMMON,
 }
 PROBE: Rules = {
-  **_WARMUP,
+  **_OPTIM,
+  _some_task: ("tasks",),
   # Patches have one size in all models.
   _whole_patches("image_size", size="0.4b"): ("data.image_size",),
   _probed_images: ("tasks", "data.train", "data.test"),
+}
+CURATION: Rules = {
+  _limits: tuple(scorers.SCORERS),
+  _scorers: ("scorers",),
+  _embeddings: ("duplicates", "sampling", "embedding.model"),
 }

@@ -9,12 +9,17 @@ VERSION.
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.fields import (
   AREA,
+  BELOW_1,
   COUNT,
+  FEW,
   FRACTION,
-  POSITIVE,
+  NAMES,
   RANGE,
+  SECONDS,
   SIZE,
+  WIDTH,
   Field,
+  above_0,
   all_of,
   at_least,
   group,
@@ -28,6 +33,7 @@ from sapiens2_jax.models.from_config import DTYPES
 from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.pretrain.masks import MODES
 from sapiens2_jax.pretrain.terms.distillation import TARGETS
+from sapiens2_jax.pretrain.terms.koleo import REDUCTIONS
 from sapiens2_jax.pretrain.terms.patch_distillation import HEADS, TOKENS
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.training.best import read_goal
@@ -35,13 +41,19 @@ from sapiens2_jax.training.optimizer import OPTIMIZERS
 from sapiens2_jax.training.schedules import SCHEDULES
 
 VERSION = 1
+# What runs did before a field was there, where that is not its default.
+BEFORE = {"objective.koleo_reduction": "mean"}
 # version: {old name: new name} of the fields that it renamed.
 RENAMED = {1: {"data.max_skipped_share": "data.max_skipped_fraction"}}
 
+
+def _is_address(text: str) -> bool:
+  host, _, port = text.rpartition(":")
+  return bool(host) and port.isdecimal() and 0 < int(port) < 2**16
+
+
 _BACKENDS = {"auto": None, **BACKENDS}
 _PARTS = dict.fromkeys(("all", "encoder"))
-_STORED = dict.fromkeys(("float16", "float32"))
-_AXIS = must("-1 or at least 1", lambda size: size == -1 or size >= 1)
 
 
 def _goal(_: str, value: str) -> str:
@@ -52,20 +64,28 @@ def _goal(_: str, value: str) -> str:
   return ""
 
 
-_FIRST = {
+# JAX takes the lower 32 bits: more would be another seed.
+_SEED = at_least(0, 2**32 - 1)
+RATE = at_least(0, 1000)
+CLIP = above_0(1e6, low=1e-6)
+_WEIGHT = at_least(0, 1e6)
+_TEMPERATURE = above_0(1000, low=1e-3)
+_ADDRESS = must("HOST:PORT", lambda text: not text or _is_address(text))
+_AXIS = must("-1 or at least 1", lambda n: n == -1 or 1 <= n <= 2**20)
+FIRST = {
   "version": Field(
     VERSION,
     "Version of the schema that the fields belong to.",
     must(f"{VERSION}", lambda version: version == VERSION),
     "ours",
   ),
-  "seed": Field(0, "Seed of all randomness.", at_least(0), "ours"),
+  "seed": Field(0, "Seed of all randomness.", _SEED, "ours"),
 }
 _MODEL = group(
   *("model", "ours"),
   size=Field("0.4b", "Size of the encoder.", one_of(ARCHITECTURES)),
   layer_scale_init=Field(
-    1e-4, "Initial factor of what a block adds.", at_least(0), "reference"
+    1e-4, "Initial factor of what a block adds.", at_least(0, 1000), "reference"
   ),
   # As transformers; the reference takes bfloat16.
   rope_dtype=Field("float32", "Dtype of the rotations.", one_of(TABLES)),
@@ -111,14 +131,14 @@ _DATA = group(
     0.01, "Fraction of unusable images above which the run stops.", FRACTION
   ),
   num_workers=Field(
-    16, "Processes that decode; 0: threads in this one.", at_least(0)
+    16, "Processes that decode; 0: threads in this one.", at_least(0, 4096)
   ),
-  prefetch=Field(2, "Batches ready in each of them.", COUNT),
-  device_prefetch=Field(2, "Batches ready on the devices.", COUNT),
-  read_attempts=Field(5, "Attempts to read a record.", COUNT),
-  read_timeout=Field(60.0, "Seconds of an attempt.", POSITIVE),
+  prefetch=Field(2, "Batches ready in each of them.", FEW),
+  device_prefetch=Field(2, "Batches ready on the devices.", FEW),
+  read_attempts=Field(5, "Attempts to read a record.", FEW),
+  read_timeout=Field(60.0, "Seconds of an attempt.", SECONDS),
   batch_timeout=Field(
-    1800.0, "Seconds without a batch after which the run stops.", POSITIVE
+    1800.0, "Seconds without a batch after which the run stops.", SECONDS
   ),
   max_pixels=Field(
     170_000_000, "Pixels above which an image is skipped.", COUNT
@@ -132,20 +152,22 @@ _OPTIM = group(
   warmup_steps=Field(
     1000, "Steps in which the rate rises to peak_lr.", at_least(0)
   ),
-  peak_lr=Field(1e-4, "The largest learning rate.", at_least(0)),
+  peak_lr=Field(1e-4, "The largest learning rate.", RATE),
   final_lr=Field(1e-7, "The learning rate at the end.", at_least(0)),
-  b1=Field(0.9, "Decay of the first moment.", FRACTION),
-  b2=Field(0.95, "Decay of the second moment.", FRACTION),
-  eps=Field(1e-8, "Added to the root of the second moment.", POSITIVE, "ours"),
+  b1=Field(0.9, "Decay of the first moment.", BELOW_1),
+  b2=Field(0.95, "Decay of the second moment.", BELOW_1),
+  eps=Field(
+    1e-8, "Added to the root of the second moment.", above_0(0.1), "ours"
+  ),
   weight_decay=Field(
     0.05, "Decay of weights, times the learning rate.", at_least(0)
   ),
   decay_tokens=Field(False, "Whether special tokens decay, too."),
-  clip_norm=Field(5.0, "Largest norm of the gradient.", POSITIVE),
+  clip_norm=Field(5.0, "Largest norm of the gradient.", CLIP),
   layer_decay=Field(
     1.0,
     "Rate of a layer over the next one's.",
-    all_of(POSITIVE, FRACTION),
+    all_of(above_0(low=0.01), FRACTION),
     "ours",
   ),
   moments_dtype=Field(
@@ -177,7 +199,9 @@ _CHECKPOINT = group(
   every=Field(
     0, "Steps between saves; 0: from their cost and mtbf_hours.", at_least(0)
   ),
-  mtbf_hours=Field(24.0, "Hours between failures or preemptions.", POSITIVE),
+  mtbf_hours=Field(
+    24.0, "Hours between failures or preemptions.", above_0(1e6, 1e-3)
+  ),
   keep_last=Field(3, "Number of newest saves that are kept.", COUNT),
   keep_every=Field(
     50_000, "Steps between saves that are kept for ever.", COUNT
@@ -199,74 +223,82 @@ _CHECKPOINT = group(
 # this process.
 _DISTRIBUTED = group(
   *("distributed", "ours"),
-  coordinator_address=Field("", "host:port of process 0; empty: unset."),
+  coordinator_address=Field(
+    "", "host:port of process 0; empty: unset.", _ADDRESS
+  ),
   num_processes=Field(-1, "Processes of the job; -1: unset.", _AXIS),
   process_id=Field(-1, "This process, from 0; -1: unset.", at_least(-1)),
   start_timeout=Field(
-    300.0, "Seconds for all processes to come together.", POSITIVE
+    300.0, "Seconds for all processes to come together.", at_least(1, 10**6)
   ),
   heartbeat_timeout=Field(
-    100.0, "Seconds of silence after which a process is dead.", POSITIVE
+    100.0, "Seconds of silence after which a process is dead.", SECONDS
   ),
 )
 # A run in which nothing moves for so long ends, to be restarted.
 _WATCHDOG = group(
   *("watchdog", "ours"),
-  timeout=Field(2700.0, "Seconds for a step or a save.", POSITIVE),
+  timeout=Field(2700.0, "Seconds for a step or a save.", SECONDS),
   start_timeout=Field(
-    3600.0, "Seconds to start, restore and compile.", POSITIVE
+    3600.0, "Seconds to start, restore and compile.", SECONDS
   ),
 )
 _LOGGING = group(
   "logging", "ours", every=Field(50, "Steps between lines.", COUNT)
 )
 
-_COMMON = _FIRST | _MODEL | _MESH | _SHARDING
+_COMMON = FIRST | _MODEL | _MESH | _SHARDING
 _COMMON |= _DISTRIBUTED | _WATCHDOG | _LOGGING
 
 
 def _online(name: str, value: tuple) -> str:
   """Looks at the tasks only when some are given: it imports them all."""
   known = registry.online_task_names() if value else ()
-  return one_of(dict.fromkeys(known))(name, value)
+  return all_of(NAMES, one_of(dict.fromkeys(known)))(name, value)
 
 
 PRETRAIN = {
   **(_COMMON | _DATA | _OPTIM | _CHECKPOINT),
   **group(
     *("model", "paper"),
-    decoder_dim=Field(512, "Width of the decoder.", at_least(4)),
-    decoder_layers=Field(8, "Blocks of the decoder.", COUNT),
+    decoder_dim=Field(512, "Width of the decoder.", at_least(4, 2**16)),
+    decoder_layers=Field(8, "Blocks of the decoder.", FEW),
     # Heads of 128 fill the matrix unit of a TPU.
-    decoder_heads=Field(4, "Attention heads of the decoder.", COUNT, "ours"),
+    decoder_heads=Field(4, "Attention heads of the decoder.", FEW, "ours"),
     # DINOv3's default.
     prototypes=Field(
-      65536, "Outputs of the projection head.", at_least(2), "ours"
+      65536, "Outputs of the projection head.", at_least(2, 2**24), "ours"
     ),
     head_hidden_dim=Field(
-      2048, "Width of the projection head.", COUNT, "DINOv3"
+      2048, "Width of the projection head.", WIDTH, "DINOv3"
     ),
-    bottleneck_dim=Field(256, "Width before the prototypes.", COUNT, "DINOv3"),
+    bottleneck_dim=Field(256, "Width before the prototypes.", WIDTH, "DINOv3"),
   ),
   **group(
     *("data", "paper"),
     # As many tokens as a masked global crop.
     local_size=Field((512, 384), "Size of local crops, pixels.", SIZE, "ours"),
-    num_global=Field(2, "Global crops of an image.", at_least(2)),
-    num_local=Field(4, "Local crops of an image.", COUNT),
+    num_global=Field(2, "Global crops of an image.", at_least(2, 64)),
+    num_local=Field(4, "Local crops of an image.", at_least(1, 64)),
     global_area=Field(
       (0.5, 1.0), "Range of a crop's fraction of the image.", AREA
     ),
     local_area=Field(
       (0.2, 0.7), "Range of a crop's fraction of the image.", AREA
     ),
+    crop_aspect=Field(
+      (3 / 4, 4 / 3),
+      "Range of a crop's width by height, over that of its size.",
+      RANGE,
+      "ours",
+    ),
   ),
   # Of local crops. Globals only flip: they carry the reconstruction target.
   **group(
     *("augment", "DINOv3"),
-    brightness=Field(0.4, "Factors are in 1 +- it.", at_least(0)),
-    contrast=Field(0.4, "Factors are in 1 +- it.", at_least(0)),
-    saturation=Field(0.2, "Factors are in 1 +- it.", at_least(0)),
+    brightness=Field(0.4, "Factors are in 1 +- it.", FRACTION),
+    contrast=Field(0.4, "Factors are in 1 +- it.", FRACTION),
+    saturation=Field(0.2, "Factors are in 1 +- it.", FRACTION),
     hue=Field(0.1, "Largest turn, in circles.", FRACTION),
     jitter_probability=Field(0.8, "Of these four.", FRACTION),
     grayscale_probability=Field(0.2, "Of a grey image.", FRACTION),
@@ -281,6 +313,15 @@ PRETRAIN = {
     block_probability=Field(
       0.4, "Of hiding blocks instead of patches; blockwise.", FRACTION
     ),
+    rectangle_area=Field(
+      (0.02, 0.15),
+      "Range of such a block's fraction of the view; blockwise.",
+      AREA,
+      "ours",
+    ),
+    rectangle_aspect=Field(
+      (0.3, 3.3), "Range of its rows by its columns; blockwise.", RANGE, "ours"
+    ),
     # Source: Pixio.
     block_size=Field(
       4, "Patches a side of a hidden square; grid.", COUNT, "ours"
@@ -288,14 +329,14 @@ PRETRAIN = {
   ),
   **group(
     *("objective", "ours"),
-    w_ibot=Field(0.0, "Weight of patch-level distillation.", at_least(0)),
+    w_ibot=Field(0.0, "Weight of patch-level distillation.", _WEIGHT),
     # See terms/patch_distillation.py for what they mean.
     ibot_tokens=Field("visible", "visible or masked patches.", one_of(TOKENS)),
     ibot_head=Field("own", "Its own head, or that of [cls].", one_of(HEADS)),
     ibot_num_patches=Field(
-      64, "Patches of a view that it compares; 0: all.", at_least(0)
+      64, "Patches of a view that it compares, at most; 0: all.", at_least(0)
     ),
-    w_gram=Field(0.0, "Weight of Gram anchoring.", at_least(0)),
+    w_gram=Field(0.0, "Weight of Gram anchoring.", _WEIGHT),
     gram_start_step=Field(
       0, "Step whose teacher is held on to; before it: 0.", at_least(0)
     ),
@@ -304,7 +345,7 @@ PRETRAIN = {
     ),
     # See terms/frozen_teacher.py.
     w_distill=Field(
-      0.0, "Weight of distillation from a frozen teacher.", at_least(0)
+      0.0, "Weight of distillation from a frozen teacher.", _WEIGHT
     ),
     distill_from=Field("", "Encoder weights of that teacher, in any format."),
     # The step, plans and FLOPs are known without the file.
@@ -314,26 +355,30 @@ PRETRAIN = {
   ),
   **group(
     *("objective", "paper"),
-    w_mae=Field(1.0, "Weight of reconstruction.", at_least(0)),
-    w_cl=Field(0.4, "Weight of self-distillation.", at_least(0)),
-    w_koleo=Field(0.04, "Weight of KoLeo.", at_least(0)),
+    w_mae=Field(1.0, "Weight of reconstruction.", _WEIGHT),
+    w_cl=Field(0.4, "Weight of self-distillation.", _WEIGHT),
+    w_koleo=Field(0.04, "Weight of KoLeo.", _WEIGHT),
     # sinkhorn: DINOv3's.
     target=Field("center", "How targets are balanced.", one_of(TARGETS)),
-    student_temp=Field(0.1, "The student's temperature.", POSITIVE),
+    student_temp=Field(0.1, "The student's temperature.", _TEMPERATURE),
     teacher_temp_start=Field(
-      0.065, "The teacher's temperature at first.", POSITIVE
+      0.065, "The teacher's temperature at first.", _TEMPERATURE
     ),
-    teacher_temp=Field(0.07, "The one that follows.", POSITIVE),
+    teacher_temp=Field(0.07, "The one that follows.", _TEMPERATURE),
     teacher_temp_steps=Field(1000, "Steps from one to the other.", at_least(0)),
     teacher_momentum=Field(
-      0.992, "Fraction of the teacher that a step keeps.", FRACTION
+      0.992, "Fraction of the teacher that a step keeps.", BELOW_1
     ),
     center_momentum=Field(
-      0.9, "Fraction of the center that a step keeps.", FRACTION
+      0.9, "Fraction of the center that a step keeps.", BELOW_1
     ),
     # DINOv3's default.
     koleo_group_size=Field(
       16, "Consecutive samples that KoLeo compares.", at_least(2), "ours"
+    ),
+    # DINOv3's code sums; the paper does not say.
+    koleo_reduction=Field(
+      "sum", "sum or mean over the global views.", one_of(REDUCTIONS), "DINOv3"
     ),
   ),
   **group(
@@ -400,39 +445,5 @@ FINETUNE = {
     num_pictures=Field(
       4, "Of them in TensorBoard, with prediction and truth.", at_least(0)
     ),
-  ),
-}
-
-# The paper (section 4, table 2) gives no hyperparameters of its probes.
-PROBE = {
-  **_FIRST,
-  "tasks": Field((), "Tasks that are probed, or retrieval.", source="ours"),
-  **group(
-    *("data", "ours"),
-    train=Field("", "Labelled images, any place that data.path may be."),
-    test=Field("", "Other ones."),
-    image_size=Field((1024, 768), "Height and width, pixels.", SIZE),
-    max_pixels=Field(
-      170_000_000, "Pixels above which an image is left out.", COUNT
-    ),
-    num_workers=Field(
-      0, "Processes that read labels; 0: threads in this one.", at_least(0)
-    ),
-  ),
-  **group(
-    *("features", "ours"),
-    directory=Field("", "Where they are kept; empty: in the output."),
-    compute_dtype=Field("float32", "Of the backbone.", one_of(DTYPES)),
-    dtype=Field("float16", "On disk: float16 or float32.", one_of(_STORED)),
-  ),
-  **group("decoder", "ours", hidden_dim=Field(256, "Its width.", COUNT)),
-  **group(
-    *("optim", "ours"),
-    num_steps=Field(10_000, "Updates of a probe.", COUNT),
-    batch_size=Field(16, "Images of a step.", COUNT),
-    warmup_steps=Field(500, "Steps in which the rate rises.", at_least(0)),
-    peak_lr=Field(1e-3, "The largest learning rate.", at_least(0)),
-    weight_decay=Field(0.05, "Times the learning rate.", at_least(0)),
-    clip_norm=Field(1.0, "Largest norm of the gradient.", POSITIVE),
   ),
 }

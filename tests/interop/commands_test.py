@@ -1,6 +1,7 @@
 """The commands as a user starts them."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -178,6 +179,28 @@ def test_a_run_is_exported_to_onnx_and_verified(tmp_path, workdir):
   )
   assert done.returncode == 1
   assert not json.loads(result.read_text())["passed"]
+
+
+def test_a_damaged_export_is_made_anew_and_a_tilde_is_the_home(tmp_path):
+  samples.write(tmp_path / "a;b,c.safetensors", samples.arrays(TOY))
+  export = [sys.executable, "-m", "sapiens2_jax.export", "--format=reference"]
+  export += ["--checkpoint=~/a;b,c.safetensors", "--output=~/out"]
+
+  def run():
+    return subprocess.run(
+      export,
+      env={**os.environ, "HOME": str(tmp_path)},
+      capture_output=True,
+      text=True,
+    ).stdout
+
+  file = tmp_path / "out" / "sapiens2_toy_pretrain.safetensors"
+  assert f"wrote      {file} (" in run()
+  whole = file.read_bytes()
+  file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+  assert f"made anew  {file}: SHA-256 is" in run()
+  assert file.read_bytes() == whole
+  assert run() == f"already exported: {tmp_path}/out\n"
 
 
 def test_mistakes_end_with_code_2_and_one_message(tmp_path):

@@ -2,9 +2,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from sapiens2_jax.architectures import ARCHITECTURES
+from sapiens2_jax.architectures import ARCHITECTURES, custom_architecture
 from sapiens2_jax.interop import convert, keys
 from sapiens2_jax.interop.identify import identify
+from sapiens2_jax.models.rope import bfloat16_periods, float32_periods
 from tests.interop import samples, task_samples
 from tests.interop.samples import TINY, TOY
 
@@ -67,6 +68,8 @@ def _wrapped(named, layout):
     ("module._orig_mod.backbone.{}", ("module.", "_orig_mod.", "backbone.")),
     ("model.backbone._orig_mod.{}", ("_orig_mod.", "model.", "backbone.")),
     ("_fsdp_wrapped_module.{}", ("_fsdp_wrapped_module.",)),
+    ("net.{}", ("net.",)),
+    ("ema.encoder._orig_mod.{}", ("_orig_mod.", "ema.encoder.")),
   ],
 )
 @pytest.mark.parametrize("style", keys.STYLES)
@@ -179,6 +182,28 @@ def test_other_periods_are_refused():
   named = samples.arrays(TOY, periods=True)
   named[keys.PERIODS_KEY] = named[keys.PERIODS_KEY] * 2
   assert "base 100" in _problems(named)
+
+
+@pytest.mark.parametrize("head_dim", [48, 64, 76, 80])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, ml_dtypes.bfloat16])
+def test_periods_may_be_of_either_format_and_saved_in_any(head_dim, dtype):
+  named = samples.arrays(custom_architecture(2 * head_dim, 2, 2, 1, 1))
+  for periods in (float32_periods(head_dim), bfloat16_periods(head_dim)):
+    named[keys.PERIODS_KEY] = periods.astype(dtype)
+    found = identify(samples.lazy(named), "file").rope_dtype
+    is_exact = periods.dtype == np.float64 and dtype == np.float32
+    assert found == ("float32" if is_exact else "bfloat16")
+    named[keys.PERIODS_KEY] = (periods * 1.02).astype(dtype)
+    assert "base 100" in _problems(named)
+
+
+@pytest.mark.parametrize("number", ["9999", "9" * 30, "9" * 5000, "01", "²"])
+@pytest.mark.parametrize("arch", [TOY, TINY], ids=["toy", "tiny"])
+def test_a_block_with_a_senseless_number_is_refused_at_once(number, arch):
+  named = samples.arrays(arch)
+  named[f"blocks.{number}.ln1.weight"] = named["ln1.weight"]
+  message = _problems(named)
+  assert "unexpected (1): blocks." in message or "names block 9999" in message
 
 
 def test_blocks_of_different_dtype_are_refused_unless_converted():

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 
 import pytest
@@ -63,20 +64,20 @@ def test_each_file_has_its_hash_and_no_directory_is_named(tmp_path, workdir):
 def test_it_is_done_while_all_files_are_whole(tmp_path, workdir):
   output = tmp_path / "out"
   request = _export(workdir, output, limit=3_000_000)
-  assert exports.is_done(str(output), request)
-  assert not exports.is_done(str(output), {**request, "dtype": "bfloat16"})
+  assert exports.find_damage(str(output), request) == []
+  assert exports.find_damage(str(output), {**request, "dtype": "x"}) is None
   card = output / "README.md"
   card.write_text("mine")
-  assert exports.is_done(str(output), request)
+  assert exports.find_damage(str(output), request) == []
   card.unlink()
-  assert not exports.is_done(str(output), request)
+  assert exports.find_damage(str(output), request)
   card.write_text("mine")
   for shard in sorted(output.glob("model-*.safetensors")):
     data = shard.read_bytes()
     shard.write_bytes(data[:-1])
-    assert not exports.is_done(str(output), request)
+    assert exports.find_damage(str(output), request)
     shard.write_bytes(data)
-  assert exports.is_done(str(output), request)
+  assert exports.find_damage(str(output), request) == []
 
 
 def test_other_files_stay_and_old_shards_go(tmp_path, workdir):
@@ -132,7 +133,7 @@ def test_another_format_goes_elsewhere(tmp_path, workdir):
   with pytest.raises(ValueError, match="no earlier export of format reference"):
     exports.check_output(str(tmp_path / "out"), "reference")
   (tmp_path / "out" / "export.json").write_text("{")
-  with pytest.raises(ValueError, match="export.json, model.safetensors, "):
+  with pytest.raises(ValueError, match="export.json: cannot be read"):
     exports.check_output(str(tmp_path / "out"), "transformers")
   file = tmp_path / "file"
   file.write_text("")
@@ -144,14 +145,16 @@ def test_exports_of_earlier_versions_are_replaced(tmp_path, workdir):
   output = tmp_path / "out"
   _export(workdir, output)
   marker = json.loads((output / "export.json").read_text())
-  del marker["card"]
+  del marker["card"], marker["sha256_of_this"]
   name = "model.safetensors"
   marker["sha256"] = {name: marker["sha256"][name]}
   marker["request"]["source"] = os.path.abspath(workdir)
   (output / "export.json").write_text(json.dumps(marker))
   (output / "README.md").unlink()
   request = _export(workdir, output)
-  assert exports.is_done(str(output), request) and _names(output) == ALONE
+  assert (
+    exports.find_damage(str(output), request) == [] and _names(output) == ALONE
+  )
 
 
 @pytest.mark.parametrize("command", ["import", "export"])
@@ -169,3 +172,83 @@ def test_a_full_disk_is_an_error_before_anything_is_written(
       loaded = weights.read_weights(found)
       weights.write_import(str(tmp_path / "out"), loaded, found)
   assert _names(tmp_path) == {"toy.safetensors"}
+
+
+def _flip(path, at=-1, bit=1):
+  data = bytearray(path.read_bytes())
+  data[at] ^= bit
+  path.write_bytes(data)
+
+
+def test_a_flipped_bit_of_an_export_is_found_and_mended(tmp_path, workdir):
+  output = tmp_path / "out"
+  request = _export(workdir, output)
+  for name in ("model.safetensors", "config.json"):
+    _flip(output / name)
+    (problem,) = exports.find_damage(str(output), request)
+    assert problem.startswith(f"{output / name}: SHA-256 is ")
+    with pytest.raises(ValueError, match=f"{name}: SHA-256.*export again"):
+      weights.read_weights(weights.find_weights(output))
+    _export(workdir, output)
+    assert exports.find_damage(str(output), request) == []
+  weights.read_weights(weights.find_weights(output))
+  # Beside weights of others the marker says nothing.
+  (output / "model.safetensors").rename(tmp_path / "alone.safetensors")
+  _flip(tmp_path / "alone.safetensors")
+  weights.read_weights(weights.find_weights(tmp_path / "alone.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["export.json", "weights.json"])
+def test_an_edited_marker_is_refused(tmp_path, workdir, name):
+  output = tmp_path / "out"
+  if name == "export.json":
+    _export(workdir, output)
+  else:
+    file = samples.write(tmp_path / "toy.safetensors", samples.arrays(TOY))
+    found = weights.find_weights(file)
+    weights.write_import(str(output), weights.read_weights(found), found)
+  text = (output / name).read_bytes()
+  edited = re.sub(rb'("image_size": \[\s*\d*)\d', rb"\g<1>7", text)
+  assert edited != text
+  for damaged, message in (
+    (edited, "its SHA-256 is not the one in it"),
+    (text[:-9], "cannot be read"),
+    (b"[" * 100_000, "cannot be read"),
+    (b"[]", "expected a JSON object"),
+  ):
+    (output / name).write_bytes(damaged)
+    with pytest.raises(ValueError, match=f"{output / name}: {message}"):
+      weights.read_weights(weights.find_weights(output))
+  (output / name).write_bytes(b"\xef\xbb\xbf" + text)  # A byte order mark.
+  weights.read_weights(weights.find_weights(output))
+
+
+def test_an_import_deletes_no_file_of_others(tmp_path):
+  file = samples.write(tmp_path / "toy.safetensors", samples.arrays(TOY))
+  found = weights.find_weights(file)
+  loaded, output = weights.read_weights(found), tmp_path / "out"
+  weights.write_import(str(output), loaded, found)
+  weights.write_import(str(output), loaded, found)
+  (output / "notes.txt").write_text("mine")
+  with pytest.raises(ValueError, match="out: holds notes.txt, which no import"):
+    weights.write_import(str(output), loaded, found)
+  assert (output / "notes.txt").read_text() == "mine"
+
+
+def test_a_flipped_bit_of_an_import_is_found(tmp_path):
+  file = samples.write(tmp_path / "toy.safetensors", samples.arrays(TOY))
+  found = weights.find_weights(file)
+  weights.write_import(
+    str(tmp_path / "out"), weights.read_weights(found), found
+  )
+  params = tmp_path / "out" / "params"
+  listed = json.loads((params.parent / "weights.json").read_text())["files"]
+  assert {*listed} == {
+    p.relative_to(params.parent).as_posix()
+    for p in params.rglob("*")
+    if p.is_file()
+  }
+  largest = max(params.rglob("*"), key=lambda p: p.stat().st_size)
+  _flip(largest, at=largest.stat().st_size // 2)
+  with pytest.raises(ValueError, match=f"{largest}: SHA-256.*import again"):
+    weights.read_weights(weights.find_weights(params.parent))

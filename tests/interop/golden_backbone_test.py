@@ -100,7 +100,8 @@ def test_the_two_rope_modes_are_told_apart(paths):
 
 
 def test_hidden_gives_the_stream_before_the_final_norm(path):
-  encoder, params = load_pretrained(path)  # unrolled, whatever `scan` is
+  # Unrolled, whatever `scan` is.
+  encoder, params = load_pretrained(path, rope_dtype="float32")
   forward = functools.partial(encoder.apply, layers=(7,), method="hidden")
   (tokens,) = jax.jit(forward)({"params": params}, _images())
   prefix = encoder.architecture.num_prefix_tokens

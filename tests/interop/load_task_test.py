@@ -7,9 +7,12 @@ import orbax.checkpoint as ocp
 import pytest
 
 import sapiens2_jax
+from sapiens2_jax.architectures import custom_architecture
 from sapiens2_jax.interop import exports, weights
 from sapiens2_jax.interop.load import load_pretrained, load_task
+from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.interop.tensors import open_tensors
+from sapiens2_jax.models.rope import bfloat16_periods
 from tests.interop import runs, samples, task_samples
 from tests.interop.task_samples import HEADS, IMAGE_SIZE
 
@@ -51,8 +54,11 @@ def test_a_run_its_exports_and_imports_give_the_same_model(tmp_path, workdir):
   for kind in ("reference", "transformers"):
     directory = _export(workdir, tmp_path / kind, kind)
     model = _assert_loads(directory)
+    assert model.encoder.rope_dtype == "bfloat16"  # as it notes
+    model = _assert_loads(_import(directory, tmp_path / "imported"))
+    assert model.encoder.rope_dtype == "bfloat16"
+    model, _ = load_task(directory, rope_dtype="float32")
     assert model.encoder.rope_dtype == "float32"
-    _assert_loads(_import(directory, tmp_path / "imported"))
 
 
 # What import_weights noted when keys of transformers were called native.
@@ -119,6 +125,35 @@ def test_a_file_is_enough_to_predict(task, tmp_path):
   prediction = model.task.postprocess(listed, prepared)
   drawn = model.task.draw(image, prediction)
   assert drawn.shape == image.shape and drawn.dtype == np.uint8
+
+
+def test_a_task_model_of_another_width_predicts(tmp_path):
+  arch = custom_architecture(64, 3, 2, 1, 1)
+  named = task_samples.arrays(HEADS["normal"], arch=arch)
+  file = samples.write(tmp_path / "model.safetensors", named)
+  for place in (file, _import(file, tmp_path / "imported")):
+    model, params = load_task(place)
+    assert model.encoder.architecture == arch
+    images = jnp.zeros((1, 32, 16, 3), jnp.uint8)
+    (outputs,) = jax.tree.leaves(model.predict(params, images))
+    assert outputs.shape == (1, 32, 16, 3)
+
+
+def test_a_run_that_starts_from_weights_says_in_what_they_were_trained(
+  tmp_path,
+):
+  named = task_samples.arrays(HEADS["normal"])
+  periods = bfloat16_periods(task_samples.ARCH.head_dim)
+  named["backbone.rope_embed.periods"] = periods
+  file = samples.write(tmp_path / "model.safetensors", named)
+  config = runs.task_config("normal")
+  config.model.init_from = str(file)
+  assert open_parts(config).origin == str(file)
+  config.model.rope_dtype = "float32"
+  note = " (of model.rope_dtype=bfloat16; here it is float32)"
+  assert open_parts(config).origin == f"{file}{note}"
+  model, _ = load_task(file)
+  assert model.encoder.rope_dtype == "bfloat16"
 
 
 def test_mistakes_are_named(tmp_path, workdir):

@@ -10,7 +10,7 @@ import jax
 jax.config.update("jax_platforms", "cpu")
 import numpy as np
 from data_pipelines.common import memory
-from sapiens2_jax.architectures import Architecture
+from sapiens2_jax.architectures import custom_architecture
 from sapiens2_jax.interop import convert, exports, keys, weights
 from sapiens2_jax.interop.tensors import LazyTensor
 
@@ -51,9 +51,9 @@ def convert_both_ways(arch):
 
 
 # What libraries take once.
-convert_both_ways(Architecture("custom_384x1", 384, 1, 6, 1, 0))
+convert_both_ways(custom_architecture(384, 1, 6, 1, 0))
 before = peak()
-convert_both_ways(Architecture("custom_384x24", 384, 24, 6))
+convert_both_ways(custom_architecture(384, 24, 6))
 file = root / "exported" / "model.safetensors"
 print((peak() - before) / 2**20, file.stat().st_size / 2**20)
 assert file.read_bytes() == (root / "again" / file.name).read_bytes()

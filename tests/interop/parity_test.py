@@ -39,7 +39,7 @@ def _compare(arch, make_arrays, sizes, tmp_path):
   exports.write_export(output, found, weights.read_weights(found), request)
   theirs, keys = parity.torch_forward(str(output))
   assert keys == {"missing": [], "unexpected": [], "mismatched": []}
-  encoder, params = load_pretrained(output)
+  encoder, params = load_pretrained(output, rope_dtype="float32")
   assert encoder.architecture == arch
   ours = parity.jax_forward(encoder, params)
   rng = np.random.default_rng(1)

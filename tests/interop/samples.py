@@ -1,21 +1,20 @@
 """Small encoders with every parameter of order one, as named tensors."""
 
-import dataclasses
 import json
 
 import ml_dtypes
 import numpy as np
 from flax import traverse_util
 
-from sapiens2_jax.architectures import ARCHITECTURES, Architecture
+from sapiens2_jax.architectures import ARCHITECTURES, custom_architecture
 from sapiens2_jax.interop import keys
 from sapiens2_jax.interop.tensors import LazyTensor, write_safetensors
 from sapiens2_jax.models.rope import bfloat16_periods
 from tests import golden
 
 # As the golden files: blocks 8 and 9 have two key/value heads.
-TINY = Architecture("custom_64x18", 64, 18, 4)
-TINY_4K = dataclasses.replace(TINY, window_size=4, num_window_layers=2)
+TINY = custom_architecture(64, 18, 4)
+TINY_4K = custom_architecture(64, 18, 4, window_size=4, num_window_layers=2)
 TOY = ARCHITECTURES["toy"]
 
 

@@ -96,7 +96,7 @@ def test_transformers_reads_our_shards(tmp_path):
   assert len(list(output.glob("model-*.safetensors"))) == 6
   theirs, keys = parity.torch_forward(str(output))
   assert keys == {"missing": [], "unexpected": [], "mismatched": []}
-  ours = parity.jax_forward(*load_pretrained(output))
+  ours = parity.jax_forward(*load_pretrained(output, rope_dtype="float32"))
   images = np.random.default_rng(0).standard_normal((1, 64, 48, 3), np.float32)
   result = parity.compare(ours, theirs, images)
   assert result["max_abs_output"] > 1

@@ -80,7 +80,7 @@ def test_automodel_finds_the_encoder_of_a_task_model(tmp_path):
     directory, output_loading_info=True, local_files_only=True
   )
   assert not info["missing_keys"]
-  encoder, params = load_pretrained(directory)
+  encoder, params = load_pretrained(directory, rope_dtype="float32")
   images = np.random.default_rng(0).standard_normal((1, 32, 48, 3), np.float32)
   with torch.inference_mode():
     found = model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))

@@ -487,11 +487,13 @@ def test_the_command_says_what_it_did(tmp_path, folder):
   model = models.write_model(tmp_path / "model", "albedo")
   output = tmp_path / "out"
   given = {"checkpoint": model, "output": output, "task": "albedo"}
-  done = command(images=folder, **given)
+  done = command(images=folder, rope_dtype="bfloat16", **given)
   assert done.returncode == 0, done.stderr
   assert "predicted  2 images" in done.stdout
   assert "left out   broken.jpg: not an image" in done.stderr
-  check_page((output / "index.html").read_text(), output)
+  page = (output / "index.html").read_text()
+  check_page(page, output)
+  assert "RoPE" in page and "bfloat16" in page
   bad = tmp_path / "bad"
   bad.mkdir()
   (bad / "x.png").write_bytes(b"")

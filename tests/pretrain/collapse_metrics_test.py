@@ -1,11 +1,16 @@
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sapiens2_jax import validation
 from sapiens2_jax.pretrain import collapse
 from sapiens2_jax.pretrain.terms import distillation
-from sapiens2_jax.pretrain.terms.koleo import koleo_loss
+from sapiens2_jax.pretrain.terms.base import StudentOutputs
+from sapiens2_jax.pretrain.terms.koleo import KoLeo, koleo_loss
+from sapiens2_jax.pretrain.views import Views
 
 
 def test_rank_me_is_one_when_collapsed_and_full_when_orthogonal():
@@ -61,3 +66,16 @@ def test_koleo_pushes_neighbors_apart():
     return a @ b / (jnp.linalg.norm(a) * jnp.linalg.norm(b))
 
   assert cosine(moved[0], moved[1]) < cosine(x[0], x[1])
+
+
+@pytest.mark.parametrize(("reduction", "factor"), [("sum", 3.0), ("mean", 1.0)])
+def test_koleo_sums_or_averages_over_the_global_views(reduction, factor):
+  config = validation.default_config("pretrain")
+  config.objective.update(koleo_group_size=4, koleo_reduction=reduction)
+  cls = jax.random.normal(jax.random.key(2), (8, 5, 6))  # 3 global, 2 local
+  patches = jnp.zeros((8, 3, 1, 6))
+  views = mock.Mock(spec=Views)
+  student = StudentOutputs({}, views, cls, patches, lambda: None)
+  loss, _ = KoLeo(config, 1.0).loss(student, ())
+  each = [koleo_loss(cls[:, view], group_size=4) for view in range(3)]
+  np.testing.assert_allclose(loss, factor * np.mean(each), rtol=1e-6)

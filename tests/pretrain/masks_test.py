@@ -108,6 +108,25 @@ def test_grid_masks_hide_every_patch_equally_often():
   np.testing.assert_allclose(share, 0.5, atol=0.04)
 
 
+@pytest.mark.parametrize(("aspect", "is_tall"), [(16.0, True), (0.06, False)])
+def test_rectangles_have_the_area_and_the_aspect_of_the_config(aspect, is_tall):
+  def one(key):
+    _, hidden = masks.draw_mask(
+      key,
+      (16, 16),
+      mask_ratio=1 / 16,
+      block_probability=1.0,
+      rectangle_area=(1 / 16, 1 / 16),
+      rectangle_aspect=(aspect, aspect),
+    )
+    return hidden
+
+  for hidden in jax.vmap(one)(jax.random.split(jax.random.key(0), 8)):
+    rows, cols = np.divmod(np.asarray(hidden), 16)
+    sizes = np.ptp(rows) + 1, np.ptp(cols) + 1
+    assert sizes == ((16, 1) if is_tall else (1, 16))
+
+
 def test_an_unknown_mask_mode_is_refused():
   with pytest.raises(ValueError, match="masking.mode 'grids'; did you mean"):
     masks.draw_mask(

@@ -91,7 +91,7 @@ def test_any_fields_that_are_missing_come_back(data):
   )
   config = validation.default_config(kind, task)
   expected = validation.schema_of(kind, task)
-  droppable = sorted(expected.keys() - {"task.name"})
+  droppable = sorted(expected.keys() - {"task.name", *schema.BEFORE})
   dropped = data.draw(st.sets(st.sampled_from(droppable)))
   given = json.loads(config_lib.to_json(config))
   for name in dropped:
@@ -124,3 +124,14 @@ def test_the_config_of_an_old_checkpoint_is_completed(tmp_path, capsys):
   assert validation.validate(found, 1) == []
   assert found.task.flip_test is True
   assert f"{tmp_path}: config of version 0: renamed" in capsys.readouterr().err
+
+
+def test_a_config_from_before_a_field_goes_on_as_it_did(capsys):
+  config = validation.default_config("pretrain")
+  given = json.loads(config_lib.to_json(config))
+  assert given["objective"].pop("koleo_reduction") == "sum"
+  found = validation.read_config(json.dumps(given), "averaged")
+  assert config_lib.differences(found, config) == [
+    "objective.koleo_reduction: mean -> sum"
+  ]
+  assert "koleo_reduction='mean'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ TASKS = ("albedo", "matting", "normal", "pointmap", "pose", "segmentation")
 KINDS = [
   ("pretrain", ""),
   ("probe", ""),
+  ("curation", ""),
   *(("finetune", task) for task in TASKS),
 ]
 PRETRAIN = validation.schema_of("pretrain")
@@ -38,9 +40,12 @@ def test_each_field_has_a_sentence_a_source_and_a_right_default(kind, task):
     assert field.text.endswith(".") and field.text[0] not in ". ", name
     assert field.source in ("paper", "reference", "DINOv3", "ours"), name
     assert not field.check(name, field.default), name
-    # Whatever is a number or widths has a range.
+    # Whatever is a number, or several values, has a range.
     has_range = field.check is not fields.ANY
-    assert has_range or type(field.default) in (str, bool, tuple), name
+    assert has_range or type(field.default) in (str, bool), name
+    for wild in (-1e9, 1e12):
+      if type(field.default) in (int, float):
+        assert field.check(name, type(field.default)(wild)), name
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -229,7 +234,27 @@ def test_fields_of_a_task_that_nobody_knows_are_left_to_it():
     ("version=0", "must be 1"),
     ("mesh.fsdp=0", "must be -1 or at least 1"),
     ("augment.hue=1.5", r"must be in \[0, 1\]"),
-    ("data.image_size=(64.0, 48.0)", "must be height and width in pixels"),
+    ("data.image_size=(64.5, 48.0)", "must be height and width in pixels"),
+    ("data.image_size=(64, True)", "must hold numbers or texts"),
+    ("data.image_size=((64, 48), (32, 24))", "must be flat"),
+    ("data.image_size=(64, 48", "expected tuple"),
+    ("data.image_size=(128.0, 96.0)", ""),
+    ("optim.num_steps=300.0", ""),
+    ("optim.num_steps=300.5", "expected int"),
+    ("optim.num_steps=3000000000", "must be at most 2147483647"),
+    ("optim.peak_lr=1e400", "must be finite"),
+    ("optim.eps=1e-320", "must be at least 1e-30"),
+    ("optim.peak_lr=" + "(" * 300, "expected float"),
+    ("optim.peak_lr=" + "-" * 20_000 + "1", "expected float"),
+    ("optim.final_lr=1.0", "must be at most optim.peak_lr=0.002"),
+    ("optim.weight_decay=1000.0", "a step turns the sign of all weights"),
+    ("seed=4294967296", "must be at most 4294967295"),
+    ("data.path=a\nb", "without control characters"),
+    ("distributed.start_timeout=0.2", "must be at least 1"),
+    ("distributed.coordinator_address=host:70000", "must be HOST:PORT"),
+    ("masking.mode=grid", ""),
+    ("objective.teacher_momentum=1.0", "must be at least 0 and below 1"),
+    ("probes.tasks=('normal', 'normal')", "must be different names"),
     ("data.image_size=(0, 48)", "must be height and width in pixels"),
     ("augment.blur_sigma=('a', 1.0)", "must be 0 < low <= high"),
     ("data.path=", ""),
@@ -246,6 +271,50 @@ def test_ranges_hold_for_overrides(override, message):
   with pytest.raises(config_lib.ConfigError, match=message) as caught:
     load(spec, override)
   assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+  ("overrides", "message"),
+  [
+    (("masking.mode=grid", "masking.block_size=8"), "covers all of"),
+    (
+      ("objective.w_gram=1.0", "objective.gram_start_step=220"),
+      "must be below optim.num_steps=220",
+    ),
+    (
+      ("distributed.num_processes=2", "distributed.process_id=2"),
+      "expected 0 to num_processes - 1 = 1",
+    ),
+    (
+      ("checkpoint.local_every=5", "checkpoint.local_directory=x"),
+      "needs mesh.data of at least 2",
+    ),
+  ],
+)
+def test_fields_that_depend_on_one_another_must_fit(overrides, message):
+  spec = "experiments/pretrain.py:size=toy"
+  with pytest.raises(config_lib.ConfigError, match=message) as caught:
+    load(spec, *overrides)
+  assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(("kind", "task"), KINDS)
+def test_no_rule_reads_a_field_that_is_wrong(kind, task):
+  """A rule that does not say that it reads the field would raise."""
+  for name in validation.schema_of(kind, task):
+    config = validation.default_config(kind, task)
+    fields.set_value(config, name, np.array([1, 2]))
+    found = validation.validate(config, 1, kind)
+    assert any(given.startswith(name) for given, _ in found)
+
+
+def test_a_tilde_is_the_home_of_the_user(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  path = write_experiment(tmp_path, ["config.model.init_from = '~/a'"])
+  given = "data.path=~/a,1;coco:~/b~/c.json,images=~/d;/x/~/e,2"
+  config = load(path, given)
+  wanted = "/home/me/a,1;coco:/home/me/b~/c.json,images=/home/me/d;/x/~/e,2"
+  assert (config.model.init_from, config.data.path) == ("/home/me/a", wanted)
 
 
 @given(st.data())

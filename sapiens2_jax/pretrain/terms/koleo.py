@@ -5,6 +5,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from sapiens2_jax import errors
 from sapiens2_jax.models.layers import normalize_features
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, Term
 
@@ -45,17 +46,33 @@ def koleo_loss(
   return -jnp.mean(jnp.log(distance + eps))
 
 
+# By `objective.koleo_reduction`: losses of the global views, and their number.
+REDUCTIONS = {
+  "sum": lambda total, num_global: total,
+  "mean": lambda total, num_global: total / num_global,
+}
+
+
 class KoLeo(Term):
-  """L_KoLeo of [cls], the mean over the global views."""
+  """L_KoLeo of [cls] over the global views.
+
+  Source: that DINOv3's code sums them; the paper gives the weight alone.
+  """
 
   loss_note = (
-    "minus the mean log distance to the nearest other image, in nats: lower "
-    "is further apart."
+    "minus the mean log distance to the nearest other image, in nats, over "
+    "the global views as objective.koleo_reduction says: lower is further "
+    "apart."
   )
 
   def loss(self, student: StudentOutputs, targets: tuple) -> tuple[Array, dict]:
-    group_size = self.config.objective.koleo_group_size
+    objective = self.config.objective
+    reduce = errors.lookup(
+      REDUCTIONS, objective.koleo_reduction, "objective.koleo_reduction"
+    )
     num_global = student.patches.shape[1]
     views = (student.cls[:, view] for view in range(num_global))
-    losses = (koleo_loss(view, group_size=group_size) for view in views)
-    return sum(losses) / num_global, {}
+    losses = (
+      koleo_loss(view, group_size=objective.koleo_group_size) for view in views
+    )
+    return reduce(sum(losses), num_global), {}
