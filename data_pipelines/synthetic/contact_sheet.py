@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files.write_file(given.output, data)
     print(f"{given.output}: {given.count} images of {given.corpus}")
 
-  return command.run("contact_sheet", work, errors=(ShardReadError,))
+  return command.run("contact_sheet", work, explained=(ShardReadError,))
 
 
 if __name__ == "__main__":
