@@ -303,8 +303,8 @@ class Lock:
       raise LockedError(self._used_by(text))
     if token != self._token:
       raise LockLostError(
-        f"{self._what}: {self._owner} was silent for {STALE:g} s or more and "
-        f"is taken for dead; {_name(text)} goes on ({self._path})."
+        f"{self._what}: the lock was taken over by {_name(text)} so "
+        f"{self._owner} writes nothing more ({self._path})."
       )
     self._seen = now
 

@@ -65,8 +65,8 @@ def test_a_second_start_is_refused_and_a_restart_follows_at_once(tmp_path):
   path.write_text(json.dumps(other))
   log, _ = again.communicate(timeout=60)
   assert again.returncode == 1
-  assert f"process {again.pid} on " in log and "taken for dead" in log
-  assert "; process 1 on other, since 20" in log and ", goes on (" in log
+  assert "the lock was taken over by process 1 on other, since 20" in log
+  assert f" so process {again.pid} on " in log
   rows = [row["step"] for row in writers.read_metrics(str(workdir))]
   assert rows == list(range(len(rows)))
   assert json.loads(path.read_text()) == other  # Left to the other one.

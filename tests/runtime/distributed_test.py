@@ -4,7 +4,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from sapiens2_jax.runtime import distributed
-from sapiens2_jax.runtime.peers import Liveness
+from sapiens2_jax.runtime.peers import Liveness, Peers
 
 VARIABLES = {
   "JAX_COORDINATOR_ADDRESS": "host0:1234",
@@ -74,3 +74,50 @@ def test_what_needs_one_process_is_refused_in_a_job_of_several(monkeypatch):
     "expected 0",
   ):
     distributed.require_one_process("probes.every=5", "probes")
+
+
+class Frozen:
+  """A client whose calls process 0 took and never answers."""
+
+  def key_value_set(self, *given, **named):
+    raise SystemError("is not asked here")
+
+
+def test_a_process_0_that_does_not_answer_is_named():
+  told, time = [], [0.0]
+  peers = Peers(
+    Frozen(),
+    1,
+    2,
+    timeout=20,
+    address="host0:1",
+    now=lambda: time[0],
+    leave=lambda *given: told.append(given),
+  )
+  for time[0] in range(0, 22, 2):
+    peers.look_for_answers()
+  assert not told
+  time[0] = 24.0
+  peers.look_for_answers()
+  ((message, code),) = told
+  assert code == 1
+  assert message.startswith(
+    "process 0 (coordinator at host0:1) did not answer for 24 s"
+  )
+
+
+def test_a_process_that_was_frozen_itself_blames_nobody():
+  told, time = [], [0.0]
+  peers = Peers(
+    Frozen(),
+    1,
+    2,
+    timeout=20,
+    address="host0:1",
+    now=lambda: time[0],
+    leave=lambda *given: told.append(given),
+  )
+  peers.look_for_answers()
+  for time[0] in (300.0, 302.0):
+    peers.look_for_answers()
+  assert not told

@@ -38,7 +38,7 @@ _LOCK = "lock.json"
 # Every end says one of these.
 _CAUSES = (
   "in use by",
-  "taken for dead",
+  "was taken over by",
   "was frozen for",
   "is ending",
   "was removed or damaged",
@@ -78,7 +78,7 @@ class World:
     self.processes: list[Process] = []
     self.story: list[str] = []
     self.sessions, self.last_writer = itertools.count(), -1
-    self.is_done = self.is_lock_damaged = False
+    self.is_done = self.is_lock_damaged = self.has_frozen = False
 
   def tell(self, text: str) -> None:
     self.story.append(f"{self.time - 1000:8.2f}  {text}")
@@ -230,7 +230,7 @@ class Process:
     self.name = f"{job}.{number} process {index} ({host})"
     self.is_alive, self.frozen_until, self.code = True, 0.0, None
     self.step, self.store, self.is_inside = -1, store, 0
-    self.job, self.froze = job, 0.0  # Longest time.
+    self.job = job
     self.session: int | None = None  # Number of the first write.
     self.port, self.client = Port(self), Client(self, store)
     self.lock = None
@@ -278,7 +278,7 @@ class Process:
   def freeze(self, seconds: float, says: bool = True) -> None:
     """Stops within a call, while the world goes on."""
     until = self.world.time + seconds
-    self.froze = max(self.froze, seconds)
+    self.world.has_frozen |= says
     self.frozen_until = max(self.frozen_until, until)
     if says:
       self.world.tell(f"{self.name} freezes for {seconds:g} s")
@@ -340,8 +340,9 @@ class Process:
     is_restarted = any(
       p.job == self.job and p.number > self.number for p in self.world.processes
     )
-    is_well = self.froze < locks.STALE / 2 and not self.world.is_lock_damaged
-    if "taken for dead" in message and is_well and not is_restarted:
+    # One that freezes while it starts may write over the lock of another.
+    is_well = not (self.world.has_frozen or self.world.is_lock_damaged)
+    if "was taken over by" in message and is_well and not is_restarted:
       self.world.violate(f"{self.name} lived and lost its lock")
     if not any(cause in message for cause in _CAUSES):
       self.world.violate(f"{self.name} ends without a cause: {message!r}")
@@ -548,7 +549,7 @@ def _strike(world: World) -> None:
     else:
       seconds = world.random.choice([5, 20, 40, 120, 300])
       world.tell(f"{victim.name} freezes for {seconds} s")
-      victim.froze = max(victim.froze, seconds)
+      world.has_frozen = True
       victim.frozen_until = max(victim.frozen_until, world.time + seconds)
   elif kind == "clock":
     world.tell("the clock is set back by an hour")
