@@ -164,7 +164,7 @@ def test_a_full_disk_is_an_error_before_anything_is_written(
   file = samples.write(tmp_path / "toy.safetensors", samples.arrays(TOY))
   usage = shutil.disk_usage(tmp_path)._replace(free=5_000_000)
   monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-  with pytest.raises(ValueError, match="out: needs 0.01 GB, its disk has 0.01"):
+  with pytest.raises(OSError, match="out: needs 0.01 GB, its disk has 0.01"):
     if command == "export":
       _export(file, tmp_path / "out")
     else:
