@@ -21,8 +21,15 @@ from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.matching import Parts
 from sapiens2_jax.training.objective import Objective
 
-# Fields that say what a run is for: another value is another run.
-_PURPOSE = ("model.size:", "task.name:", "optim.name:")
+# Fields that say what a run is for: another value is another run. Sets of names
+# may differ and have arrays of the same shapes.
+_PURPOSE = (
+  "model.size:",
+  "task.name:",
+  "task.classes:",
+  "task.keypoints:",
+  "optim.name:",
+)
 # Groups that say which arrays there are.
 _SHAPING = ("model.", "task.", "objective.", "optim.")
 # What `model.init_from` of a config holds.

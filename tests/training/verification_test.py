@@ -303,6 +303,13 @@ def test_a_run_for_something_else_is_refused_by_its_fields(
   assert all_files(workdir) == before
 
 
+def test_other_names_of_as_many_outputs_are_another_run(workdir, monkeypatch):
+  line = "task.keypoints: ('nose',) -> ('tail',)"
+  monkeypatch.setattr(starting.config_lib, "differences", lambda *_: [line])
+  with pytest.raises(ValueError, match="task.keypoints: .*nose.*tail"):
+    check(workdir)
+
+
 def test_arrays_that_do_not_fit_are_named_with_the_fields(workdir):
   wanted = small_runs.abstract_state()
   center = jax.ShapeDtypeStruct((48,), np.float32)
