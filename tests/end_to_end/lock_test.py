@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from data_pipelines.common import locks
 from sapiens2_jax.runtime import distributed
 from sapiens2_jax.training import writers
 from tests.end_to_end import commands
@@ -61,7 +62,9 @@ def test_a_second_start_is_refused_and_a_restart_follows_at_once(tmp_path):
   path = workdir / distributed.LOCK_FILE
   record = json.loads(path.read_text())
   assert record["pid"] == again.pid
+  del record["crc32"]
   other = {**record, "token": "x", "host": "other", "machine": "", "pid": 1}
+  other["crc32"] = locks._checksum(other)
   path.write_text(json.dumps(other))
   log, _ = again.communicate(timeout=60)
   assert again.returncode == 1
