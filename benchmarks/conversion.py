@@ -162,7 +162,7 @@ def main() -> None:
     needed += 3 * arch.num_params * ITEM_BYTES["float32"]
   try:
     directories.check_free(given.directory, int(needed))
-  except ValueError as error:
+  except OSError as error:
     sys.exit(f"--directory: {error}")
   root = pathlib.Path(given.directory).absolute()
   root.mkdir(parents=True, exist_ok=True)

@@ -7,18 +7,12 @@ run that was stopped.
 
 import contextlib
 import os
-import traceback
 
 import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from data_pipelines import sources
-from data_pipelines.common import errors, locks
 from data_pipelines.common.files import write_file
-from data_pipelines.loading.loader import NoUsableImage, WorkerDied
-from data_pipelines.loading.prefetch import LoaderStalled
-from data_pipelines.loading.skips import TooManySkipped
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.interop.load import load_pretrained
@@ -26,9 +20,15 @@ from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.runtime import compile_cache, distributed, exits, goodput
-from sapiens2_jax.runtime import memory as memory_lib
 from sapiens2_jax.runtime.watchdog import Watchdog
-from sapiens2_jax.training import announce, data, loop, optimizer, starting
+from sapiens2_jax.training import (
+  announce,
+  data,
+  endings,
+  loop,
+  optimizer,
+  starting,
+)
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
@@ -36,16 +36,6 @@ from sapiens2_jax.training.step import jit_train_step
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")
-# What ends a run with one line and exit code 1.
-_FATAL = (
-  loop.NonFiniteError,
-  TooManySkipped,
-  NoUsableImage,
-  WorkerDied,
-  LoaderStalled,
-  sources.ShardReadError,
-  OSError,  # Of disks: a save, a file of metrics.
-)
 
 
 def load_config(overrides: list[str]) -> ConfigDict:
@@ -132,22 +122,6 @@ def close_ledger(timeline: goodput.Timeline, workdir: str) -> None:
   print(timeline.ledger.line())
 
 
-def explain(error: Exception, *, is_start: bool) -> tuple[str, int]:
-  """What to say of an error that ends the run, and the exit code.
-
-  Args:
-    error: must be the one that is being handled.
-    is_start: before the first step; later nothing is the user's mistake.
-  """
-  if (line := memory_lib.explain(error, memory_lib.RUN)) is not None:
-    return line, errors.OUT_OF_MEMORY
-  if is_start and isinstance(error, (ValueError, OSError)):
-    return str(error), errors.exit_code(error)
-  if isinstance(error, (*_FATAL, locks.LockedError)):
-    return str(error), errors.FAILURE
-  return traceback.format_exc(), errors.FAILURE
-
-
 def run_loop(watchdog: Watchdog, loader, checkpointer, **run) -> None:
   """`loop.train` and its end; an error ends all processes."""
   try:
@@ -159,7 +133,7 @@ def run_loop(watchdog: Watchdog, loader, checkpointer, **run) -> None:
       announce.results(run["workdir"])
     return
   except Exception as error:
-    message, code = explain(error, is_start=False)
+    message, code = endings.explain(error, is_start=False)
     may_be_echo = message.startswith("Traceback")
   if jax.process_count() == 1:  # Of several, closing waits for all.
     with contextlib.suppress(Exception):  # The first error counts.
@@ -235,7 +209,7 @@ def main(overrides: list[str]) -> None:
     train(overrides)
     distributed.finish()
   except Exception as error:
-    message, code = explain(error, is_start=True)
+    message, code = endings.explain(error, is_start=True)
   else:
     return
   distributed.end(message, code)

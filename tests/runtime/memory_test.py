@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from sapiens2_jax import train
 from sapiens2_jax.runtime import memory
+from sapiens2_jax.training import endings
 from sapiens2_jax.validation import schema
 
 
@@ -78,7 +78,7 @@ def test_the_trainer_ends_with_the_code_of_the_kind(error, is_start, code):
   try:
     raise error
   except Exception as found:
-    message, told = train.explain(found, is_start=is_start)
+    message, told = endings.explain(found, is_start=is_start)
   assert told == code
   assert message.startswith("Traceback") == (
     isinstance(error, ValueError) and not is_start

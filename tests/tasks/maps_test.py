@@ -95,6 +95,7 @@ def test_the_loss_of_what_the_head_makes_falls_along_its_gradient(name):
 def test_predictions_and_pictures_have_the_size_of_the_image(name, size):
   task = samples.make_task(name)
   image, labels = samples.ball(size)
+  labels = dataclasses.replace(labels, foreground=labels.albedo)
   prepared = task.preprocess(image, None)
   assert [one.image.shape for one in prepared] == [(64, 48, 3)]
   outputs = {key: x[0] for key, x in random_outputs(task, 1).items()}

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import threading
+import time
 
 import chex
 import jax
@@ -206,6 +207,9 @@ def test_a_kill_before_the_last_name_leaves_no_checkpoint(workdir, monkeypatch):
     reached.clear()
     assert [p.name for p in (workdir / "checkpoints").glob("40.*")]
     assert_state_of(30, small_runs.restore(workdir))
+  # Two managers in one process must not remove it at the same time.
+  while [p.name for p in (workdir / "checkpoints").glob("40.*")]:
+    time.sleep(0.01)
   small_runs.save(workdir, (40,))  # What is unfinished is in nobody's way.
   names = {path.name for path in (workdir / "checkpoints").iterdir()}
   assert names == {"10", "20", "30", "40"}
