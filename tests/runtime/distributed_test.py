@@ -83,9 +83,9 @@ class Frozen:
     raise SystemError("is not asked here")
 
 
-def test_a_process_0_that_does_not_answer_is_named():
-  told, time = [], [0.0]
-  peers = Peers(
+def beside_frozen(time, told):
+  """Process 1 of two; `time[0]` is now, and `told` why it left."""
+  return Peers(
     Frozen(),
     1,
     2,
@@ -94,6 +94,11 @@ def test_a_process_0_that_does_not_answer_is_named():
     now=lambda: time[0],
     leave=lambda *given: told.append(given),
   )
+
+
+def test_a_process_0_that_does_not_answer_is_named():
+  told, time = [], [0.0]
+  peers = beside_frozen(time, told)
   for time[0] in range(0, 22, 2):
     peers.look_for_answers()
   assert not told
@@ -108,15 +113,7 @@ def test_a_process_0_that_does_not_answer_is_named():
 
 def test_a_process_that_was_frozen_itself_blames_nobody():
   told, time = [], [0.0]
-  peers = Peers(
-    Frozen(),
-    1,
-    2,
-    timeout=20,
-    address="host0:1",
-    now=lambda: time[0],
-    leave=lambda *given: told.append(given),
-  )
+  peers = beside_frozen(time, told)
   peers.look_for_answers()
   for time[0] in (300.0, 302.0):
     peers.look_for_answers()
