@@ -238,7 +238,7 @@ class Checkpointer:
 def is_one(path: str | os.PathLike) -> bool:
   """Whether this is a checkpoint itself, WORKDIR/checkpoints/STEP."""
   path = pathlib.Path(os.path.abspath(path))
-  in_run = os.fspath(path.parent) == directory(os.fspath(path.parents[1]))
+  in_run = os.fspath(path.parent) == directory(os.fspath(path.parent.parent))
   return path.name.isdecimal() and in_run and path.is_dir()
 
 

@@ -103,6 +103,8 @@ def newest_whole(root: pathlib.Path, verify: bool = True) -> Found | None:
     problems = find_problems(path, verify)
     if not problems:
       return Found(step, path, read_run(path), tuple(skipped))
+    if jax.process_count() == 1 and _newest_step(root, skipped) != step:
+      continue  # A run that goes on saved a newer one, and removes this.
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     say(f"checkpoint {step} is passed over: {problems[0]}{more}")
     skipped.append(path)
@@ -250,7 +252,7 @@ def set_aside(paths: tuple[pathlib.Path, ...]) -> None:
       target = path.parent.parent / "damaged" / path.name
       target.parent.mkdir(exist_ok=True)
       shutil.rmtree(target, ignore_errors=True)
-      os.replace(path, target)
+      shutil.move(path, target)  # `checkpoints` may lead to another disk.
       say(f"checkpoint {path.name} is set aside: {target}")
   if paths and jax.process_count() > 1:
     multihost_utils.sync_global_devices("set_aside")

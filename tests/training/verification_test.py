@@ -87,6 +87,46 @@ def test_a_flipped_bit_falls_back_and_the_step_is_saved_anew(workdir, capfd):
   assert_state_of(20, small_runs.restore(workdir))
 
 
+def test_what_is_set_aside_may_lie_on_another_disk(workdir, monkeypatch):
+  """As where `checkpoints` is a link."""
+
+  def refuse(source, target, *_, **more):
+    raise OSError(errno.EXDEV, "Invalid cross-device link", source)
+
+  flip(largest(small_runs.path(workdir, 30)))
+  found = checkpoints.find(str(workdir))
+  for name in ("rename", "replace"):
+    monkeypatch.setattr(os, name, refuse)
+  verification.set_aside(found.skipped)
+  assert (workdir / "damaged" / "30" / "checksums.json").exists()
+  assert not small_runs.path(workdir, 30).exists()
+
+
+def test_one_that_a_run_removes_in_the_meantime_is_not_damaged(
+  workdir, monkeypatch, capfd
+):
+  find_problems = verification.find_problems
+
+  def find_late(path, verify):
+    if path.name == "30":
+      shutil.copytree(path.with_name("20"), path.with_name("40"))
+      file = path.with_name("40") / "run" / "metadata"
+      file.write_text(file.read_text().replace('"step": 20', '"step": 40'))
+      (path.with_name("40") / "checksums.json").unlink()
+      verification._write_list(path.with_name("40"))
+      shutil.rmtree(path)
+    return find_problems(path, verify)
+
+  monkeypatch.setattr(verification, "find_problems", find_late)
+  assert checkpoints.latest(str(workdir))[0] == 40
+  assert capfd.readouterr().err == ""
+
+
+def test_a_workdir_may_lie_right_below_the_root():
+  assert not checkpoints.is_one("/sapiens2_runs")
+  assert checkpoints.find("/sapiens2_runs") is None
+
+
 @pytest.mark.parametrize(
   ("harm", "reason"),
   [
