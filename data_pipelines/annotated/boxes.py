@@ -27,12 +27,12 @@ class BoxFile(NamedTuple):
 
 
 def read_boxes(path: str, names: Collection[str]) -> BoxFile:
-  """Reads the boxes of people; other categories are counted.
+  """Reads the boxes of people; other categories and crowds are counted.
 
   Args:
     path: JSON, {"images": [{"id", "file_name"}], "annotations": [{"image_id",
-      "bbox"}]}, which may have sizes of images, `category_id` and `categories`;
-      a bbox is left, top, width, height in pixels.
+      "bbox"}]}, which may have sizes of images, `category_id`, `categories`
+      and `iscrowd`; a bbox is left, top, width, height in pixels.
     names: of the images that are looked at; others in the file are left out.
 
   Raises:
@@ -73,7 +73,7 @@ def read_boxes(path: str, names: Collection[str]) -> BoxFile:
     for entry in entries.values()
     if entry["file_name"] in boxes and "height" in entry
   }
-  notes = (f"{path}: {left_out} boxes of other categories left out",)
+  notes = (f"{path}: {left_out} boxes of other categories or crowds left out",)
   return BoxFile(boxes, sizes, notes if left_out else ())
 
 
@@ -87,7 +87,7 @@ def _read_box(
   if not files.is_id(image) or image not in images:
     raise ValueError(f"image_id={image!r:.40} is none of images")
   name = images[image]["file_name"]
-  if not known.find(entry).is_taken:
+  if not known.find(entry).is_taken or coco.is_crowd(entry):
     return name, None
   given = files.to_numbers(entry.get("bbox"))
   is_box = (

@@ -283,6 +283,13 @@ def _read_people(
   return people
 
 
+def is_crowd(entry: dict) -> bool:
+  """Whether an annotation is of many people; raises ValueError if unclear."""
+  if entry.get("iscrowd") not in (None, 0, 1):
+    raise ValueError("iscrowd is neither 0 nor 1")
+  return bool(entry.get("iscrowd"))
+
+
 def _read_person(
   entry: dict,
   size: labelled.Size,
@@ -290,9 +297,7 @@ def _read_person(
   seen: _Seen,
 ) -> _Found | str:
   """One annotation; why, if it is to be left out."""
-  if entry.get("iscrowd") not in (None, 0, 1):
-    raise ValueError("iscrowd is neither 0 nor 1")
-  if entry.get("iscrowd"):
+  if is_crowd(entry):
     return "crowds"
   fields = [_ALL] if _ALL in entry else [n for n in _PARTS if n in entry]
   if _read_number(entry, "num_keypoints") == 0 or not fields:

@@ -11,6 +11,7 @@ import numpy as np
 from data_pipelines.annotated import boxes
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
+from data_pipelines.corpus.records import Box
 from data_pipelines.curation.scorers.person import PersonScorer
 from sapiens2_jax.prediction import inputs
 from sapiens2_jax.tasks.base import Image
@@ -40,7 +41,8 @@ class People:
     """Labels that hold people, at least one.
 
     Raises:
-      UnusableExample: the file of boxes says another size of the image.
+      UnusableExample: the file of boxes says another size of the image, or a
+        box has its centre outside.
     """
     size = self._file.sizes.get(name, image.shape[:2])
     if size != image.shape[:2]:
@@ -50,6 +52,12 @@ class People:
         "image as EXIF turns it",
       )
     listed = self._file.boxes.get(name)
+    if lost := [box for box in listed or () if not _is_inside(box, size)]:
+      raise UnusableExample(
+        "boxes outside the image",
+        f"top, left, height, width {lost[0]}, the upright image is {size}; "
+        "give boxes of the image as EXIF turns it",
+      )
     found = inputs.make_people(listed) if listed else self._detect(image)
     self._counts["people"] += len(found.people) if found else 0
     self._counts["found" if found else "whole"] += 1
@@ -74,6 +82,12 @@ def _read_boxes(path: str, names: Collection[str]) -> boxes.BoxFile:
   for note in found.notes:
     print(note, file=sys.stderr, flush=True)
   return found
+
+
+def _is_inside(box: Box, size: tuple[int, int]) -> bool:
+  """Whether the centre of a box lies in an image of (height, width)."""
+  ends = zip(box[:2], box[2:], size)
+  return all(0 <= start + extent / 2 <= side for start, extent, side in ends)
 
 
 def _find_nobody(image: Image) -> None:

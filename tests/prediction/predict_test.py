@@ -18,6 +18,7 @@ from PIL import Image
 
 from data_pipelines.annotated import boxes
 from data_pipelines.common import images
+from data_pipelines.common.errors import UnusableExample
 from sapiens2_jax.fields import Field
 from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.prediction import inputs, options, people, run
@@ -230,6 +231,7 @@ def test_boxes_of_dogs_are_no_people(tmp_path, capsys):
     tmp_path / "boxes.json",
     {"image_id": 7, "bbox": [1, 2, 0, 0], "category_id": 18},
     {"image_id": 7, "bbox": [5, 6, 7, 8], "category_id": 1},
+    {"image_id": 7, "bbox": [0, 0, 9, 9], "category_id": 1, "iscrowd": 1},
   )
   given = json.loads(path.read_text())
   dog, person = {"id": 18, "name": "dog"}, {"id": 1, "name": "Person"}
@@ -237,7 +239,7 @@ def test_boxes_of_dogs_are_no_people(tmp_path, capsys):
   find = people.People({"boxes": str(path)}, ["wide.jpg"])
   labels = find("wide.jpg", np.zeros((41, 120, 3), np.uint8))
   assert [person.box for person in labels.people] == [(6, 5, 8, 7)]
-  assert "1 boxes of other categories left out" in capsys.readouterr().err
+  assert "2 boxes of other categories or crowds left" in capsys.readouterr().err
   path.write_text(json.dumps({**given, "categories": [dog]}))
   with pytest.raises(ValueError, match="no category is named 'person'; .* dog"):
     people.People({"boxes": str(path)}, ["wide.jpg"])
@@ -263,6 +265,19 @@ def test_an_image_whose_boxes_are_of_stored_pixels_is_left_out(
   reason = dict(found.skipped)["wide.jpg"]
   assert "boxes of another size" in reason
   assert "give boxes of the image as EXIF turns it" in reason
+
+
+def test_an_image_whose_boxes_lie_outside_is_left_out(tmp_path, folder):
+  """As those of another size do, where the file does not say it."""
+  file = boxes_file(
+    tmp_path / "boxes.json",
+    {"image_id": 7, "bbox": [10, 5, 30, 35]},
+    {"image_id": 7, "bbox": [10, 905, 30, 35]},
+  )
+  find = people.People({"boxes": str(file)}, list(models.SIZES))
+  image = images.decode_image((folder / "wide.jpg").read_bytes())
+  with pytest.raises(UnusableExample, match="boxes outside .*905"):
+    find("wide.jpg", image)
 
 
 def test_damaged_boxes_are_right_or_an_error(tmp_path):
