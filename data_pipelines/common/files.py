@@ -19,7 +19,9 @@ _PARTIAL = ".partial"
 
 
 @contextlib.contextmanager
-def whole_path(path: str | os.PathLike) -> Iterator[str]:
+def whole_path(
+  path: str | os.PathLike, *, is_synced: bool = True
+) -> Iterator[str]:
   """Gives the path of a file to write, which at the end becomes `path`.
 
   What was there before is replaced. On a disk the file is written beside its
@@ -30,6 +32,8 @@ def whole_path(path: str | os.PathLike) -> Iterator[str]:
   Args:
     path: path or URL; the directories that it is in are made. A new directory
       may be written instead of a file, on a disk.
+    is_synced: False: not waited for; after a crash of the machine it may be
+      damaged.
 
   Yields:
     A path on this machine, where there is nothing yet.
@@ -52,7 +56,8 @@ def whole_path(path: str | os.PathLike) -> Iterator[str]:
   try:
     with errors.naming(path):
       yield partial
-      sync(partial)
+      if is_synced:
+        sync(partial)
       os.replace(partial, local)
   except BaseException:
     _remove(partial)
@@ -60,15 +65,22 @@ def whole_path(path: str | os.PathLike) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def whole_file(
+  path: str | os.PathLike, *, is_synced: bool = True
+) -> Iterator[BinaryIO]:
   """Opens a file to write, which at the end becomes `path`; see above."""
-  with whole_path(path) as partial, open(partial, "wb") as file:
+  with (
+    whole_path(path, is_synced=is_synced) as partial,
+    open(partial, "wb") as file,
+  ):
     yield file
 
 
-def write_file(path: str | os.PathLike, data: bytes) -> None:
-  """Writes a file, and the directories that it is in."""
-  with whole_file(path) as file:
+def write_file(
+  path: str | os.PathLike, data: bytes, *, is_synced: bool = True
+) -> None:
+  """Writes a file, and the directories that it is in; see above."""
+  with whole_file(path, is_synced=is_synced) as file:
     file.write(data)
 
 

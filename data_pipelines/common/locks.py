@@ -88,11 +88,20 @@ class Owner:
     return f"process {self.pid} on {self.host}{job}"
 
 
-def born(pid: int) -> str:
-  """When a process of this machine started; "" if it has ended."""
+def born(pid: int) -> str | None:
+  """When a process of this machine started; "" if it has ended.
+
+  None if it lives, and that is all this user may know.
+  """
   try:
     text = pathlib.Path(f"/proc/{pid}/stat").read_text()
   except OSError:
+    try:
+      os.kill(pid, 0)
+    except PermissionError:
+      return None
+    except OSError:
+      pass
     return ""
   state, *others = text.rpartition(")")[2].split()
   return "" if state in "ZX" else others[18]
@@ -112,7 +121,7 @@ def this_process(environ: Mapping[str, str] = os.environ) -> Owner:
     host=socket.gethostname(),
     pid=pid,
     machine=machine,
-    born=born(pid),
+    born=born(pid) or "",
     job=job,
     attempt=int(attempt) if attempt.isdigit() else 0,
   )
@@ -144,17 +153,26 @@ class Disk:
       return None
 
   def write(self, path: str, data: bytes) -> None:
-    files.write_file(path, data)
+    # Not waited for (fsync): behind a checkpoint on its way to the disk that
+    # takes long, and who writes for long was perhaps frozen.
+    files.write_file(path, data, is_synced=False)
 
   def remove(self, path: str) -> None:
     storage.remove(path)
 
 
 def beside(output: str | os.PathLike) -> str:
-  """Path of the lock on what is, or is going to be, at `output`."""
+  """Path of the lock on what is, or is going to be, at `output`.
+
+  Within it where what is beside it is not this user's, or not what others see
+  who write there: of a disk of its own, such as a volume of a container.
+  """
   local = storage.local_path(output)
   path = os.fspath(output) if local is None else os.path.realpath(local)
   parent, _, name = path.rstrip("/").rpartition("/")
+  if local is not None and os.path.isdir(path):
+    if os.path.ismount(path) or not os.access(parent or "/", os.W_OK):
+      return os.path.join(path, ".lock")
   return f"{parent}/.{name}.lock"
 
 
@@ -167,7 +185,7 @@ class Lock:
     what: str | os.PathLike,
     *,
     owner: Owner | None = None,
-    find_born: Callable[[int], str] = born,
+    find_born: Callable[[int], str | None] = born,
     clock: Clock | None = None,
     disk: Disk | None = None,
     token: str | None = None,
@@ -340,8 +358,9 @@ class Lock:
     owner, me = found[0], self._owner
     if owner.job and owner.job == me.job and owner.attempt < me.attempt:
       return True
-    is_here = bool(owner.machine) and owner.machine == me.machine
-    return is_here and self._find_born(owner.pid) != owner.born
+    if not owner.machine or owner.machine != me.machine:
+      return False
+    return self._find_born(owner.pid) not in (None, owner.born)
 
   def _token_of(self, text: bytes | None) -> str | None:
     found = None if text is None else _parse(text)

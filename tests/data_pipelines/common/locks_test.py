@@ -238,6 +238,43 @@ def test_an_output_is_held_until_it_is_whole(tmp_path, place):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("reason", ["mount", "parent"])
+def test_a_volume_is_locked_within(tmp_path, monkeypatch, reason):
+  """As `/out` of a container, where `/.out.lock` is of no use."""
+  output = tmp_path / "out"
+  if reason == "mount":
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == str(output))
+  else:
+    monkeypatch.setattr(os, "access", lambda path, _: path != str(tmp_path))
+  assert locks.beside(output) == f"{tmp_path}/.out.lock"  # Not there yet.
+  output.mkdir()
+  with locks.held(output):
+    assert [path.name for path in output.iterdir()] == [".lock"]
+  assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+
+
+def test_a_sign_of_life_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+  """Which may take longer than a process is waited for."""
+  monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("waits"))
+  lock = locks.Lock(tmp_path / "lock", "x")
+  assert lock.attempt() == 0
+  lock.beat()
+  lock.release()
+
+
+def test_a_process_that_may_not_be_looked_at_is_alive(world, monkeypatch):
+  """As with hidepid, where /proc has nothing of other users."""
+
+  def refuse(pid, signal):
+    raise PermissionError(pid)
+
+  monkeypatch.setattr(os, "kill", refuse)
+  assert locks.born(2**30) is None
+  taken(world.lock(pid=7), world)
+  world.born["a", 7] = None
+  assert world.lock(pid=8).attempt() > 0
+
+
 HOLD = """
 import sys, time
 from data_pipelines.common import directories
