@@ -10,6 +10,10 @@ from sapiens2_jax.training import verification
 _SIGNS = {"max": 1, "min": -1}
 
 
+class NotMeasuredError(ValueError):
+  """`checkpoint.keep_best` names a number that there is not."""
+
+
 class Goal(NamedTuple):
   """What `checkpoint.keep_best` says.
 
@@ -62,13 +66,13 @@ class KeepBest:
     """Whether this beats the best so far; ties and NaN do not.
 
     Raises:
-      ValueError: it is of no such number.
+      NotMeasuredError: it is of no such number.
     """
     if self._goal is None or not measured:
       return False
     name, sign = self._goal
     if name not in measured:
-      raise ValueError(
+      raise NotMeasuredError(
         f"checkpoint.keep_best: {name} is not measured, only "
         f"{', '.join(measured)}."
       )

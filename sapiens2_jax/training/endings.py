@@ -9,6 +9,7 @@ from data_pipelines.loading.prefetch import LoaderStalled
 from data_pipelines.loading.skips import TooManySkipped
 from sapiens2_jax.runtime import memory
 from sapiens2_jax.training import loop
+from sapiens2_jax.training.best import NotMeasuredError
 
 # What ends a run with one line and exit code 1.
 _FATAL = (
@@ -27,10 +28,13 @@ def explain(error: Exception, *, is_start: bool) -> tuple[str, int]:
 
   Args:
     error: must be the one that is being handled.
-    is_start: before the first step; later nothing is the user's mistake.
+    is_start: before the first step; later hardly anything is the user's
+      mistake.
   """
   if (line := memory.explain(error, memory.RUN)) is not None:
     return line, errors.OUT_OF_MEMORY
+  if isinstance(error, NotMeasuredError):  # Known at the first measurement.
+    return str(error), errors.MISTAKE
   if is_start and isinstance(error, (ValueError, OSError)):
     return str(error), errors.exit_code(error)
   if isinstance(error, (*_FATAL, locks.LockedError)):

@@ -8,7 +8,7 @@ import pytest
 
 from sapiens2_jax import validation
 from sapiens2_jax.interop.weights import find_weights
-from sapiens2_jax.training import checkpoints
+from sapiens2_jax.training import checkpoints, endings
 from sapiens2_jax.training.best import KeepBest, read_goal
 from tests import tiny_task
 from tests.training import small_runs
@@ -81,6 +81,17 @@ def test_the_smallest_may_be_best():
   assert (best.step, best.value) == (1, 1.0)
   with pytest.raises(ValueError, match="eval_mad is not measured, only eval_x"):
     best.is_better({"eval_x": 1.0})
+
+
+def test_a_number_that_is_not_measured_is_no_reason_to_start_again():
+  """Of pretraining it is known only at the first measurement."""
+  best = KeepBest(read_goal("probe_other max"), pathlib.Path("nowhere"))
+  try:
+    best.is_better({"probe_knn": 1.0})
+  except ValueError as error:
+    message, code = endings.explain(error, is_start=False)
+  assert (code, message.count("\n")) == (2, 0)
+  assert "probe_other is not measured, only probe_knn" in message
 
 
 @pytest.mark.parametrize(
