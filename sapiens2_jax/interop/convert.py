@@ -18,7 +18,7 @@ from sapiens2_jax.interop.head_keys import Head
 from sapiens2_jax.interop.identify import Identified, identify
 from sapiens2_jax.interop.keys import Layout, Slot
 from sapiens2_jax.interop.tensors import LazyTensor, Tensors, shorten
-from sapiens2_jax.models.rope import bfloat16_periods
+from sapiens2_jax.models.rope import bfloat16_periods, float32_periods
 
 DTYPES = {
   "float32": np.dtype(np.float32),
@@ -151,6 +151,7 @@ def tensors_from_params(
   style: str = "reference",
   dtype: str | None = None,
   with_periods: bool = True,
+  rope_dtype: str | None = None,
 ) -> dict[str, LazyTensor]:
   """Names the parameters of a model; computes nothing yet.
 
@@ -161,7 +162,9 @@ def tensors_from_params(
     head: of a task model, None for an encoder.
     style: "reference" or "transformers" keys.
     dtype: of the tensors, None for that of the parameters.
-    with_periods: adds the buffer that reference files carry, in bfloat16.
+    with_periods: adds the buffer that reference files carry, by which
+      `identify` tells `rope_dtype`.
+    rope_dtype: of the rotations; None for bfloat16, that of the reference.
   """
   if style not in keys.STYLES:
     raise ValueError(f"style={style!r} must be one of {keys.STYLES}.")
@@ -177,7 +180,10 @@ def tensors_from_params(
       load = functools.partial(_part, array, slot, part, len(names), kind)
       tensors[key] = LazyTensor(shape, kind, load)
   if with_periods:
-    periods = bfloat16_periods(architecture.head_dim)
+    if rope_dtype == "float32":
+      periods = float32_periods(architecture.head_dim).astype(np.float32)
+    else:
+      periods = bfloat16_periods(architecture.head_dim)
     tensors[head_keys.periods_key(head)] = LazyTensor(
       periods.shape, periods.dtype, lambda: periods
     )

@@ -153,6 +153,7 @@ def write_export(
       style="transformers" if has_own_keys else "reference",
       dtype=request["dtype"],
       with_periods=is_reference,
+      rope_dtype=weights.rope_dtype,
     )
 
   total = sum(x.nbytes for x in name_tensors(weights.params).values())

@@ -216,6 +216,11 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
 def _noted_rope_dtype(directory: pathlib.Path) -> str | None:
   """Of the run that an export of ours is of."""
   marker = integrity.read_marker(directory, integrity.EXPORT_MARKER) or {}
+  is_ours = marker.get("kind") == integrity.EXPORT_KIND
+  is_of_run = is_ours and marker.get("step") is not None
+  if is_of_run and "rope_dtype" not in marker:
+    # An earlier version's, whose buffer of periods is always the reference's.
+    return "float32"  # What runs have, unless they are told otherwise.
   return _known_rope(marker.get("rope_dtype"))
 
 

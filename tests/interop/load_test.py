@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -63,6 +64,27 @@ def test_loads_an_import_and_exports(tmp_path, workdir):
     encoder, params = load_pretrained(output)
     assert encoder.architecture == TOY
     _assert_teacher(params)
+
+
+def test_a_run_in_float32_stays_so_in_its_file_alone(tmp_path):
+  """The file may be copied without the note beside it."""
+  workdir = runs.write_run(tmp_path / "run")
+  output = _export(workdir, tmp_path / "reference", "reference")
+  (output / "export.json").unlink()
+  assert load_pretrained(output)[0].rope_dtype == "float32"
+
+
+@pytest.mark.parametrize(
+  ("step", "rope_dtype"), [(3, "float32"), (None, "bfloat16")]
+)
+def test_exports_of_earlier_versions_are_computed_as_runs_are(
+  tmp_path, step, rope_dtype
+):
+  """They note no `rope_dtype`, and all have the reference's buffer."""
+  samples.write(tmp_path / "a.safetensors", samples.arrays(TOY, periods=True))
+  note = {"kind": "sapiens2_jax export", "step": step, "files": {}}
+  (tmp_path / "export.json").write_text(json.dumps(note))
+  assert load_pretrained(tmp_path)[0].rope_dtype == rope_dtype
 
 
 def test_loads_teacher_and_student_of_a_run(workdir):
