@@ -27,9 +27,11 @@ class LabelledSource:
   Attributes:
     notes: lines for people: what was left out of the annotations, and what
       they do not say.
+    annotations: hash of the file that they are listed in; "" without one.
   """
 
   notes: tuple[str, ...] = ()
+  annotations: str = ""
 
   def __init__(
     self,
@@ -99,8 +101,8 @@ class LabelledSource:
     return self._paths[index]
 
   def identity(self) -> str:
-    """Of names and `exif`; what is in images and labels is not known."""
-    return base.hash_texts([self._exif, *self._names])
+    """Of names, `exif` and the list; what is in other files is not known."""
+    return base.hash_texts([self._exif, self.annotations, *self._names])
 
   def _read_upright(self, index: int, record: records.Record) -> Labels:
     """The labels of the image as it is shown."""

@@ -20,6 +20,8 @@ from data_pipelines.annotated import (
   parts,
   turning,
 )
+from data_pipelines.common import storage
+from data_pipelines.corpus import records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,10 @@ def open_annotated(spec: str) -> labelled.LabelledSource:
       expected; the message has all that is wrong with a file.
   """
   name, path, options = parse_spec(spec)
-  return FORMATS[name].open(path, **options)
+  source = FORMATS[name].open(path, **options)
+  if not storage.is_directory(path):
+    source.annotations = records.hash_content(storage.read_bytes(path))
+  return source
 
 
 def announce(source: labelled.LabelledSource) -> None:

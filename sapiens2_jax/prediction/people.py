@@ -42,7 +42,7 @@ class People:
 
     Raises:
       UnusableExample: the file of boxes says another size of the image, or a
-        box has its centre outside.
+        box lies outside.
     """
     size = self._file.sizes.get(name, image.shape[:2])
     if size != image.shape[:2]:
@@ -85,9 +85,9 @@ def _read_boxes(path: str, names: Collection[str]) -> boxes.BoxFile:
 
 
 def _is_inside(box: Box, size: tuple[int, int]) -> bool:
-  """Whether the centre of a box lies in an image of (height, width)."""
-  ends = zip(box[:2], box[2:], size)
-  return all(0 <= start + extent / 2 <= side for start, extent, side in ends)
+  """Whether something of a box lies in an image of (height, width)."""
+  sides = zip(box[:2], box[2:], size)
+  return all(-extent < start < side for start, extent, side in sides)
 
 
 def _find_nobody(image: Image) -> None:

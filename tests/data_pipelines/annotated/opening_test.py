@@ -31,6 +31,18 @@ def test_open_source_opens_labelled_images(spec):
   assert (made.labels_of(source).alpha == 200).all()
 
 
+def test_other_annotations_of_the_same_images_are_other_data(tmp_path):
+  """So a run that goes on with them says so."""
+  for name in ("a", "m", "n"):
+    made.write_pixels(tmp_path / f"{name}.png", np.zeros(SIZE, np.uint8))
+  found = set()
+  for mask in ("m.png", "n.png", "m.png"):
+    pairs = [{"image": "a.png", "mask": mask}]
+    path = made.write_json(tmp_path / "list.json", pairs)
+    found.add(open_source(f"matting:{path}").identity())
+  assert len(found) == 2
+
+
 def test_labelled_images_are_mixed_with_weights(spec, photo_folder):
   mixture = open_source(f"{spec},3;{photo_folder},1")
   assert (mixture.sizes, mixture.weights) == ((1, 7), (3, 1))
