@@ -100,7 +100,7 @@ def measure_task() -> dict:
   data, weights = _DATA.value, find_weights(_CHECKPOINT.value)
   source = open_field("--data", data)
   try:
-    model, params = load_task(weights.path, rope_dtype=_ROPE_DTYPE.value)
+    model, params = load_task(weights, rope_dtype=_ROPE_DTYPE.value)
   except ValueError as error:
     raise ValueError(
       f"{error}. Probe frozen features with --config experiments/probe.py "

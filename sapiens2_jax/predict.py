@@ -84,16 +84,16 @@ def load_parts(path: str) -> tuple[Task, Spread]:
 
 
 def make_facts(
-  checkpoint: str, model: TaskObjective, chosen: dict
+  description: str, model: TaskObjective, chosen: dict
 ) -> list[tuple[str, str]]:
-  """What the page says of the model."""
+  """What the page says of the model; `description` is of its weights."""
   height, width = model.config.data.image_size
   arch, devices = model.encoder.architecture, jax.local_devices()
   kind = f"{len(devices)} x {devices[0].device_kind}"
   task = registry.definition(model.task.name)
   defaults = options.output_class(task).options
   return [
-    ("checkpoint", find_weights(checkpoint).description),
+    ("checkpoint", description),
     ("task", model.task.name),
     ("size", f"{arch.name}: {arch.num_layers} layers, width {arch.embed_dim}"),
     ("network's input", f"{height} x {width} pixels"),
@@ -118,9 +118,10 @@ def announce(found: Predictions, path: str) -> None:
 def main() -> int:
   # Orbax warns of a file that this kind of checkpoint never has.
   logging.set_verbosity(logging.ERROR)
-  output, checkpoint = _OUTPUT.value, _CHECKPOINT.value
+  output = _OUTPUT.value
   source = inputs.open_images(_IMAGES.value, output)
-  model, params = load_task(checkpoint, rope_dtype=_ROPE_DTYPE.value)
+  weights = find_weights(_CHECKPOINT.value)
+  model, params = load_task(weights, rope_dtype=_ROPE_DTYPE.value)
   task = registry.definition(model.task.name)
   if _TASK.value not in (None, task.name):
     raise ValueError(
@@ -141,7 +142,7 @@ def main() -> int:
       output,
       load_parts(parts) if parts else None,
     )
-    facts = make_facts(checkpoint, model, chosen) + writer.facts()
+    facts = make_facts(weights.description, model, chosen) + writer.facts()
     if people.summary():
       print(f"people     {people.summary()}")
       facts.append(("people", people.summary()))

@@ -8,7 +8,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sapiens2_jax import fields, validation
-from sapiens2_jax.interop.weights import Weights, find_weights, read_weights
+from sapiens2_jax.interop.weights import (
+  Found,
+  Weights,
+  find_weights,
+  read_weights,
+)
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.objectives import build_for_inference
 from sapiens2_jax.tasks import registry
@@ -67,7 +72,7 @@ def build_encoder(
 
 
 def load_task(
-  path: str | os.PathLike,
+  path: str | os.PathLike | Found,
   *,
   rope_dtype: str | None = None,
   dtype: str | None = None,
@@ -84,7 +89,8 @@ def load_task(
   predicts, `model.config` how it was trained, or its size and widths alone.
 
   Args:
-    path: as of `load_pretrained`.
+    path: as of `load_pretrained`; or what `find_weights` found, whose step of a
+      run is read, though there may be newer ones.
     rope_dtype: as of `load_pretrained`.
     dtype: of the computation, such as "float32". None for that of the training
       run, "float32" for other sources.
@@ -97,7 +103,7 @@ def load_task(
     ValueError: as of `load_pretrained`, or these are weights of an encoder
       alone.
   """
-  found = find_weights(path)
+  found = path if isinstance(path, Found) else find_weights(path)
   loaded = read_weights(found, "float32")
   if loaded.task is None:
     raise ValueError(

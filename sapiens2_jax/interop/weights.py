@@ -144,13 +144,13 @@ def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
   is_run = in_run or checkpoints.is_one(name)
   names = ()
   if is_run:
+    step, newest = checkpoints.latest(name)
     names = objective_class(
-      checkpoints.load_run(name, validation.read_config)[1]
+      checkpoints.load_run(newest, validation.read_config)[1]
     ).encoder_names
   if weights == "student" and weights not in names:
     raise ValueError(f"{name}: only a pretraining workdir holds a student")
   if is_run:
-    step, newest = checkpoints.latest(name)
     which = weights if names else None
     return Found("run", name, which, step, _fingerprint([newest]))
   marker = integrity.read_marker(name, IMPORT_MARKER)
@@ -229,20 +229,19 @@ def _known_rope(name: Any) -> str | None:
 
 
 def _read_run(found: Found) -> Weights:
-  _, config = checkpoints.load_run(found.path, validation.read_config)
+  # By its step: a run that goes on has a newer one by now.
+  place = found.path
+  if not checkpoints.is_one(place):
+    place = os.path.join(checkpoints.directory(place), str(found.step))
+  _, config = checkpoints.load_run(place, validation.read_config)
   is_task = found.weights is None
   encoder_params = objective_class(config).encoder_params
-  step, params = checkpoints.open_part(
-    found.path,
+  _, params = checkpoints.open_part(
+    place,
     lambda state: (
       state.params if is_task else encoder_params(state, found.weights)
     ),
   )
-  if step != found.step:
-    raise ValueError(
-      f"{found.path}: saved step {step} while step {found.step} was to be "
-      "read; run again"
-    )
   return Weights(
     architecture=get_architecture(config.model.size),
     params=params,

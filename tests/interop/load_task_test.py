@@ -61,6 +61,17 @@ def test_a_run_its_exports_and_imports_give_the_same_model(tmp_path, workdir):
     assert model.encoder.rope_dtype == "float32"
 
 
+def test_a_run_that_goes_on_is_read_at_the_step_that_is_named(tmp_path):
+  """Else a page names one step, and its numbers are of another one."""
+  run = runs.write_task_run(tmp_path / "run", "pointmap", step=3)
+  found = weights.find_weights(run)
+  config, params = runs.task_config("pointmap"), runs.task_params("pointmap")
+  later = jax.tree.map(lambda x: x + 1, params)
+  runs.write_checkpoint(run, config, later, {}, 4)
+  assert found.step == 3 and weights.find_weights(run).step == 4
+  _assert_loads(found)
+
+
 # What import_weights noted when keys of transformers were called native.
 EARLIER_MARKER = """{
   "kind": "sapiens2_jax weights",
