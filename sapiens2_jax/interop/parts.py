@@ -45,7 +45,7 @@ def open_parts(config: ConfigDict) -> Parts:
 
 
 def _of_run(config: ConfigDict, found: Found) -> Parts:
-  _, given = checkpoints.load_run(found.path, validation.read_config)
+  _, given = checkpoints.load_run(found.place, validation.read_config)
   is_whole = _is_same(config, given, found)
   kind = objective_class(given)
 
@@ -70,19 +70,13 @@ def _of_run(config: ConfigDict, found: Found) -> Parts:
     return parts
 
   def load(wanted: Shapes) -> dict[str, jax.Array]:
-    step, arrays = checkpoints.load_part(
-      found.path,
+    return checkpoints.load_part(
+      found.place,
       lambda state: {n: x for n, x in select(state).items() if n in wanted},
       dict(wanted),
-    )
-    if step != found.step:
-      raise ValueError(
-        f"{found.path}: saved step {step} while step {found.step} was to be "
-        "read; run again"
-      )
-    return arrays
+    )[1]
 
-  step, arrays = checkpoints.part_shapes(found.path, select)
+  step, arrays = checkpoints.part_shapes(found.place, select)
   origin = f"{found.path}, step {step}" if is_whole else found.description
   origin += _rope_note(config, given.model.rope_dtype)
   return Parts(origin, given.model.size, step, arrays, load)

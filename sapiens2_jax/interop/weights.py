@@ -87,6 +87,13 @@ class Found:
       parts.append(self.weights)
     return ", ".join(parts)
 
+  @property
+  def place(self) -> str:
+    """Where to read them: of a run its step, as it has newer ones soon."""
+    if self.step is None or checkpoints.is_one(self.path):
+      return self.path
+    return os.path.join(checkpoints.directory(self.path), str(self.step))
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
@@ -229,15 +236,11 @@ def _known_rope(name: Any) -> str | None:
 
 
 def _read_run(found: Found) -> Weights:
-  # By its step: a run that goes on has a newer one by now.
-  place = found.path
-  if not checkpoints.is_one(place):
-    place = os.path.join(checkpoints.directory(place), str(found.step))
-  _, config = checkpoints.load_run(place, validation.read_config)
+  _, config = checkpoints.load_run(found.place, validation.read_config)
   is_task = found.weights is None
   encoder_params = objective_class(config).encoder_params
   _, params = checkpoints.open_part(
-    place,
+    found.place,
     lambda state: (
       state.params if is_task else encoder_params(state, found.weights)
     ),

@@ -66,10 +66,18 @@ def test_a_run_that_goes_on_is_read_at_the_step_that_is_named(tmp_path):
   run = runs.write_task_run(tmp_path / "run", "pointmap", step=3)
   found = weights.find_weights(run)
   config, params = runs.task_config("pointmap"), runs.task_params("pointmap")
+  config.model.init_from = str(run)
+  parts = open_parts(config)
   later = jax.tree.map(lambda x: x + 1, params)
   runs.write_checkpoint(run, config, later, {}, 4)
   assert found.step == 3 and weights.find_weights(run).step == 4
   _assert_loads(found)
+  name, place = "params/encoder/norm/scale", jax.local_devices()[0]
+  place = jax.sharding.SingleDeviceSharding(place)
+  shape = params["encoder"]["norm"]["scale"].shape
+  wanted = {name: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=place)}
+  loaded = parts.load(wanted)[name]
+  np.testing.assert_array_equal(loaded, params["encoder"]["norm"]["scale"])
 
 
 # What import_weights noted when keys of transformers were called native.
