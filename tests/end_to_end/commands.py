@@ -51,9 +51,12 @@ def train_command(workdir, data, *overrides: str) -> list[str]:
 
 # The trainer with the tiny model of the tests, and its first derived save soon.
 # On CPU each process has cache keys of its own, and JAX lets only process 0
-# write: here each one may.
+# write: here each one may. tensorboardX takes a second to import torch.
 TINY_TRAINER = """
-import runpy
+import runpy, sys
+sys.modules["torch"] = None
+import tensorboardX
+del sys.modules["torch"]
 from unittest import mock
 from jax._src import compiler
 import tests.tiny

@@ -1,7 +1,8 @@
 """What a user sees when a run cannot go on."""
 
+import contextlib
+import fcntl
 import json
-import os
 import signal
 
 import numpy as np
@@ -108,21 +109,35 @@ def test_too_many_bad_files_stop_the_run(setting):
   assert "Traceback" not in done.stderr
 
 
+@contextlib.contextmanager
+def never_answers(path):
+  """Whoever opens the file waits, for 45 s: a lease that is not given back."""
+  before = signal.signal(
+    signal.SIGIO, signal.SIG_IGN
+  )  # The kernel asks for it.
+  try:
+    with open(path, "r+b") as file:
+      fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+      yield
+  finally:
+    signal.signal(signal.SIGIO, before)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_file_that_never_answers_ends_the_run_with_its_name(setting, workers):
   root, env = setting
   data = commands.write_images(root / f"stalled{workers}")
-  os.mkfifo(data / "pipe.jpg")  # Nobody writes into it: reading it hangs.
   options = (
     f"data.num_workers={workers}",
     "data.read_attempts=2",
     "data.read_timeout=0.5",
   )
   workdir = root / f"stalled_run{workers}"
-  done = commands.run(commands.tiny_command(workdir, data, *options), env)
+  with never_answers(data / "0.png"):
+    done = commands.run(commands.tiny_command(workdir, data, *options), env)
   assert done.returncode == 1
   lines = [line for line in done.stderr.splitlines() if "given up" in line]
-  assert "pipe.jpg: record 6: no answer within 0.5 s" in lines[0]
+  assert "0.png: record 0: no answer within 0.5 s" in lines[0]
   assert "given up after 2 attempts" in lines[0]
   assert "Traceback" not in done.stderr
 
@@ -131,16 +146,16 @@ def test_a_file_that_never_answers_ends_the_run_with_its_name(setting, workers):
 def test_sigterm_does_not_wait_for_a_read_that_hangs(setting, workers):
   root, env = setting
   data = commands.write_images(root / f"hangs{workers}")
-  os.mkfifo(data / "pipe.jpg")
   # The reads go on for ten minutes, the test waits for two.
   options = (f"data.num_workers={workers}", "data.read_timeout=120.0")
   workdir = root / f"hangs_run{workers}"
-  process = commands.run_until(
-    commands.tiny_command(workdir, data, *options),
-    env,
-    lambda: (workdir / "metrics.jsonl").exists(),
-    signal.SIGTERM,
-  )
+  with never_answers(data / "0.png"):
+    process = commands.run_until(
+      commands.tiny_command(workdir, data, *options),
+      env,
+      lambda: (workdir / "metrics.jsonl").exists(),
+      signal.SIGTERM,
+    )
   assert process.returncode == 0
   assert "Saved step 0 after SIGTERM" in process.log
   assert (workdir / "checkpoints" / "0").is_dir()

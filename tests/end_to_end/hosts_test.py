@@ -263,4 +263,4 @@ def test_a_process_that_stays_alone_says_so(tmp_path):
   )
   done = commands.run(command, commands.environment())
   assert done.returncode == 1
-  assert "process 1: the 2 processes did not come together" in done.stderr
+  assert "process 0 did not come to localhost:1 within 3 s" in done.stderr

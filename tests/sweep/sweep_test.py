@@ -44,7 +44,7 @@ def test_points_run_stop_continue_and_fail_on_their_own(tmp_path):
     output,
     *SMALL,
     f"--config.data.path={data}",
-    "--config.optim.num_steps=30",
+    "--config.optim.num_steps=12",
   )
   workdir = output / "seed=1"
 
@@ -60,14 +60,14 @@ def test_points_run_stop_continue_and_fail_on_their_own(tmp_path):
   assert "after SIGTERM" in (workdir / "train.log").read_text()
   rows = read_csv(output)
   assert [row["state"] for row in rows] == ["stopped", "waiting", "waiting"]
-  assert 3 <= int(rows[0]["steps"]) < 30
+  assert 3 <= int(rows[0]["steps"]) < 12
 
   done = commands.run(command, env)
   assert done.returncode == 1, done.stdout + done.stderr
   assert "resumed at step" in (workdir / "train.log").read_text()
   rows = read_csv(output)
   assert [row["state"] for row in rows] == ["done", "failed", "done"]
-  assert [row["steps"] for row in (rows[0], rows[2])] == ["30", "30"]
+  assert [row["steps"] for row in (rows[0], rows[2])] == ["12", "12"]
   assert float(rows[0]["final_loss"]) != float(rows[2]["final_loss"])
   assert f"log: {output / 'max_pixels=1' / 'train.log'}" in done.stdout
   assert "failed: max_pixels=1: " in done.stdout
@@ -78,7 +78,7 @@ def test_points_run_stop_continue_and_fail_on_their_own(tmp_path):
   assert collected.returncode == 0, collected.stderr
   assert (workdir / "train.log").stat().st_mtime_ns == before
   assert collected.stdout.splitlines()[1].split()[:3] == [
-    *("seed=1", "done", "30/30")
+    *("seed=1", "done", "12/12")
   ]
 
 
