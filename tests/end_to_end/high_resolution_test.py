@@ -13,7 +13,7 @@ from sapiens2_jax.training import writers
 from tests.end_to_end import commands, resuming
 
 pytestmark = pytest.mark.slow
-NUM_STEPS = 12
+NUM_STEPS = 8
 OPTIONS = (
   "model.size=toy_4k",
   "data.image_size=(256, 192)",  # 4 x 3 windows
