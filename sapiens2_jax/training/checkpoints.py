@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import pathlib
 import shutil
@@ -17,7 +16,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from data_pipelines.common.checksums import DamagedError
-from sapiens2_jax.training import best, stored, verification
+from sapiens2_jax.training import best, freezing, stored, verification
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.state import TrainState, by_path, path_name
 from sapiens2_jax.training.verification import (
@@ -308,11 +307,11 @@ def load_run(workdir: str, read_config: ReadConfig) -> tuple[int, ConfigDict]:
   return found.step, read_config(json.dumps(found.run["config"]), workdir)
 
 
-def count_learned(workdir: str) -> int:
+def count_learned(workdir: str, frozen_stages: int) -> int:
   """Learned parameters in the newest checkpoint of a run; reads no values."""
   _, path = latest(workdir)
   tree = stored.stored_tree(path / STATE)
-  return sum(math.prod(x.shape) for x in jax.tree.leaves(tree["params"]))
+  return freezing.count_learned(tree["params"], frozen_stages)
 
 
 def _select(path: pathlib.Path, select: Callable[[TrainState], Any]):
