@@ -36,7 +36,9 @@ def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
 def add_output(parser: argparse.ArgumentParser, shard_size: int) -> None:
   """Gives a command that makes a corpus its flags: where to, how, by whom."""
   parser.add_argument("--output", required=True, help="directory to make")
-  parser.add_argument("--shard_size", type=int, default=shard_size)
+  parser.add_argument(
+    "--shard_size", type=int, default=shard_size, help="records a shard"
+  )
   add_workers(parser)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sapiens2_jax import fields, validation
+from sapiens2_jax.config import show
 from sapiens2_jax.interop.load import task_config
 from sapiens2_jax.interop.weights import Found, find_weights, read_weights
 from sapiens2_jax.objectives import objective_class, task_name
@@ -149,7 +150,7 @@ def _is_same(
       )
     before, after = _head_fields(given), _head_fields(config)
     wrong = [
-      f"{field}={before.get(field, '-')}, expected {after.get(field, '-')}"
+      f"{field}={show(before, field)}, expected {show(after, field)}"
       for field in sorted(before | after)
       if before.get(field) != after.get(field)
     ]
