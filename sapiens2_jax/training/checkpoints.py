@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,6 +34,23 @@ ReadConfig = Callable[[str, str], ConfigDict]
 logging.get_absl_logger().addFilter(
   lambda record: "orbax" not in pathlib.Path(record.pathname).parts
 )
+
+
+def without_closed_loops(show: Callable[[Any], None]) -> Callable[[Any], None]:
+  """A `sys.unraisablehook` without what arrays of a failed save say.
+
+  Orbax ends the event loop at the first error (a full disk, say); each array
+  that is written later says so, with a stack.
+  """
+
+  def hook(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+      show(unraisable)
+
+  return hook
+
+
+sys.unraisablehook = without_closed_loops(sys.unraisablehook)
 # Fields of the state by their names in the first version.
 _FIRST_NAMES = {"teacher_state": "carried"}
 
@@ -59,10 +77,12 @@ def _disk_errors(directory: str | os.PathLike):
     yield
   except (OSError, ValueError, RuntimeError) as error:
     reason = " ".join(str(error).split())
+    if len(reason) > 300:
+      reason = f"... {reason[-300:]}"
     free = shutil.disk_usage(directory).free / 1e9
     raise SaveError(
       f"a checkpoint could not be written to {directory} ({free:.2f} GB free): "
-      f"{reason[-300:]}"
+      f"{reason}"
     ) from error
 
 
