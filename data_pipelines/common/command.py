@@ -75,7 +75,7 @@ def run(
   try:
     return work() or 0
   except KeyboardInterrupt:
-    code, message = 130, "stopped"
+    code, message = errors.INTERRUPTED, "stopped"
   except MemoryError as error:
     code, message = errors.exit_code(error), f"out of memory: {error}"
   except (ValueError, OSError, *explained) as error:
