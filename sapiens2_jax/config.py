@@ -6,8 +6,7 @@ import json
 import os
 import traceback
 import types
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
@@ -181,17 +180,11 @@ def from_json(text: str) -> ConfigDict:
   return ConfigDict(json.loads(text, object_hook=group))
 
 
-def show(values: Mapping[str, Any], name: str) -> str:
-  """A field for a message; also what is empty, and what is not there."""
-  found = values.get(name, "not there")
-  return '""' if found == "" else f"{found}"
-
-
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
   """Lines `name: old -> new` for fields that are not equal."""
   before, after = (dict(fields.leaves(config)) for config in (old, new))
   return [
-    f"{name}: {show(before, name)} -> {show(after, name)}"
+    f"{name}: {fields.show(before, name)} -> {fields.show(after, name)}"
     for name in sorted(before | after)
     if before.get(name) != after.get(name)
   ]

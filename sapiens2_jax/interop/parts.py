@@ -8,7 +8,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sapiens2_jax import fields, validation
-from sapiens2_jax.config import show
 from sapiens2_jax.interop.load import task_config
 from sapiens2_jax.interop.weights import Found, find_weights, read_weights
 from sapiens2_jax.objectives import objective_class, task_name
@@ -150,7 +149,8 @@ def _is_same(
       )
     before, after = _head_fields(given), _head_fields(config)
     wrong = [
-      f"{field}={show(before, field)}, expected {show(after, field)}"
+      f"{field}={fields.show(before, field)}, "
+      f"expected {fields.show(after, field)}"
       # Of another task all else is another, too.
       for field in (
         sorted(before | after) if task_name(given) == name else ["task.name"]
