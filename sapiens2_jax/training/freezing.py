@@ -48,6 +48,8 @@ def _rows(flat: Mapping[tuple, object], count: int) -> dict[tuple, int | None]:
 
 def learned(params: dict, count: int) -> dict:
   """The rest of the parameters, or of a tree like them."""
+  if not count:
+    return params
   flat = traverse_util.flatten_dict(params)
   frozen = _rows(flat, count)
   kept = {}
