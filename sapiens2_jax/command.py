@@ -56,6 +56,8 @@ def run(
       logging.set_verbosity(logging.WARNING)
     try:
       return main()
+    except KeyboardInterrupt:
+      fail("stopped", errors.INTERRUPTED)
     except Exception as error:
       # JAX takes seconds to import, and runs out of memory only if it is there.
       from sapiens2_jax.runtime import memory

@@ -184,7 +184,7 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
   """Lines `name: old -> new` for fields that are not equal."""
   before, after = (dict(fields.leaves(config)) for config in (old, new))
   return [
-    f"{name}: {before.get(name, '-')} -> {after.get(name, '-')}"
+    f"{name}: {fields.show(before, name)} -> {fields.show(after, name)}"
     for name in sorted(before | after)
     if before.get(name) != after.get(name)
   ]

@@ -167,6 +167,12 @@ def make_config(schema: Schema) -> ConfigDict:
   return ConfigDict(values, type_safe=False)
 
 
+def show(values: Mapping[str, Any], name: str) -> str:
+  """A field for a message; also what is empty, and what is not there."""
+  found = values.get(name, "not there")
+  return '""' if found == "" else f"{found}"
+
+
 def leaves(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
   """Dotted names and values, e.g. `optim.peak_lr` and 1e-4; empty groups."""
   for name, value in config.items(preserve_field_references=False):

@@ -48,7 +48,8 @@ def main() -> None:
       experiment = f"finetune.py:task={weights.task},size={size}"
     print(
       "next       python -m sapiens2_jax.train --workdir WORKDIR --config "
-      f"experiments/{experiment} --config.model.init_from={output}"
+      f"experiments/{experiment} --config.data.path=DATA "
+      f"--config.model.init_from={output}"
     )
 
 

@@ -12,6 +12,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
+from data_pipelines.common import errors
 from data_pipelines.common.files import write_file
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
@@ -210,6 +211,9 @@ def main(overrides: list[str]) -> None:
     distributed.finish()
   except Exception as error:
     message, code = endings.explain(error, is_start=True)
+  except KeyboardInterrupt:
+    message = "stopped; the same command continues at the newest checkpoint"
+    code = errors.INTERRUPTED
   else:
     return
   distributed.end(message, code)

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from ml_collections import ConfigDict
 
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
@@ -121,6 +122,15 @@ def test_differences_name_the_field_and_both_values():
   old = tiny.load_config()
   new = tiny.load_config("optim.peak_lr=0.5")
   assert config_lib.differences(old, new) == ["optim.peak_lr: 0.002 -> 0.5"]
+
+
+def test_differences_show_what_is_empty_and_what_is_not_there():
+  old = ConfigDict({"task": {"classes": "a"}})
+  new = ConfigDict({"task": {"classes": "", "keypoints": ""}})
+  assert config_lib.differences(old, new) == [
+    'task.classes: a -> ""',
+    'task.keypoints: not there -> ""',
+  ]
 
 
 FINETUNE = "experiments/finetune.py"

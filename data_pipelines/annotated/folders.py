@@ -172,18 +172,26 @@ class FoldersSource(labelled.LabelledSource):
     """Our axes, of length 1; all must nearly have it."""
     inside = found[mask]
     length = np.median(np.linalg.norm(inside, axis=-1))
-    is_positive = inside.min() > 0
+    # Levels of a picture say their range; one wall may be above 0.
+    is_positive = self._normal is None and inside.min() > 0
     if is_positive or abs(length - 1) > _LENGTH_ERROR:
       signs = "all are above 0" if is_positive else "some are below 0"
       raise files.bad_labels(
         path,
         f"normals have a median length of {length:.3g} and {signs}, expected "
-        "unit vectors in [-1, 1]; of [0, 1] or [0, 255], take 2 v / max - 1 "
-        f"first, or write PNG and say normal={'|'.join(ENCODINGS)}",
+        f"unit vectors in [-1, 1]; {self._normal_advice()}",
       )
     normal = np.stack([sign * found[..., i] for sign, i in self._axes], -1)
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
     return normal / np.where(mask[..., None], length, 1)
+
+  def _normal_advice(self) -> str:
+    if self._normal:
+      return f"of normal={self._normal} level v of n is 2 v / n - 1"
+    return (
+      "of [0, 1] or [0, 255], take 2 v / max - 1 first, or write PNG and say "
+      f"normal={'|'.join(ENCODINGS)}"
+    )
 
   def _read_face(self, index: int, size: tuple[int, int]) -> np.ndarray:
     """(h, w) bool: face, hair and mouth; nearest pixels of the parts."""

@@ -117,11 +117,14 @@ class LabelledSource:
     labels = self.read_labels(index, seen)
     sizes = self.sizes(index, labels)
     if exif is None and (not sizes or stored in sizes.values()):
-      known = "as stored, by their size" if stored != shown else "not known"
+      known = "nothing tells whether its labels are turned, too"
+      advice = "exif=stored (they are not) or exif=upright (they are)"
+      if sizes and stored != shown:
+        known = "its labels are as stored, by their size"
+        advice = "exif=stored"
       raise images.ImageDecodeError(
         "turned by EXIF",
-        f"{path}: orientation {orientation}; which way up its labels are: "
-        f"{known if sizes else 'not known'}; say exif=stored or exif=upright",
+        f"{path}: orientation {orientation}; {known}; say {advice}",
       )
     for name, found in sizes.items():
       if found != size:

@@ -36,7 +36,9 @@ def add_inputs(parser: argparse.ArgumentParser, what: str) -> None:
 def add_output(parser: argparse.ArgumentParser, shard_size: int) -> None:
   """Gives a command that makes a corpus its flags: where to, how, by whom."""
   parser.add_argument("--output", required=True, help="directory to make")
-  parser.add_argument("--shard_size", type=int, default=shard_size)
+  parser.add_argument(
+    "--shard_size", type=int, default=shard_size, help="records a shard"
+  )
   add_workers(parser)
 
 
@@ -73,7 +75,7 @@ def run(
   try:
     return work() or 0
   except KeyboardInterrupt:
-    code, message = 130, "stopped"
+    code, message = errors.INTERRUPTED, "stopped"
   except MemoryError as error:
     code, message = errors.exit_code(error), f"out of memory: {error}"
   except (ValueError, OSError, *explained) as error:

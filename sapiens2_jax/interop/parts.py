@@ -149,8 +149,12 @@ def _is_same(
       )
     before, after = _head_fields(given), _head_fields(config)
     wrong = [
-      f"{field}={before.get(field, '-')}, expected {after.get(field, '-')}"
-      for field in sorted(before | after)
+      f"{field}={fields.show(before, field)}, "
+      f"expected {fields.show(after, field)}"
+      # Of another task all else is another, too.
+      for field in (
+        sorted(before | after) if task_name(given) == name else ["task.name"]
+      )
       if before.get(field) != after.get(field)
     ]
     if wrong:

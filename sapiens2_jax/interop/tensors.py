@@ -160,7 +160,10 @@ def find_file(path: str | os.PathLike) -> pathlib.Path:
       )
     files += sorted(p for p in path.iterdir() if p.suffix in PICKLED)
     if not files:
-      raise ValueError(f"{path}: holds no weights; expected {SINGLE_NAME}")
+      raise ValueError(
+        f"{path}: holds no weights; expected {SINGLE_NAME}, or the workdir of "
+        "a run that has saved a checkpoint"
+      )
     path = files[0]
   if path.suffix in PICKLED:
     raise ValueError(

@@ -88,7 +88,8 @@ def instance_norm(x: Map) -> Map:
   if x.shape[1] * x.shape[2] == 1:
     raise ValueError(
       f"an instance norm of a single pixel is always zero (shape {x.shape}); "
-      "use a larger image or fewer layers with a stride."
+      "use a larger data.image_size, or fewer layers with a stride (of "
+      "pointmap: head.scale_channels)."
     )
   wide = x.astype(jnp.float32)
   mean = jnp.mean(wide, axis=(1, 2), keepdims=True)

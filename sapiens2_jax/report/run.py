@@ -52,7 +52,9 @@ def read_run(workdir: str, read_config: checkpoints.ReadConfig) -> Run:
     config=config,
     metrics=before(writers.read_metrics(workdir)),
     speed=before(writers.read_speed(workdir)),
-    num_learned=checkpoints.count_learned(workdir),
+    num_learned=checkpoints.count_learned(
+      workdir, config.optim.get("frozen_stages", 0)
+    ),
     export_check=read_export_check(os.path.join(workdir, EXPORT_CHECK)),
     is_exported=os.path.isdir(os.path.join(workdir, "export")),
   )

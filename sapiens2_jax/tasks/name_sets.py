@@ -253,10 +253,12 @@ def _choose_labels(
     # The background of classes is in both.
     shared = sum(place >= 0 for place in places) - (places[0] == 0)
     if unknown and shared:
+      hint = errors.nearest(unknown[0], map(str.lower, vocabulary.names))
       return [
-        f"of its names the {len(vocabulary.names)} known ones lack "
-        f'{", ".join(unknown)}; write "labels": "own" if labels count in the '
-        'order of this file, or "named" if they are of the known ones'
+        f"some of its names are known, {', '.join(unknown)} not{hint or '.'} "
+        'If all are right, write a JSON file with "labels": "own" if the '
+        "labels of your corpus count in the order of these names, "
+        f'"named" if they are the {len(vocabulary.names)} known ones'
       ]
     labels = "own" if unknown else "named"
   if labels not in LABELS:

@@ -2,6 +2,7 @@
 
 import jax
 
+from sapiens2_jax.training import freezing
 from sapiens2_jax.training.objective import Objective
 
 
@@ -9,7 +10,9 @@ def facts(objective: Objective, mesh, source, abstract, workdir: str) -> None:
   """Prints what is known before anything is compiled."""
   config = objective.config
   arch = objective.encoder.architecture
-  learned = sum(x.size for x in jax.tree.leaves(abstract.params))
+  learned = freezing.count_learned(
+    abstract.params, config.optim.get("frozen_stages", 0)
+  )
   axes = " x ".join(f"{axis}={n}" for axis, n in mesh.shape.items())
   per_step = objective.flops() * config.data.global_batch_size
   print(

@@ -2,10 +2,10 @@
 
 import contextlib
 import json
-import math
 import os
 import pathlib
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from data_pipelines.common.checksums import DamagedError
-from sapiens2_jax.training import best, stored, verification
+from sapiens2_jax.training import best, freezing, stored, verification
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.state import TrainState, by_path, path_name
 from sapiens2_jax.training.verification import (
@@ -34,6 +34,23 @@ ReadConfig = Callable[[str, str], ConfigDict]
 logging.get_absl_logger().addFilter(
   lambda record: "orbax" not in pathlib.Path(record.pathname).parts
 )
+
+
+def without_closed_loops(show: Callable[[Any], None]) -> Callable[[Any], None]:
+  """A `sys.unraisablehook` without what arrays of a failed save say.
+
+  Orbax ends the event loop at the first error (a full disk, say); each array
+  that is written later says so, with a stack.
+  """
+
+  def hook(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+      show(unraisable)
+
+  return hook
+
+
+sys.unraisablehook = without_closed_loops(sys.unraisablehook)
 # Fields of the state by their names in the first version.
 _FIRST_NAMES = {"teacher_state": "carried"}
 
@@ -60,10 +77,12 @@ def _disk_errors(directory: str | os.PathLike):
     yield
   except (OSError, ValueError, RuntimeError) as error:
     reason = " ".join(str(error).split())
+    if len(reason) > 300:
+      reason = f"... {reason[-300:]}"
     free = shutil.disk_usage(directory).free / 1e9
     raise SaveError(
       f"a checkpoint could not be written to {directory} ({free:.2f} GB free): "
-      f"{reason[-300:]}"
+      f"{reason}"
     ) from error
 
 
@@ -308,11 +327,11 @@ def load_run(workdir: str, read_config: ReadConfig) -> tuple[int, ConfigDict]:
   return found.step, read_config(json.dumps(found.run["config"]), workdir)
 
 
-def count_learned(workdir: str) -> int:
+def count_learned(workdir: str, frozen_stages: int) -> int:
   """Learned parameters in the newest checkpoint of a run; reads no values."""
   _, path = latest(workdir)
   tree = stored.stored_tree(path / STATE)
-  return sum(math.prod(x.shape) for x in jax.tree.leaves(tree["params"]))
+  return freezing.count_learned(tree["params"], frozen_stages)
 
 
 def _select(path: pathlib.Path, select: Callable[[TrainState], Any]):

@@ -8,6 +8,7 @@ moments and no weight decay.
 Source: reference.
 """
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -47,6 +48,8 @@ def _rows(flat: Mapping[tuple, object], count: int) -> dict[tuple, int | None]:
 
 def learned(params: dict, count: int) -> dict:
   """The rest of the parameters, or of a tree like them."""
+  if not count:
+    return params
   flat = traverse_util.flatten_dict(params)
   frozen = _rows(flat, count)
   kept = {}
@@ -56,6 +59,15 @@ def learned(params: dict, count: int) -> dict:
     elif (rows := frozen[path]) is not None:
       kept[path] = jax.tree.map(lambda x, rows=rows: x[rows:], leaf)
   return traverse_util.unflatten_dict(kept)
+
+
+def count_learned(params: dict, count: int) -> int:
+  """How many numbers `learned` keeps of arrays of which shapes are known."""
+  shapes = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), params
+  )
+  kept = jax.eval_shape(lambda tree: learned(tree, count), shapes)
+  return sum(math.prod(x.shape) for x in jax.tree.leaves(kept))
 
 
 def stop_gradient(params: dict, count: int) -> dict:

@@ -151,7 +151,9 @@ class _Report:
 
   def is_best(self, best: KeepBest) -> None:
     """Takes in that the newest checkpoint is the best one."""
-    print(f"best {best.step}  {best.value:.4g}, is kept", flush=True)
+    print(
+      f"best {best.step}  {best.value:.4g}, its checkpoint is kept", flush=True
+    )
 
   def sync(self) -> None:
     """Waits until all that was told is on the disk."""

@@ -95,7 +95,7 @@ def test_pairs_that_names_tell_are_found_and_others_are_given(tmp_path):
     ({"labels": "named"}, "none of the names is known"),
     (
       {"names": [*DOG["names"], "neck"]},
-      'lack snout, .* write "labels": "own"',
+      'are known, snout, .* not. If .* "labels": "own"',
     ),
   ],
 )
@@ -125,7 +125,8 @@ def test_a_known_name_pairs_with_no_other(tmp_path):
     ("[" * 100_000, "cannot read"),
     ("[1]", "expected an object"),
     ("hair\nbackground", "must be Background, not hair"),
-    ("background\nhair\nhat", 'lack hat; write "labels": "own"'),
+    ("background\nhair\nhat", 'are known, hat not.* "labels": "own"'),
+    ("background\nhair\nface", "face not; did you mean face_neck"),
     ("background\nleft_hand", r"left_hand \(Right_Hand\)"),
     ({"names": ["Background", "a"], "weights": {"b": 1}}, "keys are names"),
     ({"names": ["Background", "a"], "weights": {"a": -1}}, "numbers from 0"),

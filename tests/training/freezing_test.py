@@ -71,6 +71,10 @@ def test_the_rest_learns_as_if_the_frozen_had_no_gradient(name, count):
   sizes = [x.size for x in jax.tree.leaves(state)]
   learned = sum(x.size for x in jax.tree.leaves(known))
   assert sum(sizes) < (moments + 1) * learned + 5
+  assert freezing.count_learned(params, count) == learned
+  assert freezing.count_learned(params, 0) == 84 + 18
+  # The first block, [cls]; the second; the third and the norm.
+  assert learned == 84 + 18 - [0, 30, 54, 84][count]
 
 
 @pytest.mark.parametrize(("count", "name"), [(1, "adamw"), (2, "muon")])

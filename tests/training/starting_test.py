@@ -277,7 +277,7 @@ def test_an_imported_task_is_taken_with_its_head(tmp_path, released):
   ("group", "change", "message"),
   [
     ("head", {"conv_channels": (9, 6)}, r"head.conv_channels=\(8, 6\), exp"),
-    ("task", {"name": "albedo"}, "task.name=normal, expected albedo"),
+    ("task", {"name": "albedo"}, "has task.name=normal, expected albedo. Set"),
   ],
 )
 def test_a_head_that_must_fit_and_does_not_is_named(

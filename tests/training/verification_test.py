@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import time
+import types
 
 import chex
 import jax
@@ -386,3 +387,11 @@ def test_what_was_not_verified_and_cannot_be_read_is_one_line(workdir):
   message = str(caught.value)
   assert message.startswith(f"{small_runs.path(workdir, 30)}: cannot be read: ")
   assert "\n" not in message and all_files(workdir) == before
+
+
+def test_only_arrays_of_a_failed_save_are_silent():
+  shown = []
+  hook = checkpoints.without_closed_loops(shown.append)
+  for text in ("Event loop is closed", "another"):
+    hook(types.SimpleNamespace(exc_value=RuntimeError(text)))
+  assert [str(one.exc_value) for one in shown] == ["another"]
