@@ -12,15 +12,12 @@ wherever it touches the world, also between reading and writing a file.
 
 import argparse
 import contextlib
-import heapq
 import itertools
 import os
 import pathlib
-import random
 import shutil
 import tempfile
 import time
-from typing import NamedTuple
 from unittest import mock
 
 from data_pipelines.common import errors, jsonl, locks
@@ -29,195 +26,22 @@ from sapiens2_jax.runtime.peers import Peers
 from sapiens2_jax.runtime.preemption import StopRequest
 from sapiens2_jax.runtime.save_schedule import SaveSchedule
 from sapiens2_jax.training import verification
-
-NUM_STEPS = 16
-HEARTBEAT = 20.0  # Seconds; of distributed.heartbeat_timeout.
-HORIZON = 3000.0  # Seconds after which all must be done.
-FAULTS = 400.0  # Seconds in which there are faults.
-_LOCK = "lock.json"
-# Every end says one of these.
-_CAUSES = (
-  "in use by",
-  "was taken over by",
-  "was frozen for",
-  "is ending",
-  "was removed or damaged",
-  "gave no sign of life",
-  "died, or its host cannot be reached",
-  "did not answer for",
-  "No space left on device",
-  " failed: ",
+from tests.runtime.simulated_world import (
+  CAUSES,
+  FAULTS,
+  HEARTBEAT,
+  HORIZON,
+  LOCK,
+  NUM_STEPS,
+  READING,
+  Blocked,
+  Client,
+  Ended,
+  Port,
+  Root,
+  Violation,
+  World,
 )
-
-
-class Violation(AssertionError):
-  """Something happened that must not."""
-
-
-class _Ended(BaseException):
-  """The process is no more: no `except Exception` keeps it."""
-
-
-class _Blocked(BaseException):
-  """A call that does not come back before this time."""
-
-  def __init__(self, until: float):
-    self.until = until
-
-
-class World:
-  """Virtual time, a disk, and processes whose events take turns."""
-
-  def __init__(self, seed: int, workdir: pathlib.Path):
-    self.random = random.Random(seed)
-    self.seed, self.workdir = seed, workdir
-    self.time, self.wall_offset = 1000.0, 0.0
-    self.queue, self.number = [], itertools.count()
-    self.files, self.full_until = {}, 0.0
-    self.checkpoints: dict[int, bool] = {}  # Step -> whether it is whole.
-    self.processes: list[Process] = []
-    self.story: list[str] = []
-    self.sessions, self.last_writer = itertools.count(), -1
-    self.is_done = self.is_lock_damaged = self.has_frozen = False
-
-  def tell(self, text: str) -> None:
-    self.story.append(f"{self.time - 1000:8.2f}  {text}")
-
-  def violate(self, text: str) -> None:
-    self.tell(f"VIOLATION {text}")
-    raise Violation("\n".join([f"seed {self.seed}: {text}", *self.story]))
-
-  def at(self, when: float, process, function) -> None:
-    heapq.heappush(self.queue, (when, next(self.number), process, function))
-
-  def run(self, until: float) -> None:
-    """Lets everything happen up to this time."""
-    while self.queue and self.queue[0][0] <= until:
-      when, _, process, function = heapq.heappop(self.queue)
-      if process is not None and not process.is_alive:
-        continue
-      if process is not None and process.frozen_until > when:
-        self.at(process.frozen_until, process, function)
-        continue
-      if process is not None and process.is_inside:  # A call that froze.
-        self.at(when + 0.1, process, function)
-        continue
-      self.time = max(self.time, when)
-      if process is None:
-        function()
-      else:
-        process.do(function)
-    self.time = max(self.time, until)
-
-  def born(self, host: str):
-    """The `find_born` of a host."""
-    return lambda pid: next(
-      (
-        f"{p.pid}"
-        for p in self.processes
-        if p.host == host and p.pid == pid and p.is_alive
-      ),
-      "",
-    )
-
-  def newest_whole(self) -> int:
-    return max((s for s, whole in self.checkpoints.items() if whole), default=0)
-
-
-class _Root:
-  """The directory of checkpoints, as `newest_whole` looks at it."""
-
-  def __init__(self, checkpoints: dict[int, bool]):
-    self._checkpoints = checkpoints
-
-  def glob(self, _: str) -> list["_Checkpoint"]:
-    return [self / str(step) for step in self._checkpoints]
-
-  def __truediv__(self, name: str) -> "_Checkpoint":
-    return _Checkpoint(name, self._checkpoints[int(name)])
-
-
-class _Checkpoint(NamedTuple):
-  name: str
-  is_whole: bool
-
-  def is_dir(self) -> bool:
-    return True
-
-
-def _problems(path: _Checkpoint, verify: bool) -> list[str]:
-  return [] if path.is_whole else ["damaged"]
-
-
-# What reads a checkpoint's files; which one is taken is decided by the module.
-_READING = {
-  "find_problems": _problems,
-  "read_run": lambda path: {},
-  "say": lambda line: None,
-}
-
-
-class Port:
-  """A process' clock, disk and network, as `locks` and `Peers` want them."""
-
-  def __init__(self, process: "Process"):
-    self.process, self.world = process, process.world
-
-  def pause(self, chance: float = 0.002) -> None:
-    """Perhaps freezes here, while all others go on."""
-    if self.world.is_faulty and self.world.random.random() < chance:
-      self.process.freeze(self.world.random.choice([3, 20, 40, 120, 300]))
-
-  def now(self) -> float:
-    return self.world.time
-
-  def since(self) -> str:
-    return f"{self.world.time + self.world.wall_offset:.0f}"
-
-  def sleep(self, seconds: float) -> None:
-    self.process.freeze(seconds, says=False)
-
-  def read(self, path: str) -> bytes | None:
-    data = self.world.files.get(path)
-    self.pause()
-    return data
-
-  def write(self, path: str, data: bytes) -> None:
-    self.pause()
-    self.check_disk()
-    self.world.files[path] = data
-
-  def remove(self, path: str) -> None:
-    self.world.files.pop(path, None)
-
-  def check_disk(self) -> None:
-    if self.world.time < self.world.full_until:
-      raise OSError(28, "No space left on device", _LOCK)
-
-
-class Client:
-  """JAX's client of a key-value store that process 0 of the attempt keeps."""
-
-  def __init__(self, process: "Process", store: dict):
-    self.process, self.store = process, store
-
-  def _call(self) -> None:
-    world, first = self.process.world, self.process.attempt[0]
-    if not first.is_alive:
-      raise RuntimeError("UNAVAILABLE")
-    if first.frozen_until > world.time and first is not self.process:
-      raise _Blocked(first.frozen_until)
-
-  def key_value_set(self, key, value, allow_overwrite=False) -> None:
-    self._call()
-    world = self.process.world
-    if world.is_faulty and world.random.random() < 0.05 and allow_overwrite:
-      return  # A message that is lost.
-    self.store[key] = value
-
-  def key_value_dir_get(self, prefix):
-    self._call()
-    return [(k, v) for k, v in self.store.items() if str(k).startswith(prefix)]
 
 
 class Process:
@@ -239,7 +63,7 @@ class Process:
         host, self.pid, f"boot of {host}", f"{self.pid}", job, number
       )
       self.lock = locks.Lock(
-        _LOCK,
+        LOCK,
         "run",
         owner=owner,
         find_born=world.born(host),
@@ -267,12 +91,12 @@ class Process:
     """Runs one event; what it raises ends the process."""
     try:
       function()
-    except _Ended:
+    except Ended:
       pass
     except Exception as error:
       if isinstance(error, Violation):
         raise
-      with contextlib.suppress(_Ended):
+      with contextlib.suppress(Ended):
         self.fail(str(error), errors.exit_code(error))
 
   def freeze(self, seconds: float, says: bool = True) -> None:
@@ -286,7 +110,7 @@ class Process:
     self.world.run(until)
     self.is_inside -= 1
     if not self.is_alive:
-      raise _Ended
+      raise Ended
 
   def end(self, text: str, code: int) -> None:
     if self.is_alive:
@@ -321,14 +145,14 @@ class Process:
       )
     else:
       self.end(message, code)
-      raise _Ended
+      raise Ended
 
   def fail(self, message: str, code: int) -> None:
     """As `distributed.end`."""
     self.name_cause(message)
     if self.count > 1:
       self.peers._is_failing.set()
-      with contextlib.suppress(_Blocked):
+      with contextlib.suppress(Blocked):
         self.peers._tell(message, code)
     if self.lock is not None:
       self.lock.release()
@@ -344,7 +168,7 @@ class Process:
     is_well = not (self.world.has_frozen or self.world.is_lock_damaged)
     if "was taken over by" in message and is_well and not is_restarted:
       self.world.violate(f"{self.name} lived and lost its lock")
-    if not any(cause in message for cause in _CAUSES):
+    if not any(cause in message for cause in CAUSES):
       self.world.violate(f"{self.name} ends without a cause: {message!r}")
 
   def every(self, interval: float, function) -> None:
@@ -354,7 +178,7 @@ class Process:
       wait = interval
       try:
         function()
-      except _Blocked as blocked:
+      except Blocked as blocked:
         wait = max(interval, blocked.until - self.world.time)
       self.world.at(self.world.time + wait, self, once)
 
@@ -396,7 +220,7 @@ class Process:
 
   def restore(self) -> int:
     """The trainer's own choice, of checkpoints that the world has."""
-    found = verification.newest_whole(_Root(self.world.checkpoints))
+    found = verification.newest_whole(Root(self.world.checkpoints))
     if found is None:
       return 0
     for path in found.skipped:
@@ -554,15 +378,15 @@ def _strike(world: World) -> None:
   elif kind == "clock":
     world.tell("the clock is set back by an hour")
     world.wall_offset -= 3600
-  elif kind in ("tear", "flip") and world.files.get(_LOCK):
-    data = bytearray(world.files[_LOCK])
+  elif kind in ("tear", "flip") and world.files.get(LOCK):
+    data = bytearray(world.files[LOCK])
     at = world.random.randrange(len(data))
     if kind == "tear":
       del data[at:]
     else:
       data[at] ^= 1 << world.random.randrange(8)
     world.tell(f"the lock is damaged: {kind} at {at}")
-    world.files[_LOCK], world.is_lock_damaged = bytes(data), True
+    world.files[LOCK], world.is_lock_damaged = bytes(data), True
   elif kind == "full":
     world.tell("the disk is full for 20 s")
     world.full_until = world.time + 20
@@ -585,7 +409,7 @@ def simulate(seed: int) -> list[str]:
   workdir = pathlib.Path(tempfile.mkdtemp(prefix="simulation", dir=place))
   world = World(seed, workdir)
   try:
-    with mock.patch.multiple(verification, **_READING):
+    with mock.patch.multiple(verification, **READING):
       return _simulate(world)
   finally:
     shutil.rmtree(workdir)
