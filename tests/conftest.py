@@ -35,6 +35,7 @@ import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
+from data_pipelines.common import locks  # noqa: E402
 from tests.photographs import (  # noqa: E402, F401
   encode,
   photo_folder,
@@ -69,6 +70,14 @@ def resident_bytes() -> int:
   """Memory that this process holds."""
   pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
   return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_locks():
+  """Nobody else comes while a lock settles, in most tests."""
+  with pytest.MonkeyPatch.context() as patched:
+    patched.setattr(locks, "SETTLE", 0.0)
+    yield
 
 
 @pytest.fixture(autouse=True, scope="module")

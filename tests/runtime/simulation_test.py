@@ -23,6 +23,11 @@ FOUND = {
 }
 
 
+@pytest.fixture(autouse=True)
+def locks_settle(monkeypatch):
+  monkeypatch.setattr(locks, "SETTLE", 0.2)
+
+
 @pytest.mark.parametrize("seed", FOUND)
 def test_a_story_that_went_wrong_once_ends_well(seed):
   assert simulation.simulate(seed)

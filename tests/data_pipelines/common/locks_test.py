@@ -13,6 +13,17 @@ from data_pipelines.common import directories, locks
 from data_pipelines.common.locks import INTERVAL, SETTLE, STALE
 
 
+@pytest.fixture(autouse=True)
+def locks_settle(monkeypatch):
+  monkeypatch.setattr(locks, "SETTLE", 0.2)
+
+
+@pytest.fixture
+def lively(monkeypatch):
+  """Holders of this process show many signs of life."""
+  monkeypatch.setattr(locks, "INTERVAL", 0.5)
+
+
 @pytest.fixture
 def world():
   return World()
@@ -224,6 +235,7 @@ def test_this_process_is_known_by_its_birth_and_its_job():
 
 
 @pytest.mark.parametrize("place", ["disk", "bucket"])
+@pytest.mark.usefixtures("lively")
 def test_an_output_is_held_until_it_is_whole(tmp_path, place):
   output = tmp_path / "out"
   if place == "bucket":
@@ -276,6 +288,9 @@ def test_a_process_that_may_not_be_looked_at_is_alive(world, monkeypatch):
 
 
 HOLD = """
+from data_pipelines.common import locks
+
+locks.INTERVAL = 0.5
 import sys, time
 from data_pipelines.common import directories
 with directories.replaced(sys.argv[1]) as path:
