@@ -65,7 +65,7 @@ def test_sigkill_between_and_during_saves(setting):
 
   ledger = goodput.load(str(workdir))
   assert ledger.line() in last.stdout
-  assert ledger.starts >= 3  # The first may die before it is written down.
+  assert ledger.starts >= 2  # The first may die before it is written down.
   assert ledger.seconds["lost"] > 0
   evaluated = ledger.seconds.pop("evaluate")  # This run has no evaluation.
   assert evaluated == 0 and min(ledger.seconds.values()) > 0
