@@ -249,7 +249,9 @@ def test_a_kill_before_the_last_name_leaves_no_checkpoint(workdir, monkeypatch):
     assert [p.name for p in (workdir / "checkpoints").glob("40.*")]
     assert_state_of(30, small_runs.restore(workdir))
   # Two managers in one process must not remove it at the same time.
+  deadline = time.monotonic() + 60
   while [p.name for p in (workdir / "checkpoints").glob("40.*")]:
+    assert time.monotonic() < deadline
     time.sleep(0.01)
   small_runs.save(workdir, (40,))  # What is unfinished is in nobody's way.
   names = {path.name for path in (workdir / "checkpoints").iterdir()}
