@@ -50,7 +50,6 @@ def without_closed_loops(show: Callable[[Any], None]) -> Callable[[Any], None]:
   return hook
 
 
-sys.unraisablehook = without_closed_loops(sys.unraisablehook)
 # Fields of the state by their names in the first version.
 _FIRST_NAMES = {"teacher_state": "carried"}
 
@@ -142,6 +141,8 @@ class Checkpointer:
     )
     self._writes_since = None
     self.written = 0.0
+    self._hook = sys.unraisablehook
+    sys.unraisablehook = without_closed_loops(self._hook)
 
   def latest_step(self) -> int | None:
     """Step of the newest whole checkpoint."""
@@ -252,6 +253,7 @@ class Checkpointer:
     if self._local is not None:
       with _disk_errors(self._local.directory):
         self._local.close()
+    sys.unraisablehook = self._hook  # Arrays of a failed save still speak.
 
 
 def is_one(path: str | os.PathLike) -> bool:
