@@ -14,7 +14,7 @@ from data_pipelines.sources import base
 Size = tuple[int, int]  # Height and width in pixels.
 
 
-class LabelledSource:
+class LabelledSource(base.NamedFiles):
   """Images of known paths, each read with its labels when it is asked for.
 
   A subclass says what the labels are. An `ImageSource`.
@@ -47,8 +47,7 @@ class LabelledSource:
       exif: "stored": labels of photographs that EXIF turns are of the pixels
         as stored, and are turned with them; "upright": they are as shown.
     """
-    self._paths = list(paths)
-    self._names = list(names)
+    super().__init__(paths, names)
     self._exif = exif
 
   def read_labels(self, index: int, record: records.Record) -> Labels:
@@ -77,9 +76,6 @@ class LabelledSource:
     """What else is known: some fields of `records.METADATA`."""
     return {}
 
-  def __len__(self) -> int:
-    return len(self._paths)
-
   def __getitem__(self, index: int) -> records.Record:
     path = self.location(index)
     record = base.make_image_record(files.read(path), self.name(index))
@@ -90,15 +86,6 @@ class LabelledSource:
       labels=encode_labels(labels),
       **self.metadata(index),
     )
-
-  def name(self, index: int) -> str:
-    """The image's path, relative where the annotations say so."""
-    base.check_index(index, len(self))
-    return self._names[index]
-
-  def location(self, index: int) -> str:
-    base.check_index(index, len(self))
-    return self._paths[index]
 
   def identity(self) -> str:
     """Of names, `exif` and the list; what is in other files is not known."""

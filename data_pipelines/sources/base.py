@@ -50,6 +50,29 @@ class ImageSource(Protocol):
     """A hash that other contents change, as far as opening them shows."""
 
 
+class NamedFiles:
+  """What sources of image files of known paths have in common."""
+
+  def __init__(self, paths: Sequence[str], names: Sequence[str]):
+    """Takes paths or URLs of images, and what to call them in messages."""
+    self._paths, self._names = list(paths), list(names)
+
+  def __len__(self) -> int:
+    return len(self._paths)
+
+  def name(self, index: int) -> str:
+    check_index(index, len(self))
+    return self._names[index]
+
+  def location(self, index: int) -> str:
+    check_index(index, len(self))
+    return self._paths[index]
+
+  def identity(self) -> str:
+    """Of the names; what is in the files is not known."""
+    return hash_texts(self._names)
+
+
 def hash_texts(texts: Iterable[object]) -> str:
   """SHA-256 of texts in order, lower-case hex."""
   hashed = hashlib.sha256()

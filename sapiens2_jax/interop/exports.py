@@ -18,6 +18,7 @@ from sapiens2_jax.interop import (
 from sapiens2_jax.interop.convert import tensors_from_params
 from sapiens2_jax.interop.integrity import EXPORT_KIND as KIND
 from sapiens2_jax.interop.integrity import EXPORT_MARKER as MARKER
+from sapiens2_jax.interop.notes import CONFIG_NAME
 from sapiens2_jax.interop.shards import SHARD_BYTES, write_shards
 from sapiens2_jax.interop.tensors import (
   INDEX_NAME,
@@ -29,7 +30,6 @@ from sapiens2_jax.training import stored
 
 FORMATS = ("reference", "transformers", "onnx")
 CARD = "README.md"
-CONFIG_NAME = "config.json"
 PREPROCESSOR_NAME = "preprocessor_config.json"
 
 

@@ -50,7 +50,7 @@ def open_images(
   return source
 
 
-class ListedSource:
+class ListedSource(base.NamedFiles):
   """Images named one by one, in that order.
 
   They are named by their path below a folder; if one of them lies elsewhere,
@@ -65,23 +65,12 @@ class ListedSource:
     holder = os.path.commonpath([folder, *map(os.path.dirname, paths)])
     if holder != folder:
       holder = os.path.commonpath(list(map(os.path.dirname, paths)))
-    self._paths = tuple(paths)
-    self._names = [show_path(os.path.relpath(path, holder)) for path in paths]
-
-  def __len__(self) -> int:
-    return len(self._paths)
+    names = [show_path(os.path.relpath(path, holder)) for path in paths]
+    super().__init__(paths, names)
 
   def __getitem__(self, index: int) -> Record:
     image = base.read_file(self.location(index))
     return base.make_image_record(image, self.name(index))
-
-  def name(self, index: int) -> str:
-    base.check_index(index, len(self))
-    return self._names[index]
-
-  def location(self, index: int) -> str:
-    base.check_index(index, len(self))
-    return self._paths[index]
 
 
 def _read_list(path: str) -> list[str]:

@@ -53,8 +53,7 @@ class KeepBest:
     self._goal, self.step, self.value = goal, None, math.nan
     if goal is None:
       return
-    steps = [int(path.name) for path in root.glob("*") if path.name.isdecimal()]
-    for step in sorted(steps):
+    for step in verification.list_steps(root):
       try:
         run = verification.read_run(root / str(step))
       except (OSError, ValueError) as error:

@@ -118,12 +118,16 @@ def newest_whole(root: pathlib.Path, verify: bool = True) -> Found | None:
 
 def _newest_step(root: pathlib.Path, skipped: list[pathlib.Path]) -> int | None:
   """Of process 0, since others may see a directory later."""
-  names = {path.name for path in root.glob("*") if _is_step(path)}
-  names -= {path.name for path in skipped}
-  step = max(map(int, names), default=-1)
+  steps = {*list_steps(root)} - {int(path.name) for path in skipped}
+  step = max(steps, default=-1)
   if jax.process_count() > 1:
     step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
   return None if step < 0 else step
+
+
+def list_steps(root: pathlib.Path) -> list[int]:
+  """Steps of the checkpoints of a run, in order, whole or not."""
+  return sorted(int(path.name) for path in root.glob("*") if _is_step(path))
 
 
 def _is_step(path: pathlib.Path) -> bool:

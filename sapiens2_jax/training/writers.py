@@ -1,12 +1,11 @@
 """Where metrics go: two JSON-lines files and, with its extra, TensorBoard."""
 
-import contextlib
 import logging
 import os
 
 import numpy as np
 
-from data_pipelines.common import jsonl
+from data_pipelines.common import errors, jsonl
 
 METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "speed.jsonl"
@@ -20,15 +19,6 @@ def read_metrics(workdir: str) -> list[dict]:
 def read_speed(workdir: str) -> list[dict]:
   """The rows of speed.jsonl, in order of steps; damaged lines are none."""
   return jsonl.read_steps(os.path.join(workdir, SPEED_FILE))[0]
-
-
-@contextlib.contextmanager
-def _named(path: str):
-  """An error of writing an open file does not say which."""
-  try:
-    yield
-  except OSError as error:
-    raise OSError(error.errno, error.strerror, path) from error
 
 
 class Writers:
@@ -72,11 +62,11 @@ class Writers:
       OSError: a file cannot be written; names it.
     """
     for file in self._files.values():
-      with _named(file.name):
+      with errors.naming(file.name):
         os.fsync(file.fileno())
 
   def _write(self, name: str, group: str, step: int, row: dict) -> None:
-    with _named(self._files[name].name):
+    with errors.naming(self._files[name].name):
       self._files[name].write(jsonl.to_line({"step": step, **row}))
     for key, value in row.items() if self._board else ():
       if value is not None:
