@@ -3,9 +3,9 @@
 #   bash launch/host.sh [--max_restarts N] [--pause SECONDS]
 #     [--mistake_file FILE] COMMAND...
 # Exit codes: those of the command (0 done, 2 mistake in the configuration, 3 out
-# of memory, others a failure); but 143 when it was stopped by SIGTERM or SIGINT and ended
-# with 0: it has saved and is not done, so whoever started it has to start it
-# again. Failures other than 2 and 3 are restarted here, N times.
+# of memory, others a failure); but 143 when it was stopped by SIGTERM or SIGINT
+# and ended with 0: it has saved and is not done, so whoever started it has to
+# start it again. Failures other than 2 and 3 are restarted here, N times.
 # FILE is written after a 2 or 3, for callers that see many machines as one; it
 # holds the code.
 set -euo pipefail

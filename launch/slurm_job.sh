@@ -2,7 +2,8 @@
 # The batch script that launch/slurm.sh submits; runs on the first node:
 #   slurm_job.sh MAX_RESTARTS COMMAND...
 # Queues the job again unless it is done, cancelled, or the configuration has
-# a mistake or needs too much memory. SLURM starts it in the repository (--chdir).
+# a mistake or needs too much memory. SLURM starts it in the repository
+# (--chdir).
 set -euo pipefail
 max_restarts=$1
 shift

@@ -114,8 +114,6 @@ class ShardRows:
     left_out: files of a tar that are no images.
   """
 
-  left_out = kinds.LeftOut()
-
   def __init__(
     self,
     names: Sequence[str],
@@ -160,6 +158,7 @@ class _CorpusRows(ShardRows):
     if entry is None or entry["sha256"] != shard.stamp:
       raise OSError(f"{shard.path}: the corpus is another one by now.")
     self._records = array_record.ShardRecords(directory, [entry])
+    self.left_out = kinds.LeftOut()  # A corpus holds images alone.
 
   def __len__(self) -> int:
     return len(self._records)

@@ -1,7 +1,6 @@
 """Where the people of an image are."""
 
 import collections
-import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -31,7 +30,7 @@ class People:
   """
 
   def __init__(self, chosen: Mapping[str, Any], names: Collection[str]):
-    file = os.path.expanduser(chosen.get("boxes", ""))
+    file = chosen.get("boxes", "")
     self._file = _read_boxes(file, names) if file else boxes.BoxFile()
     self._detect = open_detector() if chosen.get("detect") else _find_nobody
     self._counts = collections.Counter()
