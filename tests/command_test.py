@@ -1,9 +1,10 @@
-import subprocess
+import os
 import sys
 
 import pytest
 
 from sapiens2_jax import command
+from tests import forking
 
 CODE = """
 from data_pipelines.common.checksums import DamagedError
@@ -19,10 +20,8 @@ command.run(main)
 
 @pytest.mark.parametrize("error", ["ShardReadError", "DamagedError"])
 def test_data_that_cannot_be_read_is_one_line_and_exit_code_1(error):
-  done = subprocess.run(
-    [sys.executable, "-c", CODE.format(error=error)],
-    capture_output=True,
-    text=True,
+  done = forking.run(
+    [sys.executable, "-c", CODE.format(error=error)], os.environ
   )
   assert (done.returncode, done.stderr) == (1, "shard-0: cannot be read\n")
 
@@ -52,9 +51,7 @@ train.main([])
 
 
 def test_ctrl_c_in_a_run_tells_other_processes_and_unlocks():
-  done = subprocess.run(
-    [sys.executable, "-c", STOPPED_RUN], capture_output=True, text=True
-  )
+  done = forking.run([sys.executable, "-c", STOPPED_RUN], os.environ)
   assert done.returncode == 0, done.stderr
   assert done.stdout.startswith("130 ")
   assert "the same command continues" in done.stdout

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -20,6 +19,7 @@ from sapiens2_jax.audit import balance
 from sapiens2_jax.audit.curation import Curation
 from sapiens2_jax.audit.marks import read_marks
 from sapiens2_jax.audit.page import Page
+from tests import forking
 from tests.data_pipelines.curation import made
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -97,12 +97,9 @@ def mark(text, curation, changes=None):
 
 
 def run(*arguments):
-  return subprocess.run(
+  return forking.run(
     [sys.executable, "-m", "sapiens2_jax.audit", *map(str, arguments)],
-    env={**os.environ, "PYTHONPATH": str(ROOT)},
-    capture_output=True,
-    text=True,
-    timeout=300,
+    os.environ,
   )
 
 

@@ -5,15 +5,16 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
-from tests import tiny
+from tests import forking, tiny
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = forking.ROOT
 
 
 def write_images(folder: pathlib.Path, count: int = 6) -> pathlib.Path:
@@ -51,12 +52,9 @@ def train_command(workdir, data, *overrides: str) -> list[str]:
 
 # The trainer with the tiny model of the tests, and its first derived save soon.
 # On CPU each process has cache keys of its own, and JAX lets only process 0
-# write: here each one may. tensorboardX takes a second to import torch.
+# write: here each one may.
 TINY_TRAINER = """
-import runpy, sys
-sys.modules["torch"] = None
-import tensorboardX
-del sys.modules["torch"]
+import runpy
 from unittest import mock
 from jax._src import compiler
 import tests.tiny
@@ -88,7 +86,7 @@ def tiny_evaluate(*arguments: str) -> list[str]:
 
 def start_two(
   command: list[str], logs: pathlib.Path, *second: str
-) -> list[subprocess.Popen]:
+) -> list[forking.Process | subprocess.Popen]:
   """The two processes of a job, with four devices each.
 
   Args:
@@ -109,12 +107,8 @@ def start_two(
     options = [f"--config.{option}" for option in second] if index else []
     with open(f"{logs}.{index}", "w") as log:
       processes.append(
-        subprocess.Popen(
-          [*command, *options],
-          cwd=ROOT,
-          env={**environment(4), **variables},
-          stdout=log,
-          stderr=subprocess.STDOUT,
+        forking.start(
+          [*command, *options], {**environment(4), **variables}, log
         )
       )
   return processes
@@ -123,29 +117,30 @@ def start_two(
 def run(
   command: list[str], env: dict, cwd: os.PathLike = ROOT
 ) -> subprocess.CompletedProcess:
-  return subprocess.run(
-    command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600
-  )
+  return forking.run(command, env, cwd)
 
 
 def run_until(
   command: list[str], env: dict, ready: Callable[[], bool], signal: int
-) -> subprocess.Popen:
-  """Starts, sends `signal` as soon as `ready()`, waits for the end."""
-  process = subprocess.Popen(
-    command,
-    cwd=ROOT,
-    env=env,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-  )
-  deadline = time.monotonic() + 300
-  while not ready():
-    if process.poll() is not None or time.monotonic() > deadline:
-      process.kill()
-      raise AssertionError(f"ended too early:\n{process.communicate()[0]}")
-    time.sleep(0.0005)
-  process.send_signal(signal)
-  process.log = process.communicate(timeout=120)[0]
+) -> forking.Process | subprocess.Popen:
+  """Starts, sends `signal` as soon as `ready()`, waits for the end.
+
+  What it printed is in `log` of the result.
+  """
+  with tempfile.TemporaryFile() as output:
+    process = forking.start(command, env, output)
+
+    def read() -> str:
+      output.seek(0)
+      return output.read().decode()
+
+    deadline = time.monotonic() + 300
+    while not ready():
+      if process.poll() is not None or time.monotonic() > deadline:
+        process.kill()
+        raise AssertionError(f"ended too early:\n{read()}")
+      time.sleep(0.0005)
+    process.send_signal(signal)
+    process.wait(120)
+    process.log = read()
   return process

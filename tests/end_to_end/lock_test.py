@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import threading
 
 import pytest
@@ -10,27 +9,22 @@ import pytest
 from data_pipelines.common import locks
 from sapiens2_jax.runtime import distributed
 from sapiens2_jax.training import writers
+from tests import forking
 from tests.end_to_end import commands
 
 pytestmark = pytest.mark.slow
 
 
-def start(command, env) -> subprocess.Popen:
-  return subprocess.Popen(
-    command,
-    cwd=commands.ROOT,
-    env=env,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.STDOUT,
-    text=True,
-  )
+def start(command, env, log):
+  with open(log, "w") as file:
+    return forking.start(command, env, file)
 
 
-def wait_for_rows(process, workdir, count: int) -> None:
+def wait_for_rows(process, workdir, count: int, log) -> None:
   timer = threading.Timer(240, process.kill)
   timer.start()
   while len(writers.read_metrics(str(workdir))) < count:
-    assert process.poll() is None, process.stdout.read()
+    assert process.poll() is None, log.read_text()
     timer.join(0.05)
   timer.cancel()
 
@@ -41,8 +35,9 @@ def test_a_second_start_is_refused_and_a_restart_follows_at_once(tmp_path):
   long = commands.tiny_command(
     workdir, data, "optim.num_steps=100000", *options
   )
-  first = start(long, env)
-  wait_for_rows(first, workdir, 2)
+  log = tmp_path / "log"
+  first = start(long, env, log)
+  wait_for_rows(first, workdir, 2, log)
   before = (workdir / "config.json").read_bytes()
 
   second = commands.run([*long, "--config.seed=5"], env)
@@ -53,10 +48,10 @@ def test_a_second_start_is_refused_and_a_restart_follows_at_once(tmp_path):
   assert (workdir / "config.json").read_bytes() == before
 
   first.send_signal(signal.SIGKILL)
-  first.communicate()
-  again = start(long, env)
+  first.wait()
+  again = start(long, env, log)
   count = len(writers.read_metrics(str(workdir)))
-  wait_for_rows(again, workdir, count + 2)
+  wait_for_rows(again, workdir, count + 2, log)
 
   # As if it had been frozen for minutes, and another host went on.
   path = workdir / distributed.LOCK_FILE
@@ -66,10 +61,10 @@ def test_a_second_start_is_refused_and_a_restart_follows_at_once(tmp_path):
   other = {**record, "token": "x", "host": "other", "machine": "", "pid": 1}
   other["crc32"] = locks._checksum(other)
   path.write_text(json.dumps(other))
-  log, _ = again.communicate(timeout=60)
-  assert again.returncode == 1
-  assert "the lock was taken over by process 1 on other, since 20" in log
-  assert f" so process {again.pid} on " in log
+  assert again.wait(60) == 1
+  text = log.read_text()
+  assert "the lock was taken over by process 1 on other, since 20" in text
+  assert f" so process {again.pid} on " in text
   rows = [row["step"] for row in writers.read_metrics(str(workdir))]
   assert rows == list(range(len(rows)))
   assert json.loads(path.read_text()) == other  # Left to the other one.

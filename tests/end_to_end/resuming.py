@@ -3,7 +3,6 @@
 import os
 import pathlib
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from sapiens2_jax.training import checkpoints, writers
-from tests.end_to_end import commands
+from tests import forking
 
 _LIMIT = 300.0  # Seconds in which a process does what is waited for.
 
@@ -64,9 +63,7 @@ def kill_when(
     AssertionError: it ended with an error; says what it printed to `log`.
   """
   with open(log, "w") as file:
-    process = subprocess.Popen(
-      command, cwd=commands.ROOT, env=env, stdout=file, stderr=file
-    )
+    process = forking.start(command, env, file)
   try:
     deadline = time.monotonic() + _LIMIT
     while not ready() and process.poll() is None:

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from sapiens2_jax.interop.tensors import open_tensors
+from tests import forking
 from tests.interop import runs, samples
 from tests.interop.samples import TOY
 
 
 def _run(module, *args):
   command = [sys.executable, "-m", f"sapiens2_jax.{module}", *map(str, args)]
-  return subprocess.run(command, capture_output=True, text=True)
+  return forking.run(command, os.environ)
 
 
 def _ok(module, *args):
@@ -65,9 +66,7 @@ def _printed_snippet(text):
 
 
 def _execute(code):
-  done = subprocess.run(
-    [sys.executable, "-c", code], capture_output=True, text=True
-  )
+  done = forking.run([sys.executable, "-c", code], os.environ)
   assert done.returncode == 0, done.stderr
   return done.stdout
 
@@ -164,9 +163,7 @@ def test_a_run_is_exported_to_onnx_and_verified(tmp_path, workdir):
   assert _execute(printed).strip() == "(1, 192, 4, 3)"
   assert _ok(*export, "--format", "onnx").startswith("already exported")
   (line,) = (x for x in text.splitlines() if x.startswith("next"))
-  done = subprocess.run(
-    [sys.executable, *shlex.split(line)[2:]], capture_output=True, text=True
-  )
+  done = forking.run([sys.executable, *shlex.split(line)[2:]], os.environ)
   assert done.returncode == 0, done.stderr
   report = json.loads((output / "verify.json").read_text())
   assert report["passed"] and "onnxruntime" in report["versions"]
@@ -187,12 +184,7 @@ def test_a_damaged_export_is_made_anew_and_a_tilde_is_the_home(tmp_path):
   export += ["--checkpoint=~/a;b,c.safetensors", "--output=~/out"]
 
   def run():
-    return subprocess.run(
-      export,
-      env={**os.environ, "HOME": str(tmp_path)},
-      capture_output=True,
-      text=True,
-    ).stdout
+    return forking.run(export, {**os.environ, "HOME": str(tmp_path)}).stdout
 
   file = tmp_path / "out" / "sapiens2_toy_pretrain.safetensors"
   assert f"wrote      {file} (" in run()

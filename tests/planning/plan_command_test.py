@@ -2,13 +2,11 @@
 
 import json
 import os
-import subprocess
 import sys
 
 import pytest
 
-from tests import tiny
-from tests.end_to_end.commands import ROOT
+from tests import forking, tiny
 
 pytest.importorskip("libtpu")
 
@@ -19,10 +17,8 @@ def plan(*arguments: str, topology: str = "v5p:2x2x1"):
     *("--config", "experiments/pretrain.py:size=toy"),
     *arguments,
   ]
-  env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
-  return subprocess.run(
-    command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900
-  )
+  env = {**os.environ, "XLA_FLAGS": ""}
+  return forking.run(command, env)
 
 
 TINY = [f"--config.{option}" for option in tiny.SIZE]

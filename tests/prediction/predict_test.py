@@ -4,7 +4,6 @@ import html.parser
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import types
 import urllib.parse
@@ -21,6 +20,7 @@ from sapiens2_jax.prediction.gallery import write_gallery
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.output import Output
 from sapiens2_jax.training.step import jit_spread
+from tests import forking
 from tests.interop.task_samples import HEADS
 from tests.prediction import models
 from tests.prediction.running import boxes_file, predict, read, read_people
@@ -328,13 +328,7 @@ runpy.run_module("sapiens2_jax.predict", run_name="__main__")
 
 def command(**given):
   options = [f"--{name}={value}" for name, value in given.items()]
-  return subprocess.run(
-    [sys.executable, "-c", COMMAND, *options],
-    cwd=ROOT,
-    env={**os.environ, "PYTHONPATH": str(ROOT)},
-    capture_output=True,
-    text=True,
-  )
+  return forking.run([sys.executable, "-c", COMMAND, *options], os.environ)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """The preview draws what the objective computes, not something like it."""
 
 import functools
-import subprocess
+import os
 import sys
 
 import jax
@@ -22,7 +22,7 @@ from sapiens2_jax.preview import page as preview_page
 from sapiens2_jax.report import pictures
 from sapiens2_jax.training import data, optimizer
 from sapiens2_jax.training import state as state_lib
-from tests import tiny
+from tests import forking, tiny
 
 STEP, COUNT = 3, 3
 PATCH = 16
@@ -49,7 +49,7 @@ def config(overrides):
 
 def run_preview(overrides, output, *options):
   """The command, as a user gives it."""
-  return subprocess.run(
+  return forking.run(
     [
       *(sys.executable, "-m", "sapiens2_jax.preview"),
       *(
@@ -61,9 +61,7 @@ def run_preview(overrides, output, *options):
       *options,
       *(f"--config.{override}" for override in overrides),
     ],
-    capture_output=True,
-    text=True,
-    check=False,
+    os.environ,
   )
 
 

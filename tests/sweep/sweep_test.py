@@ -3,12 +3,11 @@
 import csv
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
 
-from tests import tiny
+from tests import forking, tiny
 from tests.end_to_end import commands
 from tests.launch import fakes
 from tests.sweep import workdirs
@@ -131,16 +130,10 @@ def test_a_mistake_is_told_before_anything_starts(tmp_path, words, message):
   config = workdirs.write_sweep(tmp_path, '[{"seed": 1}, {"seed": 2}]')
   output = tmp_path / "runs"
   command = [
-    *(sys.executable, "launch/sweep.py", "--config", config),
+    *(sys.executable, "launch/sweep.py", "--config", str(config)),
     *("--output", str(output), "--num_devices=1", *words),
   ]
-  done = subprocess.run(
-    command,
-    cwd=fakes.ROOT,
-    env={**os.environ, "PYTHONPATH": str(fakes.ROOT)},
-    capture_output=True,
-    text=True,
-  )
+  done = forking.run(command, os.environ)
   assert done.returncode == 2
   assert message in done.stderr
   assert "Traceback" not in done.stderr

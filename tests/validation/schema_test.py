@@ -1,7 +1,6 @@
 """The schema itself, and what experiment files get wrong about it."""
 
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -13,6 +12,7 @@ from data_pipelines.common.errors import exit_code
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import fields, validation
 from sapiens2_jax.tasks import registry
+from tests import forking
 from tests.tasks.task_configs import SIZES
 
 TASKS = ("albedo", "matting", "normal", "pointmap", "pose", "segmentation")
@@ -348,15 +348,12 @@ def test_the_trainer_lists_them_and_ends_with_code_2(tmp_path):
   """Without the group that says where the other processes are, too."""
   body = ["del config.distributed", "config.objective.w_koloe = 0.1"]
   path = write_experiment(tmp_path, body)
-  done = subprocess.run(
+  done = forking.run(
     [
       *(sys.executable, "-m", "sapiens2_jax.train"),
       *("--config", str(path), "--workdir", str(tmp_path / "run")),
     ],
-    env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    capture_output=True,
-    text=True,
-    timeout=300,
+    os.environ,
   )
   assert done.returncode == 2
   assert f"config: 2 problems in {path}\n" in done.stderr

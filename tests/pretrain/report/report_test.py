@@ -3,8 +3,8 @@
 import dataclasses
 import json
 import math
+import os
 import pathlib
-import subprocess
 import sys
 
 import jax
@@ -23,6 +23,7 @@ from sapiens2_jax.training import optimizer
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.validation import read_config
+from tests import forking
 
 ROOT = pathlib.Path(__file__).parents[3]
 SECTIONS = (
@@ -198,11 +199,9 @@ def test_learned_parameters_are_counted(saved):
 @pytest.mark.parametrize("made", [True, False])
 def test_wrong_directory_is_one_line_and_code_2(tmp_path, made):
   path = tmp_path if made else tmp_path / "none"
-  done = subprocess.run(
+  done = forking.run(
     [sys.executable, "-m", "sapiens2_jax.report", f"--workdir={path}"],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
+    os.environ,
   )
   assert done.returncode == 2
   assert len(done.stderr.strip().splitlines()) == 1
