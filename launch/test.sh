@@ -9,10 +9,10 @@ from data_pipelines.synthetic import backgrounds, body
 body.BodyModel()
 backgrounds.find_photographs()
 ' || echo "test: without these files, tests of synthetic bodies are skipped" >&2
-# Quick tests first, so that a mistake shows early. Most wait for one core, so
-# two processes share them; files that compile much, and all slow ones, stay
-# whole, as their tests share programs and runs.
+# Quick tests first, so that a mistake shows early. Many wait for processes, so
+# three share two cores; files that compile much, and all slow ones, stay whole,
+# as their tests share programs and runs.
 .venv/bin/python -m ruff check .
 .venv/bin/python -m ruff format --check .
-.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m "not slow" "$@"
-.venv/bin/python -m pytest -q -n 2 --dist loadfile -m slow "$@"
+.venv/bin/python -m pytest -q -n 3 --dist loadgroup -m "not slow" "$@"
+.venv/bin/python -m pytest -q -n 3 --dist loadfile -m slow "$@"

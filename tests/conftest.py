@@ -46,6 +46,9 @@ from tests.photographs import (  # noqa: E402, F401
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
+# Tracing makes millions of objects that stay; fewer looks at all of them.
+gc.set_threshold(50_000)
+
 CHECKED = (
   "models",
   "pretrain",

@@ -11,9 +11,15 @@ from tests import forking, tiny
 pytest.importorskip("libtpu")
 
 
+TINY_PLAN = """
+import runpy, tests.tiny
+runpy.run_module("sapiens2_jax.plan", run_name="__main__")
+"""
+
+
 def plan(*arguments: str, topology: str = "v5p:2x2x1"):
   command = [
-    *(sys.executable, "-m", "sapiens2_jax.plan", "--topology", topology),
+    *(sys.executable, "-c", TINY_PLAN, "--topology", topology),
     *("--config", "experiments/pretrain.py:size=toy"),
     *arguments,
   ]
@@ -21,7 +27,7 @@ def plan(*arguments: str, topology: str = "v5p:2x2x1"):
   return forking.run(command, env)
 
 
-TINY = [f"--config.{option}" for option in tiny.SIZE]
+TINY = [f"--config.{option}" for option in (*tiny.SIZE, "model.size=tiny")]
 # Sequences long enough for the kernel: 256 + 9 tokens, a quarter of them seen.
 KERNEL = (
   "--config.data.image_size=(256, 256)",

@@ -14,8 +14,20 @@ from tests.sweep import workdirs
 
 SMALL = [
   f"--config.{option}"
-  for option in (*tiny.SIZE, "model.scan=false", "checkpoint.every=100")
+  for option in (
+    *(*tiny.SIZE, "model.size=tiny"),
+    *("model.scan=false", "checkpoint.every=100"),
+  )
 ]
+# Brings the smallest model into each trainer that a sweep starts.
+EXPERIMENT = f"""
+import runpy
+import tests.tiny
+
+get_config = runpy.run_path({str(fakes.ROOT / "experiments/pretrain.py")!r})[
+  "get_config"
+]
+"""
 
 
 def sweep_command(config, output, *words: str) -> list[str]:
@@ -34,8 +46,12 @@ def test_points_run_stop_continue_and_fail_on_their_own(tmp_path):
   data = commands.write_images(tmp_path / "images")
   env = commands.environment()
   # Seeds share their compiled programs; no image is below one pixel.
+  experiment = tmp_path / "experiment.py"
+  experiment.write_text(EXPERIMENT)
   config = workdirs.write_sweep(
-    tmp_path, '[{"seed": 1}, {"data.max_pixels": 1}, {"seed": 2}]'
+    tmp_path,
+    '[{"seed": 1}, {"data.max_pixels": 1}, {"seed": 2}]',
+    str(experiment),
   )
   output = tmp_path / "runs"
   command = sweep_command(

@@ -8,12 +8,13 @@ from sapiens2_jax import config as config_lib
 from sapiens2_jax.sweep import points
 
 
-def write_sweep(folder: pathlib.Path, body: str) -> str:
+def write_sweep(
+  folder: pathlib.Path, body: str, base: str = "experiments/pretrain.py"
+) -> str:
   """A sweep file over `toy` whose get_sweep() returns `body`."""
   path = folder / "sweep.py"
   path.write_text(
-    'BASE = "experiments/pretrain.py:size=toy"\n'
-    f"def get_sweep():\n  return {body}\n"
+    f'BASE = "{base}:size=toy"\ndef get_sweep():\n  return {body}\n'
   )
   return str(path)
 
