@@ -27,8 +27,9 @@ TFDS = [
   "importlib_resources>=7.1.0",  # tensorflow-datasets imports it, undeclared.
   "tensorflow-datasets>=4.9.10",
 ]
+WANDB = ["wandb>=0.31.0"]
 # All that a run on a cluster may be told to read and write.
-CLUSTER = GCS + REPORT + TENSORBOARD + TFDS
+CLUSTER = GCS + REPORT + TENSORBOARD + TFDS + WANDB
 
 setup(
   name="sapiens2-jax",
@@ -104,6 +105,8 @@ setup(
     ],
     # Makes and reads TensorFlow Datasets, without TensorFlow.
     "tfds": TFDS,
+    # Sends metrics to Weights & Biases.
+    "wandb": WANDB,
     "tpu": ["jax[tpu]>=0.10.2,<0.13", *CLUSTER],
   },
 )

@@ -26,6 +26,7 @@ OPTIONAL = {
   "pyarrow": "curation",
   "tensorboardX": "tensorboard",
   "tensorflow_datasets": "tfds",
+  "wandb": "wandb",
 }
 
 # Makes the optional modules look as if they were not installed.
