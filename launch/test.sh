@@ -1,10 +1,19 @@
 #!/usr/bin/env bash
-# Runs the whole test suite in .venv; arguments go to pytest.
+# Runs the whole test suite in .venv; arguments go to pytest:
+#   bash launch/test.sh [--python VERSION] [ARGUMENTS]
+# With a version, say 3.13: the quick part, in .venv-3.13, with the newest
+# packages that pip finds for that Python.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash launch/install.sh test
+version=""
+if [ "${1:-}" = --python ]; then
+  version=${2:?name a version of Python, such as 3.13}
+  shift 2
+fi
+bash launch/install.sh test "$version"
+python=.venv${version:+-$version}/bin/python
 # Files of synthetic people, fetched once (170 MB); their tests need them.
-.venv/bin/python -c '
+"$python" -c '
 from data_pipelines.synthetic import backgrounds, body
 body.BodyModel()
 backgrounds.find_photographs()
@@ -12,7 +21,12 @@ backgrounds.find_photographs()
 # Quick tests first, so that a mistake shows early. Many wait for processes, so
 # three share two cores; files that compile much, and all slow ones, stay whole,
 # as their tests share programs and runs.
-.venv/bin/python -m ruff check .
-.venv/bin/python -m ruff format --check .
-.venv/bin/python -m pytest -q -n 3 --dist loadgroup -m "not slow" "$@"
-.venv/bin/python -m pytest -q -n 3 --dist loadfile -m slow "$@"
+quick=(-q -n 3 --dist loadgroup -m "not slow")
+if [ -n "$version" ]; then
+  "$python" -m pip list --disable-pip-version-check
+  exec "$python" -m pytest "${quick[@]}" "$@"
+fi
+"$python" -m ruff check .
+"$python" -m ruff format --check .
+"$python" -m pytest "${quick[@]}" "$@"
+"$python" -m pytest -q -n 3 --dist loadfile -m slow "$@"

@@ -29,6 +29,7 @@ from sapiens2_jax.training import (
   loop,
   optimizer,
   starting,
+  tracking,
 )
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
@@ -103,6 +104,13 @@ def open_checkpoints(
   return Checkpointer(workdir, config, read_config, local, described)
 
 
+def open_tracker(config: ConfigDict, workdir: str) -> tracking.Tracker | None:
+  """Of process 0, before anything is compiled; see `tracking`."""
+  if not distributed.is_writer():
+    return None
+  return tracking.open_tracker(config, workdir)
+
+
 def start_watchdog(
   config: ConfigDict, workdir: str, timeline: goodput.Timeline
 ) -> Watchdog:
@@ -130,6 +138,8 @@ def run_loop(watchdog: Watchdog, loader, checkpointer, **run) -> None:
     checkpointer.close()
     watchdog.stop()
     close_ledger(run["timeline"], run["workdir"])
+    if run["tracker"]:
+      run["tracker"].close()
     if is_done:
       announce.results(run["workdir"])
     return
@@ -179,6 +189,7 @@ def train(overrides: list[str]) -> None:
     announce.results(workdir)
     return
 
+  tracker = open_tracker(config, workdir)
   timeline.resume(earlier, start)
   goodput.save(timeline.ledger, workdir)
   loader = data.make_prefetcher(
@@ -199,6 +210,7 @@ def train(overrides: list[str]) -> None:
     first_example=next_example,
     timeline=timeline,
     measurement=measurement,
+    tracker=tracker,
   )
   if not loader.close():
     distributed.finish()

@@ -6,9 +6,11 @@ import re
 import runpy
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 import setuptools
+from packaging.requirements import Requirement
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Module -> the extra that brings it.
@@ -24,6 +26,7 @@ OPTIONAL = {
   "pyarrow": "curation",
   "tensorboardX": "tensorboard",
   "tensorflow_datasets": "tfds",
+  "wandb": "wandb",
 }
 
 # Makes the optional modules look as if they were not installed.
@@ -121,11 +124,65 @@ def test_a_run_without_tensorboard_has_its_other_files(tmp_path):
   ).read_text() == '{"step": 1, "loss": 2.0}\n'
 
 
-def test_every_optional_module_is_of_its_extra_alone(monkeypatch):
+@pytest.fixture
+def given(monkeypatch):
+  """What setup.py says."""
   given = {}
   monkeypatch.setattr(setuptools, "setup", given.update)
   runpy.run_path(str(ROOT / "setup.py"))
+  return given
 
+
+def product_requirements(given) -> dict[str, Requirement]:
+  extras = given["extras_require"]
+  texts = [*given["install_requires"]]
+  texts += [text for name in extras if name != "test" for text in extras[name]]
+  return {need.name: need for need in map(Requirement, texts)}
+
+
+def pins() -> dict[str, str]:
+  lines = (ROOT / "launch" / "constraints.txt").read_text().splitlines()
+  return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def test_lower_bounds_are_what_the_suite_runs_with(given):
+  needs = product_requirements(given)
+  # A constraint would stand against the libtpu that jax[tpu] asks for.
+  assert str(needs.pop("libtpu").specifier).startswith("==")
+  assert "libtpu" not in pins()
+  for name, need in needs.items():
+    bounds = {one.operator: one.version for one in need.specifier}
+    assert bounds[">="] == pins()[name], name
+
+
+def test_the_readme_states_both_ends_as_setup_does(given):
+  rows = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in (ROOT / "README.md").read_text().splitlines()
+    if re.match(r"\| (\| Python|oldest|newest) ", line)
+  ]
+  names, oldest, newest = rows
+  assert given["python_requires"] == f">={oldest[1]}"
+  for name, old, new in list(zip(names, oldest, newest))[2:]:
+    bounds = product_requirements(given)[name].specifier
+    assert pins()[name] == old
+    assert new in bounds
+    assert "<" in {one.operator for one in bounds}
+
+
+def test_the_newest_packages_have_no_upper_bound(monkeypatch, capsys):
+  needs = [
+    "jax[tpu]<0.13,>=0.10",
+    "numba>=1; extra == 'test'",
+    "x; extra == 'y'",
+  ]
+  monkeypatch.setattr(metadata, "requires", lambda name: needs)
+  newest = runpy.run_path(str(ROOT / "launch" / "newest.py"))
+  newest["main"]("test")
+  assert capsys.readouterr().out.split() == ["jax[tpu]", "numba"]
+
+
+def test_every_optional_module_is_of_its_extra_alone(given):
   def names(requirements):
     return {
       re.split(r"[^A-Za-z0-9_-]", text)[0].replace("-", "_")

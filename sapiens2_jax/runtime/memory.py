@@ -1,8 +1,9 @@
-"""Says what was too large when memory runs out, and what makes it smaller."""
+"""How full memory is; what was too large for it, and what makes it smaller."""
 
 from __future__ import annotations
 
 import os
+import pathlib
 import re
 
 import jax
@@ -44,6 +45,30 @@ def explain(error: BaseException, remedy: str) -> str | None:
         f"out of memory on a device: {_asked(text)}; {_device()}; {remedy}."
       )
   return None
+
+
+def in_use() -> dict[str, int | None]:
+  """Bytes of memory, where the platform says them (CPUs say none of devices).
+
+  Returns:
+    device_bytes_in_use, device_bytes_peak and device_bytes_limit of the fullest
+    device of this process; host_bytes that this process alone holds in main
+    memory, without those that decode.
+  """
+  stats = [device.memory_stats() or {} for device in jax.local_devices()]
+  fullest = max(stats, key=lambda one: one.get("peak_bytes_in_use", 0))
+  names = {"in_use": "bytes_in_use", "peak": "peak_bytes_in_use"}
+  names["limit"] = "bytes_limit"
+  found = {f"device_bytes_{k}": fullest.get(v) for k, v in names.items()}
+  return {**found, "host_bytes": _resident_bytes()}
+
+
+def _resident_bytes() -> int | None:
+  try:
+    pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
+  except OSError:  # Not Linux.
+    return None
+  return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _asked(text: str) -> str:

@@ -14,7 +14,7 @@ from data_pipelines.common.files import whole_file
 from data_pipelines.common.progress import format_seconds
 from data_pipelines.loading.prefetch import Prefetcher
 from data_pipelines.loading.skips import SkipMonitor
-from sapiens2_jax.runtime import distributed, goodput
+from sapiens2_jax.runtime import distributed, goodput, memory
 from sapiens2_jax.runtime.goodput import Timeline
 from sapiens2_jax.runtime.preemption import StopRequest
 from sapiens2_jax.runtime.save_schedule import SaveSchedule
@@ -22,7 +22,9 @@ from sapiens2_jax.training import flops
 from sapiens2_jax.training.best import KeepBest
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.objective import Measurement, Objective
+from sapiens2_jax.training.profiling import Profiler
 from sapiens2_jax.training.state import TrainState
+from sapiens2_jax.training.tracking import Tracker
 from sapiens2_jax.training.writers import Writers
 
 _POLL_SECONDS = 1.0
@@ -51,6 +53,7 @@ class Clock:
       "data_wait": self.waited / elapsed,
       "useful_flops_per_second": rate * useful_flops,
       "mfu": None if peak is None else rate * useful_flops / peak,
+      **memory.in_use(),
     }
 
 
@@ -63,12 +66,14 @@ def format_line(step: int, num_steps: int, metrics: dict, speed: dict) -> str:
   )
   loss = f"{metrics['loss']:.3f}" + (f" ({parts})" if parts else "")
   mfu = "-" if speed["mfu"] is None else f"{speed['mfu']:.0%}"
+  peak, limit = speed["device_bytes_peak"], speed["device_bytes_limit"]
+  used = "-" if None in (peak, limit) else f"{peak / limit:.0%}"
   eta = (num_steps - step - 1) * speed["step_seconds"]
   return (
     f"step {step + 1}/{num_steps}  loss {loss}  "
     f"gnorm {metrics['grad_norm']:.2f}  lr {metrics['lr']:.1e}  "
     f"{speed['images_per_second']:.1f} img/s  mfu {mfu}  "
-    f"wait {speed['data_wait']:.0%}  eta {format_seconds(eta)}"
+    f"mem {used}  wait {speed['data_wait']:.0%}  eta {format_seconds(eta)}"
   )
 
 
@@ -84,14 +89,19 @@ class _Report:
   """What is told about the steps: by process 0, but for skipped images."""
 
   def __init__(
-    self, objective: Objective, workdir: str, start: int, timeline: Timeline
+    self,
+    objective: Objective,
+    workdir: str,
+    start: int,
+    timeline: Timeline,
+    tracker: Tracker | None,
   ):
     config = objective.config
     self._config, self._workdir = config, workdir
     self._timeline = timeline
     self._useful_flops = objective.flops()
     is_writer = distributed.is_writer()
-    self._writers = Writers(workdir, start) if is_writer else None
+    self._writers = Writers(workdir, start, tracker) if is_writer else None
     self._skips = SkipMonitor(
       os.path.join(workdir, own_file("skipped.jsonl")),
       max_skipped_fraction=config.data.max_skipped_fraction,
@@ -189,6 +199,7 @@ def train(
   checkpointer: Checkpointer,
   timeline: Timeline,
   measurement: Measurement | None = None,
+  tracker: Tracker | None = None,
 ) -> bool:
   """Runs until `optim.num_steps` or SIGTERM; saves at the end of either.
 
@@ -200,6 +211,7 @@ def train(
     first_example: global index of the first example of the loader.
     checkpointer: still writing when this returns.
     measurement: taken at its interval and at the end.
+    tracker: is sent all rows and pictures; of process 0 only.
 
   Returns:
     Whether all steps are done.
@@ -214,7 +226,8 @@ def train(
   num_steps = config.optim.num_steps
   batch_size = config.data.global_batch_size
   stop = StopRequest(start)
-  report = _Report(objective, workdir, start, timeline)
+  profiler = Profiler(config, workdir, start)
+  report = _Report(objective, workdir, start, timeline, tracker)
   schedule = SaveSchedule(
     start,
     every=config.checkpoint.every,
@@ -253,6 +266,8 @@ def train(
 
   try:
     while step < num_steps and not stop.reached(step):
+      if distributed.is_writer():
+        report.clock.started += profiler.turn(step, state)
       timeline.enter("data", step)
       waiting = time.perf_counter()
       loaded = loader.poll(_POLL_SECONDS)
@@ -261,7 +276,10 @@ def train(
         continue
       report.take(step, loaded)
       timeline.enter("compile" if step == start else "step", step)
-      with jax.transfer_guard("disallow"):
+      with (
+        jax.transfer_guard("disallow"),
+        jax.profiler.StepTraceAnnotation("train", step_num=step),
+      ):
         state, metrics = step_fn(state, loaded.batch)
       timeline.enter("step", step)
       report.clock.steps += 1
@@ -298,8 +316,10 @@ def train(
       elif checkpointer.is_local_due(step):
         save(is_local=True)
     timeline.enter("step", step)
+    profiler.stop(step, state)
     save()
   finally:
+    profiler.stop(step)
     report.close()
     stop.close()
   if step < num_steps:

@@ -1,4 +1,4 @@
-"""Where metrics go: two JSON-lines files and, with its extra, TensorBoard."""
+"""Where metrics go: two JSON-lines files, TensorBoard, a tracker if asked."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from data_pipelines.common import errors, jsonl
+from sapiens2_jax.training.tracking import Tracker
 
 METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "speed.jsonl"
@@ -28,7 +29,10 @@ class Writers:
   run; `speed.jsonl` holds what the clock measured.
   """
 
-  def __init__(self, workdir: str, start_step: int):
+  def __init__(
+    self, workdir: str, start_step: int, tracker: Tracker | None = None
+  ):
+    self._tracker = tracker
     self._files = {}
     for name in (METRICS_FILE, SPEED_FILE):
       path = os.path.join(workdir, name)
@@ -68,12 +72,16 @@ class Writers:
   def _write(self, name: str, group: str, step: int, row: dict) -> None:
     with errors.naming(self._files[name].name):
       self._files[name].write(jsonl.to_line({"step": step, **row}))
+    if self._tracker:
+      self._tracker.write(group, step, row)
     for key, value in row.items() if self._board else ():
       if value is not None:
         self._board.add_scalar(f"{group}/{key}", value, step)
 
   def write_picture(self, step: int, name: str, picture: np.ndarray) -> None:
-    """Shows (h, w, 3) uint8 in TensorBoard, if that is there."""
+    """Shows (h, w, 3) uint8 in TensorBoard and the tracker, if there."""
+    if self._tracker:
+      self._tracker.write_picture(step, name, picture)
     if self._board:
       self._board.add_image(name, picture, step, dataformats="HWC")
 

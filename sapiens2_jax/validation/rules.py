@@ -81,6 +81,13 @@ def _rates(config: ConfigDict, _: int) -> Found:
     )
 
 
+def _profile_steps(config: ConfigDict, _: int) -> Found:
+  steps, num_steps = config.logging.profile_steps, config.optim.num_steps
+  if steps and steps[1] > num_steps:
+    wrong = f"must end within the run, optim.num_steps={num_steps}"
+    yield f"logging.profile_steps={steps}", wrong
+
+
 def _processes(config: ConfigDict, _: int) -> Found:
   count, index = config.distributed.num_processes, config.distributed.process_id
   if -1 not in (count, index) and index >= count:
@@ -331,6 +338,7 @@ _COMMON = {
     *("checkpoint.local_every", "checkpoint.local_directory", "mesh.data"),
   ),
   _processes: ("distributed.num_processes", "distributed.process_id"),
+  _profile_steps: ("logging.profile_steps", "optim.num_steps"),
   _timeouts: ("watchdog.timeout", "data.batch_timeout"),
   _heads: ("model.size", "mesh.tensor"),
   _sharding: ("sharding", "mesh"),

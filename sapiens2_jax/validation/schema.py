@@ -71,6 +71,14 @@ CLIP = above_0(1e6, low=1e-6)
 _WEIGHT = at_least(0, 1e6)
 _TEMPERATURE = above_0(1000, low=1e-3)
 _ADDRESS = must("HOST:PORT", lambda text: not text or _is_address(text))
+_STEPS = must(
+  "empty, or two numbers of steps (first, last) with 1 <= first < last",
+  lambda steps: (
+    not steps
+    or (len(steps) == 2 and set(map(type, steps)) == {int} and steps[0] >= 1)
+    and steps[0] < steps[1]
+  ),
+)
 _AXIS = must("-1 or at least 1", lambda n: n == -1 or 1 <= n <= 2**20)
 FIRST = {
   "version": Field(
@@ -244,7 +252,18 @@ _WATCHDOG = group(
   ),
 )
 _LOGGING = group(
-  "logging", "ours", every=Field(50, "Steps between lines.", COUNT)
+  *("logging", "ours"),
+  every=Field(50, "Steps between lines.", COUNT),
+  # See training/profiling.py.
+  profile_steps=Field(
+    (),
+    "Traced from when so many steps are done until so many are, the first of a "
+    "start excepted; empty: none.",
+    _STEPS,
+  ),
+  wandb_project=Field(
+    "", "Project of Weights & Biases that gets all metrics; empty: none."
+  ),
 )
 
 _COMMON = FIRST | _MODEL | _MESH | _SHARDING

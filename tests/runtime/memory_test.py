@@ -100,3 +100,29 @@ def test_a_command_says_it_in_one_line():
   assert done.returncode == 3
   assert done.stderr.startswith("out of memory on this host: Unable to alloc")
   assert done.stderr.count("\n") == 1
+
+
+class Device:
+  def __init__(self, **stats):
+    self.memory_stats = lambda: stats or None
+
+
+def test_memory_in_use_is_that_of_the_fullest_device(monkeypatch):
+  full = {"bytes_in_use": 5, "peak_bytes_in_use": 8, "bytes_limit": 9}
+  other = {"bytes_in_use": 6, "peak_bytes_in_use": 7, "bytes_limit": 9}
+  devices = [Device(**other), Device(**full)]
+  monkeypatch.setattr(memory.jax, "local_devices", lambda: devices)
+  found = memory.in_use()
+  assert found.pop("host_bytes") > 2**20
+  assert found == {
+    "device_bytes_in_use": 5,
+    "device_bytes_peak": 8,
+    "device_bytes_limit": 9,
+  }
+
+
+def test_a_platform_that_says_nothing_of_its_memory(monkeypatch):
+  monkeypatch.setattr(memory.jax, "local_devices", lambda: [Device()])
+  found = memory.in_use()
+  assert found.pop("host_bytes") > 2**20
+  assert set(found.values()) == {None}

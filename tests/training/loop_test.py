@@ -16,6 +16,8 @@ SPEED = {
   "step_seconds": 2.0,
   "images_per_second": 8.0,
   "data_wait": 0.25,
+  "device_bytes_peak": None,
+  "device_bytes_limit": None,
 }
 METRICS = {"loss": 1.5, "grad_norm": 0.5, "lr": 1e-4}
 
@@ -25,8 +27,13 @@ def test_the_line_has_every_part_of_the_loss():
   line = format_line(9, 20, {**METRICS, **parts}, SPEED)
   assert line == (
     "step 10/20  loss 1.500 (cl 2.000 mae 0.250)  gnorm 0.50  lr 1.0e-04  "
-    "8.0 img/s  mfu -  wait 25%  eta 20s"
+    "8.0 img/s  mfu -  mem -  wait 25%  eta 20s"
   )
+
+
+def test_the_line_says_how_full_the_memory_of_a_device_was():
+  memory = {"device_bytes_peak": 60 * 2**30, "device_bytes_limit": 96 * 2**30}
+  assert "  mem 62%  " in format_line(9, 20, METRICS, SPEED | memory)
 
 
 def test_a_loss_without_parts_stands_alone():

@@ -140,7 +140,8 @@ def test_all_mistakes_of_a_file_and_of_overrides_are_told_at_once(tmp_path):
     "model.sise=1b": "no such field; did you mean model.size?",
     "watchdog": "expected a group with the fields timeout, start_timeout",
     "optim.b1": "is missing; its default is 0.9",
-    "logging": "expected a group with the fields every",
+    "logging": "expected a group with the fields every, profile_steps, "
+    "wandb_project",
     "optim.peak_lr=fast": "expected float",
     "optim.num_steps=2.5": "expected int",
     "model.scan=1": "expected bool",
@@ -261,6 +262,14 @@ def test_fields_of_a_task_that_nobody_knows_are_left_to_it():
     ("optim.warmup_steps=220", "must be below optim.num_steps=220"),
     ("optim.warmup_steps=219", ""),
     ("probes.tasks=('normal', 'norml')", "did you mean normal"),
+    ("logging.profile_steps=(20, 25)", ""),
+    ("logging.profile_steps=(25, 20)", "with 1 <= first < last"),
+    ("logging.profile_steps=(0, 5)", "with 1 <= first < last"),
+    ("logging.profile_steps=(5,)", "must be empty, or two numbers of steps"),
+    ("logging.profile_steps=('a', 5)", "must be empty, or two numbers"),
+    ("logging.profile_steps=20", "expected tuple"),
+    ("logging.profile_steps=(215, 220)", ""),
+    ("logging.profile_steps=(215, 221)", "within the run, optim.num_steps=220"),
   ],
 )
 def test_ranges_hold_for_overrides(override, message):
