@@ -53,19 +53,19 @@ def load_config(overrides: list[str]) -> ConfigDict:
   return config_lib.load_config(_CONFIG.value, overrides, check)
 
 
-def open_workdir(workdir: str) -> None:
+def open_workdir(config: ConfigDict, workdir: str) -> None:
   """Makes it, and locks it for this job.
 
   Raises:
-    ValueError: the workdir is in a bucket, or another job runs there.
+    ValueError: the workdir is in a bucket, another job runs there, or it is
+      not the same place for all processes.
   """
   if "://" in workdir:
     raise ValueError(
       f"workdir={workdir}: expected a directory on a disk that all processes "
       "share; buckets hold data, not yet runs."
     )
-  os.makedirs(workdir, exist_ok=True)
-  distributed.hold(workdir)
+  distributed.hold(workdir, config.distributed.start_timeout)
 
 
 def write_config(config: ConfigDict, workdir: str) -> None:
@@ -156,7 +156,7 @@ def run_loop(watchdog: Watchdog, loader, checkpointer, **run) -> None:
 def train(overrides: list[str]) -> None:
   timeline = goodput.Timeline()
   config, workdir = load_config(overrides), _WORKDIR.value
-  open_workdir(workdir)
+  open_workdir(config, workdir)
   objective = build_objective(config)
   source = data.open_source(objective)
   mesh = mesh_lib.make_mesh(config.mesh)

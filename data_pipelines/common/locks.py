@@ -213,6 +213,11 @@ class Lock:
     self._stopped = threading.Event()
     self._thread: threading.Thread | None = None
 
+  @property
+  def token(self) -> str:
+    """What only this lock's file holds."""
+    return self._token
+
   def attempt(self) -> float:
     """Tries to take it.
 
@@ -371,6 +376,17 @@ class Lock:
       f"{self._what}: in use by {_name(text)} ({self._path}); wait for its "
       "end, stop it, or give another place."
     )
+
+
+def read_holder(path: str) -> tuple[Owner, str] | None:
+  """Owner and token of the lock that is there; None if there is none.
+
+  Raises:
+    OSError: the file cannot be read.
+  """
+  text = Disk().read(path)
+  found = None if text is None else _parse(text)
+  return found and found[:2]
 
 
 def _parse(text: bytes) -> tuple[Owner, str, str] | None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -13,8 +14,8 @@ from jax._src import clusters
 from jax._src import distributed as jax_distributed
 from ml_collections import ConfigDict
 
-from data_pipelines.common import locks
-from sapiens2_jax.runtime import exits, meeting, peers
+from data_pipelines.common import locks, storage
+from sapiens2_jax.runtime import exits, meeting, peers, place
 
 # Each with the environment variable that is read where it is not set.
 _FIELDS = {
@@ -138,19 +139,39 @@ def _find_cluster(timeout: float) -> dict:
   return {} if None in found[:3] else dict(zip(names, found))
 
 
-def hold(workdir: str) -> None:
-  """Locks a workdir for this job until it ends; process 0 does.
+def hold(workdir: str, start_timeout: float) -> None:
+  """Makes a workdir and locks it for this job until it ends.
 
-  When the lock is lost, all processes end with code 1.
+  Process 0 does; the others see that it is the same place. When the lock is
+  lost, all processes end with code 1. All processes must call this.
+
+  Args:
+    workdir: path or URL, as this process sees it.
+    start_timeout: seconds in which all must answer.
 
   Raises:
     LockedError: another job runs there.
+    ValueError: it is not the same place for all.
+    OSError: a disk or a bucket does not answer.
   """
   global _lock
+  path = storage.join(workdir, LOCK_FILE)
   if is_writer():
-    _lock = locks.Lock(os.path.join(workdir, LOCK_FILE), workdir)
+    _lock = locks.Lock(path, workdir)
     _lock.take(lost=lambda message: end(message, 1))
     exits.before_leaving(_lock.release)
+  if _peers is None:
+    return
+  if is_writer():
+    _lock.check()  # Of two jobs that came at once, one has it.
+  token = f"{broadcast('workdir', int(_lock.token, 16) if _lock else 0):032x}"
+  timeout = min(place.VISIBLE_SECONDS, start_timeout)
+  if is_writer():
+    found = f"{socket.gethostname()} {path}"
+  else:
+    found = place.look(path, token, timeout)
+  said = _peers.gather("place", found, timeout + start_timeout)
+  place.judge(said, _peers.count)
 
 
 def check_lock() -> None:

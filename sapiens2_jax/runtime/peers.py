@@ -72,7 +72,7 @@ class Peers:
       now: seconds on a clock that only goes forward.
       leave: ends this process with a message and a code.
     """
-    self._client, self._index, self._count = client, index, count
+    self._client, self._index, self.count = client, index, count
     self._timeout = timeout
     self.interval = min(timeout / 10, _LONGEST_INTERVAL)
     self._address = address
@@ -102,6 +102,17 @@ class Peers:
       self._client.key_value_set(key, str(value))
       return value
     return int(self._client.blocking_key_value_get(key, _FOREVER_MS))
+
+  def gather(self, name: str, text: str, seconds: float) -> dict[int, str]:
+    """What each process says of `name`, which is used once in a run.
+
+    All processes must call this. Who has not within `seconds` is left out.
+    """
+    directory = f"{_SHARED}/{name}"
+    self._client.key_value_set(f"{directory}/{self._index}", text)
+    with contextlib.suppress(Exception):  # JAX's, of any kind: some are late.
+      self._client.wait_at_barrier(directory, round(1000 * seconds))
+    return _numbered(self._client.key_value_dir_get(directory))
 
   def finish(self) -> None:
     """Waits for all processes, then stops watching them."""

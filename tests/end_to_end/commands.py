@@ -92,7 +92,7 @@ def start_two(
   Args:
     command: of both.
     logs: their output goes to `logs`.0 and `logs`.1.
-    *second: overrides for process 1 alone.
+    *second: overrides for process 1 alone; or its flags, with their --.
   """
   with socket.socket() as opened:
     opened.bind(("localhost", 0))
@@ -104,7 +104,10 @@ def start_two(
       "JAX_NUM_PROCESSES": "2",
       "JAX_PROCESS_ID": str(index),
     }
-    options = [f"--config.{option}" for option in second] if index else []
+    options = [
+      option if option.startswith("--") else f"--config.{option}"
+      for option in second[: len(second) * index]
+    ]
     with open(f"{logs}.{index}", "w") as log:
       processes.append(
         forking.start(

@@ -252,6 +252,28 @@ def test_a_mistake_of_one_process_ends_both_with_its_name(setting):
   assert "Traceback" not in texts[0] + texts[1]
 
 
+def test_workdirs_that_are_not_one_place_end_both_before_the_first_step(
+  setting,
+):
+  root, data, _, _ = setting
+  logs, first, other = root / "place_log", root / "disk_a", root / "disk_b"
+  command = commands.tiny_command(first, data, *OPTIONS)
+  soon = "from sapiens2_jax.runtime import place; place.VISIBLE_SECONDS = 1.0\n"
+  command[2] = soon + command[2]
+  processes = commands.start_two(command, logs, f"--workdir={other}")
+  codes, texts = wait(processes, logs)
+  assert codes == [2, 2], "\n".join(texts)
+  host = os.uname().nodename
+  for text in texts:
+    assert (
+      f"Process 0 ({host}) wrote {first}/lock.json; 1 of 2 processes do not "
+      f"see it: process 1 ({host}): no directory {other}. Expected one"
+    ) in text
+    assert "Traceback" not in text
+  assert not other.exists()
+  assert not [*first.iterdir()]
+
+
 def test_a_process_that_stays_alone_says_so(tmp_path):
   command = commands.tiny_command(
     tmp_path / "run",
