@@ -32,8 +32,9 @@ submit=(
   --ntasks-per-node="${value[gpus_per_node]}"
   --gpus-per-node="${value[gpus_per_node]}"
   --cpus-per-task="${value[cpus_per_task]}"
-  # Seconds to save in, before the time is over.
-  --signal=TERM@120
+  # Seconds to save in, before the time is over: distributed.stop_timeout, 240,
+  # and what ending takes.
+  --signal=TERM@300
   --requeue
   --open-mode=append
   --output="${value[job_name]}-%j.log"

@@ -10,7 +10,7 @@ shift
 mistake_file=$PWD/.config_mistake-$SLURM_JOB_ID
 rm -f "$mistake_file"
 
-# The tasks get SIGTERM 120 s before the time is over, this script does not.
+# The tasks get SIGTERM 300 s before the time is over, this script does not.
 # If it does, then from scancel or a preemption: SLURM knows what comes next.
 cancelled=no
 trap 'cancelled=yes' TERM

@@ -2,7 +2,7 @@ r"""Trains: python -m sapiens2_jax.train --config FILE.py:ARGS --workdir DIR
 
 Pretrains, or fine-tunes on a task if the config has one. Any field of the
 config is overridden by --config.group.field=value. The same command continues a
-run that was stopped.
+run that was stopped. With --check it only looks whether it could.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.common import errors
 from data_pipelines.common.files import write_file
-from sapiens2_jax import command, validation
+from sapiens2_jax import checking, command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.interop.load import load_pretrained
 from sapiens2_jax.interop.parts import open_parts
@@ -38,6 +38,15 @@ from sapiens2_jax.training.step import jit_train_step
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")
+_CHECK = flags.DEFINE_bool("check", False, "Look at all inputs, start nothing.")
+_NUM_DEVICES = flags.DEFINE_integer(
+  "num_devices", None, "--check: of the run; else those here.", lower_bound=1
+)
+_ELSEWHERE = flags.DEFINE_bool(
+  "elsewhere",
+  False,
+  "--check: other machines run it; paths that are not here are no mistake.",
+)
 
 
 def load_config(overrides: list[str]) -> ConfigDict:
@@ -111,13 +120,18 @@ def open_tracker(config: ConfigDict, workdir: str) -> tracking.Tracker | None:
   return tracking.open_tracker(config, workdir)
 
 
+def stacks_path(workdir: str) -> str:
+  """Where this process writes its stacks if it hangs."""
+  return os.path.join(workdir, f"stacks-{jax.process_index()}.txt")
+
+
 def start_watchdog(
   config: ConfigDict, workdir: str, timeline: goodput.Timeline
 ) -> Watchdog:
   """Ends the run, with exit code 1, if it hangs."""
   return Watchdog(
     timeline,
-    os.path.join(workdir, f"stacks-{jax.process_index()}.txt"),
+    stacks_path(workdir),
     timeout=config.watchdog.timeout,
     start_timeout=config.watchdog.start_timeout,
     end=lambda message: distributed.end(message, 1),
@@ -156,6 +170,7 @@ def run_loop(watchdog: Watchdog, loader, checkpointer, **run) -> None:
 def train(overrides: list[str]) -> None:
   timeline = goodput.Timeline()
   config, workdir = load_config(overrides), _WORKDIR.value
+  distributed.follow(timeline, stacks_path(workdir))
   open_workdir(config, workdir)
   objective = build_objective(config)
   source = data.open_source(objective)
@@ -217,9 +232,29 @@ def train(overrides: list[str]) -> None:
     exits.leave(0)
 
 
+def check(overrides: list[str]) -> None:
+  """Tells all that would end the run at its start, without a device."""
+  if _NUM_DEVICES.value is not None:
+    jax.config.update("jax_platforms", "cpu")
+  num_devices = _NUM_DEVICES.value or jax.device_count()
+  config = config_lib.load_config(
+    _CONFIG.value,
+    overrides,
+    lambda config: validation.validate(config, num_devices),
+  )
+  checking.check(
+    config, _WORKDIR.value, num_devices, is_elsewhere=_ELSEWHERE.value
+  )
+
+
 def main(overrides: list[str]) -> None:
   try:
-    train(overrides)
+    if _CHECK.value:
+      check(overrides)
+    elif _NUM_DEVICES.value is not None or _ELSEWHERE.value:
+      raise ValueError("--num_devices and --elsewhere are for --check.")
+    else:
+      train(overrides)
     distributed.finish()
   except Exception as error:
     message, code = endings.explain(error, is_start=True)

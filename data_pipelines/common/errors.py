@@ -15,6 +15,7 @@ FAILURE = 1  # Of disks, networks, other processes: may work next time.
 MISTAKE = 2  # In what the user wrote: stays one.
 OUT_OF_MEMORY = 3  # Stays so until something is made smaller.
 INTERRUPTED = 130  # By Ctrl-C, as shells count it.
+TERMINATED = 143  # By SIGTERM, not saved; as shells count it.
 # What the system says of a name that the user gave, and of nothing else.
 _NAME_CLASSES = (
   FileNotFoundError,

@@ -378,6 +378,25 @@ class Lock:
     )
 
 
+class _Reader(Disk):
+  """Only looks."""
+
+  def write(self, path: str, data: bytes) -> None:
+    pass
+
+
+def refuse_used(path: str, what: str) -> None:
+  """Looks whether a lock could be taken; writes nothing, may take `STALE`.
+
+  Raises:
+    LockedError: another process works there.
+    OSError: the file cannot be read.
+  """
+  lock = Lock(path, what, disk=_Reader())
+  while (wait := lock.attempt()) > 0:
+    time.sleep(wait)
+
+
 def read_holder(path: str) -> tuple[Owner, str] | None:
   """Owner and token of the lock that is there; None if there is none.
 

@@ -5,7 +5,13 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+  AbstractMesh,
+  AxisType,
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+)
 from ml_collections import ConfigDict
 
 AXES = ("data", "fsdp", "sequence", "tensor")
@@ -61,6 +67,12 @@ def make_mesh(config: ConfigDict, devices: list | None = None) -> Mesh:
     for index in sorted({d.slice_index for d in devices})
   ]
   return Mesh(np.concatenate(parts), AXES, axis_types=types)
+
+
+def abstract_mesh(config: ConfigDict, num_devices: int) -> AbstractMesh:
+  """As `make_mesh`, of devices that are not here: for shapes and shardings."""
+  shape = mesh_shape(config, num_devices)
+  return AbstractMesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def _place(shape: tuple[int, ...], devices: list) -> np.ndarray:

@@ -12,10 +12,12 @@ import jax
 from absl import logging
 from jax._src import clusters
 from jax._src import distributed as jax_distributed
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from data_pipelines.common import locks, storage
+from data_pipelines.common import errors, locks, storage
 from sapiens2_jax.runtime import exits, meeting, peers, place
+from sapiens2_jax.runtime.termination import Doing, Termination
 
 # Each with the environment variable that is read where it is not set.
 _FIELDS = {
@@ -29,6 +31,7 @@ LOCK_FILE = "lock.json"
 
 _peers: peers.Peers | None = None
 _lock: locks.Lock | None = None
+_termination: Termination | None = None
 
 
 def settings(
@@ -78,6 +81,9 @@ def settings(
 def start(config: ConfigDict) -> None:
   """Joins the other processes; must run before anything touches a device.
 
+  From then on a SIGTERM ends this process in time, see `Termination`, and with
+  it the others.
+
   Where neither config nor environment says anything, JAX looks for a cluster
   (Cloud TPU, SLURM, GKE, Open MPI); without one this is the only process, and
   nothing is waited for.
@@ -91,6 +97,16 @@ def start(config: ConfigDict) -> None:
     ValueError: see `settings`.
     MissingError: some processes did not come in time.
   """
+  global _termination
+  _join(config)
+  _termination = Termination(
+    config.stop_timeout,
+    lambda message: end(message, errors.TERMINATED),
+    is_chained=_peers is not None,  # JAX's tells the others.
+  )
+
+
+def _join(config: ConfigDict) -> None:
   global _peers
   said = settings(config, os.environ)
   if not said:
@@ -172,6 +188,33 @@ def hold(workdir: str, start_timeout: float) -> None:
     found = place.look(path, token, timeout)
   said = _peers.gather("place", found, timeout + start_timeout)
   place.judge(said, _peers.count)
+
+
+def refuse_used(workdir: str) -> None:
+  """Looks whether `hold` would get the workdir; changes nothing.
+
+  Raises:
+    LockedError: another job runs there.
+    OSError: it cannot be read.
+  """
+  locks.refuse_used(storage.join(workdir, LOCK_FILE), workdir)
+
+
+def follow(timeline: Doing, path: str) -> None:
+  """Says what this process does, for SIGTERM; see `Termination.follow`."""
+  if _termination is not None:
+    _termination.follow(timeline, path)
+
+
+def should_stop(step: int) -> bool:
+  """Whether to save and end before `step`: SIGTERM came to some process.
+
+  Must be asked at each step, in order. JAX tells the other processes, and picks
+  the step at which all of them stop.
+  """
+  if _peers is not None:
+    return multihost_utils.reached_preemption_sync_point(step)
+  return _termination is not None and _termination.is_requested
 
 
 def check_lock() -> None:

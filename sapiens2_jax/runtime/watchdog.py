@@ -1,10 +1,10 @@
 """Ends a process that hangs, and says where it hung."""
 
 import faulthandler
-import sys
 import threading
 from collections.abc import Callable
 
+from sapiens2_jax.runtime import exits
 from sapiens2_jax.runtime.goodput import Timeline
 
 
@@ -54,9 +54,7 @@ class Watchdog:
     line = self._timeline
     is_start = limit == self._start_timeout
     field = "start_timeout" if is_start else "timeout"
-    with open(self._path, "w") as file:
-      faulthandler.dump_traceback(file)
-    faulthandler.dump_traceback(sys.stderr)
+    exits.write_stacks(self._path)
     self._end(
       f"step {line.step + 1}: nothing moved for {gone:.0f} s "
       f"(watchdog.{field}={limit:g}) in phase {line.phase!r}; the stacks of "

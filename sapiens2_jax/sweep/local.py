@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TextIO
 
+from data_pipelines.common import errors
 from sapiens2_jax.sweep import status as status_lib
 from sapiens2_jax.sweep.points import Point
 from sapiens2_jax.sweep.status import Status
@@ -58,8 +59,9 @@ def _end_state(point: Point, code: int) -> str:
   if code == 0:
     done = status_lib.is_done(point)
     return status_lib.DONE if done else status_lib.STOPPED
-  # A signal before the first step: the trainer has nothing to save yet.
-  return status_lib.STOPPED if code == -signal.SIGTERM else status_lib.FAILED
+  # Before the first step there is nothing to save; before all else, no handler.
+  is_stopped = code in (-signal.SIGTERM, errors.TERMINATED)
+  return status_lib.STOPPED if is_stopped else status_lib.FAILED
 
 
 def run_all(points: list[Point], labels: list[str], out: TextIO) -> list[str]:

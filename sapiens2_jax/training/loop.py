@@ -16,7 +16,6 @@ from data_pipelines.loading.prefetch import Prefetcher
 from data_pipelines.loading.skips import SkipMonitor
 from sapiens2_jax.runtime import distributed, goodput, memory
 from sapiens2_jax.runtime.goodput import Timeline
-from sapiens2_jax.runtime.preemption import StopRequest
 from sapiens2_jax.runtime.save_schedule import SaveSchedule
 from sapiens2_jax.training import flops
 from sapiens2_jax.training.best import KeepBest
@@ -225,7 +224,6 @@ def train(
   start = step = int(state.step)
   num_steps = config.optim.num_steps
   batch_size = config.data.global_batch_size
-  stop = StopRequest(start)
   profiler = Profiler(config, workdir, start)
   report = _Report(objective, workdir, start, timeline, tracker)
   schedule = SaveSchedule(
@@ -265,7 +263,7 @@ def train(
     )
 
   try:
-    while step < num_steps and not stop.reached(step):
+    while step < num_steps and not distributed.should_stop(step):
       if distributed.is_writer():
         report.clock.started += profiler.turn(step, state)
       timeline.enter("data", step)
@@ -321,7 +319,6 @@ def train(
   finally:
     profiler.stop(step)
     report.close()
-    stop.close()
   if step < num_steps:
     print(f"Saved step {step} after SIGTERM.", flush=True)
   return step >= num_steps

@@ -242,6 +242,8 @@ _DISTRIBUTED = group(
   heartbeat_timeout=Field(
     100.0, "Seconds of silence after which a process is dead.", SECONDS
   ),
+  # Schedulers of ours give 300; telling the others takes up to 25.
+  stop_timeout=Field(240.0, "Seconds to save and end after SIGTERM.", SECONDS),
 )
 # A run in which nothing moves for so long ends, to be restarted.
 _WATCHDOG = group(

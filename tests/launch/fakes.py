@@ -6,6 +6,8 @@ import pathlib
 import shutil
 import subprocess
 
+from sapiens2_jax import validation
+
 ROOT = pathlib.Path(__file__).parents[2]
 SPEC = "experiments/pretrain.py:size=toy"
 FLAGS = {
@@ -144,6 +146,11 @@ class Cluster:
 
   def forget(self) -> None:
     (self.folder / "calls.jsonl").unlink(missing_ok=True)
+
+
+def seconds_to_stop() -> float:
+  """What a run may take after SIGTERM, with what it tells the others."""
+  return validation.default_config("pretrain").distributed.stop_timeout + 25
 
 
 def launch(launcher: str, *words: str) -> list[str]:

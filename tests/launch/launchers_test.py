@@ -195,6 +195,21 @@ def test_help_lists_every_flag_and_hyphens_are_fine(cluster, launcher):
   assert cluster.run(*command).stdout == plain
 
 
+@pytest.mark.parametrize(
+  ("launcher", "pattern"),
+  [
+    ("gke", r"--termination-grace-period-seconds=(\d+)"),
+    ("slurm", r"--signal=TERM@(\d+)"),
+  ],
+)
+def test_a_run_is_given_the_time_that_it_takes_to_stop(
+  cluster, launcher, pattern
+):
+  printed = dry_run(cluster, launcher, *fakes.train_flags())
+  given = int(re.search(pattern, printed)[1])
+  assert given >= fakes.seconds_to_stop()
+
+
 def test_several_slices_are_named_by_a_prefix(cluster):
   flags = [*fakes.FLAGS["tpu_vm"], "--node_count", "2", *fakes.train_flags()]
   cluster.run(*fakes.launch("tpu_vm", *flags))

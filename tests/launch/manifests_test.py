@@ -131,7 +131,7 @@ def test_exit_code_2_fails_the_job_and_others_restart_it(rendered):
   }
   pod = spec["template"]["spec"]
   assert pod["restartPolicy"] == "Never"
-  assert pod["terminationGracePeriodSeconds"] >= 120
+  assert pod["terminationGracePeriodSeconds"] >= fakes.seconds_to_stop()
 
 
 def test_the_manifest_says_what_the_flags_say(rendered):

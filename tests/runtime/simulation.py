@@ -3,8 +3,8 @@
     python -m tests.runtime.simulation --seeds 10000 [--first 0]
 
 A seed draws a story: a job of some processes, started again by its launcher,
-and faults. Time, hosts, the network and disks are made up; locks, peers, stop
-request, save schedule, ledger, rows and the choice of a checkpoint are the
+and faults. Time, hosts, the network and disks are made up; locks, peers, save
+schedule, ledger, rows and the choice of a checkpoint are the
 trainer's own; its loop, JAX's and Orbax's part are played. A process may freeze
 wherever it touches the world, also between reading and writing a file.
 `Violation` tells what must never be, and all that happened before.
@@ -23,7 +23,6 @@ from unittest import mock
 from data_pipelines.common import errors, jsonl, locks
 from sapiens2_jax.runtime import goodput
 from sapiens2_jax.runtime.peers import Peers
-from sapiens2_jax.runtime.preemption import StopRequest
 from sapiens2_jax.runtime.save_schedule import SaveSchedule
 from sapiens2_jax.training import verification
 from tests.runtime.simulated_world import (
@@ -264,8 +263,7 @@ class Process:
     schedule = SaveSchedule(
       self.step, every=3, keep_every=100, mtbf=3600.0, share=self.share
     )
-    stop = StopRequest(self.step, self.agree)
-    while self.step < NUM_STEPS and not stop.reached(self.step):
+    while self.step < NUM_STEPS and not self.agree(self.step):
       timeline.enter("step", self.step)
       yield world.random.uniform(0.2, 4)
       # A step ends when all processes have done their part of it.
