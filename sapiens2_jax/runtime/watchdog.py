@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 
+from data_pipelines.common import files
 from sapiens2_jax.runtime.goodput import Timeline
 
 
@@ -26,7 +27,7 @@ class Watchdog:
     start_timeout: float,
     end: Callable[[str], None],
   ):
-    """Starts watching; `path` is of the file for the stacks of all threads."""
+    """Starts watching; the stacks of all threads go to `path`, or a URL."""
     self._timeline, self._path, self._end = timeline, path, end
     self._timeout, self._start_timeout = timeout, start_timeout
     self._stopped = threading.Event()
@@ -54,11 +55,15 @@ class Watchdog:
     line = self._timeline
     is_start = limit == self._start_timeout
     field = "start_timeout" if is_start else "timeout"
-    with open(self._path, "w") as file:
-      faulthandler.dump_traceback(file)
     faulthandler.dump_traceback(sys.stderr)
+    where = f"in {self._path}"
+    try:
+      with files.whole_file(self._path, is_synced=False) as file:
+        faulthandler.dump_traceback(file)
+    except (OSError, ValueError) as error:
+      where = f"above ({error})"
     self._end(
       f"step {line.step + 1}: nothing moved for {gone:.0f} s "
       f"(watchdog.{field}={limit:g}) in phase {line.phase!r}; the stacks of "
-      f"all threads are in {self._path}."
+      f"all threads are {where}."
     )
