@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 from collections.abc import Iterator
@@ -39,7 +38,6 @@ def resolve(url: str | os.PathLike) -> tuple[fsspec.AbstractFileSystem, str]:
     raise ValueError(f"{url}: {error}") from error
 
 
-@functools.cache
 def _configure_gcsfs() -> None:
   """For whoever opens gs:// in this process, Orbax too."""
   import aiohttp  # With gcsfs.
@@ -53,7 +51,8 @@ def _configure_gcsfs() -> None:
   }
   known = fsspec.config.conf
   for scheme in ("gs", "gcs"):
-    known[scheme] = own | known.get(scheme, {})
+    if not known.get(scheme, {}).keys() >= own.keys():
+      known[scheme] = own | known.get(scheme, {})
   # It prints stacks of errors that it raises as well.
   logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 

@@ -1,5 +1,6 @@
 """Ends a process that hangs, and says where it hung."""
 
+import contextlib
 import faulthandler
 import sys
 import threading
@@ -7,6 +8,8 @@ from collections.abc import Callable
 
 from data_pipelines.common import files
 from sapiens2_jax.runtime.goodput import Timeline
+
+_WRITE_SECONDS = 20.0  # That the file of stacks may take.
 
 
 class Watchdog:
@@ -56,14 +59,22 @@ class Watchdog:
     is_start = limit == self._start_timeout
     field = "start_timeout" if is_start else "timeout"
     faulthandler.dump_traceback(sys.stderr)
-    where = f"in {self._path}"
-    try:
-      with files.whole_file(self._path, is_synced=False) as file:
-        faulthandler.dump_traceback(file)
-    except (OSError, ValueError) as error:
-      where = f"above ({error})"
+    written = threading.Event()
+    # The disk or the bucket may be what hangs.
+    thread = threading.Thread(
+      target=self._write_stacks, args=(written,), daemon=True
+    )
+    thread.start()
+    thread.join(_WRITE_SECONDS)
+    where = f"in {self._path}" if written.is_set() else "above"
     self._end(
       f"step {line.step + 1}: nothing moved for {gone:.0f} s "
       f"(watchdog.{field}={limit:g}) in phase {line.phase!r}; the stacks of "
       f"all threads are {where}."
     )
+
+  def _write_stacks(self, written: threading.Event) -> None:
+    with contextlib.suppress(OSError, ValueError):
+      with files.whole_file(self._path, is_synced=False) as file:
+        faulthandler.dump_traceback(file)
+      written.set()

@@ -73,8 +73,14 @@ _DISK_ERRORS = (OSError, ValueError, RuntimeError)  # Of Orbax.
 
 
 @contextlib.contextmanager
-def _disk_errors(directory: str | os.PathLike):
-  """What Orbax raises of a disk, of several types, as one line."""
+def _disk_errors(directory: str | os.PathLike, step: int | None = None):
+  """What Orbax raises of a disk, of several types, as one line.
+
+  Args:
+    directory: of the checkpoints.
+    step: of the one that is written; None if unknown.
+  """
+  what = directory if step is None else storage.join(directory, f"{step}")
   is_remote = storage.is_remote(directory)
   try:
     yield
@@ -82,13 +88,14 @@ def _disk_errors(directory: str | os.PathLike):
     if not is_remote and not isinstance(error, _DISK_ERRORS):
       raise
     reason = " ".join(f"{error or type(error).__name__}".split())
+    reason = reason.partition(" [tensorstore_spec=")[0]  # Of no use here.
     if len(reason) > 300:
       reason = f"... {reason[-300:]}"
     free = ""
     if not is_remote:
       free = f" ({shutil.disk_usage(directory).free / 1e9:.2f} GB free)"
     raise SaveError(
-      f"a checkpoint could not be written to {directory}{free}: {reason}"
+      f"a checkpoint could not be written to {what}{free}: {reason}"
     ) from error
 
 
@@ -148,7 +155,7 @@ class Checkpointer:
       self._manager = ocp.CheckpointManager(
         root, options=options, item_names=(STATE, RUN)
       )
-    self._writes_since = None
+    self._writes_since = self._saving = None
     self.written = 0.0
     self._hook = sys.unraisablehook
     sys.unraisablehook = without_closed_loops(self._hook)
@@ -194,9 +201,13 @@ class Checkpointer:
         RUN: ocp.args.JsonSave(run),
       }
     )
-    with _disk_errors(directory(self._workdir)):
+    self._saving = step
+    with self._errors():
       self._manager.save(step, args=args, force=True)  # The caller decides.
     self._writes_since = time.monotonic()
+
+  def _errors(self) -> contextlib.AbstractContextManager:
+    return _disk_errors(directory(self._workdir), self._saving)
 
   def is_local_due(self, step: int) -> bool:
     """Whether it is time to save to the disks of the hosts."""
@@ -214,7 +225,7 @@ class Checkpointer:
       SaveError: it could not be written.
     """
     if self._writes_since and not self._manager.is_saving_in_progress():
-      with _disk_errors(directory(self._workdir)):
+      with self._errors():
         self._manager.wait_until_finished()
       self.written = time.monotonic() - self._writes_since
       self._writes_since = None
@@ -256,7 +267,7 @@ class Checkpointer:
     Raises:
       SaveError: something could not be written.
     """
-    with _disk_errors(directory(self._workdir)):
+    with self._errors():
       self._manager.wait_until_finished()
     self._manager.close()
     if self._local is not None:

@@ -21,7 +21,12 @@ from data_pipelines.common import remote, storage
 WHOLE_BYTES = 2**24
 
 
-# Of requests to a bucket; TensorStore's own 32 last a quarter of an hour.
+# Of requests to a bucket; TensorStore's own 32 last a quarter of an hour, and
+# what waits for an answer waits for ever: that it takes from the environment.
+os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
+os.environ.setdefault(
+  "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", f"{remote.STALL_SECONDS:.0f}"
+)
 _RETRIES = {
   "gcs_request_retries": {
     "max_retries": 6,

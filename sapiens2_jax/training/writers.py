@@ -96,7 +96,7 @@ class _Board:
 
   def __init__(self, directory: str, start_step: int):
     self._target, self._writer = directory, None
-    self._local, self._num_files = None, 0
+    self._local, self._start, self._num_files = None, start_step, 0
     try:
       # It imports torch where it finds it: 3 s that other processes need not.
       from tensorboardX import SummaryWriter
@@ -108,9 +108,13 @@ class _Board:
       directory = self._local.name
     self._open = lambda **options: SummaryWriter(directory, **options)
     try:
-      self._writer = self._open(purge_step=start_step)
+      self._writer = self._open(purge_step=start_step, **self._named())
     except OSError as error:
       logging.warning("no tensorboard/: %s", error)
+
+  def _named(self) -> dict[str, str]:
+    """Names tell only the second, which is too little for several files."""
+    return {"filename_suffix": f".{self._start}-{self._num_files}"}
 
   def call(self, method: str, *given, **options) -> None:
     """Calls a method of the writer, if there is one."""
@@ -130,8 +134,8 @@ class _Board:
       path = os.path.join(self._local.name, name)
       storage.upload(path, os.path.join(self._target, name))
       os.unlink(path)
-    self._num_files += 1  # Names are of the second.
-    self._writer = self._open(filename_suffix=f".{self._num_files}")
+    self._num_files += 1
+    self._writer = self._open(**self._named())
 
   def close(self) -> None:
     if self._writer:

@@ -13,11 +13,17 @@ import random
 import re
 import threading
 import urllib.parse
+from collections.abc import Iterator
+
+import fsspec
+import pytest
+from etils.epath import backend
 
 _UPLOAD = re.compile(r"/upload/storage/v1/b/[^/]+/o")
 _OBJECTS = re.compile(r"(?:/download)?/storage/v1/b/[^/]+/o(?:/(.+))?")
 _BUCKET = re.compile(r"/storage/v1/b/[^/]+")
 _REWRITE = re.compile(r"/storage/v1/b/[^/]+/o/(.+)/rewriteTo/b/[^/]+/o/(.+)")
+_TRY_AGAIN = b'{"error": {"message": "try again"}}'
 _NOT_FOUND = b'{"error": {"code": 404, "message": "No such object"}}'
 
 
@@ -42,7 +48,7 @@ class FakeBucket:
     self._failure_share, self._random = 0.0, random.Random(0)
     self._stalls, self._stalling = 0, ""
     self._resumed = threading.Event()
-    self._closed = False
+    self._closed = self._is_denied = False
     self.requests = []
     self.num_failed = 0
     self.num_stalled = 0
@@ -88,9 +94,15 @@ class FakeBucket:
       self._stalls, self._stalling = count, matching
       self._resumed.clear()
 
+  def deny(self) -> None:
+    """Answers all requests as those of nobody in particular, with 401."""
+    self._is_denied = True
+
   def resume(self) -> None:
     """Answers all requests again, also those that wait."""
     with self._lock:
+      self._failures = self._failure_share = 0
+      self._is_denied = False
       self._stalls = 0
       self._resumed.set()
 
@@ -124,6 +136,8 @@ class FakeBucket:
       self._resumed.wait()
     if self._closed:
       return 0
+    if self._is_denied:
+      return 401
     return 503 if is_failed else 200
 
   def _list(self, prefix: str, delimiter: str) -> dict:
@@ -200,6 +214,23 @@ class FakeBucket:
     }
 
 
+@contextlib.contextmanager
+def serving(directory: os.PathLike) -> Iterator[FakeBucket]:
+  """Serves it to this process and those it starts."""
+  # What the environment says is for a process that has not imported gcsfs.
+  core = pytest.importorskip("gcsfs.core", reason="needs gcsfs")
+  with FakeBucket(directory) as bucket, pytest.MonkeyPatch.context() as patched:
+    for name, value in bucket.environment().items():
+      patched.setenv(name, value)
+    options = {"token": "anon", "endpoint_url": bucket.endpoint}
+    for scheme in ("gs", "gcs"):  # Orbax and TFDS take the other one.
+      fsspec.register_implementation(scheme, core.GCSFileSystem, clobber=True)
+      patched.setitem(fsspec.config.conf, scheme, options)
+    # Orbax' paths keep the first client that they made.
+    type(backend.fsspec_backend)._get_filesystem.cache_clear()
+    yield bucket
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
   protocol_version = "HTTP/1.1"
   wbufsize = -1  # Header and body in one piece: else TCP waits between them.
@@ -218,7 +249,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       self.close_connection = True
       return
     if status != 200:
-      self._answer(status, b'{"error": {"message": "try again"}}')
+      self._answer(status, _TRY_AGAIN)
       return
     url = urllib.parse.urlsplit(self.path)
     query = dict(urllib.parse.parse_qsl(url.query))
@@ -299,7 +330,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     if status == 200:
       return data
     if status:
-      self._answer(status, b'{"error": {"message": "try again"}}')
+      self._answer(status, _TRY_AGAIN)
     self.close_connection = True
     return None
 
