@@ -1,6 +1,7 @@
 """SIGKILLs a training at random points: does it end as if nothing had been?
 
-Run:    python -m benchmarks.kills [--kills 200] [--seed 0] [--directory DIR]
+Run:    python -m benchmarks.kills [--kills 200] [--seed 0] [--directory DIR] \
+          [--bucket]
 Needs:  CPU; 17 seconds a kill on two busy cores
 
 A toy run is killed again and again, and started with the same command each
@@ -9,10 +10,14 @@ written. When a run comes to its end, its last state and its metrics are
 compared with those of a run that nobody disturbed, bit for bit, and the next
 one begins. What is drawn for each kill follows from the seed; when that point
 comes depends on the machine. The first difference ends all, with code 1.
+
+With `--bucket` the killed runs live on gs://, served over HTTP here, which
+answers one request of a hundred with 503; the other run stays on a disk.
 """
 
 import argparse
 import collections
+import contextlib
 import json
 import pathlib
 import tempfile
@@ -21,6 +26,7 @@ import time
 import numpy as np
 
 from data_pipelines.common.progress import Progress
+from tests.data_pipelines.fake_bucket import FakeBucket
 from tests.end_to_end import commands, resuming
 
 NUM_STEPS = 40  # As in tests/end_to_end/resume_test.py: compiled once.
@@ -33,6 +39,7 @@ KINDS = ("start", "step", "save")
 SHARES = (0.1, 0.4, 0.5)  # Of the kinds.
 MOST_STEPS = 10  # Between a start and a kill.
 START_SECONDS = 10.0  # In which a kill of that kind comes.
+FAILURES = 0.01  # Of the requests to the bucket.
 
 
 class Point:
@@ -68,6 +75,20 @@ class Point:
     return self._log.read_bytes().count(b"\nstep ") >= self._steps
 
 
+@contextlib.contextmanager
+def place(root: pathlib.Path, is_bucket: bool):
+  """Where runs live: what workdirs begin with, variables, and a count of 503s.
+
+  A bucket's objects are files below `root`, named as they are there.
+  """
+  if not is_bucket:
+    yield f"{root}", {}, int
+    return
+  with FakeBucket(root) as bucket:
+    bucket.fail_often(FAILURES)
+    yield "gs://runs", bucket.environment(), lambda: bucket.num_failed
+
+
 def kill_often(given: argparse.Namespace, root: pathlib.Path) -> dict:
   """Kills runs, and compares each at its end; returns the result.
 
@@ -79,7 +100,7 @@ def kill_often(given: argparse.Namespace, root: pathlib.Path) -> dict:
   env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.01"
   data = commands.write_images(root / "images")
 
-  def command(workdir: pathlib.Path) -> list[str]:
+  def command(workdir: str | pathlib.Path) -> list[str]:
     return commands.tiny_command(workdir, data, *OPTIONS)
 
   whole = root / "undisturbed"
@@ -87,22 +108,29 @@ def kill_often(given: argparse.Namespace, root: pathlib.Path) -> dict:
   assert done.returncode == 0, done.stdout + done.stderr
   rng = np.random.default_rng(given.seed)
   kinds, kills, inside, runs = collections.Counter(), 0, 0, 0
-  with Progress("kills", given.kills, "kills") as progress:
+  with (
+    Progress("kills", given.kills, "kills") as progress,
+    place(root / "killed", given.bucket) as (prefix, variables, num_failed),
+  ):
+    env |= variables
     while kills < given.kills:
-      workdir, log = root / f"run{runs}", root / f"run{runs}.log"
+      name = f"run{runs}"
+      workdir, log = root / "killed" / name, root / f"{name}.log"
+      run = command(f"{prefix}/{name}")
       while kills < given.kills:
         log.write_text("")
         point = Point(rng, workdir, log)
-        if not resuming.kill_when(command(workdir), env, point, log):
+        if not resuming.kill_when(run, env, point, log):
           break  # It came to its end before.
         kills += 1
         kinds[point.kind] += 1
         inside += bool(resuming.unfinished(workdir))
         progress.advance()
-      done = commands.run(command(workdir), env)
+      done = commands.run(run, env)
       assert done.returncode == 0, done.stdout + done.stderr
       resuming.assert_same_end(workdir, whole, NUM_STEPS)
       runs += 1
+    answers = {"answers_of_503": num_failed()} if given.bucket else {}
   return {
     "kills": kills,
     "seed": given.seed,
@@ -110,6 +138,7 @@ def kill_often(given: argparse.Namespace, root: pathlib.Path) -> dict:
     "inside_saves": inside,
     "runs": runs,
     "equal": runs,
+    **answers,
   }
 
 
@@ -118,6 +147,7 @@ def main() -> None:
   parser.add_argument("--kills", type=int, default=200)
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--directory", help="new; kept")
+  parser.add_argument("--bucket", action="store_true", help="runs on gs://")
   given = parser.parse_args()
   if given.directory:
     root = pathlib.Path(given.directory).absolute()

@@ -12,7 +12,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from data_pipelines.common import errors
+from data_pipelines.common import errors, storage
 from data_pipelines.common.files import write_file
 from sapiens2_jax import checking, command, validation
 from sapiens2_jax import config as config_lib
@@ -66,13 +66,13 @@ def open_workdir(config: ConfigDict, workdir: str) -> None:
   """Makes it, and locks it for this job.
 
   Raises:
-    ValueError: the workdir is in a bucket, another job runs there, or it is
-      not the same place for all processes.
+    ValueError: nothing can keep checkpoints there, another job runs there, or
+      it is not the same place for all processes.
   """
-  if "://" in workdir:
+  if storage.is_remote(workdir) and not workdir.startswith("gs://"):
     raise ValueError(
-      f"workdir={workdir}: expected a directory on a disk that all processes "
-      "share; buckets hold data, not yet runs."
+      f"workdir={workdir}: expected gs://BUCKET/NAME, or a directory on a disk "
+      "that all processes share."
     )
   distributed.hold(workdir, config.distributed.start_timeout)
 
@@ -87,7 +87,9 @@ def write_config(config: ConfigDict, workdir: str) -> None:
 
 def keep_compiled_programs(workdir: str) -> None:
   """A restart finds the step compiled; JAX's own setting goes first."""
-  compile_cache.keep_in(os.path.join(os.path.abspath(workdir), "compile_cache"))
+  compile_cache.keep_in(
+    storage.join(storage.absolute(workdir), "compile_cache")
+  )
 
 
 def open_checkpoints(

@@ -90,14 +90,14 @@ def write_json(path: str | os.PathLike, value: object) -> None:
 
 
 def read_json(path: str | os.PathLike) -> object:
-  """Reads what `write_json` wrote on a disk.
+  """Reads what `write_json` wrote.
 
   Raises:
     ValueError: it is no JSON; the message names the file.
     OSError: it cannot be read.
   """
   try:
-    return json.loads(pathlib.Path(path).read_bytes())
+    return json.loads(storage.read_bytes(path))
   except (ValueError, RecursionError) as error:
     raise ValueError(f"{path}: damaged: no JSON: {error}") from error
 
@@ -120,16 +120,20 @@ def set_aside(path: str | os.PathLike, reason: str) -> None:
   """
   target = f"{os.fspath(path)}.damaged"
   with contextlib.suppress(FileNotFoundError):
-    if os.path.isdir(path):
-      shutil.rmtree(target, ignore_errors=True)
-    os.replace(path, target)
+    if storage.is_remote(path):
+      storage.copy(path, target)
+      storage.remove(path)
+    else:
+      if os.path.isdir(path):
+        shutil.rmtree(target, ignore_errors=True)
+      os.replace(path, target)
     _say_aside(path, reason, target)
 
 
 def copy_aside(path: str | os.PathLike, reason: str) -> None:
   """Like `set_aside` for a file that is repaired in its place."""
   target = f"{os.fspath(path)}.damaged"
-  shutil.copyfile(path, target)
+  storage.copy(path, target)
   _say_aside(path, reason, target)
 
 

@@ -10,18 +10,20 @@ calls.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import glob
 import os
+import pathlib
+import shutil
 import stat
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
-import fsspec
 from fsspec.implementations import local
 
-from data_pipelines.common import errors
+from data_pipelines.common import errors, remote
 
 _KINDS = {
   stat.S_ISDIR: "a directory",
@@ -33,6 +35,18 @@ _KINDS = {
 _PIECE = 8 * 2**20  # Bytes of one request when a file is read in order.
 
 
+class FileInfo(NamedTuple):
+  """What a listing says of a file.
+
+  Attributes:
+    num_bytes: its size.
+    md5: in hex; None where the storage keeps none.
+  """
+
+  num_bytes: int
+  md5: str | None = None
+
+
 def is_remote(path: str | os.PathLike) -> bool:
   """Whether the path is a URL."""
   return "://" in os.fspath(path)
@@ -42,13 +56,39 @@ def local_path(path: str | os.PathLike) -> str | None:
   """The path on a disk that a path or a file:// URL means; None if neither."""
   if not is_remote(path):
     return os.fspath(path)
-  files, inner = _resolve(path)
+  files, inner = remote.resolve(path)
   return inner if isinstance(files, local.LocalFileSystem) else None
 
 
 def join(directory: str | os.PathLike, *parts: str) -> str:
   """Puts a path together, for disks and buckets alike."""
   return "/".join([os.fspath(directory).rstrip("/"), *parts])
+
+
+def absolute(path: str | os.PathLike) -> str:
+  """The path from the root on; a URL without a slash at its end."""
+  if not is_remote(path):
+    return os.path.abspath(path)
+  return os.fspath(path).rstrip("/")
+
+
+def to_path(path: str | os.PathLike) -> Any:
+  """A path with `/`, `name` and `parent`, of a disk or a bucket.
+
+  Of a bucket it is one of etils, whose own reads know nothing of what stands
+  at the top of this module: give it to the functions here.
+  """
+  if not is_remote(path):
+    return pathlib.Path(path)
+  from etils import epath  # Orbax' own; data does without.
+
+  return epath.Path(path)
+
+
+def make_directories(path: str | os.PathLike) -> None:
+  """Makes a directory and those it is in; a bucket has none."""
+  if not is_remote(path):
+    os.makedirs(path, exist_ok=True)
 
 
 def exists(path: str | os.PathLike) -> bool:
@@ -75,9 +115,9 @@ def read_bytes(
       if start:  # A pipe cannot seek.
         file.seek(start)
       return file.read(size)
-  files, inner = _resolve(path)
+  files, inner = remote.resolve(path)
   part = {} if size is None else {"start": start, "end": start + size}
-  with _as_os_error(path):
+  with remote.as_os_error(path):
     return files.cat_file(inner, **part)
 
 
@@ -108,9 +148,42 @@ def read_regular(
 
 def upload(source: str | os.PathLike, url: str | os.PathLike) -> None:
   """Copies a file of this machine into a bucket, where it appears whole."""
-  files, inner = _resolve(url)
-  with _as_os_error(url):
-    files.put_file(os.fspath(source), inner)
+  files, inner = remote.resolve(url)
+  try:
+    with remote.as_os_error(url):
+      files.put_file(os.fspath(source), inner)
+  except FileNotFoundError as error:
+    raise FileNotFoundError(f"{url}: there is no such bucket") from error
+
+
+def copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
+  """Copies a file on its own disk or in its own bucket, over what is there."""
+  if not is_remote(source):
+    shutil.copyfile(source, target)
+    return
+  (files, inner), (_, inner_target) = (
+    remote.resolve(source),
+    remote.resolve(target),
+  )
+  with remote.as_os_error(source):
+    files.cp_file(inner, inner_target)
+
+
+def copy_tree(source: str | os.PathLike, target: str | os.PathLike) -> None:
+  """Copies all files below a directory of a bucket."""
+  for name in find(source):
+    copy(join(source, name), join(target, name))
+
+
+def remove_tree(directory: str | os.PathLike) -> None:
+  """Removes a directory, if there is one, and all below it."""
+  with contextlib.suppress(FileNotFoundError):
+    if not is_remote(directory):
+      shutil.rmtree(directory)
+      return
+    files, inner = remote.resolve(directory)
+    with remote.as_os_error(directory):
+      files.rm(inner, recursive=True)
 
 
 def remove(path: str | os.PathLike) -> None:
@@ -119,8 +192,8 @@ def remove(path: str | os.PathLike) -> None:
     if not is_remote(path):
       os.unlink(path)
       return
-    files, inner = _resolve(path)
-    with _as_os_error(path):
+    files, inner = remote.resolve(path)
+    with remote.as_os_error(path):
       files.rm_file(inner)
 
 
@@ -131,8 +204,8 @@ def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     with errors.naming(path), open(path, "rb") as file:
       yield file
     return
-  files, inner = _resolve(path)
-  with _as_os_error(path):
+  files, inner = remote.resolve(path)
+  with remote.as_os_error(path):
     # Small reads at short distances are faster from large pieces.
     opened = files.open(inner, "rb", block_size=_PIECE, cache_type="readahead")
   with opened:
@@ -146,14 +219,56 @@ def list_sizes(directory: str | os.PathLike) -> dict[str, int]:
       return {
         entry.name: entry.stat().st_size for entry in scanned if entry.is_file()
       }
-  files, inner = _resolve(directory)
-  with _as_os_error(directory):
+  files, inner = remote.resolve(directory)
+  with remote.as_os_error(directory):
     files.invalidate_cache()  # Other processes write there, too.
     return {
       entry["name"].rpartition("/")[2]: entry["size"]
       for entry in files.ls(inner, detail=True)
       if entry["type"] == "file"
     }
+
+
+def list_directories(directory: str | os.PathLike) -> list[str]:
+  """Names of the directories right in one, sorted; none if it is not there."""
+  try:
+    if not is_remote(directory):
+      with os.scandir(directory) as scanned:
+        return sorted(entry.name for entry in scanned if entry.is_dir())
+    files, inner = remote.resolve(directory)
+    with remote.as_os_error(directory):
+      return sorted(
+        entry["name"].rstrip("/").rpartition("/")[2]
+        for entry in files.ls(inner, detail=True)
+        if entry["type"] == "directory"
+      )
+  except (FileNotFoundError, NotADirectoryError):
+    return []
+
+
+def find(directory: str | os.PathLike) -> dict[str, FileInfo]:
+  """All files below a directory, hidden ones too, by relative name, sorted.
+
+  Links to directories are not followed.
+  """
+  if not is_remote(directory):
+    root = pathlib.Path(directory)
+    return {
+      path.relative_to(root).as_posix(): FileInfo(path.stat().st_size)
+      for path in sorted(root.rglob("*"))
+      if path.is_file()
+    }
+  files, inner = remote.resolve(directory)
+  with remote.as_os_error(directory):
+    found = files.find(inner, detail=True)
+  prefix = inner.rstrip("/") + "/"
+  infos = {}
+  for path, entry in sorted(found.items()):
+    md5 = entry.get("md5Hash")
+    infos[path.removeprefix(prefix)] = FileInfo(
+      entry["size"], md5 and base64.b64decode(md5).hex()
+    )
+  return infos
 
 
 def list_files(directory: str | os.PathLike) -> Iterator[str]:
@@ -168,9 +283,9 @@ def list_files(directory: str | os.PathLike) -> Iterator[str]:
     return
   if not is_directory(directory):
     raise FileNotFoundError(f"{directory}: no such directory")
-  files, inner = _resolve(directory)
+  files, inner = remote.resolve(directory)
   prefix = inner.rstrip("/") + "/"
-  with _as_os_error(directory):
+  with remote.as_os_error(directory):
     found = files.find(inner)
   for path in sorted(found):
     name = path.removeprefix(prefix)
@@ -185,8 +300,8 @@ def expand(pattern: str) -> list[str]:
   """
   if not is_remote(pattern):
     return sorted({*_glob(pattern)})
-  files, inner = _resolve(pattern)
-  with _as_os_error(pattern):
+  files, inner = remote.resolve(pattern)
+  with remote.as_os_error(pattern):
     return sorted(files.unstrip_protocol(path) for path in files.glob(inner))
 
 
@@ -197,7 +312,7 @@ class _RemoteFile:
     self._file, self._url = file, url
 
   def read(self, size: int = -1) -> bytes:
-    with _as_os_error(self._url):
+    with remote.as_os_error(self._url):
       return self._file.read(size)
 
   def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -263,38 +378,9 @@ def _is_directory(entry: os.DirEntry) -> bool:
 def _info(url: str | os.PathLike) -> dict | None:
   """What the bucket says of a file or directory; None if there is none."""
   # Not fsspec's own `exists`: that says no to any error.
-  files, inner = _resolve(url)
-  with _as_os_error(url):
+  files, inner = remote.resolve(url)
+  with remote.as_os_error(url):
     try:
       return files.info(inner)
     except FileNotFoundError:
       return None
-
-
-def _resolve(url: str | os.PathLike) -> tuple[fsspec.AbstractFileSystem, str]:
-  try:
-    with _as_os_error(url, but=(ImportError, ValueError)):
-      return fsspec.core.url_to_fs(os.fspath(url))
-  except (ImportError, ValueError) as error:  # no such scheme, or its package
-    raise ValueError(f"{url}: {error}") from error
-
-
-@contextlib.contextmanager
-def _as_os_error(
-  url: str | os.PathLike, but: tuple[type[Exception], ...] = ()
-) -> Iterator[None]:
-  """Turns the errors that each scheme's package has of its own to OSError.
-
-  Those of `but` stay as they are; the others name the URL.
-  """
-  try:
-    with errors.naming(url):
-      yield
-  except (MemoryError, *but):
-    raise
-  except OSError as error:
-    if error.errno is None and os.fspath(url) not in str(error):
-      error.args = (f"{url}: {error}",)
-    raise
-  except Exception as error:
-    raise OSError(f"{url}: {type(error).__name__}: {error}") from error

@@ -5,10 +5,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-import pathlib
 from collections.abc import Sequence
 
-from data_pipelines.common import files, jsonl
+from data_pipelines.common import jsonl, storage
 
 MIN_EXAMPLES = 50  # A fraction of fewer reads than this says nothing.
 _NUM_NAMED = 3
@@ -44,7 +43,8 @@ class SkipMonitor:
     """Continues the file; lines of steps that will be run again are dropped.
 
     Args:
-      path: of `skipped.jsonl`; its directory must exist.
+      path: of `skipped.jsonl`, on a disk or in a bucket; a directory on a disk
+        must exist.
       max_skipped_fraction: stop above this fraction of failed reads, 0 to 1.
       start_step: first step this process will run.
 
@@ -55,13 +55,14 @@ class SkipMonitor:
       raise ValueError(
         f"max_skipped_fraction={max_skipped_fraction} must be in [0, 1]."
       )
-    self._path = pathlib.Path(path)
+    self._path = os.fspath(path)
     self._max_fraction = max_skipped_fraction
     self._num_examples = 0
     self._counts = collections.Counter()
     self._names = []
-    if self._path.exists():
-      jsonl.drop_rows_from(self._path, start_step)
+    if storage.exists(path):
+      jsonl.drop_rows_from(path, start_step)
+    self._rows = jsonl.Appender(path)
 
   @property
   def counts(self) -> dict[str, int]:
@@ -69,9 +70,8 @@ class SkipMonitor:
     return dict(self._counts.most_common())
 
   def sync(self) -> None:
-    """Waits until the file is on the disk."""
-    if self._counts:
-      files.sync(self._path)
+    """Waits until the file is on the disk, or in the bucket."""
+    self._rows.sync()
 
   def update(
     self, step: int, num_examples: int, skipped: Sequence[Skipped]
@@ -85,13 +85,11 @@ class SkipMonitor:
     self._num_examples += num_examples
     if not skipped:
       return
-    with self._path.open("a", encoding="utf-8") as file:
-      for item in skipped:
-        line = {"step": step, **dataclasses.asdict(item)}
-        file.write(jsonl.to_line(line))
-        self._counts[item.reason] += 1
-        if len(self._names) < _NUM_NAMED:
-          self._names.append(item.name)
+    for item in skipped:
+      self._rows.write({"step": step, **dataclasses.asdict(item)})
+      self._counts[item.reason] += 1
+      if len(self._names) < _NUM_NAMED:
+        self._names.append(item.name)
     num_skipped = self._counts.total()
     num_reads = self._num_examples + num_skipped
     allowed = self._max_fraction * num_reads
@@ -99,6 +97,7 @@ class SkipMonitor:
       reasons = ", ".join(
         f"{count} {reason}" for reason, count in self.counts.items()
       )
+      self._rows.show()
       raise TooManySkipped(
         f"step {step}: {num_skipped} of {num_reads} images could not be used "
         f"({num_skipped / num_reads:.1%}, max_skipped_fraction="

@@ -5,22 +5,23 @@ a flipped bit may run, and neither is ever replaced.
 """
 
 import hashlib
-import pathlib
 import sys
 
 import jax
 from jax._src import compilation_cache
 from jax._src.compilation_cache_interface import CacheInterface
 
-from data_pipelines.common import files
+from data_pipelines.common import files, storage
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def keep_in(path: str) -> None:
-  """Keeps programs in a directory; JAX's own setting goes first."""
+  """Keeps programs in a directory or bucket; JAX's own setting goes first."""
   if jax.config.jax_compilation_cache_dir is None:
     jax.config.update("jax_compilation_cache_dir", path)
+    if storage.is_remote(path):  # What XLA itself writes beside, on GPUs.
+      jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     compilation_cache.get_file_cache = lambda path: (CheckedCache(path), path)
 
 
@@ -28,12 +29,12 @@ class CheckedCache(CacheInterface):
   """Bytes by key, whole or not at all."""
 
   def __init__(self, path: str):
-    self._path = pathlib.Path(path)
+    self._path = path
 
   def get(self, key: str) -> bytes | None:
-    path = self._path / key
+    path = storage.join(self._path, key)
     try:
-      data = path.read_bytes()
+      data = storage.read_bytes(path)
     except FileNotFoundError:
       return None
     except OSError as error:
@@ -47,9 +48,9 @@ class CheckedCache(CacheInterface):
 
   def put(self, key: str, value: bytes) -> None:
     digest = hashlib.sha256(value).digest()
-    files.write_file(self._path / key, digest + value)
+    files.write_file(storage.join(self._path, key), digest + value)
 
-  def _say(self, path: pathlib.Path, reason: str) -> None:
+  def _say(self, path: str, reason: str) -> None:
     print(
       f"compiled program {path} is made anew: {reason}",
       file=sys.stderr,

@@ -20,19 +20,27 @@ def before_leaving(function: Callable[[], None]) -> None:
   _before.append(function)
 
 
-def write_stacks(path: str) -> None:
-  """Writes the stacks of all threads to stderr, and into a file."""
+def write_stacks(path: str) -> str:
+  """Writes the stacks of all threads to stderr, and into a file or object.
+
+  Returns:
+    Where they are, for a message.
+  """
   faulthandler.dump_traceback(sys.stderr)
   with tempfile.TemporaryFile() as copy:
     faulthandler.dump_traceback(copy)
     copy.seek(0)
     text = copy.read()
 
+  written = threading.Event()
+
   def write() -> None:
-    with contextlib.suppress(OSError):
-      files.write_file(path, text)
+    with contextlib.suppress(OSError, ValueError):
+      files.write_file(path, text, is_synced=False)
+      written.set()
 
   _try(write)
+  return f"in {path}" if written.is_set() else "above"
 
 
 def leave(code: int) -> NoReturn:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
+from data_pipelines.common import storage
 from data_pipelines.common.files import read_json, set_aside, write_json
 from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.runtime import distributed
@@ -100,6 +101,8 @@ def load(workdir: str) -> Ledger | None:
   except FileNotFoundError:
     return None
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    if isinstance(error, OSError) and storage.is_remote(path):
+      raise  # Of the network, not of the file.
     set_aside(path, " ".join(repr(error).split()))
     return None
 

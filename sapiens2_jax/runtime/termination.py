@@ -76,10 +76,10 @@ class Termination:
           "same command continues."
         )
       time.sleep(_PAUSE)
-    exits.write_stacks(self._path)
+    where = exits.write_stacks(self._path)
     self._end(
       f"step {self._doing.step + 1}: not at its end {self._timeout:g} s after "
       "SIGTERM (distributed.stop_timeout), in phase "
-      f"{self._doing.phase!r}; the stacks of all threads are in {self._path}. "
+      f"{self._doing.phase!r}; the stacks of all threads are {where}. "
       "The same command continues at the newest checkpoint."
     )

@@ -26,7 +26,7 @@ class Watchdog:
     start_timeout: float,
     end: Callable[[str], None],
   ):
-    """Starts watching; `path` is of the file for the stacks of all threads."""
+    """Starts watching; the stacks of all threads go to `path`, or a URL."""
     self._timeline, self._path, self._end = timeline, path, end
     self._timeout, self._start_timeout = timeout, start_timeout
     self._stopped = threading.Event()
@@ -54,9 +54,9 @@ class Watchdog:
     line = self._timeline
     is_start = limit == self._start_timeout
     field = "start_timeout" if is_start else "timeout"
-    exits.write_stacks(self._path)
+    where = exits.write_stacks(self._path)
     self._end(
       f"step {line.step + 1}: nothing moved for {gone:.0f} s "
       f"(watchdog.{field}={limit:g}) in phase {line.phase!r}; the stacks of "
-      f"all threads are in {self._path}."
+      f"all threads are {where}."
     )

@@ -1,10 +1,11 @@
 """The best checkpoint by a measured number, which is never removed."""
 
 import math
-import pathlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from data_pipelines.common import storage
 from sapiens2_jax.training import verification
 
 _SIGNS = {"max": 1, "min": -1}
@@ -48,11 +49,12 @@ class KeepBest:
     value: its number.
   """
 
-  def __init__(self, goal: Goal | None, root: pathlib.Path):
+  def __init__(self, goal: Goal | None, root: str | os.PathLike):
     """Reads what the checkpoints below `root` have measured."""
     self._goal, self.step, self.value = goal, None, math.nan
     if goal is None:
       return
+    root = storage.to_path(root)
     for step in verification.list_steps(root):
       try:
         run = verification.read_run(root / str(step))

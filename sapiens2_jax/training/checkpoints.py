@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from ml_collections import ConfigDict
 
+from data_pipelines.common import remote, storage
 from data_pipelines.common.checksums import DamagedError
 from sapiens2_jax.training import best, freezing, stored, verification
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
@@ -24,7 +25,6 @@ from sapiens2_jax.training.verification import (
   RUN,
   STATE,
   Found,
-  ListedPath,
 )
 
 # JSON of a config and where it is -> the config: `validation.read_config`.
@@ -60,28 +60,42 @@ def _present_names(stored: dict) -> dict:
   return {renamed.get(name, name): tree for name, tree in stored.items()}
 
 
-def directory(workdir: str) -> str:
+def directory(workdir: str | os.PathLike) -> str:
   """Where the checkpoints of a run are."""
-  return os.path.join(os.path.abspath(workdir), "checkpoints")
+  return storage.join(storage.absolute(workdir), "checkpoints")
 
 
 class SaveError(OSError):
   """A checkpoint could not be written."""
 
 
+_DISK_ERRORS = (OSError, ValueError, RuntimeError)  # Of Orbax.
+
+
 @contextlib.contextmanager
-def _disk_errors(directory: str | os.PathLike):
-  """What Orbax raises of a disk, of several types, as one line."""
+def _disk_errors(directory: str | os.PathLike, step: int | None = None):
+  """What Orbax raises of a disk, of several types, as one line.
+
+  Args:
+    directory: of the checkpoints.
+    step: of the one that is written; None if unknown.
+  """
+  what = directory if step is None else storage.join(directory, f"{step}")
+  is_remote = storage.is_remote(directory)
   try:
     yield
-  except (OSError, ValueError, RuntimeError) as error:
-    reason = " ".join(str(error).split())
+  except Exception as error:
+    if not is_remote and not isinstance(error, _DISK_ERRORS):
+      raise
+    reason = " ".join(f"{error or type(error).__name__}".split())
+    reason = reason.partition(" [tensorstore_spec=")[0]  # Of no use here.
     if len(reason) > 300:
       reason = f"... {reason[-300:]}"
-    free = shutil.disk_usage(directory).free / 1e9
+    free = ""
+    if not is_remote:
+      free = f" ({shutil.disk_usage(directory).free / 1e9:.2f} GB free)"
     raise SaveError(
-      f"a checkpoint could not be written to {directory} ({free:.2f} GB free): "
-      f"{reason}"
+      f"a checkpoint could not be written to {what}{free}: {reason}"
     ) from error
 
 
@@ -119,7 +133,8 @@ class Checkpointer:
       verification.set_aside(self._found.skipped)
     self.saved_data = self._found and self._found.run["data"]
     goal = best.read_goal(config.checkpoint.keep_best)
-    self.best = best.KeepBest(goal, pathlib.Path(directory(workdir)))
+    root = directory(workdir)
+    self.best = best.KeepBest(goal, root)
     policies = ocp.checkpoint_managers
     options = ocp.CheckpointManagerOptions(
       preservation_policy=policies.AnyPreservationPolicy(
@@ -130,16 +145,17 @@ class Checkpointer:
         ]
       ),
       cleanup_tmp_directories=True,
-      temporary_path_class=ListedPath,
+      temporary_path_class=verification.temporary_path_class(root),
       # Others wait while one process reads all for the list.
       async_options=ocp.AsyncOptions(
         timeout_secs=max(600, round(config.watchdog.timeout))
       ),
     )
-    self._manager = ocp.CheckpointManager(
-      directory(workdir), options=options, item_names=(STATE, RUN)
-    )
-    self._writes_since = None
+    with remote.guarded(root):
+      self._manager = ocp.CheckpointManager(
+        root, options=options, item_names=(STATE, RUN)
+      )
+    self._writes_since = self._saving = None
     self.written = 0.0
     self._hook = sys.unraisablehook
     sys.unraisablehook = without_closed_loops(self._hook)
@@ -185,9 +201,13 @@ class Checkpointer:
         RUN: ocp.args.JsonSave(run),
       }
     )
-    with _disk_errors(directory(self._workdir)):
+    self._saving = step
+    with self._errors():
       self._manager.save(step, args=args, force=True)  # The caller decides.
     self._writes_since = time.monotonic()
+
+  def _errors(self) -> contextlib.AbstractContextManager:
+    return _disk_errors(directory(self._workdir), self._saving)
 
   def is_local_due(self, step: int) -> bool:
     """Whether it is time to save to the disks of the hosts."""
@@ -205,7 +225,7 @@ class Checkpointer:
       SaveError: it could not be written.
     """
     if self._writes_since and not self._manager.is_saving_in_progress():
-      with _disk_errors(directory(self._workdir)):
+      with self._errors():
         self._manager.wait_until_finished()
       self.written = time.monotonic() - self._writes_since
       self._writes_since = None
@@ -247,7 +267,7 @@ class Checkpointer:
     Raises:
       SaveError: something could not be written.
     """
-    with _disk_errors(directory(self._workdir)):
+    with self._errors():
       self._manager.wait_until_finished()
     self._manager.close()
     if self._local is not None:
@@ -258,9 +278,9 @@ class Checkpointer:
 
 def is_one(path: str | os.PathLike) -> bool:
   """Whether this is a checkpoint itself, WORKDIR/checkpoints/STEP."""
-  path = pathlib.Path(os.path.abspath(path))
-  in_run = os.fspath(path.parent) == directory(os.fspath(path.parent.parent))
-  return path.name.isdecimal() and in_run and path.is_dir()
+  path = storage.to_path(storage.absolute(path))
+  in_run = os.fspath(path.parent) == directory(path.parent.parent)
+  return path.name.isdecimal() and in_run and storage.is_directory(path)
 
 
 def find(workdir: str, verify: bool = True) -> Found | None:
@@ -272,9 +292,9 @@ def find(workdir: str, verify: bool = True) -> Found | None:
     DamagedError: none is whole, or that one is not.
   """
   if not is_one(workdir):
-    root = pathlib.Path(directory(workdir))
+    root = storage.to_path(directory(workdir))
     return verification.newest_whole(root, verify)
-  path = pathlib.Path(os.path.abspath(workdir))
+  path = storage.to_path(storage.absolute(workdir))
   if problems := verification.find_problems(path, verify):
     raise DamagedError(f"{path}: {problems[0]}")
   return Found(int(path.name), path, verification.read_run(path))
@@ -295,7 +315,7 @@ def unfit(found: Found, abstract: TrainState) -> list[str]:
   return [line for name, x in wanted.items() if (line := one(name, x))]
 
 
-def latest(workdir: str) -> tuple[int, pathlib.Path]:
+def latest(workdir: str) -> tuple[int, pathlib.PurePath]:
   """Step and path of the newest whole checkpoint of a run.
 
   Raises:
@@ -336,7 +356,7 @@ def count_learned(workdir: str, frozen_stages: int) -> int:
   return freezing.count_learned(tree["params"], frozen_stages)
 
 
-def _select(path: pathlib.Path, select: Callable[[TrainState], Any]):
+def _select(path: pathlib.PurePath, select: Callable[[TrainState], Any]):
   """Metadata of a state, and what `select` takes of the names of its leaves."""
   tree = stored.stored_tree(path / STATE)
   names = jax.tree_util.tree_map_with_path(

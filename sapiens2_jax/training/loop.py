@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from data_pipelines.common import storage
 from data_pipelines.common.files import whole_file
 from data_pipelines.common.progress import format_seconds
 from data_pipelines.loading.prefetch import Prefetcher
@@ -27,6 +28,9 @@ from sapiens2_jax.training.tracking import Tracker
 from sapiens2_jax.training.writers import Writers
 
 _POLL_SECONDS = 1.0
+# Between two looks that others get at a run in a bucket, where an object may be
+# written once a second; what a save needs goes at once.
+_SHOW_SECONDS = 30.0
 _PART = "loss_"  # Metrics of this name add up to the loss.
 
 
@@ -108,6 +112,7 @@ class _Report:
     )
     # Host copies of the batches whose metrics have not been read yet.
     self._recent: collections.deque = collections.deque(maxlen=2)
+    self._next_show = 0.0
     self.clock = Clock(time.perf_counter())
 
   def take(self, step: int, loaded) -> None:
@@ -142,8 +147,18 @@ class _Report:
       self._writers.write_speed(step, speed)
       shown = {k: np.nan if v is None else v for k, v in values.items()}
       print(format_line(step, optim.num_steps, shown, speed), flush=True)
-      goodput.save(self._timeline.ledger, self._workdir)
+      self._show()
     self.clock = Clock(time.perf_counter())
+
+  def _show(self) -> None:
+    """Lets others see how far the run is."""
+    now = time.monotonic()
+    if now < self._next_show:
+      return
+    self._writers.show()
+    goodput.save(self._timeline.ledger, self._workdir)
+    if storage.is_remote(self._workdir):
+      self._next_show = now + _SHOW_SECONDS
 
   def measured(
     self, prefix: str, step: int, results: dict[str, float], seconds: float
@@ -165,7 +180,7 @@ class _Report:
     )
 
   def sync(self) -> None:
-    """Waits until all that was told is on the disk."""
+    """Waits until all that was told is on the disk, or in the bucket."""
     self._skips.sync()
     if self._writers:
       self._writers.sync()

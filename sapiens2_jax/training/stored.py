@@ -6,7 +6,6 @@ here one block of it is read at a time, with TensorStore, on which Orbax writes.
 
 import itertools
 import os
-import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,9 +13,32 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
+from orbax.checkpoint._src.serialization import tensorstore_utils
+
+from data_pipelines.common import remote, storage
 
 # An array up to this is written in one chunk for each device, and read whole.
 WHOLE_BYTES = 2**24
+
+
+# Of requests to a bucket; TensorStore's own 32 last a quarter of an hour, and
+# what waits for an answer waits for ever: that it takes from the environment.
+os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
+os.environ.setdefault(
+  "TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", f"{remote.STALL_SECONDS:.0f}"
+)
+_RETRIES = {
+  "gcs_request_retries": {
+    "max_retries": 6,
+    "initial_delay": "1s",
+    "max_delay": "32s",
+  }
+}
+for context in (
+  tensorstore_utils._BASE_TS_CONTEXT,  # Orbax has no option for it.
+  tensorstore_utils._DEFAULT_OCDBT_TS_CONTEXT,
+):
+  context.update(_RETRIES)
 
 
 def new_context() -> ts.Context:
@@ -24,11 +46,13 @@ def new_context() -> ts.Context:
 
   Knows nothing of a checkpoint that is written anew.
   """
-  return ts.Context({"cache_pool#index": {"total_bytes_limit": 2**27}})
+  return ts.Context(
+    {"cache_pool#index": {"total_bytes_limit": 2**27}, **_RETRIES}
+  )
 
 
 class StoredArray:
-  """An array on disk; an index reads that part of it.
+  """An array on a disk or in a bucket; an index reads that part of it.
 
   Attributes:
     shape: of the array.
@@ -36,8 +60,8 @@ class StoredArray:
     chunks: shape of what is read at least.
   """
 
-  def __init__(self, store: ts.TensorStore):
-    self._store = store
+  def __init__(self, store: ts.TensorStore, path: str | os.PathLike):
+    self._store, self._path = store, path
     self.shape = tuple(store.shape)
     self.dtype = np.dtype(store.dtype.numpy_dtype)
     self.chunks = tuple(store.chunk_layout.read_chunk.shape or ())
@@ -47,10 +71,11 @@ class StoredArray:
     return self._store.size * self.dtype.itemsize
 
   def __getitem__(self, index: Any) -> np.ndarray:
-    return self._store[index].read().result()
+    with remote.guarded(self._path):
+      return self._store[index].read().result()
 
   def __array__(self, dtype=None, copy=None) -> np.ndarray:
-    return np.asarray(self._store.read().result(), dtype)
+    return np.asarray(self[()], dtype)
 
 
 def stored_tree(path: str | os.PathLike) -> Any:
@@ -59,10 +84,11 @@ def stored_tree(path: str | os.PathLike) -> Any:
   Raises:
     ValueError: there is no such tree, or it is damaged.
   """
-  path = pathlib.Path(os.path.abspath(path))
+  path, damage = storage.absolute(path), (AttributeError, KeyError, TypeError)
   try:
-    return ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
-  except (AttributeError, KeyError, TypeError) as error:
+    with remote.guarded(path, but=damage):
+      return ocp.PyTreeCheckpointer().metadata(path).item_metadata.tree
+  except damage as error:
     raise ValueError(f"{path}/_METADATA: missing or damaged") from error
 
 
@@ -72,20 +98,24 @@ def open_array(
   """Opens an array of a tree that Orbax wrote; reads no values.
 
   Args:
-    path: directory of the tree, on a disk.
+    path: directory of the tree, on a disk or in a bucket.
     name: as Orbax's metadata name it.
     context: from `new_context`, for all arrays of a checkpoint.
   """
+  base = f"{storage.absolute(path)}/"
   store = {
     "driver": "ocdbt",
-    "base": {"driver": "file", "path": f"{os.path.abspath(path)}/"},
+    "base": base
+    if storage.is_remote(path)
+    else {"driver": "file", "path": base},
     "path": f"{name}/",
     "cache_pool": "cache_pool#index",
   }
   # As Orbax does: a part that is missing is an error, not zeros.
   spec = {"driver": "zarr", "kvstore": store, "fill_missing_data_reads": False}
-  opened = ts.open(spec, open=True, read=True, context=context)
-  return StoredArray(opened.result())
+  with remote.guarded(path):
+    opened = ts.open(spec, open=True, read=True, context=context).result()
+  return StoredArray(opened, path)
 
 
 def read_through(
@@ -94,7 +124,7 @@ def read_through(
   """Reads the arrays of a tree that Orbax wrote, chunk by chunk.
 
   Args:
-    path: directory of the tree, on a disk.
+    path: directory of the tree, on a disk or in a bucket.
     part: reads each `num_parts`-th array, from this one on.
     num_parts: how many readers there are.
 
@@ -203,4 +233,4 @@ def _sliced(
       copy[(row, *part[1:])].write(value).result()
     advance(values.nbytes)
     del values, value  # Before the next are read.
-  return StoredArray(copy)
+  return StoredArray(copy, directory)

@@ -1,7 +1,8 @@
 """Which checkpoints are whole: their lists of checksums, and what is skipped.
 
-A list is written into a checkpoint just before that gets its last name, so a
-checkpoint with a list is whole unless something damaged it later.
+A list is written into a checkpoint just before that gets its last name, in a
+bucket its last object; so a checkpoint with both is whole unless something
+damaged it later.
 """
 
 import asyncio
@@ -11,14 +12,16 @@ import os
 import pathlib
 import shutil
 import sys
+import time
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from orbax.checkpoint._src.metadata import checkpoint as metadata
 from orbax.checkpoint._src.path import atomicity
 
-from data_pipelines.common import checksums, files
+from data_pipelines.common import checksums, files, storage
 from data_pipelines.common.checksums import DamagedError
 from sapiens2_jax.runtime import distributed
 from sapiens2_jax.training import stored
@@ -28,6 +31,9 @@ STATE, RUN = "state", "run"
 # Of what `run` holds: version 1 says that there is a list.
 VERSION = 1
 _RUN_FILE = os.path.join(RUN, "metadata")  # Orbax's name for JSON.
+# In a bucket, which cannot rename, the last object of a checkpoint: without it
+# there is none yet.
+_LAST = atomicity.COMMIT_SUCCESS_FILE
 _MESSAGE_BYTES = 1024
 _said = set()
 
@@ -37,15 +43,15 @@ class Found(NamedTuple):
 
   Attributes:
     step: that comes next.
-    path: its directory.
+    path: its directory, as `storage.to_path` makes it.
     run: JSON of what is beside the state: `config`, `next_example`, `data`.
     skipped: newer ones that are damaged.
   """
 
   step: int
-  path: pathlib.Path
+  path: pathlib.PurePath
   run: dict
-  skipped: tuple[pathlib.Path, ...] = ()
+  skipped: tuple[pathlib.PurePath, ...] = ()
 
 
 class ListedPath(atomicity.AtomicRenameTemporaryPath):
@@ -69,6 +75,36 @@ class ListedPath(atomicity.AtomicRenameTemporaryPath):
     self._final_path = final
 
 
+class ListedObjects(atomicity.CommitFileTemporaryPath):
+  """The same in a bucket, where a last object stands for the last name."""
+
+  async def finalize(self) -> None:
+    if self._final_path.name.isdecimal():
+      await asyncio.to_thread(self._finish_list)
+    await super().finalize()
+
+  def _finish_list(self) -> None:
+    # Orbax' own last write but one; the list must be after it.
+    store, self._checkpoint_metadata_store = (
+      self._checkpoint_metadata_store,
+      None,
+    )
+    if store is not None:
+      store.wait_until_finished()
+      store.update(
+        file_path=metadata.step_metadata_file_path(self._tmp_path),
+        commit_timestamp_nsecs=time.time_ns(),
+      )
+      store.wait_until_finished()
+    _write_list(self._final_path)
+    distributed.check_lock()
+
+
+def temporary_path_class(root: str | os.PathLike) -> type:
+  """How Orbax makes checkpoints whole there."""
+  return ListedObjects if storage.is_remote(root) else ListedPath
+
+
 def _write_list(path: os.PathLike) -> None:
   listed = checksums.measure(path, checksums.find_files(path))
   checksums.write(os.path.join(path, LIST), listed)
@@ -81,13 +117,13 @@ def say(line: str) -> None:
   _said.add(line)
 
 
-def newest_whole(root: pathlib.Path, verify: bool = True) -> Found | None:
+def newest_whole(root: pathlib.PurePath, verify: bool = True) -> Found | None:
   """The newest checkpoint that is whole; says what it passes over, and why.
 
   All processes must call it; each reads its part of the files.
 
   Args:
-    root: of the checkpoints of a run; need not exist.
+    root: of the checkpoints of a run, from `storage.to_path`; need not exist.
     verify: compare all files with the list; otherwise only look for what
       every checkpoint has.
 
@@ -116,7 +152,9 @@ def newest_whole(root: pathlib.Path, verify: bool = True) -> Found | None:
   )
 
 
-def _newest_step(root: pathlib.Path, skipped: list[pathlib.Path]) -> int | None:
+def _newest_step(
+  root: pathlib.PurePath, skipped: list[pathlib.PurePath]
+) -> int | None:
   """Of process 0, since others may see a directory later."""
   steps = {*list_steps(root)} - {int(path.name) for path in skipped}
   step = max(steps, default=-1)
@@ -125,18 +163,22 @@ def _newest_step(root: pathlib.Path, skipped: list[pathlib.Path]) -> int | None:
   return None if step < 0 else step
 
 
-def list_steps(root: pathlib.Path) -> list[int]:
+def list_steps(root: pathlib.PurePath) -> list[int]:
   """Steps of the checkpoints of a run, in order, whole or not."""
-  return sorted(int(path.name) for path in root.glob("*") if _is_step(path))
+  return sorted(
+    int(name)
+    for name in storage.list_directories(root)
+    if _is_step(name)
+    and (not storage.is_remote(root) or storage.exists(root / name / _LAST))
+  )
 
 
-def _is_step(path: pathlib.Path) -> bool:
-  """Whether a path is named as a checkpoint is, when all is written."""
-  name = path.name
-  return name.isdecimal() and str(int(name)) == name and path.is_dir()
+def _is_step(name: str) -> bool:
+  """Whether a checkpoint is named so, when all is written."""
+  return name.isdecimal() and str(int(name)) == name
 
 
-def find_problems(path: pathlib.Path, verify: bool = True) -> list[str]:
+def find_problems(path: pathlib.PurePath, verify: bool = True) -> list[str]:
   """What is wrong with a checkpoint, a sentence each; none if it is whole.
 
   All processes must call it, and get the same answer.
@@ -144,10 +186,10 @@ def find_problems(path: pathlib.Path, verify: bool = True) -> list[str]:
   return _share(_own_problems(path, verify))
 
 
-def _own_problems(path: pathlib.Path, verify: bool) -> list[str]:
+def _own_problems(path: pathlib.PurePath, verify: bool) -> list[str]:
   """What this process finds in its part of the files."""
   try:
-    is_listed = (path / LIST).exists()
+    is_listed = storage.exists(path / LIST)
     if verify and is_listed:
       listed = json.dumps(checksums.read(path / LIST))
       if problems := _compare(path, listed):
@@ -163,8 +205,10 @@ def _own_problems(path: pathlib.Path, verify: bool) -> list[str]:
     if problems := _unreadable(path):
       return problems
   except FileNotFoundError as error:
-    return [f"{error.filename}: missing"]
+    return [f"{error.filename or error}: missing"]
   except (OSError, ValueError) as error:
+    if isinstance(error, OSError) and storage.is_remote(path):
+      raise  # Of the network, not of the checkpoint.
     return [" ".join(str(error).split())]
   say(
     f"{path}: written by an earlier version, without checksums; whether its "
@@ -174,7 +218,7 @@ def _own_problems(path: pathlib.Path, verify: bool) -> list[str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _compare(path: pathlib.Path, listed: str) -> tuple[str, ...]:
+def _compare(path: pathlib.PurePath, listed: str) -> tuple[str, ...]:
   """Once in a process: what is read in parts is hashed for the first one."""
   entries = json.loads(listed)
   names = sorted(entries, key=lambda name: entries[name]["bytes"])
@@ -187,7 +231,8 @@ def remove_damaged(local: pathlib.Path) -> None:
 
   Those without a list go too: there are others.
   """
-  for path in filter(_is_step, sorted(local.glob("*"))):
+  for name in filter(_is_step, storage.list_directories(local)):
+    path = local / name
     try:
       problems = checksums.compare(path, checksums.read(path / LIST))
     except (OSError, ValueError) as error:
@@ -202,11 +247,13 @@ def remove_damaged(local: pathlib.Path) -> None:
       shutil.rmtree(path)
 
 
-def _unreadable(path: pathlib.Path) -> list[str]:
+def _unreadable(path: pathlib.PurePath) -> list[str]:
   """Arrays of a checkpoint without a list that cannot be read."""
   try:
     stored.read_through(path / STATE, jax.process_index(), jax.process_count())
   except (OSError, ValueError, KeyError) as error:
+    if isinstance(error, OSError) and storage.is_remote(path):
+      raise
     return [f"{path / STATE}: {' '.join(str(error).split())[:200]}"]
   return []
 
@@ -223,7 +270,7 @@ def _share(problems: list[str]) -> list[str]:
   return [line for text in lines for line in text.splitlines()]
 
 
-def read_run(path: pathlib.Path) -> dict:
+def read_run(path: pathlib.PurePath) -> dict:
   """What a checkpoint holds beside the state; None for what it does not say.
 
   Raises:
@@ -245,7 +292,7 @@ def read_run(path: pathlib.Path) -> dict:
   return run
 
 
-def set_aside(paths: tuple[pathlib.Path, ...]) -> None:
+def set_aside(paths: tuple[pathlib.PurePath, ...]) -> None:
   """Moves damaged checkpoints to `damaged` beside their directory.
 
   Their steps can then be saved anew. One of the same step from before is
@@ -254,9 +301,14 @@ def set_aside(paths: tuple[pathlib.Path, ...]) -> None:
   if paths and jax.process_index() == 0:
     for path in paths:
       target = path.parent.parent / "damaged" / path.name
-      target.parent.mkdir(exist_ok=True)
-      shutil.rmtree(target, ignore_errors=True)
-      shutil.move(path, target)  # `checkpoints` may lead to another disk.
+      storage.make_directories(target.parent)
+      storage.remove_tree(target)
+      if storage.is_remote(path):
+        storage.copy_tree(path, target)
+        storage.remove(path / _LAST)  # Orbax removes what a kill leaves now.
+        storage.remove_tree(path)
+      else:
+        shutil.move(path, target)  # `checkpoints` may lead to another disk.
       say(f"checkpoint {path.name} is set aside: {target}")
   if paths and jax.process_count() > 1:
     multihost_utils.sync_global_devices("set_aside")

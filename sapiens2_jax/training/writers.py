@@ -2,10 +2,11 @@
 
 import logging
 import os
+import tempfile
 
 import numpy as np
 
-from data_pipelines.common import errors, jsonl
+from data_pipelines.common import jsonl, storage
 from sapiens2_jax.training.tracking import Tracker
 
 METRICS_FILE = "metrics.jsonl"
@@ -33,23 +34,12 @@ class Writers:
     self, workdir: str, start_step: int, tracker: Tracker | None = None
   ):
     self._tracker = tracker
-    self._files = {}
+    self._rows = {}
     for name in (METRICS_FILE, SPEED_FILE):
       path = os.path.join(workdir, name)
       jsonl.drop_rows_from(path, start_step)
-      self._files[name] = open(path, "a", buffering=1)  # noqa: SIM115
-    self._board = None
-    try:
-      # It imports torch where it finds it: 3 s that other processes need not.
-      from tensorboardX import SummaryWriter
-    except ModuleNotFoundError:
-      logging.warning("no tensorboard/: the extra tensorboard is not installed")
-      return
-    try:
-      board = os.path.join(workdir, "tensorboard")
-      self._board = SummaryWriter(board, purge_step=start_step)
-    except OSError as error:
-      logging.warning("no tensorboard/: %s", error)
+      self._rows[name] = jsonl.Appender(path)
+    self._board = _Board(os.path.join(workdir, "tensorboard"), start_step)
 
   def write_metrics(self, step: int, row: dict) -> None:
     """Appends one row; values are finite floats or None."""
@@ -59,34 +49,96 @@ class Writers:
     """Appends one row; values are finite floats or None."""
     self._write(SPEED_FILE, "speed", step, row)
 
-  def sync(self) -> None:
-    """Waits until all rows are on the disk.
+  def show(self) -> None:
+    """Lets others see all rows; those on a disk they see already.
 
     Raises:
       OSError: a file cannot be written; names it.
     """
-    for file in self._files.values():
-      with errors.naming(file.name):
-        os.fsync(file.fileno())
+    for rows in self._rows.values():
+      rows.show()
+
+  def sync(self) -> None:
+    """Waits until all rows are on the disk, or in the bucket.
+
+    Raises:
+      OSError: a file cannot be written; names it.
+    """
+    for rows in self._rows.values():
+      rows.sync()
+    self._board.upload()
 
   def _write(self, name: str, group: str, step: int, row: dict) -> None:
-    with errors.naming(self._files[name].name):
-      self._files[name].write(jsonl.to_line({"step": step, **row}))
+    self._rows[name].write({"step": step, **row})
     if self._tracker:
       self._tracker.write(group, step, row)
-    for key, value in row.items() if self._board else ():
+    for key, value in row.items():
       if value is not None:
-        self._board.add_scalar(f"{group}/{key}", value, step)
+        self._board.call("add_scalar", f"{group}/{key}", value, step)
 
   def write_picture(self, step: int, name: str, picture: np.ndarray) -> None:
     """Shows (h, w, 3) uint8 in TensorBoard and the tracker, if there."""
     if self._tracker:
       self._tracker.write_picture(step, name, picture)
-    if self._board:
-      self._board.add_image(name, picture, step, dataformats="HWC")
+    self._board.call("add_image", name, picture, step, dataformats="HWC")
 
   def close(self) -> None:
-    for file in self._files.values():
-      file.close()
-    if self._board:
-      self._board.close()
+    for rows in self._rows.values():
+      rows.close()
+    self._board.close()
+
+
+class _Board:
+  """TensorBoard's files; one for each upload if they go to a bucket.
+
+  tensorboardX itself would write one there anew, from its start, each time.
+  """
+
+  def __init__(self, directory: str, start_step: int):
+    self._target, self._writer = directory, None
+    self._local, self._start, self._num_files = None, start_step, 0
+    try:
+      # It imports torch where it finds it: 3 s that other processes need not.
+      from tensorboardX import SummaryWriter
+    except ModuleNotFoundError:
+      logging.warning("no tensorboard/: the extra tensorboard is not installed")
+      return
+    if storage.is_remote(directory):
+      self._local = tempfile.TemporaryDirectory()
+      directory = self._local.name
+    self._open = lambda **options: SummaryWriter(directory, **options)
+    try:
+      self._writer = self._open(purge_step=start_step, **self._named())
+    except OSError as error:
+      logging.warning("no tensorboard/: %s", error)
+
+  def _named(self) -> dict[str, str]:
+    """Names tell only the second, which is too little for several files."""
+    return {"filename_suffix": f".{self._start}-{self._num_files}"}
+
+  def call(self, method: str, *given, **options) -> None:
+    """Calls a method of the writer, if there is one."""
+    if self._writer:
+      getattr(self._writer, method)(*given, **options)
+
+  def upload(self) -> None:
+    """Brings what was written to the bucket, if the files go to one.
+
+    Raises:
+      OSError: it cannot be written; names the file.
+    """
+    if not self._local or not self._writer:
+      return
+    self._writer.close()
+    for name in os.listdir(self._local.name):
+      path = os.path.join(self._local.name, name)
+      storage.upload(path, os.path.join(self._target, name))
+      os.unlink(path)
+    self._num_files += 1
+    self._writer = self._open(**self._named())
+
+  def close(self) -> None:
+    if self._writer:
+      self._writer.close()
+    if self._local:
+      self._local.cleanup()

@@ -18,7 +18,7 @@ from data_pipelines.humans_tfds import __main__ as humans_main
 from data_pipelines.open_source import open_source
 from tests.data_pipelines import corpora, fake_bucket
 
-core = pytest.importorskip("gcsfs.core", reason="needs gcsfs")
+pytest.importorskip("gcsfs", reason="needs gcsfs")
 
 KINDS = ["photos", "corpus", "photos.tar", "humans"]
 
@@ -34,16 +34,9 @@ def root(photo_folder, tmp_path):
 
 
 @pytest.fixture
-def bucket(root, monkeypatch):
+def bucket(root):
   """`root` as gs://pictures, for this process and those it starts."""
-  with fake_bucket.FakeBucket(root) as bucket:
-    for name, value in bucket.environment().items():
-      monkeypatch.setenv(name, value)
-    # What the environment says is for a process that has not imported gcsfs.
-    for scheme in ("gs", "gcs"):  # TFDS takes the other one.
-      fsspec.register_implementation(scheme, core.GCSFileSystem, clobber=True)
-    options = {"token": "anon", "endpoint_url": bucket.endpoint}
-    monkeypatch.setitem(fsspec.config.conf, "gs", options)
+  with fake_bucket.serving(root) as bucket:
     yield bucket
 
 

@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from sapiens2_jax.training import checkpoints, writers
 from tests import forking
 
+_LAST = "commit_success.txt"
 _LIMIT = 300.0  # Seconds in which a process does what is waited for.
 
 
@@ -22,9 +23,11 @@ def num_rows(workdir: pathlib.Path) -> int:
 
 
 def unfinished(workdir: pathlib.Path) -> list[str]:
-  """Names of checkpoints that are not whole yet."""
+  """Names of checkpoints that are not whole yet, or are being removed."""
   root = workdir / "checkpoints"
-  return [n for n in os.listdir(root) if "tmp" in n] if root.exists() else []
+  names = os.listdir(root) if root.exists() else []
+  # In a bucket the name is the last one, and what stands there last differs.
+  return [n for n in names if "tmp" in n or not (root / n / _LAST).exists()]
 
 
 def read_tree(workdir: pathlib.Path, num_steps: int) -> dict:

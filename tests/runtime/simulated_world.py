@@ -106,8 +106,8 @@ class Root:
   def __init__(self, checkpoints: dict[int, bool]):
     self._checkpoints = checkpoints
 
-  def glob(self, _: str) -> list["_Checkpoint"]:
-    return [self / str(step) for step in self._checkpoints]
+  def steps(self) -> list[int]:
+    return sorted(self._checkpoints)
 
   def __truediv__(self, name: str) -> "_Checkpoint":
     return _Checkpoint(name, self._checkpoints[int(name)])
@@ -117,9 +117,6 @@ class _Checkpoint(NamedTuple):
   name: str
   is_whole: bool
 
-  def is_dir(self) -> bool:
-    return True
-
 
 def _problems(path: _Checkpoint, verify: bool) -> list[str]:
   return [] if path.is_whole else ["damaged"]
@@ -127,6 +124,7 @@ def _problems(path: _Checkpoint, verify: bool) -> list[str]:
 
 # What reads a checkpoint's files; which one is taken is decided by the module.
 READING = {
+  "list_steps": Root.steps,
   "find_problems": _problems,
   "read_run": lambda path: {},
   "say": lambda line: None,

@@ -56,7 +56,7 @@ def _keep_rows(path, step):
 
 
 def _oldest_first(root, skipped):
-  return min((int(path.name) for path in root.glob("*")), default=None)
+  return min(root.steps(), default=None)
 
 
 def _nobody_is_silent(self, signs, now):

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from data_pipelines.common import command, errors, files, storage
+from data_pipelines.common import command, errors, files, remote, storage
 
 
 def raised(error: Exception, cause: Exception | None = None) -> Exception:
@@ -70,7 +70,7 @@ def test_a_bucket_that_fails_is_named_and_no_mistake(monkeypatch):
   def fail(url):
     raise RuntimeError("Failed to resolve storage.googleapis.com")
 
-  monkeypatch.setattr(storage.fsspec.core, "url_to_fs", fail)
+  monkeypatch.setattr(remote.fsspec.core, "url_to_fs", fail)
   with pytest.raises(
     OSError, match="gs://b/x: RuntimeError: Failed to resolve"
   ) as caught:
