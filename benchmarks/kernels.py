@@ -30,6 +30,8 @@ SHAPES = (
   (32, 16, 76, 3081),
   (4, 4, 128, 3072),
 )
+# Kernels, and the matrix products of each.
+KINDS = {"forward": 2, "backward": 5}
 _CORES = {"v4": 2, "v5p": 2}  # of a chip, each with a schedule of its own
 _TOPOLOGY = {"v4": "v4:2x2x1", "v5p": "v5p:2x2x1"}
 _BUNDLES = re.compile(r"total scheduled bundles:\s+(\d+)")
@@ -60,14 +62,14 @@ def compile_kernels(chip_name: str, shape: tuple[int, ...]) -> None:
 
   def loss(q, k, v):
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-      out = attention(q, k, v, backend="splash")
+      out = attention(q, k, v, backend="pallas")
     return jnp.sum(out.astype(jnp.float32))
 
   jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(q, k, k).compile()
 
 
 def scheduled_bundles(chip_name: str, shape: tuple[int, ...]) -> dict[str, int]:
-  """Bundles of a block of each kernel, "fwd" and "dkv"."""
+  """Bundles of a block of each of `KINDS`."""
   with tempfile.TemporaryDirectory() as folder:
     dump = "--xla_jf_dump_llo_text=true --xla_jf_emit_annotations=true"
     subprocess.run(
@@ -81,8 +83,8 @@ def scheduled_bundles(chip_name: str, shape: tuple[int, ...]) -> dict[str, int]:
       stderr=subprocess.DEVNULL,
     )
     found = {}
-    for kind in ("fwd", "dkv"):
-      pattern = f"*splash_mha_{kind}*schedule-analysis_final_bundles*"
+    for kind in KINDS:
+      pattern = f"*attention_{kind}*schedule-analysis_final_bundles*"
       (path,) = glob.glob(os.path.join(folder, pattern))
       with open(path) as file:
         found[kind] = int(_BUNDLES.search(file.read())[1])
@@ -91,21 +93,18 @@ def scheduled_bundles(chip_name: str, shape: tuple[int, ...]) -> dict[str, int]:
 
 def efficiencies(chip_name: str, shape: tuple[int, ...]) -> dict[str, float]:
   """Shares of the peak by kind, on padded products."""
-  from sapiens2_jax.models.attention import block_sizes, padded_length
+  from sapiens2_jax.models.attention_kernel import LANES, query_block
 
   chip = CHIPS[chip_name]
-  unit, size = chip.matrix_unit, padded_length(shape[3])
+  unit, size = chip.matrix_unit, -(-shape[3] // LANES) * LANES
   head_dim = -(-shape[2] // unit) * unit
-  blocks = block_sizes(size, size)
   per_cycle = chip.peak_flops / chip.frequency / _CORES.get(chip_name, 1)
   shares = {}
   for kind, bundles in scheduled_bundles(chip_name, shape).items():
-    products, block = (
-      (2, blocks.block_q) if kind == "fwd" else (5, blocks.block_q_dkv)
-    )
+    products, block = KINDS[kind], query_block(kind, size, size)
     ideal = products * 2 * block * size * head_dim / per_cycle
     length = "short" if size <= SHORT else "long"
-    name = f"forward, {length}" if kind == "fwd" else "backward"
+    name = f"forward, {length}" if kind == "forward" else "backward"
     shares[name] = ideal / bundles
   return shares
 

@@ -1,32 +1,18 @@
 """Grouped softmax attention, on the backend that suits the device."""
 
-import functools
-
 import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
-from jax.experimental.pallas.ops.tpu.splash_attention import (
-  splash_attention_kernel as splash,
-)
-from jax.experimental.pallas.ops.tpu.splash_attention import (
-  splash_attention_mask as splash_mask,
-)
 from jaxtyping import Array, Float
 
 from sapiens2_jax import errors
+from sapiens2_jax.models import attention_kernel as kernel
 from sapiens2_jax.models import partition
+from sapiens2_jax.models.attention_kernel import KERNEL_INPUT
 
-_LANES = 128  # Sequences are padded to multiples of this for the TPU kernel.
-# Tiles of weights: a whole short sequence, or blocks of a long one, of which
-# several lie beside its keys on the chip; fewer of them in the forward pass.
-_WHOLE, _MAX_BLOCK, _MAX_FORWARD_KEYS = 896, 640, 1024
 _MASKED = -1e30
-
-# Names of what the backward pass needs, for rematerialisation.
-KERNEL_INPUT = "attention_input"
-KERNEL_RESIDUAL = "attention_residual"
 
 
 def attention(
@@ -47,7 +33,7 @@ def attention(
     k: keys; query head i uses key/value head floor(i / (h / g)).
     v: values.
     num_keys: keys behind these are padding; all, if None.
-    backend: "xla", "splash" (TPU), "cudnn" (GPU) or "auto": what suits the
+    backend: "xla", "pallas" (TPU), "cudnn" (GPU) or "auto": what suits the
       devices that the program is compiled for.
 
   Raises:
@@ -72,7 +58,7 @@ def choose_backend(platform: str, dtype: jnp.dtype, head_dim: int) -> str:
   cuDNN takes 16-bit numbers and heads of a multiple of 8: not those of 5b.
   """
   if platform == "tpu":
-    return "splash"
+    return "pallas"
   if platform == "gpu" and dtype.itemsize == 2 and head_dim % 8 == 0:
     return "cudnn"
   return "xla"
@@ -110,79 +96,18 @@ def _cudnn(q: Array, k: Array, v: Array, num_keys: int) -> Array:
   return einops.rearrange(out, "b n h e -> b h n e")
 
 
-def block_sizes(num_queries: int, num_keys: int) -> splash.BlockSizes:
-  """Tiles of the TPU kernel for padded lengths.
-
-  Both kernels take all keys of a head at once: with several blocks of keys the
-  forward kernel would rescale what it has for each (46 % instead of 79 % of
-  the peak at 3200, by the compiler's schedule for v5p), and the backward one
-  write that many partial gradients of the queries.
-  """
-  block_q, block_kv = _block(num_queries), _block(num_keys)
-  forward_kv = _block(num_keys, _MAX_FORWARD_KEYS)
-  layout = splash.QKVLayout.SEQ_MINOR
-  return splash.BlockSizes(
-    block_q=block_q,
-    block_kv=num_keys,
-    block_kv_compute=forward_kv,
-    block_q_dkv=block_q,
-    block_kv_dkv=num_keys,
-    block_kv_dkv_compute=block_kv,
-    use_fused_bwd_kernel=True,
-    q_layout=layout,
-    k_layout=layout,
-    v_layout=layout,
-  )
-
-
-def _block(size: int, largest: int = _MAX_BLOCK) -> int:
-  """The largest multiple of 128 that divides `size` and is not too large."""
-  largest = _WHOLE if size <= _WHOLE else largest
-  sizes = range(_LANES, min(size, largest) + 1, _LANES)
-  return max(block for block in sizes if size % block == 0)
-
-
-def padded_length(num_tokens: int) -> int:
-  """Length that the TPU kernel works on."""
-  return -(-num_tokens // _LANES) * _LANES
-
-
-def _splash(q: Array, k: Array, v: Array, num_keys: int) -> Array:
-  """A maintained Pallas kernel; never writes the matrix of weights."""
-  if q.shape[3] < _LANES:  # [cls] alone: its row of weights is small.
+def _pallas(q: Array, k: Array, v: Array, num_keys: int) -> Array:
+  """Our kernel for TPUs; never writes the matrix of weights."""
+  if q.shape[3] < kernel.LANES:  # [cls] alone: its row of weights is small.
     return _xla(q, k, v, num_keys)
-  attend = functools.partial(_splash_on_device, num_keys=num_keys)
   names = ("batch", "heads", None)
-  return partition.on_each_device(
-    attend,
-    ((*names, "tokens"), (*names, None), (*names, None)),
-    ("batch", "heads", "tokens", None),
+  tokens = (*names, "tokens")
+  out = partition.on_each_device(
+    lambda q, k, v: kernel.attend(q, k, v, num_keys),
+    (tokens, (*names, None), (*names, None)),
+    tokens,
   )(q, k, v)
+  return jnp.swapaxes(out, 2, 3)
 
 
-def _splash_on_device(q: Array, k: Array, v: Array, num_keys: int) -> Array:
-  (_, h, _, n), m = q.shape, k.shape[3]
-  padded_n, padded_m = padded_length(n), padded_length(m)
-
-  def pad(x: Array, size: int) -> Array:
-    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, size - x.shape[3])))
-    return checkpoint_name(jnp.swapaxes(x, 2, 3), KERNEL_INPUT)
-
-  kernel = splash.make_splash_mha_single_device(
-    splash_mask.MultiHeadMask([splash_mask.FullMask((padded_n, padded_m))] * h),
-    block_sizes=block_sizes(padded_n, padded_m),
-    residual_checkpoint_name=KERNEL_RESIDUAL,
-    interpret=partition.platform() != "tpu",
-  )
-  segments = None
-  if num_keys < padded_m:  # Padding is another segment, which no query sees.
-    segments = splash.SegmentIds(
-      jnp.zeros((padded_n,), jnp.int32),
-      (jnp.arange(padded_m) >= num_keys).astype(jnp.int32),
-    )
-  attend = functools.partial(kernel, segment_ids=segments)
-  out = jax.vmap(attend)(pad(q, padded_n), pad(k, padded_m), pad(v, padded_m))
-  return out[:, :, :n]
-
-
-BACKENDS = {"xla": _xla, "splash": _splash, "cudnn": _cudnn}
+BACKENDS = {"xla": _xla, "pallas": _pallas, "cudnn": _cudnn}

@@ -11,11 +11,8 @@ from jaxtyping import Array, Float
 from sapiens2_jax import errors
 from sapiens2_jax.models import partition
 from sapiens2_jax.models import rope as rope_lib
-from sapiens2_jax.models.attention import (
-  KERNEL_INPUT,
-  KERNEL_RESIDUAL,
-  attention,
-)
+from sapiens2_jax.models.attention import attention
+from sapiens2_jax.models.attention_kernel import KERNEL_INPUT, KERNEL_RESIDUAL
 from sapiens2_jax.models.layers import (
   HeadMerge,
   HeadProjection,

@@ -105,7 +105,7 @@ _MODEL = group(
     "full", "What the backward pass finds in memory.", one_of(REMAT_POLICIES)
   ),
   attention_backend=Field(
-    "auto", "xla, splash (TPU) or cudnn (GPU).", one_of(_BACKENDS)
+    "auto", "xla, pallas (TPU) or cudnn (GPU).", one_of(_BACKENDS)
   ),
   # See models/windows.py. Ours; the reference takes 1024 windows of a batch.
   window_chunk=Field(

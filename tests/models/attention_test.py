@@ -8,12 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sapiens2_jax.models.attention import (
-  attention,
-  block_sizes,
-  choose_backend,
-  padded_length,
-)
+from sapiens2_jax.models import attention_kernel
+from sapiens2_jax.models.attention import attention, choose_backend
+from sapiens2_jax.models.attention_kernel import query_block
 
 
 def draw(heads, kv_heads, head_dim, queries, keys, batch=1):
@@ -69,41 +66,52 @@ def test_the_tpu_kernel_agrees_with_xla(
   head_dim, heads, kv_heads, queries, keys, num_keys
 ):
   arrays = draw(heads, kv_heads, head_dim, queries, keys)
-  found = with_gradients("splash", num_keys, *arrays)
+  found = with_gradients("pallas", num_keys, *arrays)
   expected = with_gradients("xla", num_keys, *arrays)
+  chex.assert_trees_all_close(found, expected, atol=2e-5, rtol=2e-4)
+
+
+def test_blocks_past_the_end_change_nothing(monkeypatch):
+  for kind in attention_kernel.MOST_WEIGHTS:
+    monkeypatch.setitem(attention_kernel.MOST_WEIGHTS, kind, 2 * 128 * 256)
+  arrays = draw(4, 2, 24, 300, 200, batch=2)  # two blocks of 256 queries
+  found = with_gradients("pallas", 150, *arrays)
+  expected = with_gradients("xla", 150, *arrays)
   chex.assert_trees_all_close(found, expected, atol=2e-5, rtol=2e-4)
 
 
 def test_padding_gets_no_gradient():
   q, k, v = draw(2, 1, 16, 130, 140)
-  for backend in ("xla", "splash"):
+  for backend in ("xla", "pallas"):
     _, (_, dk, dv) = with_gradients(backend, 135, q, k, v)
     assert not np.any(dk[..., 135:]) and not np.any(dv[..., 135:])
     assert np.any(dk[..., :135])
 
 
-@pytest.mark.parametrize("tokens", [777, 3081, 3072, 2304, 128])
-def test_blocks_divide_the_padded_lengths(tokens):
-  size = padded_length(tokens)
-  blocks = block_sizes(size, size)
-  assert size % 128 == 0 and 0 <= size - tokens < 128
-  for block in (blocks.block_q, blocks.block_kv_dkv_compute):
-    assert size % block == 0 and block % 128 == 0
-    assert block == size <= 896 or block <= 640
-  assert size % blocks.block_kv_compute == 0 and blocks.block_kv_compute <= 1024
-  assert blocks.block_kv_dkv == blocks.block_kv == size
+@pytest.mark.parametrize(
+  ("kind", "queries", "keys", "size"),
+  [
+    ("backward", 777, 777, 896),  # at once
+    ("forward", 3081, 3081, 640),  # 25 tiles of 128 in 5 blocks
+    ("backward", 3081, 3081, 256),  # in 13, the last one half full
+    ("backward", 2304, 3072, 256),
+    ("forward", 128, 100_000, 128),  # one tile at least
+  ],
+)
+def test_blocks_of_queries_waste_little(kind, queries, keys, size):
+  assert query_block(kind, queries, keys) == size
 
 
 def test_few_queries_need_no_kernel():
   q, k, v = draw(2, 1, 16, 1, 200)
-  text = jax.jit(functools.partial(attention, backend="splash")).lower(q, k, v)
+  text = jax.jit(functools.partial(attention, backend="pallas")).lower(q, k, v)
   assert "pallas" not in text.as_text() and "while" not in text.as_text()
 
 
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"backend": "spash"}, "did you mean splash"),
+    ({"backend": "palas"}, "did you mean pallas"),
     ({"num_keys": 8}, r"num_keys=8 is not in \[1, 7\]"),
     ({"num_keys": 0}, r"num_keys=0 is not in"),
   ],
@@ -121,8 +129,8 @@ def test_heads_must_be_divided():
 @pytest.mark.parametrize(
   ("platform", "dtype", "head_dim", "backend"),
   [
-    ("tpu", "bfloat16", 76, "splash"),
-    ("tpu", "float32", 64, "splash"),
+    ("tpu", "bfloat16", 76, "pallas"),
+    ("tpu", "float32", 64, "pallas"),
     ("gpu", "bfloat16", 64, "cudnn"),
     ("gpu", "float32", 64, "xla"),
     ("gpu", "bfloat16", 76, "xla"),
