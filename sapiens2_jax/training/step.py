@@ -12,22 +12,31 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
+from sapiens2_jax import errors
+from sapiens2_jax.models import from_config
 from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.parallel import rules
+from sapiens2_jax.parallel.gathering import Gather
 from sapiens2_jax.training import schedules
 from sapiens2_jax.training.state import TrainState
 
 Metrics = dict[str, Array]
+# When weights that are cut along `fsdp` are gathered, by `model.gather`.
+GATHERS = {"block": lambda dtype: None, "step": Gather}
 
 
-def _mean_over_microbatches(function, params, batches, targets):
-  """Mean loss gradient and metrics over microbatches (leading axis)."""
+def _mean_over_microbatches(function, params, batches, targets, finish):
+  """Mean loss gradient and metrics over microbatches (leading axis).
+
+  `finish` is applied to the gradient of each microbatch.
+  """
   count = jax.tree.leaves(batches)[0].shape[0]
 
   def one(batch, target):
     grad = jax.grad(function, has_aux=True)
-    return grad(params, batch, target)
+    grads, metrics = grad(params, batch, target)
+    return finish(grads), metrics
 
   if count == 1:
     return one(*jax.tree.map(lambda x: x[0], (batches, targets)))
@@ -51,6 +60,8 @@ def train_step(
   tx: optax.GradientTransformation,
   optim: ConfigDict,
   measure_every: int,
+  gather: Gather | None = None,
+  abstract: TrainState | None = None,
 ) -> tuple[TrainState, Metrics]:
   """One update of parameters, optimizer and teacher state. Pure.
 
@@ -65,18 +76,28 @@ def train_step(
     optim: the config group with the schedule.
     measure_every: metrics that cost something are computed at multiples of
       this step, and are NaN at others.
+    gather: makes weights whole once for all microbatches; None: the compiler
+      gathers them where they are used.
+    abstract: shapes and shardings of the state, which `gather` needs.
 
   Returns:
     The new state, and float32 scalars of this step.
   """
   rng = jax.random.wrap_key_data(state.rng)
   lr = schedules.learning_rate(optim, state.step)
+  weights, teacher, finish = state.params, state.teacher_state, lambda x: x
+  if gather is not None:
+    weights = gather.whole(weights, abstract.params)
+    teacher = gather.whole(teacher, abstract.teacher_state)
+    finish = functools.partial(gather.cut, abstract=abstract.params)
   targets, statistics, teacher_metrics = objective.compute_targets(
-    state.teacher_state, batches, state.step, rng
+    teacher, batches, state.step, rng
   )
   measure = state.step % measure_every == 0
   loss = functools.partial(objective.loss, rng=rng, measure=measure)
-  grads, metrics = _mean_over_microbatches(loss, state.params, batches, targets)
+  grads, metrics = _mean_over_microbatches(
+    loss, weights, batches, targets, finish
+  )
   grad_norm = optax.global_norm(grads)
   is_finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
 
@@ -199,6 +220,8 @@ def jit_train_step(
   """
   state_shardings = rules.of_arrays(abstract)
   logical = rules.read_rules(config.sharding, config.mesh)
+  make_gather = errors.lookup(GATHERS, config.model.gather, "model.gather")
+  gather = make_gather(from_config.compute_dtype(config.model))
 
   def step(state, batches):
     with rules.logical_constraints(mesh, logical):
@@ -209,6 +232,8 @@ def jit_train_step(
         tx=tx,
         optim=config.optim,
         measure_every=config.logging.every,
+        gather=gather,
+        abstract=abstract,
       )
 
   return jax.jit(

@@ -39,6 +39,7 @@ from sapiens2_jax.tasks import registry
 from sapiens2_jax.training.best import read_goal
 from sapiens2_jax.training.optimizer import OPTIMIZERS
 from sapiens2_jax.training.schedules import SCHEDULES
+from sapiens2_jax.training.step import GATHERS
 
 VERSION = 1
 # What runs did before a field was there, where that is not its default.
@@ -103,6 +104,13 @@ _MODEL = group(
   # See models/block.py.
   remat=Field(
     "full", "What the backward pass finds in memory.", one_of(REMAT_POLICIES)
+  ),
+  # See parallel/gathering.py.
+  gather=Field(
+    "block",
+    "When weights that fsdp cuts are gathered: for each block, or once a step, "
+    "as copies in model.dtype.",
+    one_of(GATHERS),
   ),
   attention_backend=Field(
     "auto", "xla, pallas (TPU) or cudnn (GPU).", one_of(_BACKENDS)

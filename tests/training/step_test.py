@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sapiens2_jax.planning import hlo
+from sapiens2_jax.planning import account, hlo
 from sapiens2_jax.training import state as state_lib
 from tests import tiny
 
@@ -170,6 +170,23 @@ def test_accumulation_gives_the_numbers_of_the_large_batch(chosen):
 @pytest.mark.parametrize("remat", ["full", "block"])
 def test_rematerialisation_changes_nothing(remat):
   assert_same_run(history(CENTER, f"model.remat={remat}"), history(CENTER))
+
+
+def test_weights_gathered_once_move_once_and_change_nothing():
+  settings = CENTER, "model.gather=step", "data.accumulation_steps=2"
+  mesh = FSDP_TENSOR, {"num_devices": 8}
+  run = compiled(*settings, *mesh[0], **mesh[1])
+  assert_same_run(history(*settings, *mesh[0], **mesh[1]), history(CENTER))
+  # Whole matrices of blocks come out of no loop; tensor=2 halves them.
+  works = account.walk(hlo.parse(run.step_fn.as_text()))
+  hidden = run.objective.encoder.architecture.hidden_dim // 2
+  gathers = [
+    work.times
+    for work in works
+    if work.collective == "all-gather"
+    and any(hidden in array.dims for array in work.instruction.result)
+  ]
+  assert gathers and max(gathers) == 1
 
 
 def test_a_non_finite_step_changes_only_the_counters():
