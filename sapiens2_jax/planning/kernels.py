@@ -10,20 +10,38 @@ import dataclasses
 from sapiens2_jax.chips import Chip
 from sapiens2_jax.planning import hlo
 
-# Fraction of the peak, on padded products: forward with up to 896 keys, forward
-# with more, backward. Cycles of the ideal over VLIW bundles that the compiler
-# scheduled for a block (libtpu 0.0.52, `benchmarks/kernels.py`): a bundle a
-# cycle, the kernel never waiting for memory. Not measured on a chip.
+# Fraction of the peak, on padded products, of JAX's splash kernels: forward
+# with up to 896 keys, forward with more, backward. Cycles of the ideal over
+# VLIW bundles that the compiler scheduled for a block (libtpu 0.0.52,
+# `benchmarks/kernels.py`): a bundle a cycle, the kernel never waiting for
+# memory. Not measured on a chip.
 EFFICIENCY = {
   "v4": (0.41, 0.51, 0.74),
   "v5e": (0.55, 0.76, 0.92),
   "v5p": (0.56, 0.76, 0.90),
   "v6e": (0.45, 0.53, 0.80),
 }
+# The same of the model's own kernels (models/attention_kernel.py): forward with
+# up to 896 keys and with more, backward with both; above 1 products run beside
+# each other. Heads narrower than 128, then others.
+NARROW = {
+  "v4": (0.71, 0.69, 0.95, 1.06),
+  "v5e": (1.03, 1.05, 1.37, 1.18),
+  "v5p": (1.01, 1.06, 1.30, 1.29),
+  "v6e": (0.74, 0.77, 1.18, 0.95),
+}
+WIDE = {
+  "v4": (0.66, 0.66, 0.83, 0.83),
+  "v5e": (0.86, 0.86, 0.94, 0.94),
+  "v5p": (0.89, 0.89, 0.88, 0.88),
+  "v6e": (0.65, 0.65, 0.88, 0.88),
+}
 SHORT = 896  # keys
 # Products of (queries x keys x head width) in each kernel: forward has q k and
 # weights v; backward computes the weights again, and dv, dp, dq, dk.
 _PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dkv": 5}
+_OWN_PRODUCTS = {"attention_forward": 2, "attention_backward": 5}
+_LANES = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +52,7 @@ class KernelCost:
   head_dim: int
   num_keys: int  # padded
   is_backward: bool  # the kernel of the gradients
+  is_own: bool = False  # of the model, not of JAX
 
   def seconds(self, chip: Chip) -> float:
     """Estimated time on a chip, heads padded to its matrix unit."""
@@ -41,12 +60,16 @@ class KernelCost:
     short, long, backward = EFFICIENCY[chip.name]
     reached = short if self.num_keys <= SHORT else long
     reached = backward if self.is_backward else reached
+    if self.is_own:
+      table = NARROW if self.head_dim < _LANES else WIDE
+      is_long = self.num_keys > SHORT
+      reached = table[chip.name][2 * self.is_backward + is_long]
     busy = reached * self.head_dim / padded
     return self.flops / (chip.peak_flops * busy)
 
 
 def kernel_cost(name: str, operands: list[tuple[hlo.Array, ...]]) -> KernelCost:
-  """Cost of a splash attention kernel from its operands' shapes.
+  """Cost of an attention kernel from its operands' shapes.
 
   Args:
     name: of the operation, as the compiler records it.
@@ -55,10 +78,16 @@ def kernel_cost(name: str, operands: list[tuple[hlo.Array, ...]]) -> KernelCost:
   Raises:
     ValueError: it is no kernel that is known here.
   """
+  four = [a for arrays in operands for a in arrays if len(a.dims) == 4]
+  for kernel, products in _OWN_PRODUCTS.items():
+    if kernel in name:
+      b, h, e, *_ = four[0].dims
+      n, m = (-(-a.dims[3] // _LANES) * _LANES for a in four[:2])
+      flops = 2 * products * b * h * n * m * e
+      return KernelCost(flops, e, m, kernel.endswith("backward"), is_own=True)
   known = [kernel for kernel in _PRODUCTS if kernel in name]
   if not known:
     raise ValueError(f"{name}: no cost is known for this kernel.")
-  four = [a for arrays in operands for a in arrays if len(a.dims) == 4]
   b, h, e, n = four[0].dims
   m = four[1].dims[3]
   flops = 2 * _PRODUCTS[known[0]] * b * h * n * m * e

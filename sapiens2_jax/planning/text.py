@@ -17,9 +17,11 @@ how this was estimated
   step: for each instruction the slower of its products at the chip's peak
     and its bytes at the bandwidth of HBM; attention kernels, which that
     account does not look into, on heads padded to the matrix unit at
-    {efficiency} of the peak (forward short, forward long, backward: from the
-    compiler's schedule of the kernel, not measured); then communication that
-    is not started ahead. Nothing was run on a TPU.
+    {efficiency} of the peak (forward with up to 896 keys and
+    with more, backward the same, heads below 128; above 100% products run
+    beside each other; from the compiler's schedule of the kernel, not
+    measured); then communication that is not started ahead. Nothing was run
+    on a TPU.
   by the compiler's cycles: instead of the above its own cycles for each
     instruction, which know about tiles and vector units; transfers between
     HBM and the chip's memory are counted as if nothing ran beside them.
@@ -31,7 +33,7 @@ def format_plan(plan: Plan) -> str:
   lines = [_header(plan), *_memory(plan)]
   if plan.cost is not None:
     lines += [*_work(plan), *_communication(plan), *_time(plan)]
-  reached = kernels.EFFICIENCY[plan.chip.name]
+  reached = kernels.NARROW[plan.chip.name]
   efficiency = ", ".join(f"{fraction:.0%}" for fraction in reached)
   return "\n".join([*lines, METHOD.format(efficiency=efficiency)])
 

@@ -112,6 +112,27 @@ def test_kernels_cost_their_products_and_the_lanes_they_leave_empty():
     kernels.kernel_cost("another_kernel", operands)
 
 
+def test_kernels_of_the_model_work_on_whole_tiles():
+  def array(*dims):
+    return (hlo.Array("bf16", dims, ""),)
+
+  v6e = CHIPS["v6e"]
+  for head_dim, tokens, table, at in (
+    (64, 777, kernels.NARROW, 0),
+    (76, 3081, kernels.NARROW, 1),
+    (128, 3072, kernels.WIDE, 1),
+  ):
+    padded = -(-tokens // 128) * 128
+    arrays = [array(2, 24, head_dim, tokens), array(2, 12, head_dim, tokens)]
+    cost = kernels.kernel_cost("jit/attention_forward", arrays)
+    assert cost.flops == 2 * 2 * 2 * 24 * padded**2 * head_dim
+    ideal = cost.flops * 256 / head_dim / v6e.peak_flops
+    assert cost.seconds(v6e) == pytest.approx(ideal / table["v6e"][at])
+    gradient = kernels.kernel_cost("jit/attention_backward", arrays)
+    seconds = 2.5 * ideal / table["v6e"][2 + at]
+    assert gradient.seconds(v6e) == pytest.approx(seconds)
+
+
 def test_chips_are_found_by_what_jax_calls_them():
   assert find_chip("TPU v5 lite").name == "v5e"
   assert find_chip("TPU v5").name == "v5p"
