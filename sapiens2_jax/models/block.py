@@ -227,7 +227,7 @@ class BlockStack(nn.Module):
     params = jax.vmap(init)(jax.random.split(rng, num_layers))
     return nn.meta.add_axis(params, 0, {nn.PARTITION_NAME: "layers"})
 
-  def _apply(self, num_kv_heads: int):
+  def _apply(self, num_kv_heads: int, in_loop: bool = False):
     """A function (params, x, rope, queries, num_keys) -> x of one block."""
     block = self._block(num_kv_heads)
 
@@ -237,7 +237,11 @@ class BlockStack(nn.Module):
 
     policy = errors.lookup(REMAT_POLICIES, self.remat, "remat policy")
     if policy is not None:
-      run = jax.checkpoint(run, policy=policy, static_argnums=(3, 4))
+      # No compiler joins what a loop computes with what another one computes
+      # again; the barrier against it would copy each row of a stack.
+      run = jax.checkpoint(
+        run, policy=policy, static_argnums=(3, 4), prevent_cse=not in_loop
+      )
     return run
 
   def body(
@@ -248,11 +252,13 @@ class BlockStack(nn.Module):
     x, rope = self._pad_tokens(x, rope)
     last = len(self.segments) - 1
     for i, (num_layers, kv_heads) in enumerate(self.segments):
-      run, params = self._apply(kv_heads), self.stacked[i]
+      params = self.stacked[i]
       if i == last:
         params, _ = _split(params, (num_layers - 1, 1))
         num_layers -= 1
-      if self.scan and num_layers > 1:
+      in_loop = self.scan and num_layers > 1
+      run = self._apply(kv_heads, in_loop)
+      if in_loop:
 
         def step(x, layer, run=run):
           return run(layer, x, rope, slice(None), num_tokens), None
