@@ -18,7 +18,8 @@ import sys
 import tempfile
 
 from sapiens2_jax.chips import CHIPS
-from sapiens2_jax.planning.kernels import EFFICIENCY, SHORT
+from sapiens2_jax.models.attention_kernel import LANES, query_block
+from sapiens2_jax.planning.kernels import NARROW, SHORT, WIDE
 
 # (query heads, key/value heads, head width, tokens): student and teacher of 1b
 # and 5b, decoder. Those of 5b share one schedule with 0.8b.
@@ -32,6 +33,10 @@ SHAPES = (
 )
 # Kernels, and the matrix products of each.
 KINDS = {"forward": 2, "backward": 5}
+# In the order of the tables of `planning.kernels`.
+NAMES = tuple(
+  f"{kind}, {length}" for kind in KINDS for length in ("short", "long")
+)
 _CORES = {"v4": 2, "v5p": 2}  # of a chip, each with a schedule of its own
 _TOPOLOGY = {"v4": "v4:2x2x1", "v5p": "v5p:2x2x1"}
 _BUNDLES = re.compile(r"total scheduled bundles:\s+(\d+)")
@@ -93,7 +98,6 @@ def scheduled_bundles(chip_name: str, shape: tuple[int, ...]) -> dict[str, int]:
 
 def efficiencies(chip_name: str, shape: tuple[int, ...]) -> dict[str, float]:
   """Shares of the peak by kind, on padded products."""
-  from sapiens2_jax.models.attention_kernel import LANES, query_block
 
   chip = CHIPS[chip_name]
   unit, size = chip.matrix_unit, -(-shape[3] // LANES) * LANES
@@ -104,8 +108,7 @@ def efficiencies(chip_name: str, shape: tuple[int, ...]) -> dict[str, float]:
     products, block = KINDS[kind], query_block(kind, size, size)
     ideal = products * 2 * block * size * head_dim / per_cycle
     length = "short" if size <= SHORT else "long"
-    name = f"forward, {length}" if kind == "forward" else "backward"
-    shares[name] = ideal / bundles
+    shares[f"{kind}, {length}"] = ideal / bundles
   return shares
 
 
@@ -132,14 +135,17 @@ def main() -> None:
       print(
         f"{chip:<4} heads {shape[:2]} of {shape[2]}, {shape[3]} tokens: {shown}"
       )
+      width = "narrow" if shape[2] < LANES else "wide"
       for name, share in shares.items():
+        name = f"{width}, {name}"
         lowest[name] = min(share, lowest.get(name, share))
-    names = ("forward, short", "forward, long", "backward")
-    for name, used in zip(names, EFFICIENCY[chip]):
-      if name in lowest:  # Of few shapes none may be short.
-        print(
-          f"{chip:<4} {name}: lowest {lowest[name]:.1%}, plans use {used:.0%}"
-        )
+    for width, table in (("narrow", NARROW), ("wide", WIDE)):
+      for name, used in zip(NAMES, table[chip]):
+        name = f"{width}, {name}"
+        if name in lowest:  # Of few shapes none may be short.
+          print(
+            f"{chip:<4} {name}: lowest {lowest[name]:.1%}, plans use {used:.0%}"
+          )
     result[chip] = {name: round(share, 3) for name, share in lowest.items()}
   print("RESULT " + json.dumps(result))
 

@@ -13,5 +13,6 @@ def test_a_kernel_keeps_its_units_busy_for_a_part_of_the_time():
   # The TPU compiler ends at flags of the CPU's.
   found = run("-m", "benchmarks.kernels", *arguments, XLA_FLAGS="")
   (found,) = found.values()
-  assert set(found) == {"forward, short", "backward"}
-  assert all(0 < share < 1 for share in found.values())
+  assert set(found) == {"wide, forward, short", "wide, backward, short"}
+  # A product may run beside another, all of them beside none.
+  assert all(0 < share < 2 for share in found.values())
