@@ -18,6 +18,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 _BLOCK, _FULL = "model.remat=block", "model.remat=full"
+_ONCE = "model.gather=step"
 
 
 def _steps(count: int) -> str:
@@ -38,8 +39,8 @@ PLANS = (
   ("0.8b", "v5e:8x8", 1, "mesh.data=8", _steps(32), _BLOCK),
   ("0.8b", "v6e:8x8", 1, "mesh.data=8", _steps(16), _BLOCK),
   ("0.8b", "v4:4x4x4", 1, "mesh.data=8", _steps(16), _BLOCK),
-  ("1b", "v5p:4x4x4", 1, "mesh.data=4", _steps(4), _BLOCK),
-  ("5b", "v5p:4x4x4", 1, "mesh.data=4", _steps(8), _BLOCK),
+  ("1b", "v5p:4x4x4", 1, "mesh.data=4", _steps(4), _BLOCK, _ONCE),
+  ("5b", "v5p:4x4x4", 1, "mesh.data=4", _steps(16), _BLOCK, _ONCE),
   ("1b", "v5e:8x8", 1, _steps(32), _FULL),
   ("5b", "v5e:16x16", 1, "mesh.data=2", _steps(8), _FULL),
   (
@@ -47,10 +48,10 @@ PLANS = (
     "data.global_batch_size=16384",
   ),
   ("1b", "v5p:4x4x4", 2, "mesh.data=8", _steps(4), _BLOCK),
-  ("1b", "v6e:8x8", 1, "mesh.data=4", _steps(16), _BLOCK),
+  ("1b", "v6e:8x8", 1, "mesh.data=4", _steps(16), _BLOCK, _ONCE),
   ("1b", "v4:4x4x4", 1, "mesh.data=4", _steps(16), _BLOCK),
   ("1b_4k", "v5p:4x4x4", 1, "mesh.data=4", _steps(8), _BLOCK),
-  ("5b", "v6e:16x16", 1, "mesh.data=16", _steps(4), _FULL),
+  ("5b", "v6e:16x16", 1, "mesh.data=16", _steps(4), _FULL, _ONCE),
   ("5b", "v4:4x4x8", 1, "mesh.data=8", _steps(16), _FULL),
 )
 
