@@ -85,11 +85,11 @@ def write_config(config: ConfigDict, workdir: str) -> None:
     write_file(path, config_lib.to_json(config).encode())
 
 
-def keep_compiled_programs(workdir: str) -> None:
+def keep_compiled_programs(config: ConfigDict, workdir: str) -> None:
   """A restart finds the step compiled; JAX's own setting goes first."""
-  compile_cache.keep_in(
-    storage.join(storage.absolute(workdir), "compile_cache")
-  )
+  given = config.checkpoint.compile_cache
+  place = given or storage.join(workdir, "compile_cache")
+  compile_cache.keep_in(storage.absolute(place))
 
 
 def open_checkpoints(
@@ -185,7 +185,7 @@ def train(overrides: list[str]) -> None:
   starting.check_fits(config, workdir, abstract, validation.read_config)
 
   write_config(config, workdir)
-  keep_compiled_programs(workdir)
+  keep_compiled_programs(config, workdir)
   earlier = goodput.load(workdir)
   checkpointer = open_checkpoints(
     config,

@@ -225,6 +225,9 @@ _CHECKPOINT = group(
     0, "Steps between saves to a disk of each host; 0: none.", at_least(0)
   ),
   local_directory=Field("", "Directory on that disk."),
+  compile_cache=Field(
+    "", "Directory or gs:// for compiled programs; empty: in the workdir."
+  ),
 )
 # Unset, they are JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID, or
 # what JAX finds out on Cloud TPU, SLURM, GKE and Open MPI; else there is only

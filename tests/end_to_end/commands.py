@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image
@@ -85,7 +85,11 @@ def tiny_evaluate(*arguments: str) -> list[str]:
 
 
 def start_two(
-  command: list[str], logs: pathlib.Path, *second: str
+  command: list[str],
+  logs: pathlib.Path,
+  *second: str,
+  env: Mapping[str, str] | None = None,
+  are_apart: bool = False,
 ) -> list[forking.Process | subprocess.Popen]:
   """The two processes of a job, with four devices each.
 
@@ -93,6 +97,9 @@ def start_two(
     command: of both.
     logs: their output goes to `logs`.0 and `logs`.1.
     *second: overrides for process 1 alone; or its flags, with their --.
+    env: more variables of both.
+    are_apart: each has a directory of its own, `logs`.0.d and `logs`.1.d, for
+      all that it writes without being told where.
   """
   with socket.socket() as opened:
     opened.bind(("localhost", 0))
@@ -108,11 +115,16 @@ def start_two(
       option if option.startswith("--") else f"--config.{option}"
       for option in second[: len(second) * index]
     ]
+    place = ROOT
+    if are_apart:
+      place = pathlib.Path(f"{logs}.{index}.d")
+      place.mkdir()
+      (place / "experiments").symlink_to(ROOT / "experiments")
+      variables |= {"HOME": str(place), "TMPDIR": str(place)}
+    variables = {**environment(4), **(env or {}), **variables}
     with open(f"{logs}.{index}", "w") as log:
       processes.append(
-        forking.start(
-          [*command, *options], {**environment(4), **variables}, log
-        )
+        forking.start([*command, *options], variables, log, cwd=place)
       )
   return processes
 

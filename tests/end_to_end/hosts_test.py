@@ -12,7 +12,8 @@ import pytest
 
 from data_pipelines.common import checksums
 from sapiens2_jax.runtime import goodput
-from sapiens2_jax.training import checkpoints, writers
+from sapiens2_jax.training import checkpoints, verification, writers
+from tests.data_pipelines import fake_bucket
 from tests.end_to_end import commands
 
 pytestmark = pytest.mark.slow
@@ -225,6 +226,30 @@ def test_a_checkpoint_on_the_hosts_disks_is_newer_and_is_restored(setting):
   assert "resumed at step 6, example 96" in texts[0]
   assert_close_metrics(workdir, whole)
   assert checkpoints.latest(str(workdir))[0] == NUM_STEPS
+
+
+def test_two_processes_that_share_a_bucket_and_no_disk(setting):
+  root, data, whole, _ = setting
+  shutil.copytree(data, root / "objects" / "images")
+  logs = root / "bucket_log"
+  command = commands.tiny_command("gs://runs/a", "gs://runs/images", *OPTIONS)
+  with fake_bucket.FakeBucket(root / "objects") as bucket:
+    bucket.fail_often(0.005)
+    processes = commands.start_two(
+      command, logs, env=bucket.environment(), are_apart=True
+    )
+    codes, texts = wait(processes, logs)
+  assert codes == [0, 0], "\n".join(texts)
+  name, workdir = writers.METRICS_FILE, root / "objects" / "a"
+  assert (workdir / name).read_bytes() == (whole / name).read_bytes()
+  assert goodput.load(str(workdir)).starts == 1
+  assert len(list((workdir / "tensorboard").iterdir())) == 3  # Saves.
+  steps = {path.name for path in (workdir / "checkpoints").iterdir()}
+  assert steps == {"4", "8", "12"}
+  for step in steps:
+    assert not verification.find_problems(workdir / "checkpoints" / step)
+  written = {p.name for i in (0, 1) for p in root.glob(f"bucket_log.{i}.d/*")}
+  assert written <= {"experiments", ".cache"}
 
 
 def test_two_processes_start_from_the_encoder_of_a_run(setting):

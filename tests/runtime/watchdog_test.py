@@ -3,6 +3,11 @@
 import pathlib
 import subprocess
 import sys
+import threading
+
+from data_pipelines.common import storage
+from sapiens2_jax.runtime import watchdog
+from sapiens2_jax.runtime.goodput import Timeline
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHILD = """
@@ -67,3 +72,28 @@ def test_a_hang_that_keeps_the_interpreter_ends_too(tmp_path):
   assert done.returncode == 1
   assert "Timeout" in done.stderr
   assert "in some_step_that_never_returns" in done.stderr
+
+
+def test_a_place_that_hangs_holds_nothing_up(monkeypatch):
+  """The stacks go to a bucket, which may be what the run waits for."""
+  ended, hanging = [], threading.Event()
+  monkeypatch.setattr(watchdog, "_WRITE_SECONDS", 0.1)
+  line = Timeline()
+  monkeypatch.setattr(line, "unchanged", lambda: 99.0)
+  one = watchdog.Watchdog(
+    line,
+    "memory://stacks/stacks-0.txt",
+    timeout=1000.0,
+    start_timeout=1000.0,
+    end=ended.append,
+  )
+  one._report(99.0, 1000.0)
+  text = storage.read_bytes("memory://stacks/stacks-0.txt")
+  assert b"test_a_place_that_hangs" in text
+  monkeypatch.setattr(storage, "upload", lambda *_: hanging.wait(60))
+  one._report(99.0, 1000.0)
+  hanging.set()
+  one.stop()
+  storage.remove_tree("memory://stacks")
+  assert ended[0].endswith("are in memory://stacks/stacks-0.txt.")
+  assert ended[1].endswith("the stacks of all threads are above.")
