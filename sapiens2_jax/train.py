@@ -24,6 +24,7 @@ from sapiens2_jax.runtime import compile_cache, distributed, exits, goodput
 from sapiens2_jax.runtime.watchdog import Watchdog
 from sapiens2_jax.training import (
   announce,
+  checkpoints,
   data,
   endings,
   loop,
@@ -69,7 +70,7 @@ def open_workdir(config: ConfigDict, workdir: str) -> None:
     ValueError: nothing can keep checkpoints there, another job runs there, or
       it is not the same place for all processes.
   """
-  if storage.is_remote(workdir) and not workdir.startswith("gs://"):
+  if not checkpoints.can_be_in(workdir):
     raise ValueError(
       f"workdir={workdir}: expected gs://BUCKET/NAME, or a directory on a disk "
       "that all processes share."

@@ -130,6 +130,8 @@ class _Report:
       path = os.path.join(self._workdir, own_file("nonfinite_batch.npz"))
       with whole_file(path) as file:
         np.savez(file, **dict(self._recent)[step])
+      if self._writers:
+        self._writers.show()
       raise NonFiniteError(
         f"step {step + 1}: loss or gradient not finite {streak} times in a "
         f"row (optim.max_nonfinite_steps); the batch is in {path}."

@@ -1,7 +1,6 @@
 """What fine-tuning on a task adds to the report of a run."""
 
 import collections
-import os
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -59,7 +58,7 @@ def make_contents(
   config = run.config
   path = data_path or config.evaluation.path or config.data.path
   section, credits, missing = look(objective, run, path, count)
-  name, workdir = config.task.name, os.path.normpath(run.workdir)
+  name = config.task.name
   height, width = config.data.image_size
   return Contents(
     title=f"sapiens2_jax fine-tuning, {name}, size {config.model.size}",
@@ -75,9 +74,9 @@ def make_contents(
     commands=[
       (
         "Look at a folder of your own photographs",
-        f"python -m sapiens2_jax.predict --checkpoint {shlex.quote(workdir)} "
+        f"python -m sapiens2_jax.predict --checkpoint {shlex.quote(run.place)} "
         "--images PHOTOGRAPHS --output "
-        f"{shlex.quote(f'{workdir}-predictions')}",
+        f"{shlex.quote(f'{run.output}-predictions')}",
       )
     ],
     pictures={},
