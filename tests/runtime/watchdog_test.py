@@ -6,8 +6,7 @@ import sys
 import threading
 
 from data_pipelines.common import storage
-from sapiens2_jax.runtime import watchdog
-from sapiens2_jax.runtime.goodput import Timeline
+from sapiens2_jax.runtime import exits
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHILD = """
@@ -74,26 +73,12 @@ def test_a_hang_that_keeps_the_interpreter_ends_too(tmp_path):
   assert "in some_step_that_never_returns" in done.stderr
 
 
-def test_a_place_that_hangs_holds_nothing_up(monkeypatch):
-  """The stacks go to a bucket, which may be what the run waits for."""
-  ended, hanging = [], threading.Event()
-  monkeypatch.setattr(watchdog, "_WRITE_SECONDS", 0.1)
-  line = Timeline()
-  monkeypatch.setattr(line, "unchanged", lambda: 99.0)
-  one = watchdog.Watchdog(
-    line,
-    "memory://stacks/stacks-0.txt",
-    timeout=1000.0,
-    start_timeout=1000.0,
-    end=ended.append,
-  )
-  one._report(99.0, 1000.0)
-  text = storage.read_bytes("memory://stacks/stacks-0.txt")
-  assert b"test_a_place_that_hangs" in text
-  monkeypatch.setattr(storage, "upload", lambda *_: hanging.wait(60))
-  one._report(99.0, 1000.0)
-  hanging.set()
-  one.stop()
+def test_stacks_go_to_a_bucket_which_may_be_what_hangs(monkeypatch):
+  path, hanging = "memory://stacks/stacks-0.txt", threading.Event()
+  assert exits.write_stacks(path) == f"in {path}"
+  assert b"test_stacks_go_to_a_bucket" in storage.read_bytes(path)
   storage.remove_tree("memory://stacks")
-  assert ended[0].endswith("are in memory://stacks/stacks-0.txt.")
-  assert ended[1].endswith("the stacks of all threads are above.")
+  monkeypatch.setattr(exits, "_SECONDS", 0.1)
+  monkeypatch.setattr(storage, "upload", lambda *_: hanging.wait(60))
+  assert exits.write_stacks(path) == "above"
+  hanging.set()
