@@ -331,8 +331,8 @@ def train(
       elif checkpointer.is_local_due(step):
         save(is_local=True)
     timeline.enter("step", step)
-    profiler.stop(step, state)
     save()
+    profiler.stop(step, state)  # After: SIGTERM leaves little time.
   finally:
     profiler.stop(step)
     report.close()
