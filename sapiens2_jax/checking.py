@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.common import errors, storage
 from data_pipelines.sources.base import ShardReadError
+from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
 from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.interop.weights import find_weights
@@ -56,10 +57,9 @@ class _Findings:
       yield
     except (ValueError, OSError, ShardReadError) as error:
       code, text = errors.exit_code(error), str(error)
-      is_ours = code != errors.MISTAKE or isinstance(
-        error.__cause__, ImportError
-      )
-      if self._is_elsewhere and is_ours:
+      # Here the package of a bucket may lack, or the right to read it.
+      is_ours = isinstance(error.__cause__, (ImportError, PermissionError))
+      if self._is_elsewhere and (is_ours or code != errors.MISTAKE):
         self.fact("not seen", f"{field}: {text}")
         return
       named = text if text.startswith(field) else f"{field}: {text}"
@@ -79,6 +79,26 @@ class _Findings:
     kind = ValueError if errors.MISTAKE in self._codes else OSError
     head = f"check: {count} problem{'s' * (count > 1)}"
     raise kind("\n".join([head, *self._problems]))
+
+
+def check_run(
+  spec: str,
+  overrides: list[str],
+  workdir: str,
+  num_devices: int,
+  *,
+  is_elsewhere: bool,
+  say: Callable[[str], None] = print,
+) -> None:
+  """As `check`, of FILE.py:ARGUMENTS and its overrides.
+
+  Raises:
+    ConfigError: with all mistakes in them.
+  """
+  config = config_lib.load_config(
+    spec, overrides, lambda config: validation.validate(config, num_devices)
+  )
+  check(config, workdir, num_devices, is_elsewhere=is_elsewhere, say=say)
 
 
 def check(
@@ -102,6 +122,7 @@ def check(
   Raises:
     ValueError, OSError: lists all that would end the run.
   """
+  jax.config.update("jax_platforms", "cpu")  # Devices here are not to be used.
   found = _Findings(is_elsewhere, say)
   objective = abstract = None
   with found.looking("mesh"):
