@@ -69,11 +69,7 @@ def open_workdir(config: ConfigDict, workdir: str) -> None:
     ValueError: nothing can keep checkpoints there, another job runs there, or
       it is not the same place for all processes.
   """
-  if storage.is_remote(workdir) and not workdir.startswith("gs://"):
-    raise ValueError(
-      f"workdir={workdir}: expected gs://BUCKET/NAME, or a directory on a disk "
-      "that all processes share."
-    )
+  checking.refuse_scheme(workdir)
   distributed.hold(workdir, config.distributed.start_timeout)
 
 
