@@ -70,11 +70,7 @@ def open_workdir(config: ConfigDict, workdir: str) -> None:
     ValueError: nothing can keep checkpoints there, another job runs there, or
       it is not the same place for all processes.
   """
-  if not checkpoints.can_be_in(workdir):
-    raise ValueError(
-      f"workdir={workdir}: expected gs://BUCKET/NAME, or a directory on a disk "
-      "that all processes share."
-    )
+  checking.refuse_scheme(workdir)
   distributed.hold(workdir, config.distributed.start_timeout)
 
 
@@ -236,17 +232,13 @@ def train(overrides: list[str]) -> None:
 
 
 def check(overrides: list[str]) -> None:
-  """Tells all that would end the run at its start, without a device."""
-  if _NUM_DEVICES.value is not None:
-    jax.config.update("jax_platforms", "cpu")
-  num_devices = _NUM_DEVICES.value or jax.device_count()
-  config = config_lib.load_config(
+  """Tells all that would end the run at its start."""
+  checking.check_run(
     _CONFIG.value,
     overrides,
-    lambda config: validation.validate(config, num_devices),
-  )
-  checking.check(
-    config, _WORKDIR.value, num_devices, is_elsewhere=_ELSEWHERE.value
+    _WORKDIR.value,
+    _NUM_DEVICES.value or jax.device_count(),
+    is_elsewhere=_ELSEWHERE.value,
   )
 
 

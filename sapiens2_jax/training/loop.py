@@ -241,6 +241,9 @@ def train(
   start = step = int(state.step)
   num_steps = config.optim.num_steps
   batch_size = config.data.global_batch_size
+  # From here on SIGTERM saves: JAX has heard of a step, to pick a later one.
+  distributed.should_stop(start)
+  timeline.enter("data", start)
   profiler = Profiler(config, workdir, start)
   report = _Report(objective, workdir, start, timeline, tracker)
   schedule = SaveSchedule(
