@@ -328,7 +328,9 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_the_real_parser_takes_every_final_command(cluster, tmp_path):
-  train = fakes.train_flags("w", "data.path=a b; $x", "optim.peak_lr=3e-4")
+  train = fakes.train_flags(
+    "gs://b/w", "data.path=a b; $x", "optim.peak_lr=3e-4"
+  )
   commands = [started(cluster, name, *train)[2:] for name in ("slurm",)]
   for name in ("tpu_vm", "gke"):
     cluster.forget()
