@@ -24,7 +24,6 @@ from sapiens2_jax.runtime import compile_cache, distributed, exits, goodput
 from sapiens2_jax.runtime.watchdog import Watchdog
 from sapiens2_jax.training import (
   announce,
-  checkpoints,
   data,
   endings,
   loop,

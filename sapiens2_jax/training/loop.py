@@ -15,7 +15,7 @@ from data_pipelines.common.files import whole_file
 from data_pipelines.common.progress import format_seconds
 from data_pipelines.loading.prefetch import Prefetcher
 from data_pipelines.loading.skips import SkipMonitor
-from sapiens2_jax.runtime import distributed, goodput, memory
+from sapiens2_jax.runtime import distributed, gathering, goodput, memory
 from sapiens2_jax.runtime.goodput import Timeline
 from sapiens2_jax.runtime.save_schedule import SaveSchedule
 from sapiens2_jax.training import flops
@@ -316,6 +316,8 @@ def train(
           lambda _, at=step: timeline.enter("evaluate", at),
           functools.partial(report.pictured, measurement.prefix, step - 1),
         )
+        # What they decide, all must decide alike.
+        results = gathering.gather(results)[0]
         seconds = time.perf_counter() - started
         prefix = measurement.prefix
         measured = _known({f"{prefix}_{k}": x for k, x in results.items()})

@@ -206,7 +206,7 @@ _CHECKPOINT = group(
 # Unset, they are JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID, or
 # what JAX finds out on Cloud TPU, SLURM, GKE and Open MPI; else there is only
 # this process.
-_DISTRIBUTED = group(
+DISTRIBUTED = group(
   *("distributed", "ours"),
   coordinator_address=Field(
     "", "host:port of process 0; empty: unset.", checks.ADDRESS
@@ -246,7 +246,7 @@ _LOGGING = group(
 )
 
 _COMMON = FIRST | _MODEL | _MESH | _SHARDING
-_COMMON |= _DISTRIBUTED | _WATCHDOG | _LOGGING
+_COMMON |= DISTRIBUTED | _WATCHDOG | _LOGGING
 
 
 def _online(name: str, value: tuple) -> str:

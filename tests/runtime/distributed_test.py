@@ -65,17 +65,6 @@ def test_a_process_is_dead_when_its_sign_stays_the_same():
   assert liveness.update({1: "c", 2: "b"}, now=31) == {2: 11}
 
 
-def test_what_needs_one_process_is_refused_in_a_job_of_several(monkeypatch):
-  distributed.require_one_process("probes.every=5", "probes")
-  monkeypatch.setattr(distributed.jax, "process_count", lambda: 4)
-  with pytest.raises(
-    ValueError,
-    match=r"probes.every=5: probes run in one process, this job has 4; "
-    "expected 0",
-  ):
-    distributed.require_one_process("probes.every=5", "probes")
-
-
 class Frozen:
   """A client whose calls process 0 took and never answers."""
 
