@@ -32,11 +32,15 @@ from data_pipelines.open_source import open_field
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import probing
-from sapiens2_jax.evaluation.features import Backbone, hash_params
+from sapiens2_jax.evaluation.features import (
+  Backbone,
+  check_same,
+  hash_params,
+)
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import ENCODERS, find_weights
 from sapiens2_jax.models.rope import TABLES
-from sapiens2_jax.runtime import distributed, gathering
+from sapiens2_jax.runtime import distributed
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import check_labels
 from sapiens2_jax.training.step import jit_spread
@@ -80,21 +84,6 @@ def load_config(overrides: list[str]) -> ConfigDict:
   return config_lib.load_config(_CONFIG.value, overrides, check)
 
 
-def check_same(content_hash: str) -> None:
-  """All processes must have read the same weights.
-
-  Raises:
-    ValueError: one has others.
-  """
-  first, *others = gathering.gather(content_hash)
-  for process, other in enumerate(others, 1):
-    if other != first:
-      raise ValueError(
-        f"--checkpoint={_CHECKPOINT.value}: process {process} read other "
-        "weights there than process 0; expected the same on all hosts."
-      )
-
-
 def probe(config: ConfigDict) -> dict:
   """Dense probes and retrieval of a frozen backbone."""
   encoder, params = load_pretrained(
@@ -104,7 +93,7 @@ def probe(config: ConfigDict) -> dict:
     dtype=jnp.dtype(config.features.compute_dtype),
   )
   backbone = Backbone(encoder, params, hash_params(params))
-  check_same(backbone.content_hash)
+  check_same(backbone.content_hash, f"--checkpoint={_CHECKPOINT.value}")
   size = backbone.encoder.architecture.name
   print(f"backbone   {_CHECKPOINT.value}, {size}", flush=True)
   directory = config.features.directory
@@ -137,7 +126,7 @@ def measure_task() -> dict:
     ) from error
   check_labels(source, model.task, f"--data={data}")
   if distributed.is_joined():
-    check_same(hash_params(params))
+    check_same(hash_params(params), f"--checkpoint={_CHECKPOINT.value}")
   spread = jit_spread(model.predict, params, _BATCH_SIZE.value)
   part = spread.apply_fn.part
   with Progress(

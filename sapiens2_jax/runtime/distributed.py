@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 import jax
@@ -256,6 +256,19 @@ def finish() -> None:
     _peers.finish()
     _peers = None
     jax.distributed.shutdown()
+
+
+def by_one(config: ConfigDict, work: Callable[[], None]) -> None:
+  """Has process 0 do what is no work for many; the others wait for its end.
+
+  Args:
+    config: see `start`.
+    work: uses the devices of its process alone.
+  """
+  start(config)
+  if is_writer():
+    work()
+  finish()
 
 
 def end(message: str, code: int, *, may_be_echo: bool = False) -> NoReturn:

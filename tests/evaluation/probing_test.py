@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.open_source import open_field
-from sapiens2_jax import tasks
+from sapiens2_jax import tasks, validation
 from sapiens2_jax.config import ConfigError
 from sapiens2_jax.evaluation import encoding, probing
 from sapiens2_jax.evaluation import features as features_lib
@@ -151,6 +151,40 @@ def test_targets_of_pose_lie_on_the_keypoints_of_the_crop():
   known = target["weights"] > 0
   error = person[known, :2] - labels.people[0].keypoints[known, :2]
   assert known.sum() > 300 and np.abs(error).max() < 2.5
+
+
+def test_other_weights_on_another_host_are_named(monkeypatch):
+  features_lib.check_same("a", "--checkpoint=w")
+  found = ["a", "a", "b"]
+  monkeypatch.setattr(features_lib.gathering, "gather", lambda _: found)
+  with pytest.raises(ValueError, match="--checkpoint=w: process 2 read other"):
+    features_lib.check_same("a", "--checkpoint=w")
+
+
+def test_processes_that_share_no_disk_are_told_so(
+  places, monkeypatch, tmp_path
+):
+  config = load_config(places, "task=normal")
+  # What is told of the directory is the one thing that is True.
+  monkeypatch.setattr(
+    features_lib.gathering.Part,
+    "gather",
+    lambda _, value: [value, False] if value is True else [value],
+  )
+  with pytest.raises(
+    ValueError, match=r"not all processes see .*features\.directory"
+  ):
+    probing.run(config, labelled.make_backbone(0), tmp_path)
+  assert not os.listdir(tmp_path)
+
+
+def test_a_command_without_a_config_is_told_of_the_others():
+  given = ["distributed.num_processes=2", "distributed.process_id=1"]
+  found = validation.distributed_config(given, "--data")
+  assert (found.num_processes, found.process_id) == (2, 1)
+  wrong = ["distributed.process_id=x", "distributed.num=2"]
+  with pytest.raises(ConfigError, match="2 problems in --data"):
+    validation.distributed_config(wrong, "--data")
 
 
 def test_an_interrupted_computation_leaves_nothing(

@@ -18,9 +18,12 @@ import numpy as np
 from data_pipelines.open_source import open_source
 from sapiens2_jax import validation
 from sapiens2_jax.evaluation import encoding, online, probing
+from sapiens2_jax.objectives import build_objective
+from sapiens2_jax.parallel.mesh import make_mesh, replicated
 from sapiens2_jax.runtime import distributed, gathering
 from sapiens2_jax.tasks import make_task
 from sapiens2_jax.tasks.evaluate import evaluate
+from sapiens2_jax.training import data
 from sapiens2_jax.training.step import jit_spread
 from tests import tiny, tiny_task
 from tests.evaluation import labelled
@@ -58,6 +61,23 @@ def probe_online(path: str, backbone) -> dict:
   return online.measure(dataset, encode, batch_size=model.batch_size)
 
 
+def load_batch(path: str) -> dict:
+  """Records of a step whose rows pairs of devices share."""
+  config = tiny.load_config(
+    *("mesh.fsdp=-1", "mesh.tensor=2", "data.global_batch_size=8"),
+    *(f"data.path={path}", "data.num_workers=0"),
+    num_devices=jax.device_count(),
+  )
+  objective, mesh = build_objective(config), make_mesh(config.mesh)
+  loader = data.make_prefetcher(
+    objective, data.open_source(objective), mesh, start_step=0, num_steps=1
+  )
+  rows = next(iter(loader)).batch["index"]
+  loader.close()
+  whole = jax.jit(lambda x: x, out_shardings=replicated(mesh))(rows)
+  return {"index": np.asarray(whole.addressable_data(0)).tolist()}
+
+
 def measure_all(root: pathlib.Path, directory: pathlib.Path) -> dict:
   """All numbers; features are kept in `directory`."""
   backbone = labelled.make_backbone(0)
@@ -66,6 +86,7 @@ def measure_all(root: pathlib.Path, directory: pathlib.Path) -> dict:
   with config.unlocked():
     config.tasks = ("normal", "segmentation", "retrieval")
   return {
+    "batch": load_batch(str(root / "train")),
     "task": measure_task(str(root / "train")),
     "online": probe_online(str(root / "train"), backbone),
     **probing.run(config, backbone, directory),

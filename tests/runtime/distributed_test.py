@@ -65,6 +65,16 @@ def test_a_process_is_dead_when_its_sign_stays_the_same():
   assert liveness.update({1: "c", 2: "b"}, now=31) == {2: 11}
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_one_process_does_what_is_no_work_for_many(monkeypatch, index):
+  calls = []
+  monkeypatch.setattr(distributed, "start", lambda _: calls.append("start"))
+  monkeypatch.setattr(distributed, "finish", lambda: calls.append("finish"))
+  monkeypatch.setattr(distributed.jax, "process_index", lambda: index)
+  distributed.by_one(None, lambda: calls.append("work"))
+  assert calls == ["start", *["work"] * (index == 0), "finish"]
+
+
 class Frozen:
   """A client whose calls process 0 took and never answers."""
 

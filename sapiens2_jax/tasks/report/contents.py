@@ -36,11 +36,12 @@ from sapiens2_jax.tasks.evaluate import Item, predict
 from sapiens2_jax.tasks.examples import read_labels
 from sapiens2_jax.tasks.objective import TaskObjective
 from sapiens2_jax.training import checkpoints
+from sapiens2_jax.training.step import jit_spread
 
 NAME, TITLE = "predictions", "Predictions"
 MAX_SHOWN = 12
 _NUM_TILES = 3
-_BATCH_SIZE = 4  # inputs of the network at once
+_BATCH_SIZE = 4  # inputs of a device at once
 
 
 def make_contents(
@@ -122,9 +123,10 @@ def look(
       yield image, labels
 
   params = checkpoints.load_part(run.workdir, lambda state: state.params)[1]
-  apply_fn = jax.jit(objective.predict)
+  devices = jax.local_devices()
+  model = jit_spread(objective.predict, params, _BATCH_SIZE, devices)
   for prediction, labels in predict(
-    task, apply_fn, params, read(), _BATCH_SIZE
+    task, model.apply_fn, model.params, read(), model.batch_size
   ):
     image = waiting.popleft()
     metric.add(prediction, labels)
