@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from sapiens2_jax import command
-from tests import forking
 from sapiens2_jax.runtime import distributed
+from tests import forking
 
 CODE = """
 from data_pipelines.common.checksums import DamagedError

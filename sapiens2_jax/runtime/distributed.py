@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from data_pipelines.common import errors, locks, progress, storage
-from sapiens2_jax.runtime import exits, meeting, peers, place
+from sapiens2_jax.runtime import exits, gathering, meeting, peers, place
 from sapiens2_jax.runtime.termination import Doing, Termination
 
 # Each with the environment variable that is read where it is not set.
@@ -267,7 +267,8 @@ def by_one(config: ConfigDict, work: Callable[[], None]) -> None:
   """
   start(config)
   if is_writer():
-    work()
+    with gathering.alone():
+      work()
   finish()
 
 

@@ -4,8 +4,10 @@ Measuring many images is work for all processes, each on its share; sums, rows
 and errors that belong to the whole set are brought together here.
 """
 
+import contextlib
 import dataclasses
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ from jax.experimental import multihost_utils
 _SMALLEST = 2**10  # Bytes of a message; others are powers of two of it.
 _LARGEST = 2**24  # Bytes that a device holds of all messages at once.
 _BARRIER, _FOREVER_MS = "sapiens2/gather", 24 * 3600 * 1000
+_is_alone = False
 
 
 def gather(value: Any) -> list[Any]:
@@ -27,7 +30,7 @@ def gather(value: Any) -> list[Any]:
   Args:
     value: anything that can be pickled; nothing that is on a device.
   """
-  count = jax.process_count()
+  count = by_process().count
   if count == 1:
     return [value]
   jax_distributed.global_state.client.wait_at_barrier(_BARRIER, _FOREVER_MS)
@@ -87,5 +90,18 @@ ALONE = Part()
 
 def by_process() -> Part:
   """A share for each process."""
+  if _is_alone:
+    return ALONE
   count = jax.process_count()
   return Part(jax.process_index(), count, tuple(range(count)))
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+  """Within, this process does all by itself: nobody else is there to gather."""
+  global _is_alone
+  _is_alone = True
+  try:
+    yield
+  finally:
+    _is_alone = False

@@ -3,7 +3,7 @@
 import pytest
 from ml_collections import ConfigDict
 
-from sapiens2_jax.runtime import distributed
+from sapiens2_jax.runtime import distributed, gathering
 from sapiens2_jax.runtime.peers import Liveness, Peers
 
 VARIABLES = {
@@ -71,7 +71,16 @@ def test_one_process_does_what_is_no_work_for_many(monkeypatch, index):
   monkeypatch.setattr(distributed, "start", lambda _: calls.append("start"))
   monkeypatch.setattr(distributed, "finish", lambda: calls.append("finish"))
   monkeypatch.setattr(distributed.jax, "process_index", lambda: index)
-  distributed.by_one(None, lambda: calls.append("work"))
+  monkeypatch.setattr(distributed.jax, "process_count", lambda: 2)
+
+  def work():
+    # What it reads, it reads by itself.
+    calls.append("work")
+    assert gathering.gather(7) == [7]
+    assert gathering.by_process().share(5) == range(5)
+
+  distributed.by_one(None, work)
+  assert gathering.by_process().count == 2
   assert calls == ["start", *["work"] * (index == 0), "finish"]
 
 
