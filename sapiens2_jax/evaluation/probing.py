@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
+from data_pipelines.common import storage
 from data_pipelines.open_source import open_field
 from sapiens2_jax.evaluation import features as features_lib
 from sapiens2_jax.evaluation import knn
@@ -41,8 +42,14 @@ def run(
     `knn.retrieve`.
 
   Raises:
-    ValueError: unusable images or labels, or training and test set are one.
+    ValueError: unusable images or labels, training and test set are one, or
+      features cannot be kept there.
   """
+  if storage.is_remote(directory):
+    raise ValueError(
+      f"features.directory: {directory} is in a bucket; expected a directory "
+      "on a disk, which all processes of the job share."
+    )
   image_size = tuple(config.data.image_size)
   max_pixels = config.data.max_pixels
   size = backbone.encoder.architecture.name

@@ -384,7 +384,7 @@ PRETRAIN = {
     prototypes=Field("tensor", "Mesh axes that cut the prototypes."),
   ),
   # Ridge regression from frozen features of the teacher to dense targets, and
-  # retrieval, in one process.
+  # retrieval.
   **group(
     *("probes", "ours"),
     every=Field(0, "Steps, and at the end; 0: never.", at_least(0)),
@@ -434,7 +434,7 @@ FINETUNE = {
   **group(
     "task", "ours", name=Field("", "A folder of tasks/, or one registered.")
   ),
-  # The task's metric, on whole images of a labelled set, in one process.
+  # The task's metric, on whole images of a labelled set.
   **group(
     *("evaluation", "ours"),
     every=Field(0, "Steps, and at the end; 0: never.", at_least(0)),

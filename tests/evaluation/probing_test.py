@@ -176,6 +176,8 @@ def test_processes_that_share_no_disk_are_told_so(
   ):
     probing.run(config, labelled.make_backbone(0), tmp_path)
   assert not os.listdir(tmp_path)
+  with pytest.raises(ValueError, match="features.directory: gs://b/f is in a"):
+    probing.run(config, labelled.make_backbone(0), "gs://b/f")
 
 
 def test_a_command_without_a_config_is_told_of_the_others():
