@@ -60,7 +60,7 @@ def attend(
   Where there is no GPU, XLA computes the same, padding included.
   """
   e, n = q.shape[2:]
-  out = _kernel(*map(_pad, (q, k, v)), _lengths(k, num_keys))
+  out = kernel(*map(_pad, (q, k, v)), _lengths(k, num_keys))
   return jnp.swapaxes(out[:, :n, :, :e], 1, 2)
 
 
@@ -90,7 +90,7 @@ def _call(q: Array, k: Array, v: Array, lengths: Array | None) -> Array:
 
 
 @jax.custom_vjp
-def _kernel(
+def kernel(
   q: Float[Array, "b n h e"],
   k: Float[Array, "b m g e"],
   v: Float[Array, "b m g e"],
@@ -103,11 +103,16 @@ def _kernel(
 def _forward(q: Array, k: Array, v: Array, lengths: Array | None):
   out, backward = jax.vjp(lambda *x: _call(*x, lengths), q, k, v)
   # Queries, keys, values, output, and the logarithm of each row's sum.
-  return out, jax.tree.map(lambda x: checkpoint_name(x, RESIDUAL), backward)
+  return out, jax.tree.map(name_residual, backward)
+
+
+def name_residual(x: Array) -> Array:
+  """For policies of rematerialisation that keep what has this name."""
+  return checkpoint_name(x, RESIDUAL)
 
 
 def _backward(backward, gradient: Array):
   return *backward(gradient), None
 
 
-_kernel.defvjp(_forward, _backward)
+kernel.defvjp(_forward, _backward)
