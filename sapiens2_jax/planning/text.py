@@ -36,7 +36,7 @@ def format_plan(plan: Plan) -> str:
   return "\n".join([*lines, METHOD.format(efficiency=efficiency)])
 
 
-def _gib(size: float) -> str:
+def gib(size: float) -> str:
   return f"{size / _GIB:.2f} GiB"
 
 
@@ -61,12 +61,12 @@ def _memory(plan: Plan) -> list[str]:
   else:
     verdict = f"TOO TIGHT: above {FIT_FRACTION:.0%}"
   lines = [
-    f"HBM a chip         {_gib(plan.hbm_bytes)} of {_gib(limit)}, "
+    f"HBM a chip         {gib(plan.hbm_bytes)} of {gib(limit)}, "
     f"{plan.hbm_fraction:.1%}: {verdict}"
   ]
   if plan.memory is not None:
     parts = dataclasses.asdict(plan.memory).items()
-    lines += [f"  {name:<17}{_gib(size)}" for name, size in parts]
+    lines += [f"  {name:<17}{gib(size)}" for name, size in parts]
   return lines
 
 
