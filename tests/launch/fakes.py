@@ -137,7 +137,7 @@ class Cluster:
       env={**self.env, **env},
       capture_output=True,
       text=True,
-      timeout=60,
+      timeout=240,
     )
 
   def calls(self, program: str | None = None) -> list[list[str]]:
