@@ -147,7 +147,7 @@ def compare(half, plain, pdq):
 
 def choose(cosines):
   """The least threshold, in steps of 0.01, that no cosine reaches."""
-  return float(min(np.floor(cosines.max() * 100 + 1) / 100, 1.0))
+  return min(int(np.floor(cosines.max() * 100) + 1), 100) / 100
 
 
 def report(title, half, plain, pdq, edited, threshold):

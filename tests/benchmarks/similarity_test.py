@@ -16,7 +16,7 @@ def photographs(tmp_path):
   folder = tmp_path / "photographs"
   folder.mkdir()
   for seed in range(6):
-    made.picture(seed).save(folder / f"{seed}.png")
+    made.picture(seed, 640, 480).save(folder / f"{seed}.png")
   return folder
 
 
