@@ -18,11 +18,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CARDS = ("rtx4090", "l40s", "h100")  # 24, 48 and 80 GB
 SIZES = ("0.1b", "0.4b", "0.8b", "1b")
 TASKS = ("normal", "pose", "segmentation", "pointmap", "albedo", "matting")
-REMAT = ("full", "block")
 FEW, MANY = 2, 16  # images of a microbatch on a card
 IMAGES = (16, 8, 4, 2)
-# Images of a step on a card: 2048 on eight; 64 on eight, the task's default.
-STEP = {"pretrain": 256, "finetune": 8}
+TASK_BATCH = 64  # images of a step, the default of tasks
 BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 
 
@@ -32,24 +30,24 @@ def experiment(job: str, size: str) -> str:
   return f"experiments/finetune.py:task={job},size={size}"
 
 
-def per_card(job: str) -> int:
-  return STEP["pretrain" if job == "pretrain" else "finetune"]
+def step_images(job: str, cards: int) -> int:
+  """Of a card: 2048 on eight in pretraining, which one cannot hold."""
+  return 256 if job == "pretrain" else TASK_BATCH // cards
 
 
-def overrides(job: str, remat: str, images: int, cards: int) -> list[str]:
-  """Of a run with so many images a card in a microbatch."""
-  total = max(per_card(job), images) * cards
+def overrides(job: str, images: int, cards: int) -> list[str]:
+  """Of a run with so many images a card in a microbatch, in two of them."""
   found = [
-    f"data.global_batch_size={total}",
-    f"data.accumulation_steps={total // (images * cards)}",
-    f"model.remat={remat}",
+    f"data.global_batch_size={2 * images * cards}",
+    "data.accumulation_steps=2",
+    "model.remat=full",
   ]
   if job == "pretrain" and images * cards < 16:  # KoLeo's groups are of 16.
     found.append(f"objective.koleo_group_size={images * cards}")
   return found
 
 
-def measure(job: str, size: str, remat: str) -> dict:
+def measure(job: str, size: str) -> dict:
   """Bytes by kind: cards -> images -> account."""
   from sapiens2_jax import config as config_lib
   from sapiens2_jax import validation
@@ -61,26 +59,30 @@ def measure(job: str, size: str, remat: str) -> dict:
     for cards in (1, 8):
       config = config_lib.load_config(
         experiment(job, size),
-        overrides(job, remat, images, cards),
+        overrides(job, images, cards),
         lambda config, cards=cards: validation.validate(config, cards),
       )
       # One device's program is the same on one card and on eight.
       traced = traced or gpu_memory.trace(config, "gpu", cards)
       memory = gpu_memory.account(traced, config, cards)
       found[str(cards)][str(images)] = dataclasses.asdict(memory)
-  return {"job": job, "size": size, "remat": remat, "memory": found}
+  return {"job": job, "size": size, "memory": found}
 
 
 def largest(row: dict, cards: int, limit: int) -> int:
   """Images of a microbatch that fit on each card; 0 for none."""
   from sapiens2_jax.planning.gpu_plan import RESERVED_BYTES, UNCERTAINTY
 
-  few, many = (
-    sum(row["memory"][str(cards)][str(n)].values()) for n in (FEW, MANY)
-  )
+  few, many = (dict(row["memory"][str(cards)][str(n)]) for n in (FEW, MANY))
+  # Traced with two microbatches; all of a step are on the card.
+  batch = few.pop("batch") / (2 * FEW) * step_images(row["job"], cards)
+  many.pop("batch")
+  few, many = sum(few.values()), sum(many.values())
   for images in IMAGES:
-    total = few + (many - few) * (images - FEW) / (MANY - FEW)
-    if total * (1 + UNCERTAINTY) + RESERVED_BYTES <= limit:
+    total = batch + few + (many - few) * (images - FEW) / (MANY - FEW)
+    if images <= step_images(row["job"], cards) and (
+      total * (1 + UNCERTAINTY) + RESERVED_BYTES <= limit
+    ):
       return images
   return 0
 
@@ -91,28 +93,30 @@ def read_rows(output: str) -> dict[tuple, dict]:
     return {}
   with open(path) as file:
     rows = map(json.loads, file)
-    return {(row["job"], row["size"], row["remat"]): row for row in rows}
+    return {(row["job"], row["size"]): row for row in rows}
 
 
 def format_table(rows: dict[tuple, dict]) -> str:
-  """Images a card, by job, size and card: keeping much, and little."""
+  """Images x accumulation steps, by job, size and cards."""
   from sapiens2_jax.gpus import GPUS
 
   heads = [f"{n} x {GPUS[card].name}" for n in (1, 8) for card in CARDS]
   lines = [f"| run | size | {' | '.join(heads)} |", "|---" * 8 + "|"]
-  for job, size in dict.fromkeys((job, size) for job, size, _ in rows):
+  for (job, size), row in sorted(rows.items(), key=_order):
     cells = []
     for cards in (1, 8):
       for card in CARDS:
-        limit = GPUS[card].memory_bytes
-        fits = [
-          largest(rows[job, size, remat], cards, limit)
-          for remat in REMAT
-          if (job, size, remat) in rows
-        ]
-        cells.append(" / ".join(str(n) if n else "-" for n in fits))
+        images = largest(row, cards, GPUS[card].memory_bytes)
+        steps = step_images(job, cards) // images if images else 0
+        cells.append(f"{images} x {steps}" if images else "-")
     lines.append(f"| {job} | {size} | {' | '.join(cells)} |")
   return "\n".join(lines) + "\n"
+
+
+def _order(item: tuple) -> tuple:
+  jobs = ("pretrain", *TASKS)
+  (job, size), _ = item
+  return jobs.index(job), size
 
 
 def write_page(output: str) -> None:
@@ -141,7 +145,7 @@ def main() -> None:
   jax.config.update("jax_platforms", "cpu")
   sizes = [given.only] if given.only else SIZES
   jobs = ("pretrain",) if given.only == "toy" else ("pretrain", *TASKS)
-  wanted = [(j, s, r) for r in REMAT for j in jobs for s in sizes]
+  wanted = [(job, size) for job in jobs for size in sizes]
   for key in () if given.write else wanted:
     if key in read_rows(given.output):
       continue
