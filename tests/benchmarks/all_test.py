@@ -7,6 +7,8 @@ from tests.end_to_end.commands import ROOT
 # Run by the benchmark that needs them.
 PARTS = {
   "conversion_steps": "conversion",
+  "decoder": "calibration",
+  "published": "calibration",
   "torch_layers": "torch_step",
   "torchvision_crops": "loader",
 }
