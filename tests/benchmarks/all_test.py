@@ -8,6 +8,8 @@ from tests.end_to_end.commands import ROOT
 PARTS = {
   "conversion_steps": "conversion",
   "efficientnet_onnx": "similarity",
+  "decoder": "calibration",
+  "published": "calibration",
   "torch_layers": "torch_step",
   "torchvision_crops": "loader",
 }
