@@ -38,7 +38,11 @@ NAMES = tuple(
   f"{kind}, {length}" for kind in KINDS for length in ("short", "long")
 )
 _CORES = {"v4": 2, "v5p": 2}  # of a chip, each with a schedule of its own
-_TOPOLOGY = {"v4": "v4:2x2x1", "v5p": "v5p:2x2x1"}
+_TOPOLOGY = {
+  "v4": "v4:2x2x1",
+  "v5p": "v5p:2x2x1",
+  "tpu7x": "tpu7x:2x2x1",
+}
 _BUNDLES = re.compile(r"total scheduled bundles:\s+(\d+)")
 
 

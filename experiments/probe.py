@@ -6,8 +6,8 @@ Run:    python -m sapiens2_jax.evaluate --checkpoint runs/p04 \
 Smoke:  --config experiments/probe.py:task=normal,size=toy (CPU, minutes)
 Tasks:  pose segmentation (or seg) pointmap normal albedo, those of other
         packages, and retrieval; all: all of them
-Needs:  one device; on disk, 9 MB an image and view for 1b at 1024 x 768
-        [estimate: 3072 x 1536 float16]
+Needs:  one device or more, in one process or more; on disk, 9 MB an image and
+        view for 1b at 1024 x 768 [estimate: 3072 x 1536 float16]
 
 The paper (section 4, table 2) probes frozen backbones with one light decoder a
 task and the same hyperparameters for all backbones; it gives neither. All

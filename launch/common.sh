@@ -5,7 +5,8 @@
 #   NAME DEFAULT WHAT IT IS
 # where the default `!` means required and `-` means empty; a flag whose
 # default is `no` takes no value. Afterwards `value[NAME]` holds each flag and
-# `train_command` the command to start on every machine.
+# `train_command` the command to start on every machine. `check_train` looks
+# whether it can start, before anything is asked for.
 #
 # shellcheck shell=bash
 # The launcher sets `usage` and `flags`, and reads what is set here:
@@ -21,6 +22,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 declare -A value=() known=()
 train_args=()
 train_command=()
+mount_source=""
+mount_path=""
 
 fail() {
   echo "$program: $1" >&2
@@ -94,6 +97,63 @@ declare_flags() {
     value[$name]=$default
     [ "$default" != - ] || value[$name]=""
   done <<<"$flags"$'\n'"dry_run no"
+}
+
+# Devices, as JAX counts them, of one slice of a TPU type such as v5p-256. The
+# number in a name counts cores, but of v5e and v6e chips; JAX joins the two
+# cores of a v4 and v5p. Prints nothing for another type.
+count_devices() {
+  local number=${1##*-}
+  [[ $number =~ ^[1-9][0-9]*$ ]] || return 0
+  case ${1%-*} in
+    v4 | v5p) echo $((number / 2)) ;;
+    v2 | v3 | v5litepod | v6e | tpu7x) echo "$number" ;;
+  esac
+}
+
+# Sets value[num_devices] from TYPE and the number of slices, if it was not given.
+fill_num_devices() {
+  local devices
+  if [ -z "${value[num_devices]}" ]; then
+    devices=$(count_devices "$1")
+    [ -n "$devices" ] || fail "--num_devices is missing: $1 does not tell it"
+    value[num_devices]=$((devices * $2))
+  fi
+  need_count num_devices
+}
+
+# Sets mount_source and mount_path from --mount SOURCE:PATH. Fails if the
+# workdir lies neither below PATH nor in a bucket: each host has its own disk.
+read_mount() {
+  local i workdir=""
+  mount_source=${value[mount]%:*}
+  mount_path=${value[mount]##*:}
+  mount_path=${mount_path%/}
+  [[ -z ${value[mount]} || ${value[mount]} == *:/?* ]] ||
+    fail "--mount=${value[mount]} must be $1"
+  for ((i = 0; i < ${#train_args[@]}; i++)); do
+    case ${train_args[i]} in
+      --workdir) workdir=${train_args[i + 1]:-} ;;
+      --workdir=*) workdir=${train_args[i]#*=} ;;
+    esac
+  done
+  [[ $workdir == *://* ]] || [[ -n $mount_path && $workdir == "$mount_path"/?* ]] ||
+    fail "--workdir=$workdir is on a disk that no other host has; give one in\
+ a bucket, or below the PATH of --mount $1"
+}
+
+# Looks at the experiment before anything is asked for; more flags for --check
+# as arguments. PYTHON has the packages of the quickstart, see install.sh.
+check_train() {
+  local python=$root/.venv/bin/python code=0
+  [ -x "$python" ] || python=python3
+  step "(cd $(quote "$root") && $(quote "${PYTHON:-$python}" \
+    -m sapiens2_jax.train --check --num_devices "${value[num_devices]}" "$@" \
+    "${train_args[@]}"))" || code=$?
+  [ "$code" = 0 ] && return
+  [ "$code" = 2 ] || echo "$program: the check ended with $code; the packages\
+ that it needs: bash launch/install.sh quickstart" >&2
+  exit "$code"
 }
 
 check_required() {

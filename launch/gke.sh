@@ -2,8 +2,8 @@
 # Trains on a GKE cluster through XPK, which makes and submits a JobSet:
 #   bash launch/gke.sh --cluster tpus --workload p04 --tpu_type v5p-256 \
 #     --docker_image REGION-docker.pkg.dev/PROJECT/REPOSITORY/sapiens2_jax:tpu \
-#     --config experiments/pretrain.py:size=0.4b --workdir /mnt/runs/p04 \
-#     --config.data.path=gs://bucket/corpus
+#     --mount runs:/mnt/runs --config experiments/pretrain.py:size=0.4b \
+#     --workdir /mnt/runs/p04 --config.data.path=gs://bucket/corpus
 # Without XPK: launch/jobset.py.
 set -euo pipefail
 # shellcheck source=launch/common.sh
@@ -16,12 +16,16 @@ workload ! name of the job
 tpu_type ! type and size of one slice, e.g. v5p-256
 docker_image ! image built from launch/Dockerfile
 num_slices 1 slices; more than one is a multislice job
+num_devices - devices of all slices; empty: as tpu_type says
+mount - STORAGE:PATH, as attached by xpk storage attach --mount-point PATH
 zone - empty: the one that gcloud is set to
 project - Google Cloud project; empty: the one that gcloud is set to
 priority medium of XPK: very-low, low, medium, high or very-high
 max_restarts 10 restarts of the whole job after a failure"
 parse_flags "$@"
 need_count num_slices max_restarts
+fill_num_devices "${value[tpu_type]}" "${value[num_slices]}"
+read_mount "STORAGE:PATH"
 need_program xpk "pip install xpk"
 
 create=(
@@ -40,11 +44,13 @@ create=(
 )
 [ -z "${value[zone]}" ] || create+=(--zone="${value[zone]}")
 [ -z "${value[project]}" ] || create+=(--project="${value[project]}")
+[ -z "$mount_source" ] || create+=(--storage="$mount_source")
 
 # `exec`: XPK sends SIGTERM to this process and to none below it. Kubernetes
 # replaces $(NAME) in commands; $$ stands for a $.
 command="exec bash launch/host.sh $(quote "${train_command[@]}")"
 create+=(--command="${command//\$/\$\$}")
+check_train --elsewhere
 step "$(quote "${create[@]}")"
 
 selector=$(quote "xpk.google.com/workload=${value[workload]}")

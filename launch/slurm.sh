@@ -22,6 +22,7 @@ max_restarts 100 times that the job is queued again"
 parse_flags "$@"
 need_count nodes gpus_per_node cpus_per_task max_restarts
 need_program sbatch "start this on a login node"
+value[num_devices]=$((value[nodes] * value[gpus_per_node]))
 
 submit=(
   sbatch
@@ -43,6 +44,8 @@ for name in time partition account; do
   [ -z "${value[$name]}" ] || submit+=("--$name=${value[$name]}")
 done
 submit+=(launch/slurm_job.sh "${value[max_restarts]}" "${train_command[@]}")
+# A login node sees the disks of the others.
+check_train --noelsewhere
 step "cd $(quote "$root") && $(quote "${submit[@]}")"
 
 remark "follow: tail -F $(quote "$root/${value[job_name]}-JOB.log")"

@@ -15,7 +15,7 @@ import sys
 
 from absl import flags
 
-from sapiens2_jax import command
+from sapiens2_jax import checking, command
 from sapiens2_jax.sweep import jobs, local, points, results
 from sapiens2_jax.sweep import status as status_lib
 from sapiens2_jax.sweep.table import cells, format_table
@@ -69,6 +69,29 @@ def run_locally(sweep: list[points.Point]) -> int:
   return int(status_lib.FAILED in states)
 
 
+def check_jobs(sweep: list[points.Point]) -> None:
+  """Looks at what every point would open; see `checking`.
+
+  Raises:
+    ValueError: with what would end some of them, each told once.
+  """
+  problems = {}
+  for point in sweep:
+    try:
+      checking.check(
+        point.config,
+        point.workdir,
+        _NUM_DEVICES.value,
+        is_elsewhere=_VIA.value != "slurm",  # Whose disks a login node sees.
+        say=lambda _: None,
+      )
+    except (ValueError, OSError) as error:
+      problems.setdefault(str(error), point.name)
+  if problems:
+    lines = [f"{name}: {text}" for text, name in problems.items()]
+    raise ValueError("\n".join(lines))
+
+
 def start_jobs(sweep: list[points.Point], launcher_flags: list[str]) -> int:
   via, output = _VIA.value, _OUTPUT.value
   commands = [
@@ -78,6 +101,7 @@ def start_jobs(sweep: list[points.Point], launcher_flags: list[str]) -> int:
   if _DRY_RUN.value:
     print("\n".join(map(shlex.join, commands)))
     return 0
+  check_jobs(sweep)
   failed = []
   for words in commands:
     print(f"+ {shlex.join(words)}", flush=True)

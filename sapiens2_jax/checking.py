@@ -6,14 +6,16 @@ import contextlib
 import math
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 
 import jax
 from ml_collections import ConfigDict
 
-from data_pipelines.common import errors, storage
+from data_pipelines.common import errors, files, storage
 from data_pipelines.sources.base import ShardReadError
+from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
 from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.interop.weights import find_weights
@@ -36,7 +38,7 @@ class _Findings:
   """All that is wrong, and all that cannot be seen from this machine."""
 
   def __init__(self, is_elsewhere: bool, say: Callable[[str], None]):
-    self._is_elsewhere, self._say = is_elsewhere, say
+    self.is_elsewhere, self._say = is_elsewhere, say
     self._problems, self._codes = [], set()
 
   def fact(self, name: str, text: str) -> None:
@@ -44,7 +46,7 @@ class _Findings:
 
   def is_unseen(self, field: str, specs: str) -> bool:
     """Whether paths are those of other machines; says so."""
-    if not self._is_elsewhere or not (missing := _find_missing(specs)):
+    if not self.is_elsewhere or not (missing := _find_missing(specs)):
       return False
     self.fact("not seen", f"{field}: {', '.join(missing)} not here")
     return True
@@ -56,10 +58,9 @@ class _Findings:
       yield
     except (ValueError, OSError, ShardReadError) as error:
       code, text = errors.exit_code(error), str(error)
-      is_ours = code != errors.MISTAKE or isinstance(
-        error.__cause__, ImportError
-      )
-      if self._is_elsewhere and is_ours:
+      # Here the package of a bucket may lack, or the right to read it.
+      is_ours = isinstance(error.__cause__, (ImportError, PermissionError))
+      if self.is_elsewhere and (is_ours or code != errors.MISTAKE):
         self.fact("not seen", f"{field}: {text}")
         return
       named = text if text.startswith(field) else f"{field}: {text}"
@@ -79,6 +80,39 @@ class _Findings:
     kind = ValueError if errors.MISTAKE in self._codes else OSError
     head = f"check: {count} problem{'s' * (count > 1)}"
     raise kind("\n".join([head, *self._problems]))
+
+
+def refuse_scheme(workdir: str) -> None:
+  """Refuses URLs of places where checkpoints cannot be kept.
+
+  Raises:
+    ValueError: it is one.
+  """
+  if not checkpoints.can_be_in(workdir):
+    raise ValueError(
+      f"workdir={workdir}: expected gs://BUCKET/NAME, or a directory on a disk "
+      "that all processes share."
+    )
+
+
+def check_run(
+  spec: str,
+  overrides: list[str],
+  workdir: str,
+  num_devices: int,
+  *,
+  is_elsewhere: bool,
+  say: Callable[[str], None] = print,
+) -> None:
+  """As `check`, of FILE.py:ARGUMENTS and its overrides.
+
+  Raises:
+    ConfigError: with all mistakes in them.
+  """
+  config = config_lib.load_config(
+    spec, overrides, lambda config: validation.validate(config, num_devices)
+  )
+  check(config, workdir, num_devices, is_elsewhere=is_elsewhere, say=say)
 
 
 def check(
@@ -102,6 +136,7 @@ def check(
   Raises:
     ValueError, OSError: lists all that would end the run.
   """
+  jax.config.update("jax_platforms", "cpu")  # Devices here are not to be used.
   found = _Findings(is_elsewhere, say)
   objective = abstract = None
   with found.looking("mesh"):
@@ -162,7 +197,9 @@ def _check_workdir(
     return True
   step = None
   with found.looking("workdir"):
-    _try_to_write(workdir)
+    refuse_scheme(workdir)
+    if not (storage.is_remote(workdir) and found.is_elsewhere):
+      _try_to_write(workdir)
     distributed.refuse_used(workdir)
     # The sizes of its files only: a run looks at their content.
     config = config.copy_and_resolve_references()
@@ -201,6 +238,9 @@ def _try_to_write(workdir: str) -> None:
     OSError: nothing can be written there.
   """
   if storage.is_remote(workdir):
+    path = storage.join(workdir, f".check-{secrets.token_hex(8)}")
+    files.write_file(path, b"")
+    storage.remove(path)
     return
   place = os.path.abspath(workdir)
   while not os.path.lexists(place):

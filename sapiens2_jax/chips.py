@@ -7,7 +7,7 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """One chip, as JAX shows it: one device.
+  """One device, as JAX shows it: a chip, or what is a part of one.
 
   Attributes:
     name: as in a topology, e.g. "v5p".
@@ -21,6 +21,7 @@ class Chip:
     frequency: cycles/s, for the compiler's cycle counts.
     matrix_unit: side of its square of multipliers.
     wraps_from: side of a slice from which its links close a ring.
+    devices: that JAX shows of one chip; all numbers are of one of them.
 
   Source: cloud.google.com/tpu/docs (peaks, HBM); "How to Scale Your Model",
   jax-ml.github.io/scaling-book (links, data-centre network).
@@ -36,6 +37,7 @@ class Chip:
   frequency: float
   matrix_unit: int
   wraps_from: int
+  devices: int = 1
 
 
 _CHIPS = (
@@ -58,6 +60,11 @@ _CHIPS = (
     "v6e",
     ("TPU v6 lite", "TPU v6e"),
     *(918e12, 31.24 * GIB, 1.64e12, 9e10, 12.5e9, 1.75e9, 256, 16),
+  ),
+  Chip(  # Half of one: JAX shows each of its two as a device.
+    "tpu7x",
+    ("TPU7x",),
+    *(1153.5e12, 94.74 * GIB, 3.69e12, 9e10, 6.25e9, 2.2e9, 256, 4, 2),
   ),
 )
 CHIPS = {chip.name: chip for chip in _CHIPS}

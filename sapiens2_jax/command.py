@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
@@ -15,6 +16,14 @@ def fail(message: str, code: int = 2) -> NoReturn:
   """Ends the program with a message and no traceback."""
   print(message, file=sys.stderr, flush=True)
   sys.exit(code)
+
+
+def _fail_all(message: str, code: int, *, may_be_echo: bool = False) -> None:
+  """As `fail`, in a process of several: ends all of them; else does nothing."""
+  # JAX takes seconds to import, and without it there are no others.
+  distributed = sys.modules.get("sapiens2_jax.runtime.distributed")
+  if distributed is not None and distributed.is_joined():
+    distributed.end(message, code, may_be_echo=may_be_echo)
 
 
 def define_rope_dtype(known: Iterable[str]) -> flags.FlagHolder:
@@ -57,16 +66,23 @@ def run(
     try:
       return main()
     except KeyboardInterrupt:
+      _fail_all("stopped", errors.INTERRUPTED)
       fail("stopped", errors.INTERRUPTED)
     except Exception as error:
       # JAX takes seconds to import, and runs out of memory only if it is there.
       from sapiens2_jax.runtime import memory
 
-      if (line := memory.explain(error, memory.COMMAND)) is not None:
-        fail(line, errors.OUT_OF_MEMORY)
-      if isinstance(error, (ValueError, OSError, ShardReadError)):
-        fail(str(error), errors.exit_code(error))
-      raise
+      line, code = memory.explain(error, memory.COMMAND), errors.OUT_OF_MEMORY
+      if line is None and isinstance(
+        error, (ValueError, OSError, ShardReadError)
+      ):
+        line, code = str(error), errors.exit_code(error)
+      if line is None:
+        text = traceback.format_exc()
+        _fail_all(text, errors.FAILURE, may_be_echo=True)
+        raise
+      _fail_all(line, code)
+      fail(line, code)
 
   argv = [paths.expand_home(a) for a in (sys.argv if argv is None else argv)]
   app.run(guarded, argv=argv, flags_parser=parse)

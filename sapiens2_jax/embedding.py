@@ -7,6 +7,7 @@ import os
 import jax
 import numpy as np
 
+from data_pipelines.common import storage
 from data_pipelines.curation.scorers import base
 from data_pipelines.curation.scorers import embedding as embeddings
 from sapiens2_jax.interop.load import build_encoder, to_device
@@ -36,7 +37,7 @@ class CheckpointScorer:
     Raises:
       ValueError: there are no weights.
     """
-    self._found = find_weights(os.path.abspath(path))
+    self._found = find_weights(storage.absolute(path))
     self._size = tuple(image_size)
 
   def fingerprint(self) -> str:

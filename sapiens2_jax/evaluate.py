@@ -10,14 +10,19 @@ The first trains a light decoder a task on features of a frozen backbone, which
 are computed once. The second measures a task model as it is: the newest
 checkpoint of a run of fine-tuning, or a released file, an export, an import.
 Numbers are printed, and written to DIR/results.json.
+
+Both run in any number of processes, which are started together as those of a
+training are (--config.distributed...), and give the same numbers.
 """
 
+import functools
 import json
 import math
 import os
 
 import jax.numpy as jnp
 from absl import flags
+from ml_collections import ConfigDict
 
 from data_pipelines import sources
 from data_pipelines.common import locks
@@ -27,10 +32,15 @@ from data_pipelines.open_source import open_field
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import probing
-from sapiens2_jax.evaluation.features import Backbone, hash_params
+from sapiens2_jax.evaluation.features import (
+  Backbone,
+  check_same,
+  hash_params,
+)
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import ENCODERS, find_weights
 from sapiens2_jax.models.rope import TABLES
+from sapiens2_jax.runtime import distributed
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import check_labels
 from sapiens2_jax.training.step import jit_spread
@@ -62,13 +72,20 @@ def write_results(output: str, found: dict) -> str:
   return path
 
 
-def probe(overrides: list[str]) -> dict:
+def load_config(overrides: list[str]) -> ConfigDict:
+  """The config of probes, checked; joins the other processes."""
+
+  def check(config: ConfigDict) -> validation.Problems:
+    problems = validation.validate(config, 1, "probe")
+    if not any(given.startswith("distributed") for given, _ in problems):
+      distributed.start(config.distributed)
+    return problems
+
+  return config_lib.load_config(_CONFIG.value, overrides, check)
+
+
+def probe(config: ConfigDict) -> dict:
   """Dense probes and retrieval of a frozen backbone."""
-  config = config_lib.load_config(
-    _CONFIG.value,
-    overrides,
-    lambda config: validation.validate(config, 1, "probe"),
-  )
   encoder, params = load_pretrained(
     _CHECKPOINT.value,
     weights=_WEIGHTS.value,
@@ -76,6 +93,7 @@ def probe(overrides: list[str]) -> dict:
     dtype=jnp.dtype(config.features.compute_dtype),
   )
   backbone = Backbone(encoder, params, hash_params(params))
+  check_same(backbone.content_hash, f"--checkpoint={_CHECKPOINT.value}")
   size = backbone.encoder.architecture.name
   print(f"backbone   {_CHECKPOINT.value}, {size}", flush=True)
   directory = config.features.directory
@@ -107,14 +125,20 @@ def measure_task() -> dict:
       "instead of --data."
     ) from error
   check_labels(source, model.task, f"--data={data}")
+  if distributed.is_joined():
+    check_same(hash_params(params), f"--checkpoint={_CHECKPOINT.value}")
   spread = jit_spread(model.predict, params, _BATCH_SIZE.value)
-  with Progress("evaluated", len(source), "images") as progress:
+  part = spread.apply_fn.part
+  with Progress(
+    "evaluated", len(part.share(len(source))), "images"
+  ) as progress:
     found = evaluate(
       model.task,
       spread.apply_fn,
       spread.params,
       sources.RetryingSource(source, **probing.READING),
       batch_size=spread.batch_size,
+      part=part,
       max_pixels=model.config.data.max_pixels,
       on_progress=progress.reach,
     )
@@ -136,14 +160,23 @@ def main(overrides: list[str]) -> None:
       "give --config (probes of frozen weights) or --data (a task model), "
       "one of them"
     )
-  if _DATA.value is not None and overrides:
-    raise ValueError(
-      f"--config.{overrides[0]}: nothing to override with --data"
-    )
-  with locks.held(_OUTPUT.value) as lock:
-    found = probe(overrides) if _DATA.value is None else measure_task()
-    lock.check()
-    print(f"results    {write_results(_OUTPUT.value, found)}")
+  if _DATA.value is None:
+    config = load_config(overrides)
+    measure = functools.partial(probe, config)
+  else:
+    for given in overrides:
+      if not given.startswith("distributed."):
+        raise ValueError(f"--config.{given}: nothing to override with --data")
+    distributed.start(validation.distributed_config(overrides, "--data"))
+    measure = measure_task
+  if distributed.is_writer():
+    with locks.held(_OUTPUT.value) as lock:
+      found = measure()
+      lock.check()
+      print(f"results    {write_results(_OUTPUT.value, found)}")
+  else:
+    measure()
+  distributed.finish()
 
 
 if __name__ == "__main__":

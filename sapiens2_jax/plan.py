@@ -3,7 +3,11 @@ r"""Tells, without a TPU, whether a run fits and how fast it should be:
   python -m sapiens2_jax.plan --config experiments/pretrain.py:size=1b \
     --topology v5p:4x4x4 [--num_slices 2] [--json] [--search]
 
-Compiles the step that train.py runs; needs the package libtpu.
+Compiles the step that train.py runs; needs the package libtpu. Without a GPU,
+whether it fits on GPUs, from the shapes of the same step:
+
+  python -m sapiens2_jax.plan --config experiments/pretrain.py:size=1b \
+    --device h100 --num_devices 8 [--json]
 """
 
 import contextlib
@@ -19,11 +23,14 @@ from absl import flags
 from data_pipelines.common.progress import format_seconds
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
-from sapiens2_jax.planning import compiling, search, text
+from sapiens2_jax.gpus import GPUS
+from sapiens2_jax.planning import compiling, gpu_plan, search, text
 from sapiens2_jax.planning import plan as plan_lib
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "E.g. v5p:4x4x4, v5e:8x8.")
+_DEVICE = flags.DEFINE_enum("device", None, list(GPUS), "A GPU.")
+_NUM_DEVICES = flags.DEFINE_integer("num_devices", 1, "GPUs in all.")
 _NUM_SLICES = flags.DEFINE_integer("num_slices", 1, "Slices, joined by DCN.")
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object.")
 _SEARCH = flags.DEFINE_bool(
@@ -84,16 +91,40 @@ def run_search(config, devices: list) -> plan_lib.Plan | None:
   return ranked[0] if ranked else None
 
 
+def load_config(overrides: list[str], num_devices: int):
+  return config_lib.load_config(
+    _CONFIG.value,
+    overrides,
+    lambda config: validation.validate(config, num_devices),
+  )
+
+
+def plan_gpus(overrides: list[str]) -> None:
+  """Prints the account of a config on GPUs."""
+  if _SEARCH.value:
+    raise ValueError("--search: only with --topology.")
+  if _NUM_DEVICES.value < 1:
+    raise ValueError(f"num_devices={_NUM_DEVICES.value}: must be at least 1.")
+  config = load_config(overrides, _NUM_DEVICES.value)
+  with show_progress(f"tracing {config.model.size}"):
+    plan = gpu_plan.make_plan(config, GPUS[_DEVICE.value], _NUM_DEVICES.value)
+  if _JSON.value:
+    print(json.dumps(gpu_plan.to_json(plan)))
+  else:
+    print(gpu_plan.format_plan(plan))
+
+
 def main(overrides: list[str]) -> int:
   jax.config.update("jax_platforms", "cpu")  # A TPU here is not to be used.
+  if (_TOPOLOGY.value is None) == (_DEVICE.value is None):
+    raise ValueError("give one of --topology (TPUs) and --device (GPUs).")
+  if _DEVICE.value is not None:
+    plan_gpus(overrides)
+    return 0
   if _NUM_SLICES.value < 1:
     raise ValueError(f"num_slices={_NUM_SLICES.value}: must be at least 1.")
   devices = compiling.topology_devices(_TOPOLOGY.value, _NUM_SLICES.value)
-  config = config_lib.load_config(
-    _CONFIG.value,
-    overrides,
-    lambda config: validation.validate(config, len(devices)),
-  )
+  config = load_config(overrides, len(devices))
   if _SEARCH.value:
     plan = run_search(config, devices)
     if plan is None:
@@ -108,4 +139,4 @@ def main(overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  command.run_with_config(main, "topology")
+  command.run_with_config(main)

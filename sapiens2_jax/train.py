@@ -69,11 +69,7 @@ def open_workdir(config: ConfigDict, workdir: str) -> None:
     ValueError: nothing can keep checkpoints there, another job runs there, or
       it is not the same place for all processes.
   """
-  if storage.is_remote(workdir) and not workdir.startswith("gs://"):
-    raise ValueError(
-      f"workdir={workdir}: expected gs://BUCKET/NAME, or a directory on a disk "
-      "that all processes share."
-    )
+  checking.refuse_scheme(workdir)
   distributed.hold(workdir, config.distributed.start_timeout)
 
 
@@ -85,11 +81,11 @@ def write_config(config: ConfigDict, workdir: str) -> None:
     write_file(path, config_lib.to_json(config).encode())
 
 
-def keep_compiled_programs(workdir: str) -> None:
+def keep_compiled_programs(config: ConfigDict, workdir: str) -> None:
   """A restart finds the step compiled; JAX's own setting goes first."""
-  compile_cache.keep_in(
-    storage.join(storage.absolute(workdir), "compile_cache")
-  )
+  given = config.checkpoint.compile_cache
+  place = given or storage.join(workdir, "compile_cache")
+  compile_cache.keep_in(storage.absolute(place))
 
 
 def open_checkpoints(
@@ -185,7 +181,7 @@ def train(overrides: list[str]) -> None:
   starting.check_fits(config, workdir, abstract, validation.read_config)
 
   write_config(config, workdir)
-  keep_compiled_programs(workdir)
+  keep_compiled_programs(config, workdir)
   earlier = goodput.load(workdir)
   checkpointer = open_checkpoints(
     config,
@@ -235,17 +231,13 @@ def train(overrides: list[str]) -> None:
 
 
 def check(overrides: list[str]) -> None:
-  """Tells all that would end the run at its start, without a device."""
-  if _NUM_DEVICES.value is not None:
-    jax.config.update("jax_platforms", "cpu")
-  num_devices = _NUM_DEVICES.value or jax.device_count()
-  config = config_lib.load_config(
+  """Tells all that would end the run at its start."""
+  checking.check_run(
     _CONFIG.value,
     overrides,
-    lambda config: validation.validate(config, num_devices),
-  )
-  checking.check(
-    config, _WORKDIR.value, num_devices, is_elsewhere=_ELSEWHERE.value
+    _WORKDIR.value,
+    _NUM_DEVICES.value or jax.device_count(),
+    is_elsewhere=_ELSEWHERE.value,
   )
 
 

@@ -115,6 +115,10 @@ class MeanError:
     self.total += float(error.sum())
     self.count += error.size
 
+  def merge(self, other):
+    self.total += other.total
+    self.count += other.count
+
   def result(self):
     return {"mae": self.total / self.count}
 

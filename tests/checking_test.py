@@ -11,11 +11,13 @@ from data_pipelines.common import locks
 from sapiens2_jax import checking
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.runtime import place
 from sapiens2_jax.training import optimizer
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.validation import read_config
 from tests import tiny
+from tests.data_pipelines import fake_bucket
 from tests.end_to_end import commands
 from tests.training import small_runs
 
@@ -124,6 +126,27 @@ def test_a_bucket_that_does_not_answer_counts_where_the_run_is(
       check(tmp_path / "run", "data.path=gs://b")
     told = check(tmp_path / "run", "data.path=gs://b", is_elsewhere=True)
     assert told[2].startswith("not seen   data.path: data.path=gs://b: cannot")
+
+
+def test_a_workdir_in_a_bucket_is_looked_at_and_left_as_it_was(tmp_path, data):
+  given = f"data.path={data}"
+  with fake_bucket.serving(tmp_path) as bucket:
+    line = check("gs://runs/new", given)[-1]
+    assert line == "workdir    gs://runs/new: starts fresh"
+    # It was tried, and undone.
+    assert any("/upload/" in url for url, _ in bucket.requests)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+    small_runs.save(tmp_path / "other", [10])
+    with pytest.raises(ValueError, match="its checkpoint 10 was made with"):
+      check("gs://runs/other", given)
+    # All of them see one bucket; another one has no such lock.
+    write_lock = locks.Lock("gs://runs/new/lock.json", "", token="ours")
+    assert write_lock.attempt() == 0
+    assert place.look("gs://runs/new/lock.json", "ours", 0) == ""
+    other = place.look("gs://runs/else/lock.json", "ours", 0)
+    assert "no directory gs://runs/else" in other
+  with pytest.raises(ValueError, match="workdir=s3://b/run: expected gs://"):
+    check("s3://b/run", given)
 
 
 def test_a_workdir_that_is_in_use_is_refused(tmp_path, data, monkeypatch):

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from sapiens2_jax import command
+from sapiens2_jax.runtime import distributed
 from tests import forking
 
 CODE = """
@@ -35,6 +36,30 @@ def test_ctrl_c_is_one_line_and_exit_code_130(capsys):
     command.run(stop, argv=["command"])
   assert caught.value.code == 130
   assert capsys.readouterr().err == "stopped\n"
+
+
+@pytest.mark.parametrize(
+  ("error", "code", "may_be_echo"),
+  [(ValueError, 2, False), (OSError, 1, False), (RuntimeError, 1, True)],
+)
+def test_an_error_of_one_process_ends_all(
+  monkeypatch, error, code, may_be_echo
+):
+  told = []
+
+  def end(message, code, *, may_be_echo):
+    told.append((message.splitlines()[-1], code, may_be_echo))
+    raise SystemExit(code)
+
+  def fail():
+    raise error("what is wrong")
+
+  monkeypatch.setattr(distributed, "is_joined", lambda: True)
+  monkeypatch.setattr(distributed, "end", end)
+  with pytest.raises(SystemExit):
+    command.run(fail, argv=["command"])
+  ((line, *found),) = told
+  assert line.endswith("what is wrong") and found == [code, may_be_echo]
 
 
 # Commands define flags: two of them are never in one process.

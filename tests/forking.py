@@ -129,11 +129,12 @@ def _can_fork(command: Sequence[str], env: Mapping[str, str], cwd) -> bool:
 
   def settings(variables: Mapping[str, str]) -> dict[str, str]:
     # What is read at an import, and by no import of what starts a job.
+    kinds = ("JAX_", "PYTHON", "OMP_", "FSSPEC_", "GCSFS_")
     of_job = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     return {
       name: value
       for name, value in variables.items()
-      if name.startswith(("JAX_", "PYTHON", "OMP_")) and name not in of_job
+      if name.startswith(kinds) and name not in of_job
     }
 
   if os.fspath(cwd) == str(ROOT):

@@ -15,6 +15,7 @@ class Progress(tqdm.tqdm):
   """Counts done items; `with` prints the last line at the end."""
 
   monitor_interval = 0  # No thread that prints when nothing is done.
+  is_shown = True  # Of many processes one shows it.
 
   def __init__(self, label: str, total: int | None, unit: str):
     """Starts the clock.
@@ -24,7 +25,7 @@ class Progress(tqdm.tqdm):
       total: None if nobody knows.
       unit: what is counted; bytes, "B", are shown with prefixes.
     """
-    self._overwrites = sys.stderr.isatty()
+    self._overwrites = sys.stderr.isatty() and self.is_shown
     count = "{n_fmt}" if total is None else "{n_fmt}/{total_fmt}"
     eta = "" if total is None else "  eta {remaining}"
     super().__init__(
@@ -50,7 +51,7 @@ class Progress(tqdm.tqdm):
     """Shows the line; a log file gets whole lines, and none at the start."""
     if self._overwrites:
       return super().display(msg, pos)
-    if msg is None and hasattr(self, "start_t"):
+    if msg is None and hasattr(self, "start_t") and self.is_shown:
       print(self, file=sys.stderr, flush=True)
     return False
 

@@ -77,7 +77,8 @@ def as_os_error(
       error.args = (f"{url}: {error}",)
     raise
   except Exception as error:
-    if getattr(error, "code", None) in (401, 403):
+    is_unknown = type(error).__name__ == "DefaultCredentialsError"
+    if is_unknown or getattr(error, "code", None) in (401, 403):
       raise _denied(url, error) from error
     raise OSError(f"{url}: {type(error).__name__}: {error}") from error
 

@@ -72,6 +72,11 @@ def absolute(path: str | os.PathLike) -> str:
   return os.fspath(path).rstrip("/")
 
 
+def normal(path: str | os.PathLike) -> str:
+  """The path without what says nothing: `a/./b/` is `a/b`."""
+  return absolute(path) if is_remote(path) else os.path.normpath(path)
+
+
 def to_path(path: str | os.PathLike) -> Any:
   """A path with `/`, `name` and `parent`, of a disk or a bucket.
 

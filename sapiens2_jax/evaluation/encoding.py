@@ -10,33 +10,55 @@ from sapiens2_jax.models import batching
 from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.grid import token_grid
+from sapiens2_jax.tasks.base import Size
+from sapiens2_jax.training import step
+from sapiens2_jax.training.rows import OnMesh
+from sapiens2_jax.training.step import Spread, jit_on_devices
 
-MAX_TOKENS = 1536  # patches in one call; bounds memory  # ours
-MAX_IMAGES = 16  # images in one call  # ours
+MAX_TOKENS = 1536  # patches of a device in one call; bounds memory  # ours
+MAX_IMAGES = 16  # images of a device in one call  # ours
 
 
 def chunk_size(num_patches: int) -> int:
-  """How many images of `num_patches` go into one call."""
+  """How many images of `num_patches` go into one call of a device."""
   return max(1, min(MAX_IMAGES, MAX_TOKENS // num_patches))
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _encode(encoder: Encoder, params: dict, images: Array) -> dict:
   out = encoder.apply({"params": params}, pixel_lib.from_uint8(images))
   return {"cls": out.cls, "patches": out.patches}
 
 
+@functools.lru_cache(maxsize=8)
+def _compile(encoder: Encoder, devices: tuple | None) -> OnMesh:
+  function = functools.partial(_encode, encoder)
+  return jit_on_devices(function, devices and list(devices))
+
+
+def spread(
+  encoder: Encoder, params: dict, image_size: Size, devices: tuple | None = None
+) -> Spread:
+  """An encoder of images of one size on several devices.
+
+  Args:
+    encoder: the module.
+    params: the same in all processes.
+    image_size: (height, width).
+    devices: see `jit_on_devices`.
+
+  Returns:
+    Its outputs are cls (b, d) and patches (b, rows, cols, d), float32.
+  """
+  grid = token_grid(encoder.architecture, image_size)
+  compiled = _compile(encoder, devices)
+  return step.spread(compiled, params, chunk_size(grid.num_tokens))
+
+
 def encode(
   encoder: Encoder, params: dict, images: UInt8[np.ndarray, "b h w 3"]
 ) -> dict[str, np.ndarray]:
-  """Features of whole images.
-
-  Returns:
-    cls (b, d) and patches (b, rows, cols, d), float32.
-  """
-  grid = token_grid(encoder.architecture, images.shape[1:3])
-  return batching.map_batches(
-    functools.partial(_encode, encoder, params),
-    chunk_size(grid.num_tokens),
-    images,
-  )
+  """Features of whole images, see `spread`, by this process alone."""
+  devices = tuple(jax.local_devices())
+  model = spread(encoder, params, images.shape[1:3], devices)
+  apply = functools.partial(model.apply_fn, model.params)
+  return batching.map_batches(apply, model.batch_size, images)

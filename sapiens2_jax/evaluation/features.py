@@ -1,10 +1,11 @@
 """Features of frozen weights, computed once and kept on disk.
 
 A directory a set, named by the hash of all that the numbers depend on:
-`features.npy` (one row an input), `index.npz` (whose row is whose, mean and
-std of each channel), `checksums.json` (of these two) and `features.json` (what
-the name is the hash of). It appears whole or not at all, and is made anew if a
-file is not as it was written.
+`features-N.npy` (one row an input, those of process N), `index.npz` (whose row
+is whose, mean and std of each channel), `checksums.json` (of these) and
+`features.json` (what the name is the hash of). It appears whole or not at all,
+and is made anew if a file is not as it was written. All processes of a job see
+the directory, and each computes and writes its share of the records.
 """
 
 import dataclasses
@@ -12,10 +13,12 @@ import functools
 import hashlib
 import itertools
 import json
+import operator
 import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -28,13 +31,15 @@ from data_pipelines.common.progress import Progress
 from data_pipelines.corpus.records import Record
 from data_pipelines.loading import crops
 from sapiens2_jax.evaluation import encoding
+from sapiens2_jax.models import batching
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.grid import token_grid
+from sapiens2_jax.runtime import gathering
 from sapiens2_jax.tasks.base import Image, Size
 
 CROP_AREA = (0.2, 0.7)  # of the photograph's: ours, as local crops
-VERSION = 1  # of the files and of what is computed
-_FEATURES, _INDEX, _FACTS = "features.npy", "index.npz", "features.json"
+VERSION = 2  # of the files and of what is computed
+_INDEX, _FACTS = "index.npz", "features.json"
 _SUMS = "checksums.json"
 
 
@@ -79,7 +84,7 @@ class Features:
     mean, std: (d,) float32 of each channel, std above 0.
   """
 
-  values: np.ndarray
+  values: "Rows"
   first: np.ndarray
   rows: dict[bytes, int]
   mean: np.ndarray
@@ -114,19 +119,44 @@ def hash_params(params: dict) -> str:
   return found.hexdigest()
 
 
+def check_same(content_hash: str, given: str) -> None:
+  """All processes must have read the same weights.
+
+  Args:
+    content_hash: of `hash_params`.
+    given: what they were read from, for messages.
+
+  Raises:
+    ValueError: one has others.
+  """
+  first, *others = gathering.gather(content_hash)
+  for process, other in enumerate(others, 1):
+    if other != first:
+      raise ValueError(
+        f"{given}: process {process} read other weights there than process 0; "
+        "expected the same on all hosts."
+      )
+
+
 def hash_source(source: sources.ImageSource) -> str:
-  """SHA-256 of all images and labels, in order."""
-  found = hashlib.sha256()
-  with Progress("reading", len(source), "images") as progress:
-    for number in range(len(source)):
+  """SHA-256 of all images and labels, in order.
+
+  All processes must call this; each reads its share.
+  """
+  job, found = gathering.by_process(), []
+  numbers = job.share(len(source))
+  with Progress("reading", len(numbers), "images") as progress:
+    for number in numbers:
       try:
         record = source[number]
         labels = hashlib.sha256(record.labels).hexdigest()
-        found.update(f"{record.content_hash} {labels};".encode())
+        found.append(f"{record.content_hash} {labels};")
       except UnusableExample as error:
-        found.update(f"{error.reason};".encode())
+        found.append(f"{error.reason};")
       progress.advance()
-  return found.hexdigest()
+  return hashlib.sha256(
+    "".join(job.gather("".join(found))).encode()
+  ).hexdigest()
 
 
 def digest(image: Image) -> bytes:
@@ -144,10 +174,10 @@ def cached(
 ) -> pathlib.Path:
   """Where the features of a source are; computes them if they are not there.
 
-  On one device.
+  All processes must call this; on all devices.
 
   Args:
-    directory: of all sets.
+    directory: of all sets, which all processes see.
     backbone: computes them.
     source: of the records; one whose inputs cannot be made has no rows.
     source_hash: of `hash_source`.
@@ -155,7 +185,8 @@ def cached(
     dtype: of the values on disk, "float16" or "float32".
 
   Raises:
-    ValueError: no record has an input, or features do not fit into `dtype`.
+    ValueError: no record has an input, features do not fit into `dtype`, or
+      processes see different directories.
   """
   facts = {
     "version": VERSION,
@@ -171,18 +202,29 @@ def cached(
   text = json.dumps(facts, sort_keys=True)
   name = hashlib.sha256(text.encode()).hexdigest()[:24]
   path = pathlib.Path(directory) / name
-  if directories.read_marker(path, _FACTS) == facts:
-    problems = _find_damage(path)
-    if not problems:
-      return path
-    print(f"features made anew: {problems[0]}", file=sys.stderr, flush=True)
-  with directories.replaced(path) as partial:
-    _write(partial, backbone, source, view, dtype)
-    sums = checksums.measure(partial, (_FEATURES, _INDEX))
-    checksums.write(partial / _SUMS, sums)
-    files.write_json(partial / _FACTS, facts)
+  job = gathering.by_process()
+  # One process looks, writes what all have made, and gives it its name.
+  if job.gather(job.index == 0 and _is_whole(path, facts))[0]:
+    return path
+  if job.index:
+    _write(job.gather(None)[0], backbone, source, view, dtype)
+  else:
+    with directories.replaced(path) as partial:
+      _write(job.gather(partial)[0], backbone, source, view, dtype)
+      files.write_json(partial / _FACTS, facts)
+  job.gather(None)  # It has its name.
   load.cache_clear()
   return path
+
+
+def _is_whole(path: pathlib.Path, facts: dict) -> bool:
+  """Whether a set is there and as it was written; reads all of it."""
+  if directories.read_marker(path, _FACTS) != facts:
+    return False
+  problems = _find_damage(path)
+  if problems:
+    print(f"features made anew: {problems[0]}", file=sys.stderr, flush=True)
+  return not problems
 
 
 def _find_damage(path: pathlib.Path) -> list[str]:
@@ -191,21 +233,52 @@ def _find_damage(path: pathlib.Path) -> list[str]:
     listed = checksums.read(path / _SUMS)
   except (OSError, ValueError) as error:
     return [str(error)]
-  unlisted = {_FEATURES, _INDEX} - {*listed}
+  unlisted = {_shard_name(0), _INDEX} - {*listed}
   return [
     *(f"{path / _SUMS}: {name} is missing" for name in sorted(unlisted)),
     *checksums.compare(path, listed),
   ]
 
 
+def _shard_name(number: int) -> str:
+  return f"features-{number}.npy"
+
+
+class Rows:
+  """Rows of several arrays, one after another; read when asked for.
+
+  Attributes:
+    shape: of all.
+    dtype: of all.
+  """
+
+  def __init__(self, parts: list[np.ndarray]):
+    self._parts = parts
+    self._ends = np.cumsum([len(part) for part in parts])
+    self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
+    self.dtype = parts[0].dtype
+
+  def __getitem__(self, row: int) -> np.ndarray:
+    part = int(np.searchsorted(self._ends, row, side="right"))
+    return self._parts[part][row - self._ends[part]]
+
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    return np.concatenate(self._parts).astype(dtype or self.dtype)
+
+
 @functools.lru_cache(maxsize=16)
 def load(path: str | os.PathLike) -> Features:
   """Opens what `cached` wrote."""
   path = pathlib.Path(path)
+  num_shards = len({*checksums.read(path / _SUMS)} - {_INDEX})
+  shards = [
+    np.load(path / _shard_name(number), mmap_mode="r")
+    for number in range(num_shards)
+  ]
   with np.load(path / _INDEX) as index:
     digests = [row.tobytes() for row in index["digests"]]
     return Features(
-      values=np.load(path / _FEATURES, mmap_mode="r"),
+      values=Rows(shards),
       first=index["first"],
       rows={found: row for row, found in enumerate(digests)},
       mean=index["mean"],
@@ -213,23 +286,23 @@ def load(path: str | os.PathLike) -> Features:
     )
 
 
-class _Writer:
+class Shard:
   """Appends rows to a .npy file; adds up their mean and std."""
 
-  def __init__(self, file, shape: tuple[int, ...], dtype: str):
-    self._file, self._shape, self._dtype = file, shape, np.dtype(dtype)
-    self.count = self._cells = 0
-    self._sum, self._squares = np.zeros((2, shape[-1]))
+  def __init__(self, path: pathlib.Path, shape: tuple[int, ...], dtype: str):
+    self._file, self._shape, self._dtype = open(path, "wb"), shape, dtype
+    self._rows = 0
     self._header()
+    self.sums = Sums(0, *np.zeros((2, shape[-1])))
 
   def _header(self) -> None:
     # NumPy leaves room for the number of rows to grow.
     np.lib.format.write_array_header_1_0(
       self._file,
       {
-        "descr": np.lib.format.dtype_to_descr(self._dtype),
+        "descr": np.lib.format.dtype_to_descr(np.dtype(self._dtype)),
         "fortran_order": False,
-        "shape": (self.count, *self._shape),
+        "shape": (self._rows, *self._shape),
       },
     )
 
@@ -239,24 +312,92 @@ class _Writer:
     if not np.isfinite(stored).all():
       raise ValueError(
         f"features: values up to {np.abs(rows).max():.3g} do not fit into "
-        f"features.dtype={self._dtype.name}; expected finite ones, or float32."
+        f"features.dtype={self._dtype}; expected finite ones, or float32."
       )
     stored.tofile(self._file)
     cells = stored.reshape(-1, self._shape[-1]).astype(np.float64)
-    self._sum += cells.sum(axis=0)
-    self._squares += (cells**2).sum(axis=0)
-    self._cells += len(cells)
-    self.count += len(rows)
+    self.sums += Sums(len(cells), cells.sum(axis=0), (cells**2).sum(axis=0))
+    self._rows += len(rows)
 
-  def close(self) -> dict[str, np.ndarray]:
-    """Ends the file; mean and std."""
+  def close(self) -> None:
+    """Ends the file, and waits until it is on the disk."""
     self._file.flush()
     self._file.seek(0)
     self._header()
-    mean = self._sum / self._cells
-    variance = np.maximum(self._squares / self._cells - mean**2, 0)
+    self._file.flush()
+    os.fsync(self._file.fileno())
+    self._file.close()
+
+
+class Sums(NamedTuple):
+  """Of numbers, and of their squares, of each channel."""
+
+  count: int
+  values: np.ndarray
+  squares: np.ndarray
+
+  def __add__(self, other: "Sums") -> "Sums":
+    return Sums(*(one + more for one, more in zip(self, other)))
+
+  def statistics(self) -> dict[str, np.ndarray]:
+    """Mean and std."""
+    mean = self.values / self.count
+    variance = np.maximum(self.squares / self.count - mean**2, 0)
     std = np.maximum(np.sqrt(variance), 1e-6)
     return {"mean": mean.astype(np.float32), "std": std.astype(np.float32)}
+
+
+@dataclasses.dataclass
+class _Share:
+  """What a process has written: names of its inputs, in their order."""
+
+  counts: list[int] = dataclasses.field(default_factory=list)
+  digests: list[bytes] = dataclasses.field(default_factory=list)
+  sums: Sums | None = None
+
+
+def _write_shard(
+  path: pathlib.Path,
+  backbone: Backbone,
+  source: sources.ImageSource,
+  view: View,
+  dtype: str,
+) -> _Share:
+  """Writes the rows of this process's share of the records."""
+  arch = backbone.encoder.architecture
+  model = encoding.spread(backbone.encoder, backbone.params, view.image_size)
+  grid = token_grid(arch, view.image_size)
+  cells = grid.shape if view.output == "patches" else ()
+  part, share = model.apply_fn.part, _Share()
+  numbers = part.share(len(source))
+
+  def inputs() -> Iterator[Image]:
+    for number in numbers:
+      try:
+        images = view.inputs(source[number])
+      except UnusableExample:
+        images = []
+      share.counts.append(len(images))
+      share.digests.extend(map(digest, images))
+      yield from images
+      progress.advance()
+
+  shard = Shard(path, (*cells, arch.embed_dim), dtype)
+  with Progress(f"features ({view.name})", len(numbers), "images") as progress:
+    stream, rows = inputs(), model.batch_size
+    while rows == model.batch_size:
+      batch = list(itertools.islice(stream, model.batch_size))
+      # Who has no more waits with the others, in calls of the same program.
+      rows = max(part.gather(len(batch)))
+      images = np.array(batch, np.uint8).reshape(-1, *view.image_size, 3)
+      apply = functools.partial(model.apply_fn, model.params)
+      for found in batching.in_batches(
+        apply, model.batch_size, images, num_rows=rows
+      ):
+        shard.append(found[view.output].astype(np.float32))
+  shard.close()
+  share.sums = shard.sums
+  return share
 
 
 def _write(
@@ -266,41 +407,33 @@ def _write(
   view: View,
   dtype: str,
 ) -> None:
-  arch = backbone.encoder.architecture
-  grid = token_grid(arch, view.image_size)
-  cells = grid.shape if view.output == "patches" else ()
-  chunk = encoding.chunk_size(grid.num_tokens)
-  counts: list[int] = []
-  digests: list[bytes] = []
-
-  def inputs() -> Iterator[Image]:
-    for number in range(len(source)):
-      try:
-        images = view.inputs(source[number])
-      except UnusableExample:
-        images = []
-      counts.append(len(images))
-      digests.extend(map(digest, images))
-      yield from images
-      progress.advance()
-
-  with (
-    open(path / _FEATURES, "wb") as file,
-    Progress(f"features ({view.name})", len(source), "images") as progress,
-  ):
-    writer, stream = _Writer(file, (*cells, arch.embed_dim), dtype), inputs()
-    while batch := list(itertools.islice(stream, chunk)):
-      given = backbone.encoder, backbone.params, np.stack(batch)
-      writer.append(encoding.encode(*given)[view.output])
-    if not writer.count:
-      raise ValueError(
-        f"features: none of {len(source)} images has an input of the view "
-        f"{view.name!r}."
-      )
-    statistics = writer.close()
+  """Has all processes write a shard each; process 0 says what they are of."""
+  job = gathering.by_process()
+  if not all(job.gather(path.is_dir())):
+    raise ValueError(
+      f"{path.parent}: not all processes see what process 0 makes there; "
+      "expected a directory on a disk that they share (features.directory)."
+    )
+  name = _shard_name(job.index)
+  share = _write_shard(path / name, backbone, source, view, dtype)
+  sums = checksums.measure(path, (name,))
+  written = job.gather((share, sums))
+  shares = [share for share, _ in written]
+  counts = list(itertools.chain(*(share.counts for share in shares)))
+  if not sum(counts):
+    raise ValueError(
+      f"features: none of {len(source)} images has an input of the view "
+      f"{view.name!r}."
+    )
+  if job.index:
+    return
+  digests = b"".join(itertools.chain(*(share.digests for share in shares)))
   np.savez(
     path / _INDEX,
     first=np.concatenate([[0], np.cumsum(counts)]),
-    digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
-    **statistics,
+    digests=np.frombuffer(digests, np.uint8).reshape(-1, 16),
+    **functools.reduce(operator.add, (s.sums for s in shares)).statistics(),
   )
+  for _, more in written:
+    sums |= more
+  checksums.write(path / _SUMS, sums | checksums.measure(path, (_INDEX,)))

@@ -25,6 +25,7 @@ from sapiens2_jax.evaluation.features import crop_view
 from sapiens2_jax.evaluation.probe import make_task
 from sapiens2_jax.models import batching
 from sapiens2_jax.models.grid import TokenGrid, token_grid
+from sapiens2_jax.runtime.gathering import ALONE, Part
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.base import Example, Images, ProbedTask
 from sapiens2_jax.tasks.examples import read_labels
@@ -39,18 +40,22 @@ Encode = Callable[[Images], Example]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-  """What is probed, in memory.
+  """What this process probes, in memory: a share of the images.
 
   Attributes:
     views: n images of each view.
     crops: two of each image.
     targets: of a task its view, values (n, rows, cols, c) and whether each is
       known (n, rows, cols).
+    first: place of the first image among those of all processes.
+    part: whose share it is.
   """
 
   views: dict[str, Images]
   crops: Images
   targets: dict[str, tuple[str, np.ndarray, np.ndarray]]
+  first: int = 0
+  part: Part = ALONE
 
 
 def pool(
@@ -70,11 +75,14 @@ def pool(
   return means, count[..., 0] >= _MIN_FRACTION * side**2
 
 
-def load(config: ConfigDict) -> Dataset:
-  """Reads the first images of `probes.path` and their labels.
+def load(config: ConfigDict, part: Part = ALONE) -> Dataset:
+  """Reads a share of the first images of `probes.path` and their labels.
+
+  All processes must call this.
 
   Args:
     config: of pretraining.
+    part: which share.
 
   Raises:
     ValueError: it cannot be read, or a task has no labels on either side.
@@ -91,7 +99,7 @@ def load(config: ConfigDict) -> Dataset:
   grid = token_grid(get_architecture(model_size), size)
   views, targets = collections.defaultdict(list), collections.defaultdict(list)
   crops = []
-  for number in range(min(probes.num_images, len(source))):
+  for number in part.share(min(probes.num_images, len(source))):
     try:
       record = source[number]
       image = images.decode_image(record.image, max_pixels=data.max_pixels)
@@ -105,17 +113,23 @@ def load(config: ConfigDict) -> Dataset:
       views[view].append(one)
     for name, task in made.items():
       targets[name].append(_pooled(record, task, grid))
-  if len(crops) < 4:
+  counts = part.gather(len(crops) // 2)
+  if sum(counts) < 2:
     raise ValueError(
-      f"{given}: {len(crops) // 2} usable images among the first "
+      f"{given}: {sum(counts)} usable images among the first "
       f"{probes.num_images}; probes need at least 2."
     )
-  found = {
-    name: (task.view, *_stack(targets[name], f"{given}: probes.tasks: {name}"))
-    for name, task in made.items()
-  }
-  stacked = {name: np.stack(given) for name, given in views.items()}
-  return Dataset(stacked, np.stack(crops), found)
+  first = sum(counts[: part.index])
+  found = {}
+  for name, task in made.items():
+    what = f"{given}: probes.tasks: {name}"
+    found[name] = (task.view, *_stack(targets[name], what, first, part))
+  stacked = {}
+  for task in made.values():
+    shape, dtype = task.element_spec()["image"]
+    stacked[task.view] = np.array(views[task.view], dtype).reshape(-1, *shape)
+  crops = np.array(crops, np.uint8).reshape(-1, *size, 3)
+  return Dataset(stacked, crops, found, first, part)
 
 
 def _pooled(record: Record, task: ProbedTask, grid: TokenGrid) -> Dense | None:
@@ -128,22 +142,36 @@ def _pooled(record: Record, task: ProbedTask, grid: TokenGrid) -> Dense | None:
   return pool(*online.dense(targets), grid)
 
 
-def _stack(found: list[Dense | None], what: str) -> Dense:
-  """Values and where they are known, of all images.
+def _stack(
+  found: list[Dense | None], what: str, first: int, part: Part
+) -> Dense:
+  """Values and where they are known, of all images of the share.
 
   Raises:
     ValueError: nothing is known of the images to fit, or of those to measure.
   """
-  known = [one for one in found if one is not None]
-  for half in (0, 1):
-    if not any(one is not None and one[1].any() for one in found[half::2]):
-      raise ValueError(
-        f"{what}: labels of {len(known)} of {len(found)} images can be used; "
-        "every other image is measured on, and both halves need some."
-      )
-  nothing = np.zeros_like(known[0][0]), np.zeros_like(known[0][1])
-  values, masks = zip(*(nothing if one is None else one for one in found))
-  return np.stack(values), np.stack(masks)
+  own = [one for one in found if one is not None]
+  nothing = [np.zeros_like(x) for x in own[0]] if own else None
+  halves = {
+    place % 2
+    for place, one in enumerate(found, first)
+    if one is not None and one[1].any()
+  }
+  shares = part.gather((halves, len(own), len(found), nothing))
+  if len(set().union(*(share[0] for share in shares))) < 2:
+    known, total = (sum(share[i] for share in shares) for i in (1, 2))
+    raise ValueError(
+      f"{what}: labels of {known} of {total} images can be used; "
+      "every other image is measured on, and both halves need some."
+    )
+  nothing = next(share[3] for share in shares if share[3] is not None)
+  filled = [nothing if one is None else one for one in found]
+  return tuple(
+    np.array([one[side] for one in filled], empty.dtype).reshape(
+      -1, *empty.shape
+    )
+    for side, empty in enumerate(nothing)
+  )
 
 
 class Ridge:
@@ -163,6 +191,11 @@ class Ridge:
     self._y += y.sum(axis=0)
     self._xx += x.T @ x
     self._xy += x.T @ y
+
+  def merge(self, other: "Ridge") -> None:
+    """Takes in all samples that another one took in."""
+    for name, value in vars(other).items():
+      setattr(self, name, getattr(self, name) + value)
 
   def solve(self) -> tuple[np.ndarray, np.ndarray]:
     """Weights (d, c) and bias (c,); features count as of std 1."""
@@ -184,18 +217,21 @@ def measure(
 ) -> dict[str, float]:
   """Numbers of all tasks, and of retrieval between two crops of an image.
 
+  All processes must call this; all get the same numbers.
+
   Args:
     dataset: what `load` returned.
-    encode: the frozen encoder, for batches of one size.
-    batch_size: images a call; the last batch is filled up with zeros.
-    on_progress: told how many images are done.
+    encode: the frozen encoder, for batches of one size, of this process.
+    batch_size: images a call, of this process; filled up with zeros where
+      there are no more.
+    on_progress: told how many images of the share are done.
   """
-  done = 0
+  part, done = dataset.part, 0
 
   def run(inputs: Images, output: str):
     nonlocal done
-    start = 0
-    for found in batching.in_batches(encode, batch_size, inputs):
+    start, most = 0, max(part.gather(len(inputs)))
+    for found in batching.in_batches(encode, batch_size, inputs, num_rows=most):
       out = found[output].astype(np.float32)
       done += len(out)
       on_progress(done)
@@ -209,36 +245,48 @@ def measure(
       for name, (of, values, known) in dataset.targets.items()
       if of == view
     }
-    results |= _regress(wanted, inputs, lambda x: run(x, "patches"))
-  cls = np.concatenate([out for _, out in run(dataset.crops, "cls")])
+    results |= _regress(
+      wanted, inputs, lambda x: run(x, "patches"), dataset.first, part
+    )
+  own = np.concatenate([out for _, out in run(dataset.crops, "cls")])
+  cls = np.concatenate(part.gather(own))
   groups = np.arange(len(cls)) // 2
   return results | knn.retrieve(cls, groups)
 
 
-def _regress(wanted, inputs: np.ndarray, run) -> dict[str, float]:
+def _regress(
+  wanted, inputs: np.ndarray, run, first: int, part: Part
+) -> dict[str, float]:
   """Fits on images 0, 2, ..., measures on 1, 3, ...; each encoded once."""
 
   def cells(half: int):
-    given = {n: (v[half::2], k[half::2]) for n, (v, k) in wanted.items()}
-    for start, patches in run(inputs[half::2]):
+    own = slice((half - first) % 2, None, 2)
+    given = {n: (v[own], k[own]) for n, (v, k) in wanted.items()}
+    for start, patches in run(inputs[own]):
       for name, (values, known) in given.items():
-        part = slice(start, start + len(patches))
-        chosen = known[part]
-        yield name, patches[chosen], values[part][chosen]
+        rows = slice(start, start + len(patches))
+        chosen = known[rows]
+        yield name, patches[chosen], values[rows][chosen]
 
   sums = {}
   for name, x, y in cells(0):
     if name not in sums:
       sums[name] = Ridge(x.shape[1], y.shape[1])
     sums[name].add(x, y)
-  solved = {name: ridge.solve() for name, ridge in sums.items()}
+  solved = {}
+  for name in wanted:
+    ridge, *others = filter(None, part.gather(sums.get(name)))
+    for other in others:
+      ridge.merge(other)
+    solved[name] = ridge.solve()
   pairs = collections.defaultdict(list)
   for name, x, y in cells(1):
     weights, bias = solved[name]
     pairs[name].append((x @ weights + bias, y))
   results = {}
-  for name, found in pairs.items():
+  for name in wanted:
     online = registry.definition(name).probe.online
-    sides = (np.concatenate(side) for side in zip(*found))
-    results[online.key] = online.score(*sides)
+    own = [np.concatenate(side) for side in zip(*pairs[name])]
+    sides = zip(*filter(None, part.gather(own)))
+    results[online.key] = online.score(*map(np.concatenate, sides))
   return results

@@ -41,6 +41,7 @@ from sapiens2_jax.tasks.base import Example, Image, Images, ProbedTask, Size
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import choose_known, read_labels
 from sapiens2_jax.training import schedules
+from sapiens2_jax.training.step import jit_spread
 
 _ENLARGED = 4  # by the decoder, before it interpolates
 _LOG_SECONDS = 10.0
@@ -270,24 +271,30 @@ class Probe:
   ) -> dict[str, float]:
     """The task's metric with its test-time procedure, from features on disk.
 
+    All processes must call this; all get the same numbers.
+
     Args:
       params: of the decoder.
       source: of labelled records.
       path: of the features of its images.
     """
     found = features_lib.load(path)
-    decode = jax.jit(self.predict)
+    # Each device decodes as many as one that trains, so that it has the room.
+    model = jit_spread(self.predict, params, self._config.optim.batch_size)
+    part = model.apply_fn.part
 
     def apply_fn(params: dict, inputs: Images) -> Any:
-      return decode(params, look_up(found, inputs))
+      return model.apply_fn(params, look_up(found, inputs))
 
-    with Progress(f"test {self.task.name}", len(source), "images") as progress:
+    share = part.share(len(source))
+    with Progress(f"test {self.task.name}", len(share), "images") as progress:
       return evaluate(
         self.task,
         apply_fn,
-        params,
+        model.params,
         source,
-        batch_size=self._config.optim.batch_size,
+        batch_size=model.batch_size,
+        part=part,
         max_pixels=self._config.data.max_pixels,
         on_progress=progress.reach,
       )
@@ -306,4 +313,4 @@ def look_up(found: Features, inputs: Images) -> np.ndarray:
         "features: an input is not among those on disk; remove "
         "features.directory and run again."
       )
-  return found.values[[row or 0 for row in rows]]
+  return np.stack([found.values[row or 0] for row in rows])

@@ -2,15 +2,18 @@
 
 import os
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
+from data_pipelines.common import storage
 from data_pipelines.open_source import open_field
 from sapiens2_jax.evaluation import features as features_lib
 from sapiens2_jax.evaluation import knn
 from sapiens2_jax.evaluation.features import Backbone, View
 from sapiens2_jax.evaluation.probe import Probe, make_task, task_view
+from sapiens2_jax.runtime import gathering
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.examples import check_labels
 
@@ -25,18 +28,28 @@ def run(
 ) -> Results:
   """Trains and measures all of `config.tasks`.
 
+  All processes must call this; all get the same numbers. Features are computed
+  and tasks are measured by all devices, a decoder is trained by one: so what it
+  learns does not depend on how many there are.
+
   Args:
     config: see experiments/probe.py.
     backbone: frozen.
-    directory: where features are kept.
+    directory: where features are kept; all processes see it.
 
   Returns:
     For each task the numbers of its metric; for "retrieval" those of
     `knn.retrieve`.
 
   Raises:
-    ValueError: unusable images or labels, or training and test set are one.
+    ValueError: unusable images or labels, training and test set are one, or
+      features cannot be kept there.
   """
+  if storage.is_remote(directory):
+    raise ValueError(
+      f"features.directory: {directory} is in a bucket; expected a directory "
+      "on a disk, which all processes of the job share."
+    )
   image_size = tuple(config.data.image_size)
   max_pixels = config.data.max_pixels
   size = backbone.encoder.architecture.name
@@ -68,18 +81,28 @@ def run(
     given = readers[name], hashes[name], view, config.features.dtype
     return features_lib.cached(directory, backbone, *given)
 
-  results = {}
+  probes, tests = {}, {}
   for name, task in dense.items():
     view = task_view(task, max_pixels)
-    probe = Probe(config, task, cached("train", view))
-    test = cached("test", view)
-    params = probe.train(opened["train"])
-    results[name] = probe.measure(params, readers["test"], test)
+    probes[name] = Probe(config, task, cached("train", view))
+    tests[name] = cached("test", view)
+  job = gathering.by_process()
+  trained = {
+    name: jax.device_get(probes[name].train(opened["train"]))
+    for name in list(probes)[job.index :: job.count]
+  }
+  trained = {
+    name: x for found in job.gather(trained) for name, x in found.items()
+  }
+  results = {
+    name: probe.measure(trained[name], readers["test"], tests[name])
+    for name, probe in probes.items()
+  }
   if RETRIEVAL in config.tasks:
     view = features_lib.crop_view(image_size, max_pixels)
     found = features_lib.load(cached("test", view))
     groups = np.repeat(np.arange(len(found.first) - 1), np.diff(found.first))
-    results[RETRIEVAL] = knn.retrieve(found.values, groups)
+    results[RETRIEVAL] = knn.retrieve(np.asarray(found.values), groups)
   return results
 
 

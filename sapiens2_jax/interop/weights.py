@@ -7,6 +7,7 @@ version 2 on it lists size and SHA-256 of their files.
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import os
 import pathlib
@@ -20,7 +21,7 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from data_pipelines.common import checksums, directories, paths
+from data_pipelines.common import checksums, directories, paths, storage
 from data_pipelines.common.progress import Progress
 from sapiens2_jax import errors, validation
 from sapiens2_jax.architectures import (
@@ -147,8 +148,10 @@ def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
   """
   errors.lookup(dict.fromkeys(ENCODERS), weights, "weights")
   name = paths.expand_home(os.fspath(path))
-  in_run = os.path.isdir(checkpoints.directory(name))
-  is_run = in_run or checkpoints.is_one(name)
+  is_run = checkpoints.can_be_in(name) and (
+    storage.is_directory(checkpoints.directory(name))
+    or checkpoints.is_one(name)
+  )
   names = ()
   if is_run:
     step, newest = checkpoints.latest(name)
@@ -160,6 +163,11 @@ def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
   if is_run:
     which = weights if names else None
     return Found("run", name, which, step, _fingerprint([newest]))
+  if storage.is_remote(name):
+    raise ValueError(
+      f"{name}: no training run; other weights are read from disks only, copy "
+      "them to one."
+    )
   marker = integrity.read_marker(name, IMPORT_MARKER)
   if marker is not None and marker.get("kind") == IMPORT_KIND:
     files = [pathlib.Path(name) / IMPORT_MARKER]
@@ -170,8 +178,11 @@ def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
   return Found("tensors", name, None, None, _fingerprint(files))
 
 
-def _fingerprint(paths: list[pathlib.Path]) -> str:
-  def one(path: pathlib.Path) -> str:
+def _fingerprint(paths: list[pathlib.PurePath]) -> str:
+  def one(path: pathlib.PurePath) -> str:
+    if storage.is_remote(path):
+      listed = repr(storage.find(path)).encode()
+      return f"{path.name} {hashlib.sha256(listed).hexdigest()}"
     info = path.stat()
     size = "" if stat.S_ISDIR(info.st_mode) else f" {info.st_size}"
     return f"{path.name}{size} {info.st_mtime_ns}"

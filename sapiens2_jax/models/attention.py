@@ -1,16 +1,19 @@
 """Grouped softmax attention, on the backend that suits the device."""
 
+import functools
+from collections.abc import Callable
+
 import einops
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sapiens2_jax import errors
 from sapiens2_jax.models import attention_kernel as kernel
-from sapiens2_jax.models import partition
-from sapiens2_jax.models.attention_kernel import KERNEL_INPUT
+from sapiens2_jax.models import cudnn, partition
+from sapiens2_jax.models.attention_kernel import KERNEL_INPUT, LANES
 
 _MASKED = -1e30
 
@@ -47,21 +50,30 @@ def attention(
   if not 1 <= num_keys <= m:
     raise ValueError(f"num_keys={num_keys} is not in [1, {m}].")
   if backend == "auto":
-    backend = choose_backend(partition.platform(), q.dtype, q.shape[2])
+    backend, _ = choose_backend(
+      partition.platform(), q.dtype, q.shape[2], partition.compute_capability()
+    )
   function = errors.lookup(BACKENDS, backend, "attention backend")
   return function(q * q.shape[2] ** -0.5, k, v, num_keys)
 
 
-def choose_backend(platform: str, dtype: jnp.dtype, head_dim: int) -> str:
-  """What "auto" stands for.
+def choose_backend(
+  platform: str, dtype: DTypeLike, head_dim: int, capability: str | None
+) -> tuple[str, str]:
+  """What "auto" stands for, and why.
 
-  cuDNN takes 16-bit numbers and heads of a multiple of 8: not those of 5b.
+  Args:
+    platform: "tpu", "gpu" or "cpu".
+    dtype: of queries, keys and values.
+    head_dim: width of a head.
+    capability: of the GPU, e.g. "9.0"; None if there is none to ask.
   """
   if platform == "tpu":
-    return "pallas"
-  if platform == "gpu" and dtype.itemsize == 2 and head_dim % 8 == 0:
-    return "cudnn"
-  return "xla"
+    return "pallas", "our kernel for TPUs"
+  if platform != "gpu":
+    return "xla", f"no kernel for {platform}"
+  reason = cudnn.refusal(dtype, head_dim, capability)
+  return ("xla", reason) if reason else ("cudnn", "a GPU that cuDNN knows")
 
 
 def _xla(q: Array, k: Array, v: Array, num_keys: int) -> Array:
@@ -80,34 +92,31 @@ def _xla(q: Array, k: Array, v: Array, num_keys: int) -> Array:
 
 
 def _cudnn(q: Array, k: Array, v: Array, num_keys: int) -> Array:
-  q, k, v = (
-    checkpoint_name(einops.rearrange(x, "b h e n -> b n h e"), KERNEL_INPUT)
-    for x in (q, k, v)
+  """The kernel of cuDNN; never writes the matrix of weights."""
+  if q.shape[3] < LANES:  # [cls] alone: its row of weights is small.
+    return _xla(q, k, v, num_keys)
+  return _on_each_device(cudnn.attend, num_keys)(q, k, v)
+
+
+def _on_each_device(function: Callable, num_keys: int) -> Callable:
+  """Devices share sequences, heads and queries; all hold the keys they need."""
+  names = ("batch", "heads", None)
+  return partition.on_each_device(
+    functools.partial(function, num_keys=num_keys),
+    ((*names, "tokens"), (*names, None), (*names, None)),
+    ("batch", "heads", "tokens", None),
   )
-  lengths = jnp.full((len(q),), num_keys, jnp.int32)
-  out = jax.nn.dot_product_attention(
-    q,
-    k,
-    v,
-    scale=1.0,
-    key_value_seq_lengths=lengths if num_keys < k.shape[1] else None,
-    implementation="cudnn",
-  )
-  return einops.rearrange(out, "b n h e -> b h n e")
 
 
 def _pallas(q: Array, k: Array, v: Array, num_keys: int) -> Array:
   """Our kernel for TPUs; never writes the matrix of weights."""
-  if q.shape[3] < kernel.LANES:  # [cls] alone: its row of weights is small.
+  if q.shape[3] < LANES:  # [cls] alone: its row of weights is small.
     return _xla(q, k, v, num_keys)
-  names = ("batch", "heads", None)
-  tokens = (*names, "tokens")
-  out = partition.on_each_device(
-    lambda q, k, v: kernel.attend(q, k, v, num_keys),
-    (tokens, (*names, None), (*names, None)),
-    tokens,
-  )(q, k, v)
-  return jnp.swapaxes(out, 2, 3)
+  return _on_each_device(_attend_on_device, num_keys)(q, k, v)
+
+
+def _attend_on_device(q: Array, k: Array, v: Array, num_keys: int) -> Array:
+  return jnp.swapaxes(kernel.attend(q, k, v, num_keys), 2, 3)
 
 
 BACKENDS = {"xla": _xla, "pallas": _pallas, "cudnn": _cudnn}

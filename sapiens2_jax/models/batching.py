@@ -9,7 +9,10 @@ import numpy as np
 
 
 def in_batches(
-  function: Callable[..., Any], batch_size: int, *arrays: np.ndarray
+  function: Callable[..., Any],
+  batch_size: int,
+  *arrays: np.ndarray,
+  num_rows: int = 0,
 ) -> Iterator[Any]:
   """Applies a function to `batch_size` rows at a time.
 
@@ -17,11 +20,13 @@ def in_batches(
     function: takes arrays of `batch_size` rows, returns a tree of such arrays.
     batch_size: rows a call; the last call is filled up with zeros.
     *arrays: of equally many rows.
+    num_rows: calls as for so many rows at least: all processes of a job make
+      as many as the one that has the most.
 
   Yields:
     The tree of each call as NumPy arrays, without the filling.
   """
-  for start in range(0, len(arrays[0]), batch_size):
+  for start in range(0, max(len(arrays[0]), num_rows), batch_size):
     given = [array[start : start + batch_size] for array in arrays]
     count = len(given[0])
     if missing := batch_size - count:

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sapiens2_jax import errors
-from sapiens2_jax.models import partition
+from sapiens2_jax.models import cudnn, partition
 from sapiens2_jax.models import rope as rope_lib
 from sapiens2_jax.models.attention import attention
 from sapiens2_jax.models.attention_kernel import KERNEL_INPUT, KERNEL_RESIDUAL
@@ -26,7 +26,7 @@ Rope = rope_lib.Rope
 
 # Values that the policies below speak of by name.
 _RESIDUAL, _GATE = "residual_stream", "gate_and_up"
-_SAVED = (KERNEL_INPUT, KERNEL_RESIDUAL, _RESIDUAL, _GATE)
+_SAVED = (KERNEL_INPUT, KERNEL_RESIDUAL, cudnn.RESIDUAL, _RESIDUAL, _GATE)
 _policies = jax.checkpoint_policies
 # What the backward pass finds in memory; the rest it computes again.
 REMAT_POLICIES = {

@@ -33,6 +33,11 @@ def platform() -> str:
   return jax.default_backend() if device is None else device.platform
 
 
+def compute_capability() -> str | None:
+  """Of this process's GPUs, e.g. "9.0"; None if there are none."""
+  return getattr(jax.local_devices()[0], "compute_capability", None)
+
+
 def on_each_device(
   function: Callable, inputs: tuple[Names, ...], output: Names
 ) -> Callable:

@@ -5,7 +5,8 @@ kernel not at all, hence this account. What is counted, on one device:
 
 - matrix products (`dot`, `convolution`): 2 FLOPs a multiply-add;
 - bytes that an instruction reads from and writes to HBM, in tiles as they lie
-  there; what a loop slices out of a stacked array counts as the slice;
+  there; what a loop slices out of a stacked array counts as the slice; what is
+  started and awaited later (mostly fetched into the chip's memory) by itself;
 - kernels and collectives: listed, for `kernels` and `collectives` to judge;
 - the compiler's estimate of cycles, which knows about tiles and vector units.
 """
@@ -37,7 +38,10 @@ COLLECTIVES = frozenset(
 # A collective that runs beside several products is a fusion that starts it,
 # fusions of a product that carry it along, and one that awaits it.
 START, _DONE = "async-collective-start", "async-collective-done"
+# The TPU's reduce-scatter is a fusion of an all-reduce and what is cut of it.
+_SCATTER = "all-reduce-scatter"
 _SLICES = ("dynamic-slice", "slice", "gather")
+_TRANSFERS = ("copy-start", "slice-start", "async-start")
 _VIEWS = ("bitcast", "copy", "convert", "reshape", "transpose")
 
 
@@ -50,8 +54,8 @@ class Work:
   flops: int  # of matrix products, in one run
   hbm_bytes: int  # read and written, in one run
   kernel: str  # name of the Pallas kernel, "" for others
-  collective: str  # kind, "" for others
-  groups: str  # text with the devices that a collective joins
+  is_transfer: bool  # started here and awaited elsewhere; no collective
+  collective: hlo.Instruction | None  # itself, or what it starts
 
 
 def walk(program: hlo.Program) -> list[Work]:
@@ -78,7 +82,8 @@ def _walk(computation: hlo.Computation, times: int) -> Iterator[Work]:
 def trip_count(loop: hlo.Instruction) -> int | None:
   """How often a loop runs; None if only the data tells.
 
-  Loops of a scan count from one constant up to another.
+  Loops of a scan count from one constant up to another, those of products that
+  are cut into collectives by two.
   """
   known = loop.attribute(r'"known_trip_count":\{"n":"(\d+)"\}')
   if known:
@@ -92,14 +97,18 @@ def trip_count(loop: hlo.Instruction) -> int | None:
     return None
   index = int(counter.attribute(r"index=(\d+)"))
   start = _through_views(state.operands[index])
-  if start.opcode != "constant":
+  body = loop.called[loop.attribute(r"body=%([\w.\-]+)")]
+  following = _through_views(hlo.root(body).operands[index])
+  steps = [i for i in following.operands if i.opcode == "constant"]
+  if start.opcode != "constant" or following.opcode != "add" or not steps:
     return None
-  return int(bound.arguments) - int(start.arguments)
+  count = int(bound.arguments) - int(start.arguments)
+  return -(-count // int(steps[0].arguments))
 
 
 def _through_views(item: hlo.Instruction) -> hlo.Instruction:
   """Where the value of an instruction was made."""
-  while item.opcode in _VIEWS:
+  while item.opcode in _VIEWS or _is_relaid(item):
     item = item.operands[0]
   return item
 
@@ -113,16 +122,17 @@ def _make_work(item: hlo.Instruction, times: int) -> Work:
   if (item.opcode, target) == ("custom-call", "tpu_custom_call"):
     kernel = item.attribute(r'op_name="([^"]*)"') or item.name
   collective = find_collective(item)
-  if item.opcode == "fusion" and not item.name.startswith(START):
-    collective = None
+  is_begun = item.name.startswith(START) or is_scatter(item)
+  if item.opcode == "fusion" and not is_begun:
+    collective = None  # Carried along.
   return Work(
     item,
     times,
     count_flops(item),
     count_bytes(item),
     kernel,
-    collective_kind(collective) if collective else "",
-    collective.rest if collective else "",
+    item.opcode in _TRANSFERS and not collective,
+    collective,
   )
 
 
@@ -132,9 +142,16 @@ def collective_kind(instruction: hlo.Instruction) -> str:
   return kind if kind in COLLECTIVES else ""
 
 
+def is_scatter(item: hlo.Instruction) -> bool:
+  """Whether a fusion is a reduce-scatter."""
+  return item.opcode == "fusion" and next(iter(item.called)).startswith(
+    _SCATTER
+  )
+
+
 def _inner(item: hlo.Instruction) -> Iterator[hlo.Instruction]:
-  """The instructions of a fusion, or of what an async-start begins."""
-  if item.opcode in ("fusion", "async-start"):
+  """What a fusion, an async-start or a call of another core consists of."""
+  if item.opcode in ("fusion", "async-start", "custom-call"):
     for called in item.called.values():
       yield from called.values()
 
@@ -231,10 +248,15 @@ def count_bytes(instruction: hlo.Instruction) -> int:
   if instruction.opcode in ("copy-start", "slice-start"):
     # (destination, source, context): one side of it may lie on the chip.
     return sum(a.hbm_bytes for a in instruction.result[:2])
+  if instruction.opcode == "async-start":
+    inner = (i for i in _inner(instruction) if i.opcode not in _FREE)
+    return sum(map(count_bytes, inner))
   if instruction.opcode in _SLICES:
-    return 2 * instruction.hbm_bytes
+    source = instruction.operands[0].result[0]
+    return instruction.hbm_bytes + _part_of(source, instruction)
   if instruction.opcode == "dynamic-update-slice":
-    return 2 * instruction.operands[1].hbm_bytes
+    target, update = instruction.operands[:2]
+    return update.hbm_bytes + _part_of(target.result[0], update)
   if instruction.opcode == "fusion":
     return _fusion_bytes(instruction)
   if "AllocateBuffer" in instruction.rest:
@@ -243,30 +265,63 @@ def count_bytes(instruction: hlo.Instruction) -> int:
   return read + instruction.hbm_bytes
 
 
+def _part_of(whole: hlo.Array, part: hlo.Instruction) -> int:
+  """Bytes of HBM that a part takes of an array; none of one on the chip."""
+  return part.num_bytes if whole.memory_space == hlo.HBM else 0
+
+
 def _fusion_bytes(fusion: hlo.Instruction) -> int:
   """Counts the slices of what is only sliced, and no read of an update."""
   inner = fusion.body
+  users = _find_users(inner)
+  updated = _updates(inner)
+  total = 0
+  for item in inner.values():
+    if item.opcode != "parameter" or item in updated:
+      continue
+    if not all(map(_only_carries, users[item])):
+      whole = fusion.operands[int(item.arguments)].hbm_bytes
+      total += _bytes_read(item, users, whole)
+  return total + sum(_written(fusion, updated))
+
+
+Users = dict[hlo.Instruction, list[hlo.Instruction]]
+
+
+def _find_users(inner: hlo.Computation) -> Users:
   users = collections.defaultdict(list)
   for item in inner.values():
     for operand in item.operands:
       users[operand].append(item)
-  updated = _updates(inner)
-  total = 0
-  for item in inner.values():
-    if item.opcode != "parameter":
-      continue
-    whole = fusion.operands[int(item.arguments)].hbm_bytes
-    readers = _real_users(item, users)
-    is_carried = readers and all(map(_only_carries, readers))
-    if item in updated or is_carried:
-      continue
-    if readers and all(reader.opcode in _SLICES for reader in readers):
-      whole = min(whole, sum(reader.num_bytes for reader in readers))
-    total += whole
-  outputs = sum(a.hbm_bytes for a in _results(fusion))
-  if updated:
-    outputs = min(outputs, sum(updated.values()))
-  return total + outputs
+  return users
+
+
+def _bytes_read(value: hlo.Instruction, users: Users, whole: int) -> int:
+  """Of a value of `whole` bytes, by those that use it within a fusion."""
+  total = whole if value.is_root else 0
+  for user in users[value]:
+    if user.opcode in _SLICES:
+      total += user.num_bytes
+    elif user.opcode in ("bitcast", "copy") or _is_relaid(user):
+      total += _bytes_read(user, users, whole)
+    elif user.opcode == "fusion":
+      index = str(user.operands.index(value))
+      inner = user.body
+      (same,) = (
+        item
+        for item in inner.values()
+        if item.opcode == "parameter" and item.arguments == index
+      )
+      total += _bytes_read(same, _find_users(inner), whole)
+    else:
+      total += whole
+  return min(total, whole)
+
+
+def _is_relaid(item: hlo.Instruction) -> bool:
+  """Whether a fusion within one only reads its operand in other tiles."""
+  called = next(iter(item.called), "") if item.opcode == "fusion" else ""
+  return called.startswith("copy_fusion")
 
 
 def _only_carries(reader: hlo.Instruction) -> bool:
@@ -275,25 +330,28 @@ def _only_carries(reader: hlo.Instruction) -> bool:
   return is_end or bool(collective_kind(reader))
 
 
-def _results(fusion: hlo.Instruction) -> list[hlo.Array]:
-  """What a fusion writes, without what it only carries along."""
+def _written(
+  fusion: hlo.Instruction, updated: dict[hlo.Instruction, int]
+) -> Iterator[int]:
+  """Bytes of each result, without what the fusion only carries along."""
   root = hlo.root(fusion.body)
-  if root.opcode != "tuple" or len(root.operands) != len(fusion.result):
-    return list(fusion.result)
-  return [
-    array
-    for array, maker in zip(fusion.result, root.operands)
-    if maker.opcode != "parameter" and not collective_kind(maker)
-  ]
-
-
-def _real_users(item: hlo.Instruction, users) -> list[hlo.Instruction]:
-  """Users of a value, through bitcasts."""
-  found = []
-  for user in users[item]:
-    is_bitcast = user.opcode == "bitcast"
-    found += _real_users(user, users) if is_bitcast else [user]
-  return found
+  makers = (root,)
+  if root.opcode == "tuple" and len(root.operands) == len(fusion.result):
+    makers = root.operands
+  elif len(fusion.result) > 1:
+    makers = (None,) * len(fusion.result)
+  for array, maker in zip(fusion.result, makers):
+    if maker is None:
+      yield array.hbm_bytes
+    elif maker.opcode == "parameter" or collective_kind(maker):
+      continue
+    else:
+      maker = _through_views(maker)
+      is_update = maker.opcode == "dynamic-update-slice"
+      part = (
+        updated.get(_through_views(maker.operands[0])) if is_update else None
+      )
+      yield array.hbm_bytes if part is None else min(array.hbm_bytes, part)
 
 
 def _updates(inner: hlo.Computation) -> dict[hlo.Instruction, int]:

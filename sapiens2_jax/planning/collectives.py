@@ -67,16 +67,18 @@ def describe(work: account.Work, mesh: Mesh, chip: Chip) -> Collective:
     mesh: of the program.
     chip: of the mesh.
   """
-  kind = work.collective
-  group = max(read_groups(work.groups, mesh.size), key=len)
+  found, outer = work.collective, work.instruction
+  kind = account.collective_kind(found)
+  if account.is_scatter(outer):
+    kind = "reduce-scatter"
+  group = max(read_groups(found.rest, mesh.size), key=len)
   parts = len(group)
-  sizes = [a.num_bytes for a in work.instruction.result if a.dims]
-  incoming = sum(operand.num_bytes for operand in work.instruction.operands)
-  # The start of a collective returns what goes in and what comes out.
-  instruction = work.instruction
-  is_async = instruction.opcode.endswith("-start")
-  is_async |= instruction.name.startswith(account.START)
-  outgoing = sum(sizes) - incoming if is_async else sum(sizes)
+  incoming = sum(operand.num_bytes for operand in found.operands)
+  outgoing = sum(a.num_bytes for a in found.result if a.dims)
+  is_async = outer.opcode.endswith("-start")
+  is_async |= outer.name.startswith(account.START)
+  if found.opcode.endswith("-start"):  # Returns also what goes in.
+    outgoing -= incoming
   moved = {
     "all-gather": outgoing * (parts - 1) / parts,
     "reduce-scatter": incoming * (parts - 1) / parts,

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -128,17 +129,23 @@ def compile_step(config: ConfigDict, devices: list) -> CompiledStep:
   return CompiledStep(executable, text, state, batches, mesh)
 
 
-def compile_with_text(lowered: jax.stages.Lowered) -> tuple[Any, str]:
+def compile_with_text(
+  lowered: jax.stages.Lowered, flags: Mapping[str, bool | int | str] = {}
+) -> tuple[Any, str]:
   """The executable, and its text as the TPU compiler writes it to a file.
 
   `executable.as_text()` cannot read back programs in which collectives run
   beside several products (an async-update with more than one operand).
 
+  Args:
+    lowered: the program.
+    flags: of the compiler, beside its own.
+
   Raises:
     TooLargeError: the program does not fit into memory.
   """
   with tempfile.TemporaryDirectory() as folder:
-    options = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
+    options = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True, **flags}
     try:
       executable = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:

@@ -28,10 +28,13 @@ class Estimate:
   hbm_bytes: float  # read and written
   compute_seconds: float  # all products at the chip's peak, kernels at theirs
   memory_seconds: float  # all bytes at the bandwidth of HBM
-  device_seconds: float  # sum over instructions of the slower of the two
+  # Sum over instructions of the slower of the two, or all bytes alone.
+  device_seconds: float
   # The compiler's own cycles for all instructions that have an estimate,
   # kernels as above for the rest.
   scheduled_seconds: float
+  # Products by the compiler's cycles, all else by the bandwidth of HBM.
+  mixed_seconds: float
   communication_seconds: float  # all collectives, one after another
   exposed_seconds: float  # the part of it that nothing hides
   parts: dict[str, float]  # of the step, in `device_seconds`
@@ -50,12 +53,18 @@ class Estimate:
     """The same by the compiler's own cycles."""
     return self.scheduled_seconds + self.exposed_seconds
 
+  @property
+  def mixed_step_seconds(self) -> float:
+    return self.mixed_seconds + self.exposed_seconds
+
 
 def estimate(program: hlo.Program, mesh: Mesh, chip: Chip) -> Estimate:
   """Estimates a step from its compiled program.
 
   Collectives that are started in one place and awaited in another run beside
-  the device's work, as far as there is any; others stop it.
+  the device's work, as far as there is any; others stop it. So do transfers
+  between HBM and the chip's memory, until their bytes and those of the other
+  instructions take all of the bandwidth.
   """
   works = account.walk(program)
   total = collections.Counter()
@@ -65,9 +74,7 @@ def estimate(program: hlo.Program, mesh: Mesh, chip: Chip) -> Estimate:
     times, flops = work.times, work.flops
     compute = flops / chip.peak_flops
     if work.kernel:
-      cost = kernels.kernel_cost(
-        work.kernel, [o.result for o in work.instruction.operands]
-      )
+      cost = kernels.kernel_cost(work.instruction)
       flops += cost.flops
       compute += cost.seconds(chip)
     if work.collective:
@@ -79,24 +86,30 @@ def estimate(program: hlo.Program, mesh: Mesh, chip: Chip) -> Estimate:
       row[2] += seconds
       row[3] += seconds if found.is_async else 0.0
       continue
+    total["bytes"] += times * work.hbm_bytes
+    if work.is_transfer:
+      continue
     memory = work.hbm_bytes / chip.hbm_bandwidth
     seconds = max(compute, memory)
     cycles = work.instruction.estimated_cycles / chip.frequency
     total["flops"] += times * flops
-    total["bytes"] += times * work.hbm_bytes
     total["compute"] += times * compute
     total["device"] += times * seconds
     total["scheduled"] += times * (cycles or seconds)
+    total["mixed"] += times * max(seconds, cycles if work.flops else 0.0)
     parts[_part(work.instruction)] += times * seconds
+  memory = total["bytes"] / chip.hbm_bandwidth
+  device = max(total["device"], memory)
   communication = sum(row[2] for row in joined.values())
-  hidden = min(sum(row[3] for row in joined.values()), total["device"])
+  hidden = min(sum(row[3] for row in joined.values()), device)
   return Estimate(
     flops=total["flops"],
     hbm_bytes=total["bytes"],
     compute_seconds=total["compute"],
-    memory_seconds=total["bytes"] / chip.hbm_bandwidth,
-    device_seconds=total["device"],
-    scheduled_seconds=total["scheduled"],
+    memory_seconds=memory,
+    device_seconds=device,
+    scheduled_seconds=max(total["scheduled"], memory),
+    mixed_seconds=max(total["mixed"], memory),
     communication_seconds=communication,
     exposed_seconds=communication - hidden,
     parts=dict(parts.most_common()),

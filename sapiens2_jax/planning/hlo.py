@@ -9,7 +9,7 @@ from collections.abc import Iterator
 _BITS = {"pred": 8, "bf16": 16} | {
   f"{kind}{bits}": bits for kind in "suf" for bits in (4, 8, 16, 32, 64)
 }
-_HBM = 0
+HBM = 0
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^  (ROOT )?%([\w.\-]+) = ")
@@ -35,7 +35,7 @@ class Array:
   def memory_space(self) -> int:
     """0 is HBM; others lie on the chip or, 5, on the host."""
     found = re.search(r"S\((\d+)\)", self.layout)
-    return int(found.group(1)) if found else _HBM
+    return int(found.group(1)) if found else HBM
 
   @functools.cached_property
   def num_bytes(self) -> int:
@@ -59,7 +59,7 @@ class Array:
 
   @property
   def hbm_bytes(self) -> int:
-    return self.num_bytes if self.memory_space == _HBM else 0
+    return self.num_bytes if self.memory_space == HBM else 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,6 +6,8 @@ padded to the unit stands in the compiler's schedule of it.
 """
 
 import dataclasses
+import json
+import math
 
 from sapiens2_jax.chips import Chip
 from sapiens2_jax.planning import hlo
@@ -20,6 +22,7 @@ EFFICIENCY = {
   "v5e": (0.55, 0.76, 0.92),
   "v5p": (0.56, 0.76, 0.90),
   "v6e": (0.45, 0.53, 0.80),
+  "tpu7x": (0.40, 0.53, 0.80),
 }
 # The same of the model's own kernels (models/attention_kernel.py): forward with
 # up to 896 keys and with more, backward with both; above 1 products run beside
@@ -29,17 +32,26 @@ NARROW = {
   "v5e": (1.03, 1.05, 1.37, 1.18),
   "v5p": (1.01, 1.06, 1.30, 1.29),
   "v6e": (0.80, 0.78, 1.18, 0.93),
+  "tpu7x": (0.84, 0.79, 1.18, 0.93),
 }
 WIDE = {
   "v4": (0.66, 0.66, 0.83, 0.83),
   "v5e": (0.86, 0.86, 0.94, 0.94),
   "v5p": (0.89, 0.89, 0.88, 0.88),
   "v6e": (0.65, 0.65, 0.88, 0.88),
+  "tpu7x": (0.67, 0.67, 0.90, 0.90),
 }
 SHORT = 896  # keys
 # Products of (queries x keys x head width) in each kernel: forward has q k and
-# weights v; backward computes the weights again, and dv, dp, dq, dk.
-_PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dkv": 5}
+# weights v; backward computes q k again, and dv, dp, dk; dq in the same kernel
+# or, with q k and dp, in one of its own.
+_PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dkv": 4, "splash_mha_dq": 3}
+_TILES = {
+  "splash_mha_fwd": "",
+  "splash_mha_dkv": "_dkv",
+  "splash_mha_dq": "_dq",
+}
+_HEADS_LAST = 1  # `QKVLayout.HEAD_DIM_MINOR`; else tokens lie last.
 _OWN_PRODUCTS = {"attention_forward": 2, "attention_backward": 5}
 _LANES = 128
 
@@ -68,27 +80,53 @@ class KernelCost:
     return self.flops / (chip.peak_flops * busy)
 
 
-def kernel_cost(name: str, operands: list[tuple[hlo.Array, ...]]) -> KernelCost:
-  """Cost of an attention kernel from its operands' shapes.
+def kernel_cost(item: hlo.Instruction) -> KernelCost:
+  """Cost of an attention kernel: of the tiles that no mask leaves out.
 
-  Args:
-    name: of the operation, as the compiler records it.
-    operands: of the custom call; queries (b, h, e, n), then keys.
+  A mask that the kernel computes itself is taken as causal; one of another
+  kind, or that is read, is nowhere in these programs.
 
   Raises:
     ValueError: it is no kernel that is known here.
   """
-  four = [a for arrays in operands for a in arrays if len(a.dims) == 4]
+  name = item.attribute(r'op_name="([^"]*)"') or item.name
+  arrays = [array for operand in item.operands for array in operand.result]
   for kernel, products in _OWN_PRODUCTS.items():
     if kernel in name:
-      b, h, e, *_ = four[0].dims
-      n, m = (-(-a.dims[3] // _LANES) * _LANES for a in four[:2])
-      flops = 2 * products * b * h * n * m * e
+      *batch, e, _ = arrays[0].dims
+      n, m = (-(-a.dims[-1] // _LANES) * _LANES for a in arrays[:2])
+      flops = 2 * products * math.prod(batch) * n * m * e
       return KernelCost(flops, e, m, kernel.endswith("backward"), is_own=True)
   known = [kernel for kernel in _PRODUCTS if kernel in name]
   if not known:
     raise ValueError(f"{name}: no cost is known for this kernel.")
-  b, h, e, n = four[0].dims
-  m = four[1].dims[3]
-  flops = 2 * _PRODUCTS[known[0]] * b * h * n * m * e
-  return KernelCost(flops, e, m, is_backward=known[0].endswith("dkv"))
+  sizes = _read_sizes(item)
+  queries, keys = [
+    a.dims for a in arrays if len(a.dims) > 2 and a.dtype != "s8"
+  ][:2]
+  heads_last = sizes.get("q_layout") == _HEADS_LAST
+  n, e = queries[-2:] if heads_last else queries[:-3:-1]
+  m = keys[-2] if sizes.get("k_layout") == _HEADS_LAST else keys[-1]
+  weights = n * m
+  positions = any(a.dtype == "s32" and len(a.dims) == 2 for a in arrays)
+  if positions and "segmented" not in name:
+    tile = [sizes[f"block_{side}{_TILES[known[0]]}"] for side in ("q", "kv")]
+    weights = _causal_weights(n, m, *tile)
+  products = _PRODUCTS[known[0]]
+  if known[0].endswith("dkv") and sizes.get("use_fused_bwd_kernel", True):
+    products += 1  # dq, of which the other kernel would compute all anew.
+  flops = 2 * products * math.prod(queries[:-2]) * weights * e
+  return KernelCost(flops, e, m, is_backward=not known[0].endswith("fwd"))
+
+
+def _read_sizes(item: hlo.Instruction) -> dict:
+  """Tiles and layouts, which JAX writes beside the kernel."""
+  text = item.attribute(r'"xprof_metadata":"(\{.*?\})"')
+  return json.loads(text.replace('\\"', '"')) if text else {}
+
+
+def _causal_weights(n: int, m: int, block_q: int, block_kv: int) -> int:
+  """Weights in tiles that have at least one key before a query."""
+  ends = range(block_q, n + block_q, block_q)
+  keys = (-(-min(end, m) // block_kv) * block_kv for end in ends)
+  return block_q * sum(keys)

@@ -7,6 +7,11 @@ from ml_collections import ConfigDict
 from sapiens2_jax.chips import Chip
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.planning import compiling, hlo
+from sapiens2_jax.planning.calibration import (
+  Calibration,
+  Spread,
+  find_calibration,
+)
 from sapiens2_jax.planning.estimate import Estimate, estimate
 
 _COLLECTIVE_FIELDS = "kind axes runs bytes seconds asynchronous_seconds".split()
@@ -43,7 +48,7 @@ class Plan:
   config: ConfigDict
   topology: str  # e.g. "v5p:4x4x4"
   num_slices: int  # joined by the data-centre network
-  num_devices: int  # chips in all
+  num_devices: int  # in all
   chip: Chip
   useful_flops: float  # of a step on one device, in closed form
   hbm_bytes: float  # of one device
@@ -59,15 +64,26 @@ class Plan:
     return self.cost is not None and self.hbm_fraction < FIT_FRACTION
 
   @property
-  def mfu(self) -> float:
-    """Useful FLOPs over what the chip could do in the estimated time."""
-    seconds = self.cost.step_seconds
+  def calibration(self) -> Calibration:
+    return find_calibration(self.chip.name)
+
+  @property
+  def step_seconds(self) -> Spread:
+    """Of a step, calibrated: as fast, as usual, as slow as measured runs."""
+    return self.calibration.correct(self.cost.step_seconds)
+
+  def mfu_in(self, seconds: float) -> float:
+    """Useful FLOPs over what the chip could do in this time."""
     return self.useful_flops / (seconds * self.chip.peak_flops)
 
   @property
+  def mfu(self) -> float:
+    return self.mfu_in(self.step_seconds.median)
+
+  @property
   def images_per_second(self) -> float:
-    """Of all chips together."""
-    return self.config.data.global_batch_size / self.cost.step_seconds
+    """Of all devices together."""
+    return self.config.data.global_batch_size / self.step_seconds.median
 
   def days(self, num_images: int) -> float:
     return num_images / self.images_per_second / _DAY
@@ -154,8 +170,13 @@ def to_json(plan: Plan) -> dict:
     "communication_seconds": cost.communication_seconds,
     "exposed_communication_seconds": cost.exposed_seconds,
     "estimated_step_seconds": cost.step_seconds,
-    "estimated_mfu": plan.mfu,
     "scheduled_step_seconds": cost.scheduled_step_seconds,
+    "mixed_step_seconds": cost.mixed_step_seconds,
+    "calibration": dataclasses.asdict(plan.calibration),
+    "calibrated_step_seconds": plan.step_seconds.median,
+    "calibrated_step_seconds_low": plan.step_seconds.low,
+    "calibrated_step_seconds_high": plan.step_seconds.high,
+    "calibrated_mfu": plan.mfu,
     "images_per_second": plan.images_per_second,
     "images_per_second_per_device": plan.images_per_second / plan.num_devices,
     "days_for_one_billion_images": plan.days(BILLION),

@@ -72,7 +72,7 @@ def search(
       continue
     plans = map(make_plan, candidates(config, mesh))
     found += itertools.islice((p for p in plans if p and p.fits), 1)
-  return sorted(found, key=lambda plan: plan.cost.step_seconds)
+  return sorted(found, key=lambda plan: plan.step_seconds.median)
 
 
 def with_overrides(config: ConfigDict, overrides: dict) -> ConfigDict:
@@ -97,7 +97,7 @@ def format_table(plans: list[Plan]) -> str:
     )
     speed = ("-", "-")
     if plan.cost is not None:
-      speed = (f"{plan.cost.step_seconds:.3f}", f"{plan.mfu:.1%}")
+      speed = (f"{plan.step_seconds.median:.3f}", f"{plan.mfu:.1%}")
     lines.append(
       f"{mesh:<28}{config.data.accumulation_steps:>13}"
       f"{config.model.remat:>8}{plan.hbm_fraction:>8.0%}{speed[0]:>9}{speed[1]:>8}"

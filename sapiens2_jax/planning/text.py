@@ -4,6 +4,7 @@ import dataclasses
 
 from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.planning import kernels
+from sapiens2_jax.planning.calibration import ANY
 from sapiens2_jax.planning.plan import BILLION, FIT_FRACTION, Plan
 
 _GIB = 2**30
@@ -20,12 +21,14 @@ how this was estimated
     {efficiency} of the peak (forward with up to 896 keys and
     with more, backward the same, heads below 128; above 100% products run
     beside each other; from the compiler's schedule of the kernel, not
-    measured); then communication that is not started ahead. Nothing was run
-    on a TPU.
+    measured); then communication that is not started ahead.
   by the compiler's cycles: instead of the above its own cycles for each
-    instruction, which know about tiles and vector units; transfers between
-    HBM and the chip's memory are counted as if nothing ran beside them.
-  communication: bytes over the links that a group of chips spans, both ways."""
+    instruction, which know about tiles and vector units, but take work that
+    only moves bytes for twice as long as HBM needs; or only for products.
+  communication: bytes over the links that a group of chips spans, both ways.
+  calibrated: the estimated step times what {runs} published run(s) of language
+    models on {chips} took of theirs (docs/plans.md). This program
+    itself was not run on a TPU."""
 
 
 def format_plan(plan: Plan) -> str:
@@ -33,12 +36,16 @@ def format_plan(plan: Plan) -> str:
   lines = [_header(plan), *_memory(plan)]
   if plan.cost is not None:
     lines += [*_work(plan), *_communication(plan), *_time(plan)]
-  reached = kernels.NARROW[plan.chip.name]
+  name = plan.chip.name
+  reached = kernels.NARROW[name]
   efficiency = ", ".join(f"{fraction:.0%}" for fraction in reached)
-  return "\n".join([*lines, METHOD.format(efficiency=efficiency)])
+  found = plan.calibration
+  chips = found.chip if found.chip != ANY else f"other chips than {name}"
+  method = METHOD.format(efficiency=efficiency, chips=chips, runs=found.runs)
+  return "\n".join([*lines, method])
 
 
-def _gib(size: float) -> str:
+def gib(size: float) -> str:
   return f"{size / _GIB:.2f} GiB"
 
 
@@ -47,11 +54,18 @@ def _header(plan: Plan) -> str:
   mesh = " x ".join(f"{axis}={size}" for axis, size in config.mesh.items())
   slices = f"{plan.num_slices} x " if plan.num_slices > 1 else ""
   return (
-    f"{config.model.size} on {slices}{plan.topology}: {plan.num_devices} "
-    f"chips, mesh {mesh}, batch {config.data.global_batch_size} in "
+    f"{config.model.size} on {slices}{plan.topology}: {_devices(plan)}, mesh "
+    f"{mesh}, batch {config.data.global_batch_size} in "
     f"{config.data.accumulation_steps} microbatch(es), remat "
     f"{config.model.remat}"
   )
+
+
+def _devices(plan: Plan) -> str:
+  chips = plan.num_devices // plan.chip.devices
+  if plan.chip.devices == 1:
+    return f"{chips} chips"
+  return f"{plan.num_devices} devices ({chips} chips)"
 
 
 def _memory(plan: Plan) -> list[str]:
@@ -63,12 +77,12 @@ def _memory(plan: Plan) -> list[str]:
   else:
     verdict = f"TOO TIGHT: above {FIT_FRACTION:.0%}"
   lines = [
-    f"HBM a chip         {_gib(plan.hbm_bytes)} of {_gib(limit)}, "
+    f"HBM a device       {gib(plan.hbm_bytes)} of {gib(limit)}, "
     f"{plan.hbm_fraction:.1%}: {verdict}"
   ]
   if plan.memory is not None:
     parts = dataclasses.asdict(plan.memory).items()
-    lines += [f"  {name:<17}{_gib(size)}" for name, size in parts]
+    lines += [f"  {name:<17}{gib(size)}" for name, size in parts]
   return lines
 
 
@@ -76,14 +90,14 @@ def _work(plan: Plan) -> list[str]:
   cost = plan.cost
   ratio = cost.flops / plan.useful_flops
   return [
-    f"useful FLOPs       {plan.useful_flops / 1e12:.1f} T a chip and step",
+    f"useful FLOPs       {plan.useful_flops / 1e12:.1f} T a device and step",
     f"executed FLOPs     {cost.flops / 1e12:.1f} T ({ratio:.2f} x useful)",
     f"bytes of HBM       {cost.hbm_bytes / 1e12:.3f} T",
   ]
 
 
 def _communication(plan: Plan) -> list[str]:
-  lines = ["collectives        a chip and step"]
+  lines = ["collectives        a device and step"]
   rows = sorted(plan.cost.collectives.items(), key=lambda row: -row[1][2])
   for (kind, axes), (runs, size, seconds, hidden) in rows:
     beside = f", {hidden / seconds:.0%} started ahead" if seconds else ""
@@ -96,7 +110,7 @@ def _communication(plan: Plan) -> list[str]:
 
 def _time(plan: Plan) -> list[str]:
   cost = plan.cost
-  scheduled = cost.scheduled_step_seconds
+  step, ratio = plan.step_seconds, plan.calibration.roofline
   steps = plan.config.optim.num_steps
   batch = plan.config.data.global_batch_size
   parts = ", ".join(
@@ -104,15 +118,21 @@ def _time(plan: Plan) -> list[str]:
     for name, seconds in cost.parts.items()
   )
   return [
+    f"calibrated step    {step.median:.3f} s ({step.low:.3f} to "
+    f"{step.high:.3f}): {ratio.median:.2f} x the estimate ({ratio.low:.2f} "
+    f"to {ratio.high:.2f})",
+    f"calibrated MFU     {plan.mfu:.1%} ({plan.mfu_in(step.high):.1%} to "
+    f"{plan.mfu_in(step.low):.1%})",
     f"estimated step     {cost.step_seconds:.3f} s; alone compute "
     f"{cost.compute_seconds:.3f}, memory {cost.memory_seconds:.3f}, "
     f"communication {cost.communication_seconds:.3f} "
     f"({cost.exposed_seconds:.3f} not hidden)",
     f"  by part          {parts}",
-    f"estimated MFU      {plan.mfu:.1%} (by the compiler's cycles "
-    f"{plan.useful_flops / scheduled / plan.chip.peak_flops:.1%})",
+    f"estimated MFU      {plan.mfu_in(cost.step_seconds):.1%} (by the "
+    f"compiler's cycles {plan.mfu_in(cost.scheduled_step_seconds):.1%}, only "
+    f"products by them {plan.mfu_in(cost.mixed_step_seconds):.1%})",
     f"images/s           {plan.images_per_second:.0f} "
-    f"({plan.images_per_second / plan.num_devices:.2f} a chip)",
+    f"({plan.images_per_second / plan.num_devices:.2f} a device)",
     f"1 billion images   {format_seconds(plan.days(BILLION) * 86400)}",
     f"{steps:,} steps".ljust(19)
     + format_seconds(plan.days(steps * batch) * 86400),

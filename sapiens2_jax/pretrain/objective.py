@@ -38,7 +38,6 @@ from sapiens2_jax.pretrain.modules import Learned, Sizes
 from sapiens2_jax.pretrain.terms import Term, build_terms
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, TeacherOutputs
 from sapiens2_jax.pretrain.views import Batch, Views
-from sapiens2_jax.runtime import distributed
 from sapiens2_jax.training import flops
 from sapiens2_jax.training.objective import FrozenEncoder, Measurement
 from sapiens2_jax.training.state import TrainState, overlay
@@ -197,16 +196,16 @@ class PretrainObjective:
     probes, data = self.config.probes, self.config.data
     if not probes.every:
       return None
-    distributed.require_one_process(f"probes.every={probes.every}", "probes")
-    dataset = online.load(self.config)
     encode = jit_encode(self, self.config, mesh, abstract)
+    dataset = online.load(self.config, encode.part)
+    batch_size = data.global_batch_size // data.accumulation_steps
 
     def run(state: TrainState, on_progress, _) -> dict[str, float]:
       teacher = self.encoder_params(state)
       return online.measure(
         dataset,
-        lambda images: jax.device_get(encode(teacher, images)),
-        batch_size=data.global_batch_size // data.accumulation_steps,
+        functools.partial(encode, teacher),
+        batch_size=batch_size // encode.part.count,
         on_progress=on_progress,
       )
 

@@ -2,6 +2,10 @@ r"""Shows a run: python -m sapiens2_jax.report --workdir DIR
 
 Writes DIR/report/index.html, one file with everything inside; the pictures
 and curves also as single PNG files, and the numbers as summary.json.
+
+It computes on all devices of one process: a report is of few photographs, and
+reads the checkpoints of any number of processes. In a job of several, process 0
+makes it and the others wait.
 """
 
 from absl import flags, logging
@@ -11,6 +15,7 @@ from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.objectives import build_for_inference
 from sapiens2_jax.report.run import read_run
 from sapiens2_jax.report.writing import write_report
+from sapiens2_jax.runtime import distributed
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of the training run.")
 _DATA_PATH = flags.DEFINE_string(
@@ -25,6 +30,11 @@ _ROPE_DTYPE = command.define_rope_dtype(TABLES)
 
 
 def main() -> None:
+  # Of a TPU slice no host can be used without the others.
+  distributed.by_one(validation.distributed_config([], "a report"), make_report)
+
+
+def make_report() -> None:
   # Orbax warns of a file that this kind of checkpoint never has.
   logging.set_verbosity(logging.ERROR)
   run = read_run(_WORKDIR.value, validation.read_config)

@@ -115,9 +115,9 @@ def summarize(run: Run, contents: Contents) -> dict:
 
 def next_commands(run: Run, contents: Contents) -> list[tuple[str, str]]:
   """What to run next, as (why, command) pairs."""
-  workdir, num_steps = os.path.normpath(run.workdir), run.config.optim.num_steps
+  workdir, num_steps = run.place, run.config.optim.num_steps
   quoted = shlex.quote(workdir)
-  export = shlex.quote(os.path.join(workdir, "export"))
+  export = shlex.quote(os.path.join(run.output, "export"))
   train = f"python -m sapiens2_jax.train --config {contents.experiment}"
   data = f"--config.data.path={shlex.quote(run.config.data.path)}"
   check = shlex.quote(os.path.join(workdir, EXPORT_CHECK))

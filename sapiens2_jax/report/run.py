@@ -6,6 +6,7 @@ import os
 
 from ml_collections import ConfigDict
 
+from data_pipelines.common import storage
 from data_pipelines.common.files import read_json
 from sapiens2_jax.training import checkpoints, writers
 
@@ -27,6 +28,17 @@ class Run:
   is_exported: bool  # whether `workdir/export` exists
 
   @property
+  def place(self) -> str:
+    """The workdir as commands are told it."""
+    return storage.normal(self.workdir)
+
+  @property
+  def output(self) -> str:
+    """Where to write what belongs to the run and must be on a disk."""
+    is_remote = storage.is_remote(self.workdir)
+    return os.path.basename(self.place) if is_remote else self.place
+
+  @property
   def images_seen(self) -> int:
     return self.step * self.config.data.global_batch_size
 
@@ -37,7 +49,7 @@ def read_run(workdir: str, read_config: checkpoints.ReadConfig) -> Run:
   Raises:
     ValueError: if there is no such directory or no checkpoint in it.
   """
-  if not os.path.isdir(workdir):
+  if not storage.is_directory(workdir):
     raise ValueError(f"{workdir}: no such directory; give a training workdir.")
   step, config = checkpoints.load_run(workdir, read_config)
   _, path = checkpoints.latest(workdir)
@@ -56,7 +68,7 @@ def read_run(workdir: str, read_config: checkpoints.ReadConfig) -> Run:
       workdir, config.optim.get("frozen_stages", 0)
     ),
     export_check=read_export_check(os.path.join(workdir, EXPORT_CHECK)),
-    is_exported=os.path.isdir(os.path.join(workdir, "export")),
+    is_exported=storage.is_directory(os.path.join(workdir, "export")),
   )
 
 

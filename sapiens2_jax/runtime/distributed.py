@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 import jax
@@ -15,8 +15,8 @@ from jax._src import distributed as jax_distributed
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from data_pipelines.common import errors, locks, storage
-from sapiens2_jax.runtime import exits, meeting, peers, place
+from data_pipelines.common import errors, locks, progress, storage
+from sapiens2_jax.runtime import exits, gathering, meeting, peers, place
 from sapiens2_jax.runtime.termination import Doing, Termination
 
 # Each with the environment variable that is read where it is not set.
@@ -145,6 +145,7 @@ def _join(config: ConfigDict) -> None:
     # One process speaks; what the others have to say are errors.
     logging.set_verbosity(logging.ERROR)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    progress.Progress.is_shown = False
 
 
 def _find_cluster(timeout: float) -> dict:
@@ -232,17 +233,9 @@ def is_writer() -> bool:
   return jax.process_index() == 0
 
 
-def require_one_process(field: str, what: str) -> None:
-  """Refuses `what` (a plural) that `field` asks for, whose 0 turns it off.
-
-  Raises:
-    ValueError: there are several processes.
-  """
-  if jax.process_count() > 1:
-    raise ValueError(
-      f"{field}: {what} run in one process, this job has "
-      f"{jax.process_count()}; expected 0."
-    )
+def is_joined() -> bool:
+  """Whether there are others, which must end when this process does."""
+  return _peers is not None
 
 
 def broadcast(name: str, value: int) -> int:
@@ -263,6 +256,20 @@ def finish() -> None:
     _peers.finish()
     _peers = None
     jax.distributed.shutdown()
+
+
+def by_one(config: ConfigDict, work: Callable[[], None]) -> None:
+  """Has process 0 do what is no work for many; the others wait for its end.
+
+  Args:
+    config: see `start`.
+    work: uses the devices of its process alone.
+  """
+  start(config)
+  if is_writer():
+    with gathering.alone():
+      work()
+  finish()
 
 
 def end(message: str, code: int, *, may_be_echo: bool = False) -> NoReturn:

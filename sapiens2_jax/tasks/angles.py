@@ -45,6 +45,14 @@ class AngleStatistics:
       angles, len(self._histogram), range=(0, 180)
     )[0]
 
+  def merge(self, other: "AngleStatistics") -> None:
+    """Takes in all that another one took in."""
+    self.count += other.count
+    self._sum += other._sum
+    self._sum_squares += other._sum_squares
+    self._within += other._within
+    self._histogram += other._histogram
+
   def mean(self) -> float:
     """In degrees; NaN of nothing."""
     return float(self._sum / (self.count or np.nan))

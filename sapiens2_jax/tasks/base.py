@@ -64,6 +64,13 @@ class Metric(Protocol):
   def add(self, prediction: Any, labels: Labels) -> None:
     """Takes in one image: what `Task.postprocess` returned for it."""
 
+  def merge(self, other: "Metric") -> None:
+    """Takes in all that another one took in, after its own.
+
+    Processes of a job measure a share of a set each, and send each other their
+    metrics: they can be pickled.
+    """
+
   def result(self) -> dict[str, float]:
     """Names and values, as the paper reports them."""
 

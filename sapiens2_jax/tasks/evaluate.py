@@ -13,6 +13,7 @@ from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.corpus.labels import Labels
 from sapiens2_jax.models import batching
+from sapiens2_jax.runtime.gathering import ALONE, Part
 from sapiens2_jax.tasks.base import Image, Images, Inputs, Outputs, Task
 from sapiens2_jax.tasks.examples import read_labels
 
@@ -31,22 +32,28 @@ def evaluate(
   num_images: int = 0,
   max_pixels: int = images.DEFAULT_MAX_PIXELS,
   on_progress: Callable[[int], None] = lambda _: None,
+  part: Part = ALONE,
   num_shown: int = 0,
   on_shown: Callable[[Image, Any, Labels], None] = lambda *_: None,
 ) -> dict[str, float]:
   """Measures a model on the first images of a source, in their order.
 
+  All processes of a job must call this, each for its part; all get the same
+  numbers.
+
   Args:
     task: gives test-time inputs and outputs, and the metric.
-    apply_fn: the model, for batches of one size.
+    apply_fn: the model, for batches of one size, of this process's inputs.
     params: first argument of `apply_fn`.
-    source: of records with labels.
-    batch_size: inputs a call; the last batch is filled up with zeros.
+    source: of records with labels; each process reads its share.
+    batch_size: inputs a call, of this process; filled up with zeros where
+      there are no more.
     num_images: how many records, 0 for all.
     max_pixels: an image of more is left out.
-    on_progress: told, now and then, how many records are done.
-    num_shown: of how many images, from the first, `on_shown` gets image,
-      prediction and labels.
+    on_progress: told, now and then, how many records of the share are done.
+    part: of the images and of each batch, that is this process's.
+    num_shown: of how many images, from the first of the share, `on_shown` gets
+      image, prediction and labels.
 
   Returns:
     The metric's numbers, and `images` and `skipped`: how many it is of, and how
@@ -60,7 +67,7 @@ def evaluate(
   shown: list[Image] = []
 
   def read() -> Iterator[Item]:
-    for number in range(count):
+    for number in part.share(count):
       try:
         record = source[number]
         labels = read_labels(record, task)
@@ -73,12 +80,19 @@ def evaluate(
       yield image, labels
 
   used = 0
-  for prediction, labels in predict(task, apply_fn, params, read(), batch_size):
+  for prediction, labels in predict(
+    task, apply_fn, params, read(), batch_size, part
+  ):
     metric.add(prediction, labels)
     if used < len(shown):
       on_shown(shown[used], prediction, labels)
     used += 1
     on_progress(used + reasons.total())
+  measured, *others = part.gather((metric, used, reasons))
+  metric, used, reasons = measured
+  for other, more, unused in others:
+    metric.merge(other)
+    used, reasons = used + more, reasons + unused
   if not used:
     found = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common())
     raise ValueError(
@@ -97,12 +111,13 @@ def predict(
   params: Any,
   items: Iterable[Item],
   batch_size: int,
+  part: Part = ALONE,
 ) -> Iterator[tuple[Any, Labels | None]]:
   """Test-time outputs of images, in their order, in batches of one size.
 
   Args:
     task: gives inputs and outputs.
-    apply_fn, params, batch_size: see `evaluate`.
+    apply_fn, params, batch_size, part: see `evaluate`.
     items: images of any size, and labels where `Task.preprocess` wants some.
 
   Yields:
@@ -120,13 +135,19 @@ def predict(
   found = images()
   while True:
     batch = list(itertools.islice(found, batch_size))
-    if batch:
-      (arrays,) = batching.in_batches(apply, batch_size, np.stack(batch))
+    # Who has no more waits with the others, in calls of the same program.
+    rows = max(part.gather(len(batch)))
+    if not batch:
+      batch = np.zeros((0, *task.element_spec()["image"][0]), np.uint8)
+    if rows:
+      (arrays,) = batching.in_batches(
+        apply, batch_size, np.asarray(batch), num_rows=rows
+      )
       for number in range(len(batch)):
         outputs.append({name: x[number] for name, x in arrays.items()})
     while waiting and len(waiting[0][0]) <= len(outputs):
       inputs, labels = waiting.popleft()
       own, outputs = outputs[: len(inputs)], outputs[len(inputs) :]
       yield task.postprocess(own, inputs), labels
-    if len(batch) < batch_size:
+    if rows < batch_size:
       return

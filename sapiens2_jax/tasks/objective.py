@@ -140,15 +140,13 @@ class TaskObjective:
     evaluation, data = self.config.evaluation, self.config.data
     if not evaluation.every:
       return None
-    distributed.require_one_process(
-      f"evaluation.every={evaluation.every}", "evaluations"
-    )
     source = open_field("evaluation.path", evaluation.path)
     check_labels(source, self.task, f"evaluation.path={evaluation.path}")
     source = sources.RetryingSource(
       source, attempts=data.read_attempts, timeout=data.read_timeout
     )
     apply_fn = jit_predict(self, self.config, mesh, abstract)
+    batch_size = data.global_batch_size // data.accumulation_steps
 
     def run(
       state: TrainState, on_progress: OnProgress, on_picture: OnPicture
@@ -164,11 +162,12 @@ class TaskObjective:
         apply_fn,
         state.params,
         source,
-        batch_size=data.global_batch_size // data.accumulation_steps,
+        batch_size=batch_size // apply_fn.part.count,
         num_images=evaluation.num_images,
         max_pixels=data.max_pixels,
         on_progress=on_progress,
-        num_shown=evaluation.num_pictures,
+        part=apply_fn.part,
+        num_shown=evaluation.num_pictures if distributed.is_writer() else 0,
         on_shown=show,
       )
 

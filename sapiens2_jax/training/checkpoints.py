@@ -60,6 +60,12 @@ def _present_names(stored: dict) -> dict:
   return {renamed.get(name, name): tree for name, tree in stored.items()}
 
 
+def can_be_in(workdir: str | os.PathLike) -> bool:
+  """Whether Orbax can write there: on a disk, or in a bucket of Google's."""
+  name = os.fspath(workdir)
+  return not storage.is_remote(name) or name.startswith("gs://")
+
+
 def directory(workdir: str | os.PathLike) -> str:
   """Where the checkpoints of a run are."""
   return storage.join(storage.absolute(workdir), "checkpoints")

@@ -13,6 +13,7 @@ from data_pipelines.loading.skips import Skipped
 from data_pipelines.open_source import open_field
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.training.objective import Objective
+from sapiens2_jax.training.rows import part_of
 
 
 class Loaded(NamedTuple):
@@ -80,13 +81,14 @@ def make_prefetcher(
     host, skipped = item
     return Loaded(host, jax.tree.map(put, host), skipped)
 
+  part = part_of(mesh)
   loader = make_loader(
     source,
     loader_config(objective),
     start_step=start_step,
     num_steps=num_steps,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
+    process_index=part.index,
+    process_count=part.count,
   )
   data = objective.config.data
   return Prefetcher(

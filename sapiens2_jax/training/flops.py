@@ -14,6 +14,7 @@ from jax.extend.core import jaxprs_in_params
 
 from sapiens2_jax.architectures import Architecture
 from sapiens2_jax.chips import find_chip
+from sapiens2_jax.gpus import find_gpu
 
 
 def block_flops(
@@ -87,5 +88,6 @@ def layer_flops(jaxpr) -> int:
 def peak_flops() -> float | None:
   """Of all devices together in bfloat16, None where it is not known."""
   devices = jax.devices()
-  chip = find_chip(devices[0].device_kind)
-  return None if chip is None else chip.peak_flops * len(devices)
+  kind = devices[0].device_kind
+  device = find_chip(kind) or find_gpu(kind)
+  return None if device is None else device.peak_flops * len(devices)

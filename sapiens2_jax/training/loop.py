@@ -15,7 +15,7 @@ from data_pipelines.common.files import whole_file
 from data_pipelines.common.progress import format_seconds
 from data_pipelines.loading.prefetch import Prefetcher
 from data_pipelines.loading.skips import SkipMonitor
-from sapiens2_jax.runtime import distributed, goodput, memory
+from sapiens2_jax.runtime import distributed, gathering, goodput, memory
 from sapiens2_jax.runtime.goodput import Timeline
 from sapiens2_jax.runtime.save_schedule import SaveSchedule
 from sapiens2_jax.training import flops
@@ -130,6 +130,8 @@ class _Report:
       path = os.path.join(self._workdir, own_file("nonfinite_batch.npz"))
       with whole_file(path) as file:
         np.savez(file, **dict(self._recent)[step])
+      if self._writers:
+        self._writers.show()
       raise NonFiniteError(
         f"step {step + 1}: loss or gradient not finite {streak} times in a "
         f"row (optim.max_nonfinite_steps); the batch is in {path}."
@@ -239,6 +241,9 @@ def train(
   start = step = int(state.step)
   num_steps = config.optim.num_steps
   batch_size = config.data.global_batch_size
+  # From here on SIGTERM saves: JAX has heard of a step, to pick a later one.
+  distributed.should_stop(start)
+  timeline.enter("data", start)
   profiler = Profiler(config, workdir, start)
   report = _Report(objective, workdir, start, timeline, tracker)
   schedule = SaveSchedule(
@@ -311,6 +316,8 @@ def train(
           lambda _, at=step: timeline.enter("evaluate", at),
           functools.partial(report.pictured, measurement.prefix, step - 1),
         )
+        # What they decide, all must decide alike.
+        results = gathering.gather(results)[0]
         seconds = time.perf_counter() - started
         prefix = measurement.prefix
         measured = _known({f"{prefix}_{k}": x for k, x in results.items()})
@@ -329,8 +336,8 @@ def train(
       elif checkpointer.is_local_due(step):
         save(is_local=True)
     timeline.enter("step", step)
-    profiler.stop(step, state)
     save()
+    profiler.stop(step, state)  # After: SIGTERM leaves little time.
   finally:
     profiler.stop(step)
     report.close()

@@ -21,14 +21,14 @@ OnPicture = Callable[[str, UInt8[np.ndarray, "h w 3"]], None]
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-  """What is measured now and then, and at the end.
+  """What is measured now and then, and at the end, by all processes.
 
   Attributes:
     prefix: of the names of its numbers: "eval" or "probe".
     every: steps.
     run: from the state, what is to be called with the number of images done,
       and what is to be called with the name of a picture and the picture, to
-      names and values.
+      names and values. Those of process 0 count.
   """
 
   prefix: str
@@ -149,10 +149,10 @@ class Objective(Protocol):
     """
 
   def measurement(self, mesh: Mesh, abstract: TrainState) -> Measurement | None:
-    """What is measured while training, None for nothing.
+    """What is measured while training, None for nothing; of all processes.
 
     Raises:
-      ValueError: the images cannot be read, or there are many processes.
+      ValueError: the images cannot be read.
     """
 
   def flops(self) -> int:

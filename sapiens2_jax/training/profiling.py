@@ -1,5 +1,6 @@
 """Traces of some steps, for TensorBoard's profile tab and for xprof."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -94,9 +95,10 @@ class Profiler:
       return
     self._looked = step
     path = storage.join(self._workdir, REQUEST)
-    if storage.exists(path):
-      storage.remove(path)
-      self._wanted.append((step, step + _NUM_REQUESTED))
+    with contextlib.suppress(OSError):  # Nothing that a run should end for.
+      if storage.exists(path):
+        storage.remove(path)
+        self._wanted.append((step, step + _NUM_REQUESTED))
 
   def _keep(self, directory: str, name: str) -> None:
     """Copies a trace to where TensorBoard looks for it."""
@@ -110,7 +112,7 @@ class Profiler:
         copy = storage.join(target, os.path.basename(path))
         with files.whole_path(copy) as partial:
           shutil.copyfile(path, partial)
-    except OSError as error:  # Nothing that a run should end for.
+    except OSError as error:
       logging.warning("no profile: %s", error)
       return
     print(f"profile    {target}", flush=True)

@@ -1,14 +1,13 @@
 """One update, as a pure function, and where it is jitted."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
@@ -19,6 +18,12 @@ from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.parallel import rules
 from sapiens2_jax.parallel.gathering import Gather
 from sapiens2_jax.training import schedules
+from sapiens2_jax.training.rows import (
+  OnMesh,
+  part_of,
+  replicate,
+  row_sharding,
+)
 from sapiens2_jax.training.state import TrainState
 
 Metrics = dict[str, Array]
@@ -132,78 +137,93 @@ def train_step(
   return new_state, metrics
 
 
-def _jit_on_images(
-  function, params, config: ConfigDict, mesh: Mesh, *, gather: bool = True
-):
-  """A function (params, images (b, h, w, 3) uint8), compiled for the mesh.
+def _jit_on_rows(function, shardings, config: ConfigDict, mesh: Mesh) -> OnMesh:
+  """A function (params, rows (b, ...)) -> (b, ...), compiled for the mesh.
 
-  Its outputs are whole on every device, or lie as the images do; b is divided
-  by data * fsdp.
+  Args:
+    function: of both.
+    shardings: of the params.
+    config: with the groups `mesh` and `sharding`.
+    mesh: that of the config.
   """
   logical = rules.read_rules(config.sharding, config.mesh)
 
-  def apply(params, images):
+  def apply(params, rows):
     with rules.logical_constraints(mesh, logical):
-      return function(params, images)
+      return function(params, rows)
 
-  images = NamedSharding(mesh, PartitionSpec(mesh_lib.BATCH_AXES))
-  return jax.jit(
-    apply,
-    in_shardings=(rules.of_arrays(params), images),
-    out_shardings=mesh_lib.replicated(mesh) if gather else images,
-  )
+  rows = row_sharding(mesh)
+  jitted = jax.jit(apply, in_shardings=(shardings, rows), out_shardings=rows)
+  return OnMesh(jitted, mesh, part_of(mesh))
+
+
+def jit_on_devices(function, devices: list | None = None) -> OnMesh:
+  """Compiles a function for devices that share the rows of a batch.
+
+  Args:
+    function: (params, rows (b, ...)) -> arrays (b, ...); params are whole on
+      every device.
+    devices: all of this process's or none of another's; None: of the job.
+  """
+  axes = dict.fromkeys(mesh_lib.AXES, 1) | {"data": -1}
+  config = ConfigDict({"mesh": axes, "sharding": {}})
+  mesh = mesh_lib.make_mesh(config.mesh, devices)
+  return _jit_on_rows(function, mesh_lib.replicated(mesh), config, mesh)
 
 
 class Spread(NamedTuple):
   """A model on several devices.
 
   Attributes:
-    apply_fn: (params, images (b, h, w, 3) uint8) -> arrays (b, ...).
+    apply_fn: (params, rows (b, ...)) -> arrays (b, ...), of this process.
     params: of the model, whole on every device.
-    batch_size: b, of all devices.
+    batch_size: b, of this process.
   """
 
-  apply_fn: Callable
+  apply_fn: OnMesh
   params: Any
   batch_size: int
+
+
+def spread(apply_fn: OnMesh, params, batch_size: int) -> Spread:
+  """A compiled model, and its parameters on all devices of its mesh.
+
+  Args:
+    apply_fn: of `jit_on_devices`.
+    params: its first argument; the same in all processes.
+    batch_size: rows of one device at once.
+  """
+  rows = batch_size * len(apply_fn.mesh.local_devices)
+  return Spread(apply_fn, replicate(params, apply_fn.mesh), rows)
 
 
 def jit_spread(
   function, params, batch_size: int, devices: list | None = None
 ) -> Spread:
-  """Compiles a model for devices of this process, each a part of a batch.
-
-  Args:
-    function: (params, images (b, h, w, 3) uint8) -> arrays (b, ...).
-    params: its first argument.
-    batch_size: images of one device at once.
-    devices: None for all of this process.
-  """
-  axes = dict.fromkeys(mesh_lib.AXES, 1) | {"data": -1}
-  config = ConfigDict({"mesh": axes, "sharding": {}})
-  mesh = mesh_lib.make_mesh(config.mesh, devices or jax.local_devices())
-  params = jax.device_put(params, mesh_lib.replicated(mesh))
-  apply_fn = _jit_on_images(function, params, config, mesh, gather=False)
-  return Spread(apply_fn, params, batch_size * mesh.size)
+  """See `jit_on_devices` and `spread`."""
+  return spread(jit_on_devices(function, devices), params, batch_size)
 
 
 def jit_predict(
   objective, config: ConfigDict, mesh: Mesh, abstract: TrainState
-):
-  """(params, images (b, h, w, 3) uint8) -> outputs; see `_jit_on_images`."""
-  return _jit_on_images(objective.predict, abstract.params, config, mesh)
+) -> OnMesh:
+  """(params, images (b, h, w, 3) uint8) -> outputs, on the mesh of a run."""
+  shardings = rules.of_arrays(abstract.params)
+  return _jit_on_rows(objective.predict, shardings, config, mesh)
 
 
-def jit_encode(objective, config: ConfigDict, mesh: Mesh, abstract: TrainState):
-  """(encoder params, uint8 images) -> cls and patches; see `_jit_on_images`."""
+def jit_encode(
+  objective, config: ConfigDict, mesh: Mesh, abstract: TrainState
+) -> OnMesh:
+  """(encoder params, uint8 images) -> cls and patches; see `jit_predict`."""
 
   def encode(params, images):
     pixels = pixel_lib.from_uint8(images)
     out = objective.encoder.apply({"params": params}, pixels)
     return {"cls": out.cls, "patches": out.patches}
 
-  params = objective.encoder_params(abstract)
-  return _jit_on_images(encode, params, config, mesh)
+  shardings = rules.of_arrays(objective.encoder_params(abstract))
+  return _jit_on_rows(encode, shardings, config, mesh)
 
 
 def jit_train_step(

@@ -66,7 +66,8 @@ class Tracker:
     except mistakes as error:
       raise ValueError(f"logging.wandb_project={project}: {error}") from None
     except kinds.Error as error:
-      logging.warning("not in Weights & Biases: %s", error)
+      reason = " ".join(str(error).split())
+      logging.warning("not in Weights & Biases: %s", reason)
 
   def write(self, group: str, step: int, row: dict[str, float | None]) -> None:
     """Sends one row; unknown values are left out."""

@@ -7,6 +7,7 @@ damaged it later.
 
 import asyncio
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -16,14 +17,13 @@ import time
 from typing import NamedTuple
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint._src.metadata import checkpoint as metadata
 from orbax.checkpoint._src.path import atomicity
 
 from data_pipelines.common import checksums, files, storage
 from data_pipelines.common.checksums import DamagedError
-from sapiens2_jax.runtime import distributed
+from sapiens2_jax.runtime import distributed, gathering
 from sapiens2_jax.training import stored
 
 LIST = "checksums.json"
@@ -34,7 +34,6 @@ _RUN_FILE = os.path.join(RUN, "metadata")  # Orbax's name for JSON.
 # In a bucket, which cannot rename, the last object of a checkpoint: without it
 # there is none yet.
 _LAST = atomicity.COMMIT_SUCCESS_FILE
-_MESSAGE_BYTES = 1024
 _said = set()
 
 
@@ -139,7 +138,8 @@ def newest_whole(root: pathlib.PurePath, verify: bool = True) -> Found | None:
     problems = find_problems(path, verify)
     if not problems:
       return Found(step, path, read_run(path), tuple(skipped))
-    if jax.process_count() == 1 and _newest_step(root, skipped) != step:
+    is_alone = gathering.by_process().count == 1
+    if is_alone and _newest_step(root, skipped) != step:
       continue  # A run that goes on saved a newer one, and removes this.
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     say(f"checkpoint {step} is passed over: {problems[0]}{more}")
@@ -157,10 +157,7 @@ def _newest_step(
 ) -> int | None:
   """Of process 0, since others may see a directory later."""
   steps = {*list_steps(root)} - {int(path.name) for path in skipped}
-  step = max(steps, default=-1)
-  if jax.process_count() > 1:
-    step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
-  return None if step < 0 else step
+  return gathering.gather(max(steps, default=None))[0]
 
 
 def list_steps(root: pathlib.PurePath) -> list[int]:
@@ -183,7 +180,8 @@ def find_problems(path: pathlib.PurePath, verify: bool = True) -> list[str]:
 
   All processes must call it, and get the same answer.
   """
-  return _share(_own_problems(path, verify))
+  problems = gathering.gather(_own_problems(path, verify))
+  return list(itertools.chain(*problems))
 
 
 def _own_problems(path: pathlib.PurePath, verify: bool) -> list[str]:
@@ -222,7 +220,8 @@ def _compare(path: pathlib.PurePath, listed: str) -> tuple[str, ...]:
   """Once in a process: what is read in parts is hashed for the first one."""
   entries = json.loads(listed)
   names = sorted(entries, key=lambda name: entries[name]["bytes"])
-  mine = names[jax.process_index() :: jax.process_count()]
+  job = gathering.by_process()
+  mine = names[job.index :: job.count]
   return tuple(checksums.compare(path, {name: entries[name] for name in mine}))
 
 
@@ -250,24 +249,13 @@ def remove_damaged(local: pathlib.Path) -> None:
 def _unreadable(path: pathlib.PurePath) -> list[str]:
   """Arrays of a checkpoint without a list that cannot be read."""
   try:
-    stored.read_through(path / STATE, jax.process_index(), jax.process_count())
+    job = gathering.by_process()
+    stored.read_through(path / STATE, job.index, job.count)
   except (OSError, ValueError, KeyError) as error:
     if isinstance(error, OSError) and storage.is_remote(path):
       raise
     return [f"{path / STATE}: {' '.join(str(error).split())[:200]}"]
   return []
-
-
-def _share(problems: list[str]) -> list[str]:
-  """What all processes found together."""
-  if jax.process_count() == 1:
-    return problems
-  text = "\n".join(problems).encode()[:_MESSAGE_BYTES]
-  mine = np.zeros(_MESSAGE_BYTES, np.uint8)
-  mine[: len(text)] = np.frombuffer(text, np.uint8)
-  texts = multihost_utils.process_allgather(mine)
-  lines = [bytes(row).rstrip(b"\0").decode(errors="replace") for row in texts]
-  return [line for text in lines for line in text.splitlines()]
 
 
 def read_run(path: pathlib.PurePath) -> dict:

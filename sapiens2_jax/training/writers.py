@@ -95,7 +95,7 @@ class _Board:
   """
 
   def __init__(self, directory: str, start_step: int):
-    self._target, self._writer = directory, None
+    self._target, self._writer, self._is_new = directory, None, False
     self._local, self._start, self._num_files = None, start_step, 0
     try:
       # It imports torch where it finds it: 3 s that other processes need not.
@@ -120,6 +120,7 @@ class _Board:
     """Calls a method of the writer, if there is one."""
     if self._writer:
       getattr(self._writer, method)(*given, **options)
+      self._is_new = True
 
   def upload(self) -> None:
     """Brings what was written to the bucket, if the files go to one.
@@ -127,13 +128,14 @@ class _Board:
     Raises:
       OSError: it cannot be written; names the file.
     """
-    if not self._local or not self._writer:
+    if not self._local or not self._writer or not self._is_new:
       return
     self._writer.close()
     for name in os.listdir(self._local.name):
       path = os.path.join(self._local.name, name)
       storage.upload(path, os.path.join(self._target, name))
       os.unlink(path)
+    self._is_new = False
     self._num_files += 1
     self._writer = self._open(**self._named())
 

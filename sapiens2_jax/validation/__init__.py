@@ -63,6 +63,24 @@ def _check(config: ConfigDict, kind: str) -> dict[str, tuple[str, str]]:
   return {name: x for name, x in found.items() if not name.startswith(own)}
 
 
+def distributed_config(overrides: list[str], origin: str) -> ConfigDict:
+  """The group `distributed` of commands that have no config.
+
+  Args:
+    overrides: `distributed.field=value` texts.
+    origin: what the command was given instead, for messages.
+
+  Raises:
+    ConfigError: with every problem found.
+  """
+  config = fields.make_config(schema.DISTRIBUTED)
+  problems = config_lib.apply_overrides(config, overrides)
+  problems += fields.check(config, schema.DISTRIBUTED).values()
+  if problems:
+    raise config_lib.ConfigError(origin, problems)
+  return config.distributed
+
+
 def check_fields(config: ConfigDict) -> Problems:
   """What is wrong with single fields of a training; see `fields.check`."""
   return list(dict.fromkeys(_check(config, kind_of(config)).values()))

@@ -15,7 +15,7 @@ from sapiens2_jax.fields import (
 )
 from sapiens2_jax.models.from_config import DTYPES
 from sapiens2_jax.tasks import registry
-from sapiens2_jax.validation.schema import CLIP, FIRST, RATE
+from sapiens2_jax.validation.schema import CLIP, DISTRIBUTED, FIRST, RATE
 
 _STORED = dict.fromkeys(("float16", "float32"))
 
@@ -28,6 +28,7 @@ def _probed(name: str, value: tuple) -> str:
 # The paper (section 4, table 2) gives no hyperparameters of its probes.
 PROBE = {
   **FIRST,
+  **DISTRIBUTED,
   "tasks": Field((), "Tasks that are probed, or retrieval.", _probed, "ours"),
   **group(
     *("data", "ours"),

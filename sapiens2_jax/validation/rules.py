@@ -380,6 +380,7 @@ FINETUNE: Rules = {
 }
 PROBE: Rules = {
   **_OPTIM,
+  _processes: ("distributed.num_processes", "distributed.process_id"),
   _some_task: ("tasks",),
   # Patches have one size in all models.
   _whole_patches("image_size", size="0.4b"): ("data.image_size",),

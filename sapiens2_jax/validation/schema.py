@@ -36,10 +36,10 @@ from sapiens2_jax.pretrain.terms.distillation import TARGETS
 from sapiens2_jax.pretrain.terms.koleo import REDUCTIONS
 from sapiens2_jax.pretrain.terms.patch_distillation import HEADS, TOKENS
 from sapiens2_jax.tasks import registry
-from sapiens2_jax.training.best import read_goal
 from sapiens2_jax.training.optimizer import OPTIMIZERS
 from sapiens2_jax.training.schedules import SCHEDULES
 from sapiens2_jax.training.step import GATHERS
+from sapiens2_jax.validation import checks
 
 VERSION = 1
 # What runs did before a field was there, where that is not its default.
@@ -47,40 +47,14 @@ BEFORE = {"objective.koleo_reduction": "mean"}
 # version: {old name: new name} of the fields that it renamed.
 RENAMED = {1: {"data.max_skipped_share": "data.max_skipped_fraction"}}
 
-
-def _is_address(text: str) -> bool:
-  host, _, port = text.rpartition(":")
-  return bool(host) and port.isdecimal() and 0 < int(port) < 2**16
-
-
 _BACKENDS = {"auto": None, **BACKENDS}
 _PARTS = dict.fromkeys(("all", "encoder"))
-
-
-def _goal(_: str, value: str) -> str:
-  try:
-    read_goal(value)
-  except ValueError as error:
-    return str(error)
-  return ""
-
-
 # JAX takes the lower 32 bits: more would be another seed.
 _SEED = at_least(0, 2**32 - 1)
 RATE = at_least(0, 1000)
 CLIP = above_0(1e6, low=1e-6)
 _WEIGHT = at_least(0, 1e6)
 _TEMPERATURE = above_0(1000, low=1e-3)
-_ADDRESS = must("HOST:PORT", lambda text: not text or _is_address(text))
-_STEPS = must(
-  "empty, or two numbers of steps (first, last) with 1 <= first < last",
-  lambda steps: (
-    not steps
-    or (len(steps) == 2 and set(map(type, steps)) == {int} and steps[0] >= 1)
-    and steps[0] < steps[1]
-  ),
-)
-_AXIS = must("-1 or at least 1", lambda n: n == -1 or 1 <= n <= 2**20)
 FIRST = {
   "version": Field(
     VERSION,
@@ -195,10 +169,10 @@ _OPTIM = group(
 )
 _MESH = group(
   *("mesh", "ours"),
-  data=Field(1, "Parts of the devices with a whole copy each.", _AXIS),
-  fsdp=Field(-1, "Devices; -1: all that the others leave.", _AXIS),
-  sequence=Field(1, "Devices along the tokens.", _AXIS),
-  tensor=Field(1, "Devices along heads and hidden layers.", _AXIS),
+  data=Field(1, "Parts of the devices with a whole copy each.", checks.AXIS),
+  fsdp=Field(-1, "Devices; -1: all that the others leave.", checks.AXIS),
+  sequence=Field(1, "Devices along the tokens.", checks.AXIS),
+  tensor=Field(1, "Devices along heads and hidden layers.", checks.AXIS),
 )
 # Names of mesh axes joined by "+"; the batch is cut along data and fsdp.
 _SHARDING = group(
@@ -226,23 +200,26 @@ _CHECKPOINT = group(
   keep_best=Field(
     "",
     'Also the best by a measured number, such as "eval_mIoU max"; empty: none.',
-    _goal,
+    checks.goal,
   ),
   # They are all parts of mesh.data but the first, so that needs at least 2.
   local_every=Field(
     0, "Steps between saves to a disk of each host; 0: none.", at_least(0)
   ),
   local_directory=Field("", "Directory on that disk."),
+  compile_cache=Field(
+    "", "Directory or gs:// for compiled programs; empty: in the workdir."
+  ),
 )
 # Unset, they are JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID, or
 # what JAX finds out on Cloud TPU, SLURM, GKE and Open MPI; else there is only
 # this process.
-_DISTRIBUTED = group(
+DISTRIBUTED = group(
   *("distributed", "ours"),
   coordinator_address=Field(
-    "", "host:port of process 0; empty: unset.", _ADDRESS
+    "", "host:port of process 0; empty: unset.", checks.ADDRESS
   ),
-  num_processes=Field(-1, "Processes of the job; -1: unset.", _AXIS),
+  num_processes=Field(-1, "Processes of the job; -1: unset.", checks.AXIS),
   process_id=Field(-1, "This process, from 0; -1: unset.", at_least(-1)),
   start_timeout=Field(
     300.0, "Seconds for all processes to come together.", at_least(1, 10**6)
@@ -269,7 +246,7 @@ _LOGGING = group(
     (),
     "Traced from when so many steps are done until so many are, the first of a "
     "start excepted; empty: none.",
-    _STEPS,
+    checks.STEPS,
   ),
   wandb_project=Field(
     "", "Project of Weights & Biases that gets all metrics; empty: none."
@@ -277,7 +254,7 @@ _LOGGING = group(
 )
 
 _COMMON = FIRST | _MODEL | _MESH | _SHARDING
-_COMMON |= _DISTRIBUTED | _WATCHDOG | _LOGGING
+_COMMON |= DISTRIBUTED | _WATCHDOG | _LOGGING
 
 
 def _online(name: str, value: tuple) -> str:
@@ -415,7 +392,7 @@ PRETRAIN = {
     prototypes=Field("tensor", "Mesh axes that cut the prototypes."),
   ),
   # Ridge regression from frozen features of the teacher to dense targets, and
-  # retrieval, in one process.
+  # retrieval.
   **group(
     *("probes", "ours"),
     every=Field(0, "Steps, and at the end; 0: never.", at_least(0)),
@@ -465,7 +442,7 @@ FINETUNE = {
   **group(
     "task", "ours", name=Field("", "A folder of tasks/, or one registered.")
   ),
-  # The task's metric, on whole images of a labelled set, in one process.
+  # The task's metric, on whole images of a labelled set.
   **group(
     *("evaluation", "ours"),
     every=Field(0, "Steps, and at the end; 0: never.", at_least(0)),

@@ -4,9 +4,12 @@ import pathlib
 
 from tests.end_to_end.commands import ROOT
 
-# Run by the benchmark that needs them.
+# Run by the benchmark that needs them, or with it.
 PARTS = {
   "conversion_steps": "conversion",
+  "efficientnet_onnx": "similarity",
+  "decoder": "calibration",
+  "published": "calibration",
   "torch_layers": "torch_step",
   "torchvision_crops": "loader",
 }

@@ -30,6 +30,8 @@ _NOT_FOUND = b'{"error": {"code": 404, "message": "No such object"}}'
 class FakeBucket:
   """Answers gcsfs, TensorStore and Google's own client as gs://ANY_NAME.
 
+  Only of gs://none it says that there is no such bucket.
+
   Listings, metadata, (ranged) reads, uploads, copies and deletions, with
   generations and the conditions on them. An object appears when all of its
   bytes have come.
@@ -138,6 +140,8 @@ class FakeBucket:
       return 0
     if self._is_denied:
       return 401
+    if "/b/none/" in decoded:
+      return 404
     return 503 if is_failed else 200
 
   def _list(self, prefix: str, delimiter: str) -> dict:

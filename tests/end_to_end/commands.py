@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image
@@ -85,34 +85,60 @@ def tiny_evaluate(*arguments: str) -> list[str]:
 
 
 def start_two(
-  command: list[str], logs: pathlib.Path, *second: str
+  command: list[str],
+  logs: pathlib.Path,
+  *second: str,
+  **options,
 ) -> list[forking.Process | subprocess.Popen]:
-  """The two processes of a job, with four devices each.
+  """The two processes of a job, with four devices each; see `start_many`."""
+  return start_many(command, logs, 2, 4, *second, **options)
+
+
+def start_many(
+  command: list[str],
+  logs: pathlib.Path,
+  count: int,
+  num_devices: int,
+  *others: str,
+  env: Mapping[str, str] | None = None,
+  are_apart: bool = False,
+) -> list[forking.Process | subprocess.Popen]:
+  """The processes of a job.
 
   Args:
-    command: of both.
-    logs: their output goes to `logs`.0 and `logs`.1.
-    *second: overrides for process 1 alone; or its flags, with their --.
+    command: of all.
+    logs: their output goes to `logs`.0, `logs`.1, ...
+    count: of the processes.
+    num_devices: of each.
+    *others: overrides for all but process 0; or their flags, with their --.
+    env: more variables of all.
+    are_apart: each has a directory of its own, `logs`.0.d and so on, for all
+      that it writes without being told where.
   """
   with socket.socket() as opened:
     opened.bind(("localhost", 0))
     address = f"localhost:{opened.getsockname()[1]}"
   processes = []
-  for index in (0, 1):
+  for index in range(count):
     variables = {
       "JAX_COORDINATOR_ADDRESS": address,
-      "JAX_NUM_PROCESSES": "2",
+      "JAX_NUM_PROCESSES": str(count),
       "JAX_PROCESS_ID": str(index),
     }
     options = [
       option if option.startswith("--") else f"--config.{option}"
-      for option in second[: len(second) * index]
+      for option in others[: len(others) * index]
     ]
+    place = ROOT
+    if are_apart:
+      place = pathlib.Path(f"{logs}.{index}.d")
+      place.mkdir()
+      (place / "experiments").symlink_to(ROOT / "experiments")
+      variables |= {"HOME": str(place), "TMPDIR": str(place)}
+    variables = {**environment(num_devices), **(env or {}), **variables}
     with open(f"{logs}.{index}", "w") as log:
       processes.append(
-        forking.start(
-          [*command, *options], {**environment(4), **variables}, log
-        )
+        forking.start([*command, *options], variables, log, cwd=place)
       )
   return processes
 

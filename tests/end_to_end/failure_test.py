@@ -61,13 +61,13 @@ def test_a_wrong_experiment_is_named(setting, spec, message):
   assert "Traceback" not in done.stderr
 
 
-def test_a_workdir_in_a_bucket_is_refused(setting):
+def test_a_workdir_that_cannot_hold_checkpoints_is_refused(setting):
   root, env = setting
   data = commands.write_images(root / "for_bucket")
-  done = commands.run(commands.train_command("gs://bucket/run", data), env)
+  done = commands.run(commands.train_command("s3://bucket/run", data), env)
   assert done.returncode == 2
-  assert "workdir=gs://bucket/run: expected a directory" in done.stderr
-  assert not (commands.ROOT / "gs:").exists()
+  assert "workdir=s3://bucket/run: expected gs://BUCKET/NAME" in done.stderr
+  assert not (commands.ROOT / "s3:").exists()
 
 
 def test_missing_data_is_one_line(setting):

@@ -1,6 +1,7 @@
 """Fine-tuning on a task: learns, is measured, and survives being stopped."""
 
 import json
+import pathlib
 import signal
 import sys
 
@@ -81,6 +82,33 @@ def test_the_metric_is_measured_at_its_steps_and_at_the_end(setting):
   assert steps == {"10", "24"}
   ledger = json.loads((setting[3] / "goodput.json").read_text())
   assert ledger["seconds"]["evaluate"] > 0
+
+
+def test_two_processes_measure_while_training_what_one_does(setting):
+  root, corpus, _, whole, _ = setting
+  workdir, logs = root / "two", root / "two_log"
+  given = command(workdir, corpus, "mesh.fsdp=2")
+  processes = commands.start_many(given, logs, 2, 1)
+  try:
+    codes = [process.wait(timeout=240) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  texts = [pathlib.Path(f"{logs}.{i}").read_text() for i in (0, 1)]
+  assert codes == [0, 0], "\n".join(texts)
+  rows = [writers.read_metrics(str(w)) for w in (workdir, whole)]
+  for found, expected in zip(*rows, strict=True):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+      # Sums over devices in another order; the order grows into later steps.
+      np.testing.assert_allclose(
+        found[name], value, rtol=1e-5, atol=1e-6, err_msg=name
+      )
+  assert sum("eval_mae" in row for row in rows[0]) == 3
+  # Both have found the same best one, and kept it.
+  steps = {path.name for path in (workdir / "checkpoints").iterdir()}
+  assert steps == {"10", "24"}
+  assert "\nbest 10  " in texts[0] and "eval" not in texts[1]
 
 
 def test_stopped_and_killed_it_ends_as_if_nothing_had_happened(setting):

@@ -12,8 +12,11 @@ import pytest
 
 from data_pipelines.common import checksums
 from sapiens2_jax.runtime import goodput
-from sapiens2_jax.training import checkpoints, writers
+from sapiens2_jax.training import checkpoints, verification, writers
+from tests import tiny_task
+from tests.data_pipelines import fake_bucket
 from tests.end_to_end import commands
+from tests.evaluation import labelled
 
 pytestmark = pytest.mark.slow
 NUM_STEPS = 12
@@ -23,8 +26,19 @@ OPTIONS = (
   "checkpoint.every=4",
   "checkpoint.keep_last=3",
   "mesh.fsdp=8",
+  # At the end: in whatever number of processes it is reached.
+  f"probes.every={NUM_STEPS}",
+  "probes.num_images=7",
+  "probes.tasks=('normal','segmentation')",
   f"distributed.heartbeat_timeout={HEARTBEAT}",
 )
+
+
+def command_of(root: pathlib.Path, name: str, *options: str) -> list[str]:
+  """Trains in `root`/`name`."""
+  probed = f"probes.path={root / 'probed'}"
+  given = (*OPTIONS, probed, *options)
+  return commands.tiny_command(root / name, root / "images", *given)
 
 
 def wait(processes, logs: pathlib.Path) -> tuple[list[int], list[str]]:
@@ -55,11 +69,13 @@ def run_one(command, num_devices: int) -> str:
 def setting(tmp_path_factory):
   """A run of two processes from start to end, and its logs."""
   root = tmp_path_factory.mktemp("hosts")
-  data = commands.write_images(root / "images")
+  commands.write_images(root / "images")
+  found = [labelled.make_record(n) for n in range(7)]
+  tiny_task.write_corpus(root / "probed", found)
   whole = root / "whole"
-  command = commands.tiny_command(whole, data, *OPTIONS)
+  command = command_of(root, "whole")
   logs = run_two(command, root / "whole_log")
-  return root, data, whole, logs
+  return root, whole, logs
 
 
 def assert_close_metrics(found: pathlib.Path, expected: pathlib.Path) -> None:
@@ -78,15 +94,18 @@ def assert_close_metrics(found: pathlib.Path, expected: pathlib.Path) -> None:
 
 
 def test_two_processes_compute_what_one_does(setting):
-  root, data, whole, _ = setting
+  root, whole, _ = setting
   alone = root / "alone"
-  run_one(commands.tiny_command(alone, data, *OPTIONS, "mesh.fsdp=1"), 1)
-  assert len(writers.read_metrics(str(whole))) == NUM_STEPS
+  run_one(command_of(root, "alone", "mesh.fsdp=1"), 1)
+  # One more has the probes.
+  assert len(writers.read_metrics(str(whole))) == NUM_STEPS + 1
   assert_close_metrics(whole, alone)
+  last = writers.read_metrics(str(whole))[-1]
+  assert {"probe_normal_deg", "probe_segmentation_miou", "probe_mrr"} < {*last}
 
 
 def test_one_process_writes_and_speaks(setting):
-  _, _, whole, logs = setting
+  _, whole, logs = setting
   assert [row["step"] for row in writers.read_speed(str(whole))] == list(
     range(NUM_STEPS)
   )
@@ -103,7 +122,7 @@ def continue_elsewhere(setting, name: str, *options: str):
 
   Of the later checkpoints one is gone and one damaged.
   """
-  root, data, whole, _ = setting
+  root, whole, _ = setting
   workdir = root / name
   shutil.copytree(whole, workdir)
   shutil.rmtree(workdir / "checkpoints" / "8")
@@ -112,11 +131,11 @@ def continue_elsewhere(setting, name: str, *options: str):
   content = bytearray(largest.read_bytes())
   content[len(content) // 2] ^= 1
   largest.write_bytes(content)
-  return commands.tiny_command(workdir, data, *OPTIONS, *options), workdir
+  return command_of(root, name, *options), workdir
 
 
 def test_a_checkpoint_of_two_continues_on_one_device(setting):
-  _, _, whole, _ = setting
+  _, whole, _ = setting
   command, workdir = continue_elsewhere(setting, "one_device", "mesh.fsdp=1")
   assert "resumed at step 4, example 64" in run_one(command, 1)
   assert goodput.load(str(workdir)).starts == 2
@@ -124,7 +143,7 @@ def test_a_checkpoint_of_two_continues_on_one_device(setting):
 
 
 def test_a_checkpoint_of_two_continues_on_another_mesh_and_interval(setting):
-  root, _, whole, _ = setting
+  root, whole, _ = setting
   options = ("mesh.data=2", "mesh.fsdp=4", "checkpoint.every=0")
   command, workdir = continue_elsewhere(setting, "other_mesh", *options)
   texts = run_two(command, root / "other_mesh_log")
@@ -160,9 +179,9 @@ def assert_ended_soon(killed: float) -> None:
 
 
 def test_signals_to_one_process_stop_both_and_the_run_ends_equal(setting):
-  root, data, whole, _ = setting
+  root, whole, _ = setting
   workdir, logs = root / "stopped", root / "stopped_log"
-  command = commands.tiny_command(workdir, data, *OPTIONS)
+  command = command_of(root, "stopped")
 
   # SIGTERM: one step for all, whole on disk.
   processes = commands.start_two(command, logs)
@@ -195,7 +214,7 @@ def test_signals_to_one_process_stop_both_and_the_run_ends_equal(setting):
 
 
 def test_a_checkpoint_on_the_hosts_disks_is_newer_and_is_restored(setting):
-  root, _, whole, _ = setting
+  root, whole, _ = setting
   disks, logs = (root / "disk0", root / "disk1"), root / "local_log"
   command, workdir = continue_elsewhere(
     setting,
@@ -227,12 +246,37 @@ def test_a_checkpoint_on_the_hosts_disks_is_newer_and_is_restored(setting):
   assert checkpoints.latest(str(workdir))[0] == NUM_STEPS
 
 
-def test_two_processes_start_from_the_encoder_of_a_run(setting):
-  root, data, whole, _ = setting
-  workdir = root / "continued"
+def test_two_processes_that_share_a_bucket_and_no_disk(setting):
+  root, whole, _ = setting
+  for name in ("images", "probed"):
+    shutil.copytree(root / name, root / "objects" / name)
+  logs, probed = root / "bucket_log", "probes.path=gs://runs/probed"
   command = commands.tiny_command(
-    workdir, data, *OPTIONS, f"model.init_from={whole}"
+    "gs://runs/a", "gs://runs/images", *OPTIONS, probed
   )
+  with fake_bucket.FakeBucket(root / "objects") as bucket:
+    bucket.fail_often(0.005)
+    processes = commands.start_two(
+      command, logs, env=bucket.environment(), are_apart=True
+    )
+    codes, texts = wait(processes, logs)
+  assert codes == [0, 0], "\n".join(texts)
+  name, workdir = writers.METRICS_FILE, root / "objects" / "a"
+  assert (workdir / name).read_bytes() == (whole / name).read_bytes()
+  assert goodput.load(str(workdir)).starts == 1
+  assert len(list((workdir / "tensorboard").iterdir())) == 3  # Saves.
+  steps = {path.name for path in (workdir / "checkpoints").iterdir()}
+  assert steps == {"4", "8", "12"}
+  for step in steps:
+    assert not verification.find_problems(workdir / "checkpoints" / step)
+  written = {p.name for i in (0, 1) for p in root.glob(f"bucket_log.{i}.d/*")}
+  assert written <= {"experiments", ".cache"}
+
+
+def test_two_processes_start_from_the_encoder_of_a_run(setting):
+  root, whole, _ = setting
+  workdir = root / "continued"
+  command = command_of(root, "continued", f"model.init_from={whole}")
   texts = run_two(command, root / "continued_log")
   assert f"weights    from {whole}, step {NUM_STEPS}\n" in texts[0]
   assert "new      nothing" in texts[0]
@@ -242,9 +286,9 @@ def test_two_processes_start_from_the_encoder_of_a_run(setting):
 
 
 def test_a_mistake_of_one_process_ends_both_with_its_name(setting):
-  root, data, _, _ = setting
+  root, _, _ = setting
   logs = root / "mistake_log"
-  command = commands.tiny_command(root / "mistake", data, *OPTIONS)
+  command = command_of(root, "mistake")
   processes = commands.start_two(command, logs, f"data.path={root / 'nowhere'}")
   codes, texts = wait(processes, logs)
   assert codes == [2, 2]

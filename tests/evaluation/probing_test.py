@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.open_source import open_field
-from sapiens2_jax import tasks
+from sapiens2_jax import tasks, validation
 from sapiens2_jax.config import ConfigError
 from sapiens2_jax.evaluation import encoding, probing
 from sapiens2_jax.evaluation import features as features_lib
@@ -30,14 +30,14 @@ def places(tmp_path_factory):
 
 @pytest.fixture
 def calls(monkeypatch):
-  """Inputs of each call of the encoder."""
-  found, encode = [], encoding.encode
+  """Rows of features of each call of the encoder."""
+  found, append = [], features_lib.Shard.append
 
-  def counted(encoder, params, images):
-    found.append(len(images))
-    return encode(encoder, params, images)
+  def counted(shard, rows):
+    found.append(len(rows))
+    append(shard, rows)
 
-  monkeypatch.setattr(encoding, "encode", counted)
+  monkeypatch.setattr(features_lib.Shard, "append", counted)
   return found
 
 
@@ -153,6 +153,42 @@ def test_targets_of_pose_lie_on_the_keypoints_of_the_crop():
   assert known.sum() > 300 and np.abs(error).max() < 2.5
 
 
+def test_other_weights_on_another_host_are_named(monkeypatch):
+  features_lib.check_same("a", "--checkpoint=w")
+  found = ["a", "a", "b"]
+  monkeypatch.setattr(features_lib.gathering, "gather", lambda _: found)
+  with pytest.raises(ValueError, match="--checkpoint=w: process 2 read other"):
+    features_lib.check_same("a", "--checkpoint=w")
+
+
+def test_processes_that_share_no_disk_are_told_so(
+  places, monkeypatch, tmp_path
+):
+  config = load_config(places, "task=normal")
+  # What is told of the directory is the one thing that is True.
+  monkeypatch.setattr(
+    features_lib.gathering.Part,
+    "gather",
+    lambda _, value: [value, False] if value is True else [value],
+  )
+  with pytest.raises(
+    ValueError, match=r"not all processes see .*features\.directory"
+  ):
+    probing.run(config, labelled.make_backbone(0), tmp_path)
+  assert not os.listdir(tmp_path)
+  with pytest.raises(ValueError, match="features.directory: gs://b/f is in a"):
+    probing.run(config, labelled.make_backbone(0), "gs://b/f")
+
+
+def test_a_command_without_a_config_is_told_of_the_others():
+  given = ["distributed.num_processes=2", "distributed.process_id=1"]
+  found = validation.distributed_config(given, "--data")
+  assert (found.num_processes, found.process_id) == (2, 1)
+  wrong = ["distributed.process_id=x", "distributed.num=2"]
+  with pytest.raises(ConfigError, match="2 problems in --data"):
+    validation.distributed_config(wrong, "--data")
+
+
 def test_an_interrupted_computation_leaves_nothing(
   places, monkeypatch, tmp_path
 ):
@@ -162,7 +198,7 @@ def test_an_interrupted_computation_leaves_nothing(
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-    patched.setattr(encoding, "encode", fail)
+    patched.setattr(encoding, "spread", fail)
     probing.run(config, labelled.make_backbone(0), tmp_path)
   assert not os.listdir(tmp_path)
 
@@ -178,9 +214,9 @@ def test_features_on_disk_are_those_of_the_encoder(places, tmp_path):
   inputs = np.stack([view.inputs(source[n])[0] for n in range(3)])
   expected = encoding.encode(backbone.encoder, backbone.params, inputs)
   np.testing.assert_array_equal(
-    found.values, expected["patches"].astype(np.float16)
+    np.asarray(found.values), expected["patches"].astype(np.float16)
   )
-  cells = found.values.astype(np.float64).reshape(-1, 48)
+  cells = np.asarray(found.values, np.float64).reshape(-1, 48)
   np.testing.assert_allclose(found.mean, cells.mean(0), rtol=1e-4, atol=1e-6)
   np.testing.assert_allclose(found.std, cells.std(0), rtol=1e-4)
   np.testing.assert_array_equal(found.first, [0, 1, 2, 3])
@@ -199,8 +235,8 @@ def truncate(path):
 @pytest.mark.parametrize(
   "name, damage",
   [
-    ("features.npy", flip_middle),
-    ("features.npy", truncate),
+    ("features-0.npy", flip_middle),
+    ("features-0.npy", truncate),
     ("index.npz", flip_middle),
     ("index.npz", os.unlink),
     ("checksums.json", os.unlink),
@@ -220,7 +256,7 @@ def test_damaged_features_are_made_anew(places, tmp_path, capsys, name, damage):
   assert features_lib.cached(*given) == path
   said = capsys.readouterr().err
   assert "features made anew: " in said and str(path / name) in said
-  np.testing.assert_array_equal(features_lib.load(path).values, whole)
+  np.testing.assert_array_equal(np.array(features_lib.load(path).values), whole)
 
 
 def test_the_same_images_for_training_and_test_are_refused(places, tmp_path):

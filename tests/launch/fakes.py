@@ -6,8 +6,6 @@ import pathlib
 import shutil
 import subprocess
 
-from sapiens2_jax import validation
-
 ROOT = pathlib.Path(__file__).parents[2]
 SPEC = "experiments/pretrain.py:size=toy"
 FLAGS = {
@@ -25,8 +23,12 @@ LAUNCHERS = tuple(FLAGS)
 
 # Each writes down its words; and does what the real one would do with them.
 _PROGRAMS = {
-  # The trainer: the first process only, SLURM starts one.
-  "python": 'note "$@"; exit "${TRAIN_EXIT:-0}"',
+  # The check; and the trainer: the first process only, SLURM starts one.
+  "python": """
+note "$@"
+case " $* " in *" --check "*) exit "${CHECK_EXIT:-0}" ;; esac
+exit "${TRAIN_EXIT:-0}"
+""",
   "gcloud": """
 note "$@"
 case " $* " in
@@ -123,6 +125,7 @@ class Cluster:
       **os.environ,
       "FAKES": str(folder),
       "PATH": f"{folder}:{os.environ['PATH']}",
+      "PYTHON": "python",
       "PYTHONPATH": str(ROOT),
       "REPOSITORY": str(self.home / "sapiens2_jax"),
     }
@@ -134,7 +137,7 @@ class Cluster:
       env={**self.env, **env},
       capture_output=True,
       text=True,
-      timeout=60,
+      timeout=240,
     )
 
   def calls(self, program: str | None = None) -> list[list[str]]:
@@ -144,12 +147,19 @@ class Cluster:
     calls = [json.loads(line) for line in lines]
     return [c for c in calls if program is None or c[0] == program]
 
+  def started(self) -> list[list[str]]:
+    """Words of the train commands that were not only checks."""
+    return [call for call in self.calls("python") if "--check" not in call]
+
   def forget(self) -> None:
     (self.folder / "calls.jsonl").unlink(missing_ok=True)
 
 
 def seconds_to_stop() -> float:
   """What a run may take after SIGTERM, with what it tells the others."""
+  # The stand-ins import this module, with any Python.
+  from sapiens2_jax import validation
+
   return validation.default_config("pretrain").distributed.stop_timeout + 25
 
 

@@ -40,7 +40,7 @@ def dry_run(cluster, launcher: str, *train: str) -> str:
 def started(cluster, launcher: str, *train: str) -> list[str]:
   """The words of the train command that the printed lines end in."""
   done = cluster.run("bash", "-c", dry_run(cluster, launcher, *train))
-  calls = cluster.calls("python")
+  calls = cluster.started()
   assert len(calls) == 1, done.stderr
   return calls[0]
 
@@ -56,9 +56,97 @@ def test_every_launcher_ends_in_the_same_command(cluster, launcher):
 def test_hostile_values_arrive_as_they_are(cluster, launcher):
   workdir, *values = HOSTILE
   overrides = [f"data.path={value}" for value in values]
-  train = fakes.train_flags(workdir, *overrides)
+  train = fakes.train_flags(f"gs://b/{workdir}", *overrides)
   found = started(cluster, launcher, "--", *train)
   assert found == ["python", "-m", "sapiens2_jax.train", *train]
+  assert cluster.calls()[0][-len(train) :] == train  # The check.
+
+
+@pytest.mark.parametrize("launcher", fakes.LAUNCHERS)
+def test_the_experiment_is_checked_before_anything_is_asked_for(
+  cluster, launcher
+):
+  train = fakes.train_flags()
+  command = fakes.launch(launcher, *fakes.FLAGS[launcher], *train)
+  for code in (1, 2):
+    cluster.forget()
+    done = cluster.run(*command, CHECK_EXIT=str(code))
+    assert done.returncode == code
+    assert ("launch/install.sh quickstart" in done.stderr) == (code == 1)
+    devices = "32" if launcher == "slurm" else "128"
+    elsewhere = "--noelsewhere" if launcher == "slurm" else "--elsewhere"
+    assert cluster.calls() == [
+      [
+        *("python", "-m", "sapiens2_jax.train", "--check"),
+        *("--num_devices", devices, elsewhere, *train),
+      ]
+    ]
+
+
+DEVICES = 'source "$0"; usage="" flags=""; for t; do count_devices "$t"; done'
+
+
+def test_devices_of_a_slice_are_counted_as_jax_does():
+  common = str(fakes.ROOT / "launch" / "common.sh")
+  types = "v3-32 v4-16 v5p-256 v5litepod-16 v6e-64 tpu7x-128 v9-8 v6e v5p-x"
+  counted = subprocess.run(
+    ["bash", "-c", DEVICES, common, *types.split()],
+    capture_output=True,
+    check=True,
+    text=True,
+  ).stdout
+  assert counted.split() == ["32", "8", "128", "16", "64", "128"]
+
+
+def test_devices_that_the_type_does_not_tell_must_be_given(cluster):
+  flags = [*fakes.FLAGS["gke"], "--tpu_type", "v9-8", *fakes.train_flags()]
+  done = cluster.run(*fakes.launch("gke", *flags))
+  assert done.returncode == 2
+  assert done.stderr == "gke: --num_devices is missing: v9-8 does not tell it\n"
+  given = [*flags, "--num_devices", "8"]
+  assert cluster.run(*fakes.launch("gke", *given)).returncode == 0
+  assert "--num_devices 8" in " ".join(cluster.calls("python")[0])
+
+
+SOURCES = {"gke": "runs", "tpu_vm": "10.0.0.2:/runs"}
+
+
+@pytest.mark.parametrize("launcher", SOURCES)
+def test_a_workdir_that_nothing_mounts_is_refused(cluster, launcher):
+  command = fakes.launch(launcher, *fakes.FLAGS[launcher])
+  train = fakes.train_flags("/mnt/runs/p04")
+  mount = f"--mount={SOURCES[launcher]}:/mnt"
+  for words in ([], [f"{mount}/run"], [f"{mount}/runs/p04"]):
+    done = cluster.run(*command, *words, *train)
+    assert done.returncode == 2
+    assert "--workdir=/mnt/runs/p04 is on a disk that no other" in done.stderr
+  done = cluster.run(*command, "--mount=runs", *train)
+  assert done.returncode == 2 and "--mount=runs must be" in done.stderr
+  assert not cluster.calls()
+  for words in ([f"{mount}/runs"], [f"{mount}/"], ["--mount=:/mnt/runs"]):
+    done = cluster.run(*command, *words, *train)
+    assert done.returncode == 0, done.stderr
+
+
+def test_storage_is_mounted_before_the_run(cluster):
+  train = fakes.train_flags("/mnt/my runs/p04")
+  flags = [*fakes.FLAGS["gke"], "--mount", "runs:/mnt/my runs"]
+  cluster.run(*fakes.launch("gke", *flags, *train))
+  assert "--storage=runs" in cluster.calls("xpk")[0]
+  cluster.forget()
+  flags = [*fakes.FLAGS["tpu_vm"], "--mount", "10.0.0.2:/runs:/mnt/my runs"]
+  cluster.run(*fakes.launch("tpu_vm", *flags, *train))
+  lines = [
+    word
+    for call in cluster.calls("gcloud")
+    for word in call
+    if word.startswith("--command=")
+  ]
+  assert "mount -t nfs 10.0.0.2:/runs '/mnt/my runs'" in lines[-2]
+  assert "host.sh" in lines[-1]
+  # A single machine may keep the run on its own disk.
+  one = [*fakes.FLAGS["tpu_vm"], "--accelerator_type=v6e-8", *train]
+  assert cluster.run(*fakes.launch("tpu_vm", *one)).returncode == 0
 
 
 @pytest.mark.parametrize("launcher", fakes.LAUNCHERS)
@@ -240,7 +328,9 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_the_real_parser_takes_every_final_command(cluster, tmp_path):
-  train = fakes.train_flags("w", "data.path=a b; $x", "optim.peak_lr=3e-4")
+  train = fakes.train_flags(
+    "gs://b/w", "data.path=a b; $x", "optim.peak_lr=3e-4"
+  )
   commands = [started(cluster, name, *train)[2:] for name in ("slurm",)]
   for name in ("tpu_vm", "gke"):
     cluster.forget()

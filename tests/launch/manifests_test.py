@@ -9,13 +9,21 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from sapiens2_jax import config as config_lib
 from tests.launch import fakes
 
+jobset = config_lib.load_module(fakes.ROOT / "launch" / "jobset.py")
 TEMPLATE = fakes.ROOT / "launch" / "jobset.yaml"
 FLAGS = [
   *("--name", "p04", "--image", "gcr.io/x/y:1"),
   *("--accelerator", "tpu-v5p-slice", "--topology", "4x4x8"),
 ]
+TRAIN = fakes.train_flags(
+  "/mnt/runs/$(HOME) $x $$ a: b\n- c",
+  "data.path=/mnt/data a: #b",
+  "data.global_batch_size=256",
+  *("mesh.data=-1", "mesh.fsdp=1"),
+)
 # Fields of JobSet v1alpha2 that a manifest of ours may have; None: any value.
 # JobSet is no part of Kubernetes and no package ships its schema.
 SCHEMA = {
@@ -52,8 +60,7 @@ def render(*words: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def rendered() -> dict:
-  train = fakes.train_flags("gs://b/$(HOME) $x $$", "data.path=a: b\n- c")
-  done = render(*FLAGS, "--num_slices=2", *train)
+  done = render(*FLAGS, "--num_slices=2", "--mount=runs:/mnt/runs", *TRAIN)
   assert done.returncode == 0, done.stderr
   return yaml.safe_load(done.stdout)
 
@@ -100,6 +107,63 @@ def check_manifest(jobset: dict) -> None:
 def test_template_and_manifest_fit_the_schemas(template, rendered):
   check_manifest(template)
   check_manifest(rendered)
+
+
+def test_storage_is_mounted_where_the_workdir_lies(rendered, template):
+  spec = job_of(rendered)["spec"]["template"]["spec"]
+  assert spec["volumes"][-1] == {
+    "name": "runs",
+    "persistentVolumeClaim": {"claimName": "runs"},
+  }
+  mounted = {"name": "runs", "mountPath": "/mnt/runs"}
+  assert container_of(rendered)["volumeMounts"][-1] == mounted
+
+  job = template["spec"]["replicatedJobs"][0]["template"]["spec"]
+  jobset.add_mount(job["template"], "gs://bucket", "/mnt/runs")
+  check_manifest(template)
+  assert container_of(template)["volumeMounts"][-1] == mounted
+  volume = job["template"]["spec"]["volumes"][-1]["csi"]
+  assert volume["driver"] == "gcsfuse.csi.storage.gke.io"
+  assert volume["volumeAttributes"]["bucketName"] == "bucket"
+  annotations = job["template"]["metadata"]["annotations"]
+  assert annotations == {"gke-gcsfuse/volumes": "true"}
+
+
+@pytest.mark.parametrize(
+  ("mount", "workdir", "expected"),
+  [
+    (None, "gs://b/run", None),
+    ("runs:/mnt/runs/", "/mnt/runs/p04", ("runs", "/mnt/runs")),
+    ("gs://b-1.c:/mnt", "/mnt/runs/p04", ("gs://b-1.c", "/mnt")),
+    ("data:/data", "gs://b/run", ("data", "/data")),
+    (None, "/mnt/runs/p04", "--workdir=/mnt/runs/p04 is on the disk of a pod"),
+    ("runs:/mnt/run", "/mnt/runs/p04", "is on the disk of a pod"),
+    ("runs:/mnt/runs", "/mnt/runs", "is on the disk of a pod"),
+    (
+      "runs",
+      "/mnt/runs/p04",
+      "--mount=runs must be CLAIM:/PATH or gs://BUCKET",
+    ),
+    ("runs:mnt", "/mnt/runs/p04", "--mount=runs:mnt must be"),
+    ("Runs:/mnt", "/mnt/runs/p04", "--mount=Runs:/mnt must be"),
+    ("gs://b/x:/mnt", "/mnt/runs/p04", "must be CLAIM:/PATH"),
+  ],
+)
+def test_a_mount_must_hold_the_workdir(mount, workdir, expected):
+  if not isinstance(expected, str):
+    assert jobset.read_mount(mount, workdir) == expected
+    return
+  with pytest.raises(ValueError, match=expected):
+    jobset.read_mount(mount, workdir)
+
+
+def test_a_mistake_in_the_experiment_is_told_and_nothing_is_printed():
+  wrong = fakes.train_flags("gs://b/run", "mesh.fsdp=3", "optim.peek_lr=1")
+  done = render(*FLAGS, *wrong)
+  assert done.returncode == 2 and not done.stdout
+  assert "config: 2 problems in experiments/pretrain.py:size=toy" in done.stderr
+  assert "does not multiply to 128 devices" in done.stderr
+  assert "Traceback" not in done.stderr
 
 
 def test_the_schemas_notice_a_misspelt_field(template):
@@ -153,9 +217,7 @@ def test_the_container_is_given_the_train_flags_as_they_are(rendered):
   found = [
     fakes.kubernetes_expands(word) for word in container_of(rendered)["args"]
   ]
-  assert found == fakes.train_flags(
-    "gs://b/$(HOME) $x $$", "data.path=a: b\n- c"
-  )
+  assert found == TRAIN
   # The image brings the rest of the command.
   assert "command" not in container_of(rendered)
 

@@ -62,11 +62,12 @@ def test_grouped_attention_agrees_with_a_loop_over_heads(groups):
     (64, 2, 1, 777, 777, 777),
   ],
 )
-def test_the_tpu_kernel_agrees_with_xla(
-  head_dim, heads, kv_heads, queries, keys, num_keys
+@pytest.mark.parametrize("backend", ["pallas", "cudnn"])
+def test_kernels_agree_with_xla(
+  backend, head_dim, heads, kv_heads, queries, keys, num_keys
 ):
   arrays = draw(heads, kv_heads, head_dim, queries, keys)
-  found = with_gradients("pallas", num_keys, *arrays)
+  found = with_gradients(backend, num_keys, *arrays)
   expected = with_gradients("xla", num_keys, *arrays)
   chex.assert_trees_all_close(found, expected, atol=2e-5, rtol=2e-4)
 
@@ -82,7 +83,7 @@ def test_blocks_past_the_end_change_nothing(monkeypatch):
 
 def test_padding_gets_no_gradient():
   q, k, v = draw(2, 1, 16, 130, 140)
-  for backend in ("xla", "pallas"):
+  for backend in ("xla", "pallas", "cudnn"):
     _, (_, dk, dv) = with_gradients(backend, 135, q, k, v)
     assert not np.any(dk[..., 135:]) and not np.any(dv[..., 135:])
     assert np.any(dk[..., :135])
@@ -127,17 +128,24 @@ def test_heads_must_be_divided():
 
 
 @pytest.mark.parametrize(
-  ("platform", "dtype", "head_dim", "backend"),
+  ("platform", "dtype", "head_dim", "capability", "backend", "reason"),
   [
-    ("tpu", "bfloat16", 76, "pallas"),
-    ("tpu", "float32", 64, "pallas"),
-    ("gpu", "bfloat16", 64, "cudnn"),
-    ("gpu", "float32", 64, "xla"),
-    ("gpu", "bfloat16", 76, "xla"),
-    ("cpu", "bfloat16", 64, "xla"),
+    ("tpu", "bfloat16", 76, None, "pallas", "TPUs"),
+    ("tpu", "float32", 64, None, "pallas", "TPUs"),
+    ("gpu", "bfloat16", 64, "8.0", "cudnn", "cuDNN knows"),
+    ("gpu", "bfloat16", 76, "9.0", "cudnn", "cuDNN knows"),
+    ("gpu", "bfloat16", 80, "12.0", "cudnn", "cuDNN knows"),
+    ("gpu", "bfloat16", 256, "9.0", "cudnn", "cuDNN knows"),
+    ("gpu", "bfloat16", 64, None, "cudnn", "cuDNN knows"),
+    ("gpu", "bfloat16", 136, "8.9", "xla", "up to 128 here, not 136"),
+    ("gpu", "bfloat16", 64, "7.5", "xla", "capability 8.0, this is 7.5"),
+    ("gpu", "bfloat16", 64, "gfx942", "xla", "gfx942 is no GPU of NVIDIA's"),
+    ("gpu", "float32", 64, "9.0", "xla", "16-bit numbers, not float32"),
+    ("cpu", "bfloat16", 64, None, "xla", "no kernel for cpu"),
   ],
 )
-def test_auto_takes_what_the_platform_can_do(
-  platform, dtype, head_dim, backend
+def test_auto_takes_what_the_platform_can_do_and_says_why(
+  platform, dtype, head_dim, capability, backend, reason
 ):
-  assert choose_backend(platform, jnp.dtype(dtype), head_dim) == backend
+  found = choose_backend(platform, jnp.dtype(dtype), head_dim, capability)
+  assert found[0] == backend and reason in found[1]

@@ -1,5 +1,7 @@
 """The account of compiled programs, against what can be worked out by hand."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,6 +55,21 @@ def test_a_loop_without_a_known_end_counts_once_and_is_reported():
   assert account.count_unknown_loops(program) == 1
 
 
+def test_a_loop_may_count_by_more_than_one():
+  x = jnp.ones((8, 8))
+
+  def by_two(x):
+    return lax.while_loop(
+      lambda state: state[0] < 7,
+      lambda state: (state[0] + 2, state[1] @ x),
+      (1, x),
+    )[1]
+
+  text = jax.jit(by_two).lower(x).compile().as_text()
+  text = re.sub(r'"known_trip_count":[^}]*}', '"other":{}', text)
+  assert flops(account.walk(hlo.parse(text))) == 3 * 2 * 8**3
+
+
 def program(*lines, entry="ENTRY %main (p: f32[8]) -> f32[8] {", before=()):
   return hlo.parse("\n".join([*before, entry, *(f"  {x}" for x in lines), "}"]))
 
@@ -89,6 +106,136 @@ def test_a_fusion_reads_only_the_slice_and_writes_only_the_update():
   )
   (work,) = account.walk(found)
   assert work.hbm_bytes == 16 + 4 + 16  # a row, the number, a row
+
+
+def test_a_slice_counts_through_the_fusions_within_a_fusion():
+  stack, row = "f32[7,4]{1,0}", "f32[1,4]{1,0}"
+  inner = [
+    f"%copy_fusion.1 (d: {stack}) -> {stack} {{",
+    f"  %d = {stack} parameter(0)",
+    f"  ROOT %r = {stack} copy(%d)",
+    "}",
+    f"%taken (e: {stack}, g: s32[]) -> {row} {{",
+    f"  %e = {stack} parameter(0)",
+    "  %g = s32[] parameter(1)",
+    f"  ROOT %h = {row} dynamic-slice(%e, %g, %g), dynamic_slice_sizes={{1,4}}",
+    "}",
+    f"%inner (a: {stack}, b: {stack}, c: s32[]) -> {stack} {{",
+    f"  %a = {stack} parameter(0)",
+    f"  %b = {stack} parameter(1)",
+    "  %c = s32[] parameter(2)",
+    f"  %n = {row} fusion(%b, %c), kind=kLoop, calls=%taken",
+    f"  %v = {stack} fusion(%a), kind=kLoop, calls=%copy_fusion.1",
+    f"  ROOT %u = {stack} dynamic-update-slice(%v, %n, %c, %c)",
+    "}",
+  ]
+  found = program(
+    f"%x = {stack} parameter(0)",
+    f"%y = {stack} parameter(1)",
+    "%i = s32[] parameter(2)",
+    f"ROOT %f = {stack} fusion(%x, %y, %i), kind=kLoop, calls=%inner",
+    before=inner,
+  )
+  (work,) = account.walk(found)
+  assert work.hbm_bytes == 16 + 4 + 16  # Row, number; row.
+
+
+def test_what_a_fusion_within_a_fusion_hands_on_is_read_whole():
+  array, square = "f32[8,4]{1,0}", "f32[4,4]{1,0}"
+  inner = [
+    f"%handed (d: {array}) -> f32[8,4,1] {{",
+    f"  %d = {array} parameter(0)",
+    "  ROOT %r = f32[8,4,1]{1,0,2} bitcast(%d)",
+    "}",
+    f"%inner (a: {array}, b: {square}) -> {array} {{",
+    f"  %a = {array} parameter(0)",
+    f"  %b = {square} parameter(1)",
+    "  %n = f32[8,4,1]{1,0,2} fusion(%a), kind=kLoop, calls=%handed",
+    f"  ROOT %u = {array} convolution(%n, %b), dim_labels=bf0_io->bf",
+    "}",
+  ]
+  found = program(
+    f"%x = {array} parameter(0)",
+    f"%y = {square} parameter(1)",
+    f"ROOT %f = {array} fusion(%x, %y), kind=kOutput, calls=%inner",
+    before=inner,
+  )
+  assert account.count_bytes(hlo.root(found.computations["main"])) == (
+    4 * (8 * 4 + 4 * 4 + 8 * 4)
+  )
+
+
+def test_what_is_made_beside_an_update_is_written_whole():
+  inner = [
+    "%inner (a: f32[7,4], b: f32[1,4], c: s32[]) -> (f32[7,4], f32[1,4]) {",
+    "  %a = f32[7,4]{1,0} parameter(0)",
+    "  %b = f32[1,4]{1,0} parameter(1)",
+    "  %c = s32[] parameter(2)",
+    "  %n = f32[1,4]{1,0} negate(%b)",
+    "  %u = f32[7,4]{1,0} dynamic-update-slice(%a, %n, %c, %c)",
+    "  ROOT %t = (f32[7,4]{1,0}, f32[1,4]{1,0}) tuple(%u, %n)",
+    "}",
+  ]
+  found = program(
+    "%x = f32[7,4]{1,0} parameter(0)",
+    "%y = f32[1,4]{1,0} parameter(1)",
+    "%i = s32[] parameter(2)",
+    "ROOT %f = (f32[7,4]{1,0}, f32[1,4]{1,0}) fusion(%x, %y, %i), "
+    "kind=kLoop, calls=%inner",
+    before=inner,
+  )
+  (work,) = account.walk(found)
+  assert work.hbm_bytes == 16 + 4 + 16 + 16  # Row, number; row, row again.
+
+
+def test_a_transfer_counts_the_slice_that_it_moves():
+  source, piece = "f32[64,128]{1,0:T(8,128)}", "f32[8,128]{1,0:T(8,128)S(1)}"
+  found = program(
+    f"%p = {source} parameter(0)",
+    f"%slice-start.1 = (({source}), {piece}, s32[]) async-start(%p), "
+    "calls=%inner",
+    f"ROOT %slice-done.1 = {piece} async-done(%slice-start.1)",
+    before=[
+      "%inner (a: f32[64,128]) -> f32[8,128] {",
+      f"  %a = {source} parameter(0)",
+      f"  ROOT %s = {piece} slice(%a), slice={{[0:8], [0:128]}}",
+      "}",
+    ],
+  )
+  (work,) = account.walk(found)
+  assert work.is_transfer and work.collective is None
+  assert work.hbm_bytes == 8 * 128 * 4  # Read once, written to the chip.
+
+
+def test_a_part_of_what_lies_on_the_chip_takes_no_hbm():
+  found = program(
+    "%p = f32[64,128]{1,0:T(8,128)S(1)} parameter(0)",
+    "ROOT %s = f32[8,128]{1,0:T(8,128)} slice(%p), slice={[0:8], [0:128]}",
+  )
+  (work,) = account.walk(found)
+  assert work.hbm_bytes == 8 * 128 * 4  # Written.
+
+
+def test_a_collective_of_another_core_is_found():
+  inner = [
+    "%gather (b: f32[8,4]) -> f32[32,4] {",
+    "  %b = f32[8,4]{1,0} parameter(0)",
+    "  ROOT %g = f32[32,4]{1,0} all-gather(%b), replica_groups=[1,4]<=[4]",
+    '}, execution_thread="sparsecore"',
+    "%async (a: f32[8,4]) -> f32[32,4] {",
+    "  %a = f32[8,4]{1,0} parameter(0)",
+    "  ROOT %c = f32[32,4]{1,0} custom-call(%a), "
+    'custom_call_target="any", called_computations={%gather}',
+    '}, execution_thread="sparsecore"',
+  ]
+  found = program(
+    "%p = f32[8,4]{1,0} parameter(0)",
+    "%g-start = ((), (), (s32[8192])) async-start(), calls=%async",
+    "ROOT %g-done = f32[32,4]{1,0} async-done(%g-start)",
+    before=inner,
+  )
+  (work,) = account.walk(found)
+  assert work.collective.opcode == "all-gather" and not work.is_transfer
 
 
 def test_convolutions_count_products_that_exist():
@@ -185,6 +332,7 @@ def test_a_collective_beside_products_counts_once_and_hides_no_product():
     before=before,
   )
   start, product = account.walk(found)
-  assert start.collective == "all-gather" and product.collective == ""
+  assert start.collective.opcode == "all-gather"
+  assert product.collective is None and not product.is_transfer
   assert product.flops == 2 * 4 * 16 * 32
   assert product.hbm_bytes == 4 * (4 * 16 + 16 * 32 + 4 * 32)

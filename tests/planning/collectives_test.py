@@ -1,6 +1,7 @@
 """Groups, axes, bytes and bandwidth of collectives."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -89,13 +90,59 @@ def test_an_all_gather_moves_what_a_device_lacks():
   assert found.seconds == found.num_bytes / (2 * chip.link_bandwidth)
 
 
-def test_kernels_cost_their_products_and_the_lanes_they_leave_empty():
-  def array(*dims):
-    return (hlo.Array("bf16", dims, ""),)
+def test_a_fusion_of_an_all_reduce_and_a_slice_is_a_reduce_scatter():
+  text = "\n".join(
+    [
+      "%all-reduce-scatter.1 (a: bf16[64,128]) -> bf16[16,128] {",
+      "  %a = bf16[64,128]{1,0} parameter(0)",
+      "  %r = bf16[64,128]{1,0} all-reduce(%a), replica_groups=[1,4]<=[4]",
+      "  %c = u32[] constant(0)",
+      "  ROOT %s = bf16[16,128]{1,0} dynamic-slice(%r, %c, %c), "
+      "dynamic_slice_sizes={16,128}",
+      "}",
+      "ENTRY %main (p: bf16[64,128]) -> bf16[16,128] {",
+      "  %p = bf16[64,128]{1,0} parameter(0)",
+      "  ROOT %f = bf16[16,128]{1,0} fusion(%p), kind=kCustom, "
+      "calls=%all-reduce-scatter.1",
+      "}",
+    ]
+  )
+  (work,) = account.walk(hlo.parse(text))
+  mesh = mesh_of((1, 4, 1, 1), (4, 1, 1))
+  found = collectives.describe(work, mesh, CHIPS["v6e"])
+  assert (found.kind, found.is_async) == ("reduce-scatter", False)
+  assert found.num_bytes == 48 * 128 * 2
 
-  operands = [(hlo.Array("s8", (1, 7, 7), ""),), array(2, 24, 64, 896)]
-  operands += [array(2, 12, 64, 896), array(2, 12, 64, 896)]
-  cost = kernels.kernel_cost("a/splash_mha_fwd_no_residuals/b", operands)
+
+def kernel(name, *operands, **sizes):
+  """A call of an attention kernel, with tiles and layouts in JAX's words."""
+  text = json.dumps(json.dumps(sizes))
+  return hlo.Instruction(
+    name="kernel",
+    opcode="custom-call",
+    result=(),
+    operands=tuple(
+      hlo.Instruction("x", "parameter", (array,), (), "", {}, "", False)
+      for array in operands
+    ),
+    arguments="",
+    called={},
+    rest=f', kernel_metadata={{"xprof_metadata":{text}}}, op_name="{name}"',
+    is_root=False,
+  )
+
+
+def bf16(*dims):
+  return hlo.Array("bf16", dims, "")
+
+
+def test_kernels_cost_their_products_and_the_lanes_they_leave_empty():
+  operands = [hlo.Array("s8", (1, 7, 7), ""), bf16(2, 24, 64, 896)]
+  operands += [bf16(2, 12, 64, 896), bf16(2, 12, 64, 896)]
+  sizes = {"q_layout": 2, "k_layout": 2}
+  cost = kernels.kernel_cost(
+    kernel("a/splash_mha_fwd_no_residuals/b", *operands, **sizes)
+  )
   assert cost.flops == 2 * 2 * 2 * 24 * 896 * 896 * 64
   v5p, v6e = CHIPS["v5p"], CHIPS["v6e"]  # Units of 128 and 256.
   short, long, backward = kernels.EFFICIENCY["v5p"]
@@ -105,17 +152,38 @@ def test_kernels_cost_their_products_and_the_lanes_they_leave_empty():
   assert cost.seconds(v6e) == pytest.approx(on_v6e)
   more_keys = dataclasses.replace(cost, num_keys=3200)
   assert more_keys.seconds(v5p) == pytest.approx(ideal / long)
-  gradient = kernels.kernel_cost("splash_mha_dkv", operands)
+  gradient = kernels.kernel_cost(kernel("splash_mha_dkv", *operands, **sizes))
   assert gradient.flops * 2 == cost.flops * 5
   assert gradient.seconds(v5p) == pytest.approx(2.5 * ideal / backward)
   with pytest.raises(ValueError, match="no cost is known"):
-    kernels.kernel_cost("another_kernel", operands)
+    kernels.kernel_cost(kernel("another_kernel", *operands))
+
+
+def test_a_causal_kernel_costs_the_tiles_that_its_mask_leaves():
+  sizes = {"q_layout": 1, "k_layout": 1, "use_fused_bwd_kernel": False}
+  for tiles in ("", "_dkv", "_dq"):
+    sizes |= {f"block_q{tiles}": 128, f"block_kv{tiles}": 256}
+  positions = hlo.Array("s32", (512, 128), "")
+  masks, q, k = (
+    hlo.Array("s8", (1, 4, 2), ""),
+    bf16(4, 512, 64),
+    bf16(2, 512, 64),
+  )
+
+  def flops(name, *operands):
+    return kernels.kernel_cost(kernel(name, *operands, **sizes)).flops
+
+  # Of 4 x 2 tiles two lie wholly after their queries.
+  causal = 128 * 256 * 6
+  for name, products in (("fwd", 2), ("dkv", 4), ("dq", 3)):
+    found = flops(f"splash_mha_{name}_residuals", masks, q, k, k, positions)
+    assert found == 2 * products * 4 * causal * 64
+  # Two such arrays of a segmented kernel are its segments.
+  whole = flops("splash_mha_fwd_segmented", q, k, k, positions, positions)
+  assert whole == 2 * 2 * 4 * 512 * 512 * 64
 
 
 def test_kernels_of_the_model_work_on_whole_tiles():
-  def array(*dims):
-    return (hlo.Array("bf16", dims, ""),)
-
   v6e = CHIPS["v6e"]
   for head_dim, tokens, table, at in (
     (64, 777, kernels.NARROW, 0),
@@ -123,12 +191,12 @@ def test_kernels_of_the_model_work_on_whole_tiles():
     (128, 3072, kernels.WIDE, 1),
   ):
     padded = -(-tokens // 128) * 128
-    arrays = [array(2, 24, head_dim, tokens), array(2, 12, head_dim, tokens)]
-    cost = kernels.kernel_cost("jit/attention_forward", arrays)
+    arrays = bf16(2, 24, head_dim, tokens), bf16(2, 12, head_dim, tokens)
+    cost = kernels.kernel_cost(kernel("jit/attention_forward", *arrays))
     assert cost.flops == 2 * 2 * 2 * 24 * padded**2 * head_dim
     ideal = cost.flops * 256 / head_dim / v6e.peak_flops
     assert cost.seconds(v6e) == pytest.approx(ideal / table["v6e"][at])
-    gradient = kernels.kernel_cost("jit/attention_backward", arrays)
+    gradient = kernels.kernel_cost(kernel("jit/attention_backward", *arrays))
     seconds = 2.5 * ideal / table["v6e"][2 + at]
     assert gradient.seconds(v6e) == pytest.approx(seconds)
 
@@ -136,4 +204,5 @@ def test_kernels_of_the_model_work_on_whole_tiles():
 def test_chips_are_found_by_what_jax_calls_them():
   assert find_chip("TPU v5 lite").name == "v5e"
   assert find_chip("TPU v5").name == "v5p"
+  assert find_chip("TPU7x").devices == 2  # Two of a chip.
   assert find_chip(jax.devices("cpu")[0].device_kind) is None

@@ -49,8 +49,9 @@ def test_a_plan_of_the_real_step():
   assert found["memory"]["activations"] > 0
   # The kernel's padding and what is computed again, but each loop and kernel.
   assert 1.0 < found["executed_flops"] / found["useful_flops"] < 2.0
-  assert 0 < found["estimated_mfu"] < 1
-  seconds = found["estimated_step_seconds"]
+  assert 0 < found["calibrated_mfu"] < 1
+  assert found["calibration"]["chip"] == "v5p"
+  seconds = found["calibrated_step_seconds"]
   assert found["images_per_second"] == pytest.approx(16 / seconds)
   assert found["scheduled_step_seconds"] > 0
   assert {row["axes"] for row in found["collectives"]} >= {"fsdp", "tensor"}
@@ -76,4 +77,6 @@ def test_mistakes_end_with_2_before_anything_compiles(arguments, message):
 def test_a_topology_that_does_not_exist_is_named():
   done = plan(topology="v5p:3")
   assert done.returncode == 2
-  assert "topology=v5p:3: expected a chip (v4, v5e, v5p, v6e)" in done.stderr
+  assert (
+    "topology=v5p:3: expected a chip (v4, v5e, v5p, v6e, tpu7x)" in done.stderr
+  )

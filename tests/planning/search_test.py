@@ -8,6 +8,7 @@ import pytest
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.chips import CHIPS
 from sapiens2_jax.planning import compiling, search, text
+from sapiens2_jax.planning.calibration import find_calibration
 from sapiens2_jax.planning.estimate import Estimate
 from sapiens2_jax.planning.plan import Memory, Plan, to_json
 
@@ -24,6 +25,7 @@ COST = Estimate(
   memory_seconds=0.4,
   device_seconds=1.0,
   scheduled_seconds=1.4,
+  mixed_seconds=1.1,
   communication_seconds=0.3,
   exposed_seconds=0.1,
   parts={"student": 0.7, "other": 0.3},
@@ -92,19 +94,25 @@ def test_a_mesh_is_left_with_its_first_plan_that_fits():
   assert len([t for t in tried if t["mesh.fsdp"] == 64]) == 2
   assert not [t for t in tried if t["mesh.fsdp"] == 1]  # 27 GiB of state.
   table = search.format_table([*found, make_plan(**TOO_LARGE)])
-  assert "2.100" in table and "209%" in table
+  assert f"{found[0].step_seconds.median:.3f}" in table and "209%" in table
 
 
 def test_numbers_follow_from_each_other():
-  found = to_json(make_plan())
+  plan = make_plan()
+  found = to_json(plan)
   assert json.loads(json.dumps(found)) == found
   assert found["estimated_step_seconds"] == pytest.approx(1.1)
-  mfu = found["estimated_mfu"]
-  assert mfu == pytest.approx(2.5e14 / (1.1 * 459e12))
-  assert found["images_per_second"] == pytest.approx(2048 / 1.1)
+  assert found["scheduled_step_seconds"] == pytest.approx(1.5)
+  ratio = find_calibration("v5p").roofline
+  seconds = found["calibrated_step_seconds"]
+  assert seconds == pytest.approx(1.1 * ratio.median)
+  assert found["calibrated_step_seconds_low"] == pytest.approx(1.1 * ratio.low)
+  mfu = found["calibrated_mfu"]
+  assert mfu == pytest.approx(2.5e14 / (seconds * 459e12))
+  assert found["images_per_second"] == pytest.approx(2048 / seconds)
   days = found["days_for_one_billion_images"]
-  assert days == pytest.approx(1e9 / (2048 / 1.1) / 86400)
-  assert found["days_for_all_steps"] == pytest.approx(5e5 * 1.1 / 86400)
+  assert days == pytest.approx(1e9 / (2048 / seconds) / 86400)
+  assert found["days_for_all_steps"] == pytest.approx(5e5 * seconds / 86400)
   assert found["fits"] and found["hbm_fraction"] < 0.9
   assert sum(found["memory"].values()) == found["hbm_bytes"]
 
@@ -112,17 +120,25 @@ def test_numbers_follow_from_each_other():
 def test_what_does_not_fit_says_so_and_claims_no_speed():
   plan = make_plan(**TOO_LARGE)
   assert not plan.fits and to_json(plan)["fits"] is False
-  assert "estimated_mfu" not in to_json(plan)
+  assert "calibrated_mfu" not in to_json(plan)
   shown = text.format_plan(plan)
   assert "200.00 GiB of 95.73 GiB, 208.9%: DOES NOT FIT" in shown
   assert "TOO TIGHT" in text.format_plan(make_plan(gib=90))
 
 
-def test_the_text_names_its_assumptions():
-  shown = text.format_plan(make_plan())
-  for part in ("56%, 76%, 90%", "not measured", "Nothing was run on a TPU"):
+def test_the_text_names_its_assumptions_and_its_calibration():
+  plan = make_plan()
+  shown = text.format_plan(plan)
+  for part in ("56%, 76%, 90%", "not measured", "was not run on a TPU"):
     assert part in shown
   assert "67% started ahead" in shown
+  step, runs = plan.step_seconds, find_calibration("v5p").runs
+  assert f"{step.median:.3f} s ({step.low:.3f} to {step.high:.3f})" in shown
+  assert f"what {runs} published run" in shown and "models on v5p" in shown
+  shown = text.format_plan(make_plan(chip=CHIPS["v4"], topology="v4:2x2x4"))
+  assert "on other chips than v4" in shown
+  halves = {"chip": CHIPS["tpu7x"], "topology": "tpu7x:2x4x4"}
+  assert "64 devices (32 chips)" in text.format_plan(make_plan(**halves))
 
 
 @pytest.mark.parametrize("topology", ["v5p", "v7:2x2", "v5p:4x", "v5p:64"])

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from data_pipelines.common import files, storage
 from sapiens2_jax.runtime.compile_cache import CheckedCache
 
 
@@ -30,6 +31,17 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     data[at] ^= 1
     (tmp_path / "other").write_bytes(data)
     assert cache.get("other") is None
+
+
+def test_a_bucket_keeps_programs_too(capsys):
+  cache, path = CheckedCache("memory://programs"), "memory://programs/key"
+  assert cache.get("key") is None
+  cache.put("key", b"program")
+  assert cache.get("key") == b"program"
+  files.write_file(path, storage.read_bytes(path)[:-1])
+  assert cache.get("key") is None
+  assert f"{path} is made anew" in capsys.readouterr().err
+  storage.remove_tree("memory://programs")
 
 
 COMPILE = """

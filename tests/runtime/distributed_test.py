@@ -3,7 +3,7 @@
 import pytest
 from ml_collections import ConfigDict
 
-from sapiens2_jax.runtime import distributed
+from sapiens2_jax.runtime import distributed, gathering
 from sapiens2_jax.runtime.peers import Liveness, Peers
 
 VARIABLES = {
@@ -65,15 +65,23 @@ def test_a_process_is_dead_when_its_sign_stays_the_same():
   assert liveness.update({1: "c", 2: "b"}, now=31) == {2: 11}
 
 
-def test_what_needs_one_process_is_refused_in_a_job_of_several(monkeypatch):
-  distributed.require_one_process("probes.every=5", "probes")
-  monkeypatch.setattr(distributed.jax, "process_count", lambda: 4)
-  with pytest.raises(
-    ValueError,
-    match=r"probes.every=5: probes run in one process, this job has 4; "
-    "expected 0",
-  ):
-    distributed.require_one_process("probes.every=5", "probes")
+@pytest.mark.parametrize("index", [0, 1])
+def test_one_process_does_what_is_no_work_for_many(monkeypatch, index):
+  calls = []
+  monkeypatch.setattr(distributed, "start", lambda _: calls.append("start"))
+  monkeypatch.setattr(distributed, "finish", lambda: calls.append("finish"))
+  monkeypatch.setattr(distributed.jax, "process_index", lambda: index)
+  monkeypatch.setattr(distributed.jax, "process_count", lambda: 2)
+
+  def work():
+    # What it reads, it reads by itself.
+    calls.append("work")
+    assert gathering.gather(7) == [7]
+    assert gathering.by_process().share(5) == range(5)
+
+  distributed.by_one(None, work)
+  assert gathering.by_process().count == 2
+  assert calls == ["start", *["work"] * (index == 0), "finish"]
 
 
 class Frozen:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_pipelines.common import files, storage
 from sapiens2_jax.runtime import goodput
 from sapiens2_jax.runtime.goodput import PHASES, Ledger, Timeline
 
@@ -132,3 +133,16 @@ def test_the_line_has_shares():
     "goodput    90% of 1m40s in 1 start; start 0%"
   )
   assert "save 10%" in ledger.line()
+
+
+def test_a_bucket_keeps_the_ledger_and_what_was_damaged(caplog):
+  workdir = "memory://goodput/run"
+  assert goodput.load(workdir) is None
+  ledger = Ledger(started=1000.0, updated=1001.0)
+  goodput.save(ledger, workdir)
+  assert goodput.load(workdir) == ledger
+  files.write_file(f"{workdir}/goodput.json", b"{")
+  assert goodput.load(workdir) is None
+  assert storage.list_sizes(workdir) == {"goodput.json.damaged": 1}
+  assert f"{workdir}/goodput.json: damaged" in caplog.text
+  storage.remove_tree("memory://goodput")

@@ -3,6 +3,10 @@
 import pathlib
 import subprocess
 import sys
+import threading
+
+from data_pipelines.common import storage
+from sapiens2_jax.runtime import exits
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHILD = """
@@ -67,3 +71,14 @@ def test_a_hang_that_keeps_the_interpreter_ends_too(tmp_path):
   assert done.returncode == 1
   assert "Timeout" in done.stderr
   assert "in some_step_that_never_returns" in done.stderr
+
+
+def test_stacks_go_to_a_bucket_which_may_be_what_hangs(monkeypatch):
+  path, hanging = "memory://stacks/stacks-0.txt", threading.Event()
+  assert exits.write_stacks(path) == f"in {path}"
+  assert b"test_stacks_go_to_a_bucket" in storage.read_bytes(path)
+  storage.remove_tree("memory://stacks")
+  monkeypatch.setattr(exits, "_SECONDS", 0.1)
+  monkeypatch.setattr(storage, "upload", lambda *_: hanging.wait(60))
+  assert exits.write_stacks(path) == "above"
+  hanging.set()

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import sys
 
@@ -113,13 +114,17 @@ def test_each_point_becomes_a_job(cluster, tmp_path, via, program):
   # The sweep names the jobs.
   flags = fakes.FLAGS[via]
   if via == "gke":
-    flags = [*flags[:2], *flags[4:]]
-  command = sweep_command(config, tmp_path / "lr", "--via", via, "--", *flags)
+    mount = f"--mount=runs:{tmp_path}"
+    flags = [*flags[:2], *flags[4:], mount]
+  data = commands.write_images(tmp_path / "images")
+  given = ("--via", via, f"--config.data.path={data}", "--", *flags)
+  command = sweep_command(config, tmp_path / "lr", *given)
   env = {"PATH": f"{cluster.folder}:{os.environ['PATH']}"}
   done = cluster.run(*command, **env)
   assert done.returncode == 0, done.stderr
   assert len(cluster.calls(program)) == 2
-  started = cluster.calls("python")
+  started = cluster.started()
+  assert len(cluster.calls("python")) == 4  # Each launcher looks, too.
   for seed, name, call, train in zip(
     (1, 2), ("lr-000", "lr-001"), cluster.calls(program), started
   ):
@@ -128,8 +133,16 @@ def test_each_point_becomes_a_job(cluster, tmp_path, via, program):
     assert train == [
       *("python", "-m", "sapiens2_jax.train", "--config", fakes.SPEC),
       *("--workdir", str(tmp_path / "lr" / f"seed={seed}")),
-      f"--config.seed={seed}",
+      *(f"--config.data.path={data}", f"--config.seed={seed}"),
     ]
+  if via == "slurm":
+    shutil.rmtree(data)
+    cluster.forget()
+    done = cluster.run(*command, **env)
+    assert done.returncode == 2
+    # Once, though both points have it.
+    assert done.stderr.count(f"data.path={data}: ") == 1
+    assert not cluster.calls()
 
 
 @pytest.mark.slow

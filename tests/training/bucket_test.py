@@ -10,7 +10,7 @@ import types
 import chex
 import pytest
 
-from data_pipelines.common import checksums, remote, storage
+from data_pipelines.common import checksums, files, remote, storage
 from sapiens2_jax.training import checkpoints, stored, verification
 from tests.data_pipelines import fake_bucket
 from tests.training import small_runs
@@ -236,3 +236,8 @@ def test_credentials_are_asked_for(bucket):
   server.deny()
   with pytest.raises(PermissionError, match=f"{RUN}/x: these credentials may"):
     storage.read_bytes(f"{RUN}/x")
+
+
+def test_a_bucket_that_is_not_there_is_named(bucket):
+  with pytest.raises(FileNotFoundError, match="gs://none/run/x: there is no"):
+    files.write_file("gs://none/run/x", b"")

@@ -1,9 +1,12 @@
 """The closed form against what XLA counts in the same computation."""
 
+import types
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from sapiens2_jax.training import flops
 from tests import tiny, tiny_task
@@ -78,3 +81,13 @@ def test_head_flops_agree_with_the_compilers_count():
   found = counted(objective.head.apply, {"params": shapes["head"]}, features)
   # The compiler leaves out the padding, and counts activations.
   np.testing.assert_allclose(flops.layer_flops(traced.jaxpr), found, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+  ("kind", "peak"),
+  [("TPU v5p", 459e12), ("NVIDIA L40S", 362.05e12), ("cpu", None)],
+)
+def test_the_peak_is_that_of_all_devices(monkeypatch, kind, peak):
+  devices = [types.SimpleNamespace(device_kind=kind)] * 8
+  monkeypatch.setattr(jax, "devices", lambda: devices)
+  assert flops.peak_flops() == (peak and 8 * peak)

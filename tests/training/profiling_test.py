@@ -74,6 +74,14 @@ def test_a_file_in_the_workdir_asks_for_the_next_steps(tmp_path, step_fn):
   assert not request.exists()
 
 
+def test_a_workdir_that_is_away_ends_no_run(tmp_path, step_fn, monkeypatch):
+  def exists(path):
+    raise OSError(path)
+
+  monkeypatch.setattr(profiling.storage, "exists", exists)
+  assert not run(tmp_path, step_fn, 0, 5)
+
+
 def test_a_trace_that_an_error_ends_is_not_kept(tmp_path, step_fn):
   assert not run(tmp_path, step_fn, 0, 5, profile_steps=(3, 8), is_error=True)
   assert not list(tmp_path.iterdir())

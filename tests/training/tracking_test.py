@@ -126,7 +126,7 @@ def test_a_server_that_is_away_or_goes_away_ends_no_run(
   assert caplog.text.count("no longer in Weights & Biases: gone") == 1
 
   def init(**_):
-    raise CommError("timed out")
+    raise CommError("timed\nout")
 
   wandb.init = init
   tracker = open_tracker(tmp_path)

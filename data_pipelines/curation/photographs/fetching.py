@@ -9,6 +9,7 @@ import pathlib
 import tempfile
 from collections.abc import Iterable
 
+import cv2
 import numpy as np
 
 from data_pipelines.common import images, packages
@@ -23,7 +24,16 @@ def find_root(directory: str | os.PathLike | None = None) -> pathlib.Path:
 
 def read_image(root: pathlib.Path, image: labels.Labelled) -> np.ndarray:
   """(h, w, 3) uint8 RGB of an image that was fetched."""
-  return images.decode_image((root / image.sha256).read_bytes())
+  path = root / image.sha256
+  if image.frame is None:
+    return images.decode_image(path.read_bytes())
+  film = cv2.VideoCapture(os.fspath(path))
+  found = all(film.grab() for _ in range(image.frame + 1))
+  found, pixels = film.retrieve() if found else (False, None)
+  film.release()
+  if not found:
+    raise ValueError(f"{image.member}: frame {image.frame} cannot be decoded.")
+  return pixels[..., ::-1]
 
 
 def fetch(root: pathlib.Path, wanted: Iterable[labels.Labelled]) -> None:

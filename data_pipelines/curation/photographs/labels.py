@@ -12,7 +12,8 @@ PERSON = "person"
 NOBODY = ("photo", "animal", "texture", "drawing", "render", "screen")
 # Counted apart: neither hits nor mistakes of a stage that looks for people.
 UNCLEAR = {
-  "drawn": "people who are drawn, painted or rendered",
+  "drawn": "people who are drawn or painted",
+  "rendered": "people who are rendered in 3D",
   "part": "hands or legs only",
   "small": "people smaller than about 1/5 of the image's height",
   "depicted": "pages and record covers with people somewhere on them",
@@ -22,30 +23,34 @@ _HIDDEN_FACES = pathlib.Path(__file__).with_name("hidden_faces.json")
 # Of a camera, and made by hand or machine. Textures and what depicts people
 # are left out: among them are both.
 PHOTOS = (PERSON, "photo", "animal", "part", "small")
-NO_PHOTOS = ("drawing", "drawn", "render", "screen")
+NO_PHOTOS = ("drawing", "drawn", "render", "rendered", "screen")
 HALVES = ("tune", "test")
 
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-  """An image inside of a package."""
+  """An image inside of a package, or a frame of a film there."""
 
   requirement: str
   registry: str  # "pypi", "pypi-sdist" or "npm"
   half: str
   member: str
   kind: str
-  sha256: str
+  sha256: str  # Of the member.
+  frame: int | None = None
 
 
 def read_labels(path: pathlib.Path | None = None) -> list[Labelled]:
   """All images; a package is in one half with all its images."""
   path = path or pathlib.Path(__file__).with_name("labels.json")
-  return [
-    Labelled(requirement, package["registry"], package["half"], member, *rest)
-    for requirement, package in json.loads(path.read_text()).items()
-    for member, rest in package["images"].items()
-  ]
+  made = []
+  for requirement, package in json.loads(path.read_text()).items():
+    half = package["registry"], package["half"]
+    for name, rest in package["images"].items():
+      member, _, frame = name.partition("#")
+      number = int(frame) if frame else None
+      made.append(Labelled(requirement, *half, member, *rest, number))
+  return made
 
 
 def read_hidden_faces() -> frozenset[str]:

@@ -53,7 +53,7 @@ class MaskScorer:
     box = geometry.largest(boxes)
     if box is None or geometry.areas(box)[0] < 1:
       return dict.fromkeys(self.columns)
-    share = self._masked_share(image, box)
+    share = float(self.segment(image, box).mean())
     size = image.shape[:2]
     area = float(geometry.areas(box)[0])
     return {
@@ -63,17 +63,32 @@ class MaskScorer:
       "hidden": hidden_share(box, boxes),
     }
 
-  def _masked_share(self, image: Image, box: np.ndarray) -> float:
-    middle, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-    square = geometry.Square(tuple(middle), float(max(sides)) * _MARGIN)
-    piece = geometry.cut(image, square, _SIDE)
+  def segment(self, image: Image, box: np.ndarray) -> np.ndarray:
+    """(rows, cols) bool of `cut_box`: where there is a person."""
+    piece, inside = cut_box(image, box)
     (mask,) = self._run(np.float32(piece[None]) / 255)
-    # Of the piece, that of the box: it lies in the middle.
-    half = np.maximum(sides / square.size * _SIDE / 2, 0.5)
-    low = np.floor(_SIDE / 2 - half).astype(int).clip(0)
-    high = np.ceil(_SIDE / 2 + half).astype(int)
-    inside = mask[0, low[1] : high[1], low[0] : high[0], 0]
-    return float(np.mean(inside > 0.5))
+    return mask[0, ..., 0][inside] > 0.5
+
+
+def cut_box(
+  image: Image, box: np.ndarray
+) -> tuple[np.ndarray, tuple[slice, slice]]:
+  """What the network sees of an image, and where in it the box lies.
+
+  Args:
+    image: (h, w, 3) uint8.
+    box: (4,) left, top, right, bottom in its pixels.
+
+  Returns:
+    (256, 256, 3) uint8, and rows and columns of the box in it.
+  """
+  middle, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+  square = geometry.Square(tuple(middle), float(max(sides)) * _MARGIN)
+  half = np.maximum(sides / square.size * _SIDE / 2, 0.5)
+  low = np.floor(_SIDE / 2 - half).astype(int).clip(0)
+  high = np.ceil(_SIDE / 2 + half).astype(int)
+  inside = slice(low[1], high[1]), slice(low[0], high[0])
+  return geometry.cut(image, square, _SIDE), inside
 
 
 def count_borders(box: np.ndarray, size: tuple[int, int]) -> int:

@@ -1,6 +1,5 @@
 """What pretraining adds to the report of a run."""
 
-import os
 import shlex
 
 import jax
@@ -73,7 +72,7 @@ def make_contents(
     "python -m sapiens2_jax.train --config "
     f"experiments/continue_pretraining.py:size={size} --workdir runs/mine "
     "--config.data.path=PHOTOGRAPHS "
-    f"--config.model.init_from={shlex.quote(os.path.normpath(run.workdir))}",
+    f"--config.model.init_from={shlex.quote(run.place)}",
   )
   return Contents(
     title=f"sapiens2_jax pretraining, size {size}",

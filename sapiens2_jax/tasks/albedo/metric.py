@@ -39,6 +39,14 @@ class ColorMetric:
     self._sums["ssim"] += similarity[is_covered].sum()
     self._windows += np.count_nonzero(is_covered)
 
+  def merge(self, other: "ColorMetric") -> None:
+    """Takes in all that another one took in."""
+    for name, value in other._sums.items():
+      self._sums[name] += value
+    self._pixels += other._pixels
+    self._pairs += other._pairs
+    self._windows += other._windows
+
   def result(self) -> dict[str, float]:
     """mae, rmse, psnr (dB), gradient_l1 and ssim; NaN of nothing."""
     if not self._pixels:

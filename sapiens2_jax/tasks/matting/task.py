@@ -177,6 +177,10 @@ class MattingMetric:
       self._colors += np.abs(prediction[..., :3] - target).sum()
       self._colored += target.size
 
+  def merge(self, other: "MattingMetric") -> None:
+    for name, value in vars(other).items():
+      setattr(self, name, getattr(self, name) + value)
+
   def result(self) -> dict[str, float]:
     """NaN of nothing."""
     pixels = self._pixels or float("nan")

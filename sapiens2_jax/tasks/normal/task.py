@@ -95,6 +95,9 @@ class NormalMetric:
     mask = _mask(labels)
     self._angles.add(angles_between(prediction[mask], labels.normal[mask]))
 
+  def merge(self, other: "NormalMetric") -> None:
+    self._angles.merge(other._angles)
+
   def result(self) -> dict[str, float]:
     return {
       "mean": self._angles.mean(),

@@ -40,6 +40,15 @@ class PointMetric:
     found, wanted = sobel_normals(prediction), sobel_normals(target)
     self._angles.add(angles_between(found[mask], wanted[mask]))
 
+  def merge(self, other: "PointMetric") -> None:
+    """Takes in all that another one took in."""
+    self._count += other._count
+    self._sum += other._sum
+    self._sum_squares += other._sum_squares
+    self._axes += other._axes
+    self._within += other._within
+    self._angles.merge(other._angles)
+
   def result(self) -> dict[str, float]:
     """l2, rmse, mae of each axis, fractions within; then normals. NaN: none."""
     count = self._count or float("nan")

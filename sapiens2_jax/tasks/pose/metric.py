@@ -64,6 +64,13 @@ class KeypointMetric:
       truth = oks.Truth(keypoints[:, ids], areas, boxes)
       self._sets[name].add(points[kept][:, ids], scores[kept], truth)
 
+  def merge(self, other: "KeypointMetric") -> None:
+    """Takes in all that another one took in."""
+    for name, found in other._sets.items():
+      self._sets[name].merge(found)
+    self._num_near += other._num_near
+    self._num_labelled += other._num_labelled
+
   def _count_near(self, points, keypoints, boxes) -> None:
     labelled = keypoints[..., 2] > 0
     distance = np.linalg.norm(points - keypoints[..., :2], axis=-1)

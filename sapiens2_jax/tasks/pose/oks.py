@@ -102,11 +102,13 @@ class KeypointAP:
           f"oks: {found} {what} a person, expected {len(self.sigmas)}."
         )
     self._num_images += 1
+    place = {"image_id": self._num_images, "category_id": 1}
     for keypoints, area, box in zip(truth.keypoints, truth.areas, truth.boxes):
       top, left, height, width = box
       self._note(
         self._people,
-        keypoints,
+        keypoints=keypoints.reshape(-1),
+        **place,
         area=area,
         bbox=[left, top, width, height],
         num_keypoints=np.count_nonzero(keypoints[:, 2] > 0),
@@ -115,14 +117,28 @@ class KeypointAP:
     # A detection has no box: its size is that of its points.
     for one, score, area in zip(points, scores, extent_areas(points)):
       keypoints = np.column_stack([one, np.ones(len(one))])
-      self._note(self._found, keypoints, area=area, score=score)
+      self._note(
+        self._found,
+        keypoints=keypoints.reshape(-1),
+        **place,
+        area=area,
+        score=score,
+      )
 
-  def _note(self, listed: list[dict], keypoints: np.ndarray, **more) -> None:
-    place = {"image_id": self._num_images, "category_id": 1}
-    number = len(listed) + 1  # COCO takes 0 for nothing.
-    listed.append(
-      {"id": number, "keypoints": keypoints.reshape(-1), **place, **more}
-    )
+  def merge(self, other: "KeypointAP") -> None:
+    """Takes in all images that another one took in."""
+    for own, listed in (
+      (self._people, other._people),
+      (self._found, other._found),
+    ):
+      for one in listed:
+        image = self._num_images + one["image_id"]
+        self._note(own, **{**one, "image_id": image})
+    self._num_images += other._num_images
+
+  def _note(self, listed: list[dict], **one) -> None:
+    # COCO takes 0 for nothing.
+    listed.append({**one, "id": len(listed) + 1})
 
   def result(self) -> dict[str, float]:
     """COCO's ten numbers, 0 to 1; NaN where no person is in the range."""

@@ -1,7 +1,6 @@
 """What fine-tuning on a task adds to the report of a run."""
 
 import collections
-import os
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -37,11 +36,12 @@ from sapiens2_jax.tasks.evaluate import Item, predict
 from sapiens2_jax.tasks.examples import read_labels
 from sapiens2_jax.tasks.objective import TaskObjective
 from sapiens2_jax.training import checkpoints
+from sapiens2_jax.training.step import jit_spread
 
 NAME, TITLE = "predictions", "Predictions"
 MAX_SHOWN = 12
 _NUM_TILES = 3
-_BATCH_SIZE = 4  # inputs of the network at once
+_BATCH_SIZE = 4  # inputs of a device at once
 
 
 def make_contents(
@@ -59,7 +59,7 @@ def make_contents(
   config = run.config
   path = data_path or config.evaluation.path or config.data.path
   section, credits, missing = look(objective, run, path, count)
-  name, workdir = config.task.name, os.path.normpath(run.workdir)
+  name = config.task.name
   height, width = config.data.image_size
   return Contents(
     title=f"sapiens2_jax fine-tuning, {name}, size {config.model.size}",
@@ -75,9 +75,9 @@ def make_contents(
     commands=[
       (
         "Look at a folder of your own photographs",
-        f"python -m sapiens2_jax.predict --checkpoint {shlex.quote(workdir)} "
+        f"python -m sapiens2_jax.predict --checkpoint {shlex.quote(run.place)} "
         "--images PHOTOGRAPHS --output "
-        f"{shlex.quote(f'{workdir}-predictions')}",
+        f"{shlex.quote(f'{run.output}-predictions')}",
       )
     ],
     pictures={},
@@ -123,9 +123,10 @@ def look(
       yield image, labels
 
   params = checkpoints.load_part(run.workdir, lambda state: state.params)[1]
-  apply_fn = jax.jit(objective.predict)
+  devices = jax.local_devices()
+  model = jit_spread(objective.predict, params, _BATCH_SIZE, devices)
   for prediction, labels in predict(
-    task, apply_fn, params, read(), _BATCH_SIZE
+    task, model.apply_fn, model.params, read(), model.batch_size
   ):
     image = waiting.popleft()
     metric.add(prediction, labels)

@@ -46,6 +46,10 @@ class SegmentationMetric:
     counts = np.bincount(pairs, minlength=self.confusion.size)
     self.confusion += counts.reshape(self.confusion.shape)
 
+  def merge(self, other: "SegmentationMetric") -> None:
+    """Takes in all that another one took in."""
+    self.confusion += other.confusion
+
   def result(self) -> dict[str, float]:
     """aAcc, mIoU, mAcc, mIoU_present.
 

@@ -66,6 +66,18 @@ def test_a_disk_that_fails_is_named_with_its_file(tmp_path, monkeypatch):
     storage.read_bytes(tmp_path)
 
 
+def test_a_package_that_is_missing_is_a_mistake(monkeypatch):
+  def fail(url):
+    raise ImportError("Please install gcsfs to access Google Storage")
+
+  monkeypatch.setattr(remote.fsspec.core, "url_to_fs", fail)
+  with pytest.raises(
+    ValueError, match=r"gs://b/x: Please install.*sapiens2_jax\[gcs\]"
+  ) as caught:
+    storage.read_bytes("gs://b/x")
+  assert errors.exit_code(caught.value) == 2
+
+
 def test_a_bucket_that_fails_is_named_and_no_mistake(monkeypatch):
   def fail(url):
     raise RuntimeError("Failed to resolve storage.googleapis.com")

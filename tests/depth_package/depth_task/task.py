@@ -98,6 +98,11 @@ class DepthMetric:
     self._close += np.count_nonzero(ratio < _CLOSE)
     self._count += np.count_nonzero(mask)
 
+  def merge(self, other: "DepthMetric") -> None:
+    self._error += other._error
+    self._close += other._close
+    self._count += other._count
+
   def result(self) -> dict[str, float]:
     count = self._count or float("nan")
     return {"abs_rel": self._error / count, "delta_1": self._close / count}

@@ -19,6 +19,19 @@ def test_a_letterbox_knows_where_its_pixels_are_from(size):
   assert [x, y] == pytest.approx(seen[:2], abs=max(size) / 40)
 
 
+@pytest.mark.parametrize("box", [(20, 10, 50, 90), (40, 60, 120, 80)])
+def test_the_mask_is_looked_at_where_the_box_lies(box):
+  image = np.zeros((100, 140, 3), np.uint8)
+  left, top, right, bottom = box
+  image[top:bottom, left:right] = 255
+  piece, inside = mask.cut_box(image, np.float32(box))
+  assert piece.shape == (256, 256, 3)
+  assert piece[inside].mean() > 240  # The box, and little of what is around.
+  outside = np.ones((256, 256), bool)
+  outside[inside] = False
+  assert piece[outside].mean() < 5
+
+
 def test_a_turned_square_is_seen_upright():
   image = np.zeros((80, 80, 3), np.uint8)
   image[38:42, 20:60] = 255  # A line across.

@@ -1,0 +1,152 @@
+"""What a step holds on a GPU, from its shapes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from sapiens2_jax import config as config_lib
+from sapiens2_jax import validation
+from sapiens2_jax.architectures import ARCHITECTURES, Architecture
+from sapiens2_jax.gpus import GPUS, find_gpu
+from sapiens2_jax.planning import compiling, gpu_memory, gpu_plan
+from tests import tiny
+from tests.end_to_end.commands import ROOT
+
+# Wide enough for activations to be most of it, and for whole tiles of a TPU.
+for layers in (6, 10):
+  name = f"small_{layers}"
+  ARCHITECTURES[name] = Architecture(name, 256, layers, 4, 1, 1)
+ARCHITECTURES["small_even"] = Architecture("small_even", 256, 6, 4, 6, 0)
+SIZE = (
+  "model.size=small_6",
+  "model.dtype=bfloat16",
+  "model.scan=true",
+  "data.image_size=(512, 384)",
+  "data.local_size=(256, 192)",
+  "data.global_batch_size=8",
+  "objective.koleo_group_size=2",
+)
+
+
+def load(*overrides, num_devices=1):
+  return config_lib.load_config(
+    "experiments/pretrain.py:size=toy",
+    [*SIZE, *overrides],
+    lambda config: validation.validate(config, num_devices),
+  )
+
+
+@pytest.fixture(scope="module")
+def block():
+  return gpu_memory.measure(load("model.remat=block"), "gpu", 1)
+
+
+def test_keeping_less_takes_less(block):
+  full = gpu_memory.measure(load("model.remat=full"), "gpu", 1)
+  assert full.activations < 0.6 * block.activations
+  state = ("params", "optimizer", "ema", "batch")
+  assert all(getattr(full, x) == getattr(block, x) for x in state)
+
+
+def test_what_a_block_keeps_is_its_inputs_products_and_residuals(block):
+  """Tokens x (input, q, k, v, output, stream, both halves of the SwiGLU)."""
+  more = gpu_memory.measure(
+    load("model.remat=block", "model.size=small_10"),
+    "gpu",
+    1,
+  )
+  # A quarter of 768 patches is seen, local crops have as many.
+  student, even = 8 * 6 * (192 + 9), 8 * 6 * (192 + 9 + 1)
+  kept = 2 * (student * (2 + 8) + even * (2 + 2 * 0.5)) * 256 + even * 4 * 4
+  # Four grouped blocks more; the rest of the program is the same.
+  found = more.activations - block.activations
+  assert found == pytest.approx(4 * kept, rel=0.01)
+
+
+def test_devices_share_the_state_and_the_batch(block):
+  """Two images and half of the parameters a device, with four of them."""
+  config = load("model.remat=block", "mesh.data=2", num_devices=4)
+  shared = gpu_memory.measure(config, "gpu", 4)
+  for name in ("params", "optimizer", "ema"):
+    part = getattr(shared, name) / getattr(block, name)
+    assert 0.5 <= part < 0.52  # Vectors are whole everywhere.
+  assert shared.batch == pytest.approx(block.batch / 4, rel=0.01)
+  assert shared.activations == pytest.approx(block.activations / 4, rel=0.05)
+
+
+def test_a_mesh_that_cuts_more_is_refused():
+  config = load("mesh.tensor=2", num_devices=2)
+  with pytest.raises(ValueError, match="mesh.tensor=2: the account of GPUs"):
+    gpu_memory.measure(config, "gpu", 2)
+
+
+def test_a_card_holds_what_it_needs_with_a_margin():
+  config = tiny.load_config()
+  plan = gpu_plan.make_plan(config, GPUS["l4"], 1)
+  assert plan.fits and plan.needed_bytes > plan.memory.total + 2**30
+  assert "fits" in gpu_plan.format_plan(plan)
+  assert gpu_plan.to_json(plan)["memory_limit"] == GPUS["l4"].memory_bytes
+
+
+def test_cards_are_found_by_what_jax_calls_them():
+  assert find_gpu("NVIDIA H100 80GB HBM3").name == "h100"
+  assert find_gpu("NVIDIA L40S").name == "l40s"
+  assert find_gpu("NVIDIA L40") is None
+  assert find_gpu("cpu") is None
+
+
+def run(*arguments):
+  return subprocess.run(
+    [sys.executable, *arguments],
+    cwd=ROOT,
+    env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
+    capture_output=True,
+    text=True,
+    timeout=900,
+  )
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ((), "give one of --topology (TPUs) and --device (GPUs)"),
+    (("--device", "h100", "--num_devices", "0"), "num_devices=0: must be at"),
+  ],
+)
+def test_mistakes_end_with_2(arguments, message):
+  config = ("--config", "experiments/pretrain.py:size=toy")
+  done = run("-m", "sapiens2_jax.plan", *config, *arguments)
+  assert done.returncode == 2 and message in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+# One kind of block, reconstruction alone: compiling for a TPU takes long.
+RECONSTRUCTION = (
+  *("model.size=small_even", "model.remat=block"),
+  *("objective.w_cl=0", "objective.w_koleo=0"),
+)
+
+
+def compile_for_a_tpu() -> None:
+  """Prints the compiler's account of a step, bytes."""
+  (device,) = compiling.topology_devices("v5p:1x1x1")
+  step = compiling.compile_step(load(*RECONSTRUCTION), [device])
+  stats = step.executable.memory_analysis()
+  print(
+    stats.argument_size_in_bytes
+    + stats.output_size_in_bytes
+    - stats.alias_size_in_bytes
+    + stats.temp_size_in_bytes
+  )
+
+
+@pytest.mark.slow
+def test_the_account_agrees_with_the_tpu_compilers():
+  pytest.importorskip("libtpu")
+  done = run("-c", f"import {__name__} as test; test.compile_for_a_tpu()")
+  assert done.returncode == 0, done.stderr
+  counted = gpu_memory.measure(load(*RECONSTRUCTION), "tpu", 1)
+  compiled = int(done.stdout.split()[-1])
+  assert counted.total == pytest.approx(compiled, rel=0.15)
