@@ -71,6 +71,7 @@ def stop(*_):
 
 train.train = stop
 train.distributed.end = lambda message, code: print(code, message)
+train.flags.FLAGS(["train"])
 train.main([])
 """
 

@@ -48,8 +48,8 @@ CALIBRATIONS = {
     Calibration("v6e", 4, Spread(1.156, 1.198, 1.257), None, None),
     Calibration(
       ANY,
-      11,
-      Spread(1.011, 1.156, 1.262),
+      12,
+      Spread(1.011, 1.156, 1.27),
       Spread(0.806, 0.879, 0.951),
       Spread(0.937, 0.966, 0.994),
     ),
@@ -67,7 +67,7 @@ CALIBRATIONS = {
       Spread(0.806, 0.806, 0.806),
       Spread(0.937, 0.937, 0.937),
     ),
-    Calibration("tpu7x", 1, Spread(1.262, 1.262, 1.262), None, None),
+    Calibration("tpu7x", 2, Spread(1.262, 1.266, 1.27), None, None),
   )
 }
 

@@ -299,9 +299,9 @@ def test_a_mistake_of_one_process_ends_both_with_its_name(setting):
 def test_workdirs_that_are_not_one_place_end_both_before_the_first_step(
   setting,
 ):
-  root, data, _, _ = setting
+  root, _, _ = setting
   logs, first, other = root / "place_log", root / "disk_a", root / "disk_b"
-  command = commands.tiny_command(first, data, *OPTIONS)
+  command = command_of(root, first.name)
   soon = "from sapiens2_jax.runtime import place; place.VISIBLE_SECONDS = 1.0\n"
   command[2] = soon + command[2]
   processes = commands.start_two(command, logs, f"--workdir={other}")
