@@ -15,6 +15,7 @@ from jax import export
 from jax.extend import core
 
 from data_pipelines.common import packages
+from sapiens2_jax.parallel import scans
 
 onnx = packages.require("onnx", "onnx")
 
@@ -278,13 +279,14 @@ def _unroll(
 ) -> list[Value]:
   """Adds a loop, step by step: layers have constants of their own."""
   params = equation.params
-  first = params["num_consts"], params["num_consts"] + params["num_carry"]
-  consts, carry = inputs[: first[0]], inputs[first[0] : first[1]]
+  num_consts, num_carry = scans.count_parts(equation)
+  num_first = num_consts + num_carry
+  consts, carry = inputs[:num_consts], inputs[num_consts:num_first]
   rows = [
     graph.whole(value, variable.aval.shape)
-    for value, variable in zip(inputs[first[1] :], equation.invars[first[1] :])
+    for value, variable in zip(inputs[num_first:], equation.invars[num_first:])
   ]
-  specs = [x.aval for x in equation.outvars[params["num_carry"] :]]
+  specs = [x.aval for x in equation.outvars[num_carry:]]
   steps, results = list(range(params["length"])), {}
   for step in reversed(steps) if params["reverse"] else steps:
     found = [graph.row(value, step) for value in rows]

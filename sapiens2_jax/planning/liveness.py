@@ -20,6 +20,8 @@ from typing import Any
 
 from jax.extend import core
 
+from sapiens2_jax.parallel import scans
+
 Sizes = collections.Counter  # bytes by label
 # (array, whether a backward pass made it) -> what it is for, bytes.
 Measure = Callable[[Any, bool], tuple[str, int]]
@@ -204,8 +206,7 @@ class _Account:
     ]
     inside = max(bodies, key=Sizes.total)
     inputs = self._inputs(env, equation.invars, backward)
-    num_carry = equation.params.get("num_carry", 0)
-    start = equation.params.get("num_consts", 0)
+    start, num_carry = scans.count_parts(equation)
     carry = inputs[start : start + num_carry]
     if num_carry:  # The loop writes over what it starts from, if it may.
       kept = [x for i, x in enumerate(inputs) if not 0 <= i - start < num_carry]
