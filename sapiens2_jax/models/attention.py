@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from sapiens2_jax import errors
 from sapiens2_jax.models import attention_kernel as kernel
-from sapiens2_jax.models import cudnn, partition
+from sapiens2_jax.models import cudnn, partition, splash
 from sapiens2_jax.models.attention_kernel import KERNEL_INPUT, LANES
 
 _MASKED = -1e30
@@ -36,8 +36,9 @@ def attention(
     k: keys; query head i uses key/value head floor(i / (h / g)).
     v: values.
     num_keys: keys behind these are padding; all, if None.
-    backend: "xla", "pallas" (TPU), "cudnn" (GPU) or "auto": what suits the
-      devices that the program is compiled for.
+    backend: "xla", "pallas" (our kernel for TPUs), "splash" (JAX's for TPUs),
+      "cudnn" (GPU) or "auto": what suits the devices that the program is
+      compiled for.
 
   Raises:
     ValueError: the key/value heads do not divide the query heads, num_keys is
@@ -115,8 +116,20 @@ def _pallas(q: Array, k: Array, v: Array, num_keys: int) -> Array:
   return _on_each_device(_attend_on_device, num_keys)(q, k, v)
 
 
+def _splash(q: Array, k: Array, v: Array, num_keys: int) -> Array:
+  """JAX's kernel for TPUs; never writes the matrix of weights."""
+  if q.shape[3] < LANES:
+    return _xla(q, k, v, num_keys)
+  return _on_each_device(splash.attend, num_keys)(q, k, v)
+
+
 def _attend_on_device(q: Array, k: Array, v: Array, num_keys: int) -> Array:
   return jnp.swapaxes(kernel.attend(q, k, v, num_keys), 2, 3)
 
 
-BACKENDS = {"xla": _xla, "pallas": _pallas, "cudnn": _cudnn}
+BACKENDS = {
+  "xla": _xla,
+  "pallas": _pallas,
+  "splash": _splash,
+  "cudnn": _cudnn,
+}

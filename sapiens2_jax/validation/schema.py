@@ -87,7 +87,7 @@ _MODEL = group(
     one_of(GATHERS),
   ),
   attention_backend=Field(
-    "auto", "xla, pallas (TPU) or cudnn (GPU).", one_of(_BACKENDS)
+    "auto", "xla, pallas or splash (TPU), cudnn (GPU).", one_of(_BACKENDS)
   ),
   # See models/windows.py. Ours; the reference takes 1024 windows of a batch.
   window_chunk=Field(

@@ -62,7 +62,7 @@ def test_grouped_attention_agrees_with_a_loop_over_heads(groups):
     (64, 2, 1, 777, 777, 777),
   ],
 )
-@pytest.mark.parametrize("backend", ["pallas", "cudnn"])
+@pytest.mark.parametrize("backend", ["pallas", "splash", "cudnn"])
 def test_kernels_agree_with_xla(
   backend, head_dim, heads, kv_heads, queries, keys, num_keys
 ):
@@ -83,7 +83,7 @@ def test_blocks_past_the_end_change_nothing(monkeypatch):
 
 def test_padding_gets_no_gradient():
   q, k, v = draw(2, 1, 16, 130, 140)
-  for backend in ("xla", "pallas", "cudnn"):
+  for backend in ("xla", "pallas", "splash", "cudnn"):
     _, (_, dk, dv) = with_gradients(backend, 135, q, k, v)
     assert not np.any(dk[..., 135:]) and not np.any(dv[..., 135:])
     assert np.any(dk[..., :135])
