@@ -9,6 +9,7 @@ import data_pipelines
 ALLOWED = {
   "PIL",
   "absl",
+  "aiohttp",  # With gcsfs, which is optional.
   "array_record",
   "cv2",
   "data_pipelines",

@@ -58,8 +58,8 @@ def test_pip_installs_an_extra_that_exists_with_the_constraints(monkeypatch):
   extras = given["extras_require"]
   default = dict(text.split("=") for text in values("ARG"))["EXTRA"]
   assert default == "tpu"
-  assert "jax[tpu]" in extras["tpu"]
-  assert "jax[cuda12]" in extras["gpu"]
+  assert extras["tpu"][0].startswith("jax[tpu]")
+  assert extras["gpu"][0].startswith("jax[cuda12]")
   # Images for training do not carry PyTorch.
   for name in ("tpu", "gpu"):
     needed = given["install_requires"] + extras[name]

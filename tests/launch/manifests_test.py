@@ -4,15 +4,21 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from unittest import mock
 
 import kubernetes_validate
 import pytest
 import yaml
+from absl import flags
 
 from sapiens2_jax import config as config_lib
 from tests.launch import fakes
 
-jobset = config_lib.load_module(fakes.ROOT / "launch" / "jobset.py")
+# Its functions; its flags have names of other commands' flags.
+with mock.patch.multiple(
+  flags, DEFINE_string=mock.DEFAULT, DEFINE_integer=mock.DEFAULT
+):
+  jobset = config_lib.load_module(fakes.ROOT / "launch" / "jobset.py")
 TEMPLATE = fakes.ROOT / "launch" / "jobset.yaml"
 FLAGS = [
   *("--name", "p04", "--image", "gcr.io/x/y:1"),
