@@ -26,6 +26,9 @@ os.environ["XLA_FLAGS"] = " ".join(
   ]
 )
 
+# Buckets that fall silent are asked again soon. Read once in a process.
+os.environ["TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS"] = "4"
+
 # A program is compiled once by all processes of the suite, subprocesses too.
 PROGRAMS = None
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

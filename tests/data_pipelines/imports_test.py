@@ -12,6 +12,7 @@ ALLOWED = {
   "aiohttp",  # With gcsfs, which is optional.
   "array_record",
   "cv2",
+  "etils",
   "data_pipelines",
   "fsspec",
   "grain",

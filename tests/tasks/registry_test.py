@@ -130,9 +130,8 @@ def test_a_metric_and_a_probed_task_are_checked_too(monkeypatch):
   ):
     make(monkeypatch, task, probe=object())
   task.metric = lambda: types.SimpleNamespace(add=None)
-  with pytest.raises(
-    ValueError, match=r"metric\(\): .*\n  merge: .*\n  result: "
-  ):
+  missing = r"metric\(\): .*\n  merge: .*\n  result: "
+  with pytest.raises(ValueError, match=missing):
     make(monkeypatch, task)
   task = without(None)
   task.name = "beta"

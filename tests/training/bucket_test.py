@@ -27,7 +27,6 @@ def server(tmp_path_factory):
     fake_bucket.serving(root) as bucket,
   ):
     patched.setattr(remote, "STALL_SECONDS", 2.0)
-    patched.setenv("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", "2")
     small_runs.save("gs://runs/saved")
     yield bucket, root
 
