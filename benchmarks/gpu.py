@@ -205,6 +205,7 @@ def choose_batch(size: str, device) -> int:
 
 
 def time_torch(size: str, batch: int, smallest: bool, eager: bool) -> dict:
+  import numpy as np
   import torch
   import torch_step
   from transformers.models.sapiens2.modeling_sapiens2 import Sapiens2Layer
@@ -241,14 +242,10 @@ def time_torch(size: str, batch: int, smallest: bool, eager: bool) -> dict:
 
   peer.losses_fn = autocast
   arrays = torch_step.random_batch(
-    *(0,),
-    batch_size=batch,
-    image_size=tuple(data.image_size),
-    num_local=4,
+    0, batch_size=batch, image_size=tuple(data.image_size)
   )
-  arrays["local_crops"] = arrays["local_crops"][
-    :, :, : data.local_size[0], : data.local_size[1]
-  ].copy()
+  local = (batch, 4, *data.local_size, 3)
+  arrays["local_crops"] = np.random.default_rng(0).random(local, np.float32)
   inputs = {k: torch.from_numpy(x).to(device) for k, x in arrays.items()}
   first, seconds = time_steps(lambda: peer.step(inputs))
   peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0

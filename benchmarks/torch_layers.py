@@ -76,7 +76,8 @@ class Decoder(nn.Module):
 
   def forward(self, visible, visible_ids, num_patches, rope):
     x = self.embed(visible)
-    full = self.mask_token.expand(x.shape[0], num_patches, x.shape[-1])
+    full = self.mask_token.to(x.dtype)  # Of autocast, where that is on.
+    full = full.expand(x.shape[0], num_patches, x.shape[-1])
     ids = visible_ids[..., None].expand(-1, -1, x.shape[-1])
     x = full.scatter(1, ids, x)
     for layer in self.layer:

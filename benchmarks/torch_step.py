@@ -188,7 +188,7 @@ class PretrainStep(nn.Module):
       tokens = encode(self.teacher_backbone, global_patches, rope)
       logits = self.teacher_head(tokens[:, 0])
       probs = F.softmax((logits - self.center) / teacher_temperature, dim=-1)
-      batch_center = logits.mean(dim=0, keepdim=True)
+      batch_center = logits.float().mean(dim=0, keepdim=True)
 
     tokens = encode(
       self.backbone,
