@@ -214,22 +214,9 @@ def time_torch(size: str, batch: int, smallest: bool, eager: bool) -> dict:
 
   device = "cuda" if torch.cuda.is_available() else "cpu"
   config = ours_config(size, batch, smallest)
-  arch, model, data = get_architecture(size), config.model, config.data
+  arch, data = get_architecture(size), config.data
   torch.manual_seed(0)
-  peer = torch_step.make_step(
-    embed_dim=arch.embed_dim,
-    num_layers=arch.num_layers,
-    num_heads=arch.num_heads,
-    num_kv_heads_per_layer=list(arch.num_kv_heads),
-    decoder_dim=model.decoder_dim,
-    decoder_layers=model.decoder_layers,
-    decoder_heads=model.decoder_heads,
-    prototypes=model.prototypes,
-    head_hidden=model.head_hidden_dim,
-    bottleneck=model.bottleneck_dim,
-    image_size=tuple(data.image_size),
-    local_size=tuple(data.local_size),
-  ).to(device)
+  peer = torch_step.step_of(config, arch).to(device)
   if not eager:
     for module in peer.modules():
       if isinstance(module, Sapiens2Layer):

@@ -125,22 +125,9 @@ def make_peer(config, compiled: bool):
 
   _, objective, state, batches = make_ours(config)
   arch = get_architecture(config.model.size)
-  model, data = config.model, config.data
-  peer = torch_step.make_step(
-    embed_dim=arch.embed_dim,
-    num_layers=arch.num_layers,
-    num_heads=arch.num_heads,
-    num_kv_heads_per_layer=list(arch.num_kv_heads),
-    decoder_dim=model.decoder_dim,
-    decoder_layers=model.decoder_layers,
-    decoder_heads=model.decoder_heads,
-    prototypes=model.prototypes,
-    head_hidden=model.head_hidden_dim,
-    bottleneck=model.bottleneck_dim,
-    image_size=tuple(data.image_size),
-    local_size=tuple(data.local_size),
-    peak_lr=config.optim.peak_lr,
-    compiled=compiled,
+  data = config.data
+  peer = torch_step.step_of(
+    config, arch, peak_lr=config.optim.peak_lr, compiled=compiled
   )
   peer.load(peer_weights(jax.device_get(state.params), arch, peer))
 

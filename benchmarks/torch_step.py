@@ -326,6 +326,32 @@ def make_step(
   )
 
 
+def step_of(config, arch, **more):
+  """`make_step` of the sizes of a pretraining config of ours.
+
+  Args:
+    config: of pretraining.
+    arch: the `Architecture` of its `model.size`.
+    **more: arguments of `make_step`.
+  """
+  model, data = config.model, config.data
+  return make_step(
+    embed_dim=arch.embed_dim,
+    num_layers=arch.num_layers,
+    num_heads=arch.num_heads,
+    num_kv_heads_per_layer=list(arch.num_kv_heads),
+    decoder_dim=model.decoder_dim,
+    decoder_layers=model.decoder_layers,
+    decoder_heads=model.decoder_heads,
+    prototypes=model.prototypes,
+    head_hidden=model.head_hidden_dim,
+    bottleneck=model.bottleneck_dim,
+    image_size=tuple(data.image_size),
+    local_size=tuple(data.local_size),
+    **more,
+  )
+
+
 def random_batch(
   seed, *, batch_size=4, image_size=(256, 192), patch_size=16,
   num_local=4, mask_ratio=0.75,

@@ -152,7 +152,9 @@ def blocks(mesh):
 
   x = jax.ShapeDtypeStruct((32, 256, 256), jnp.bfloat16)
   init = functools.partial(stack.init, method="body")
-  params = jax.eval_shape(lambda: nn.unbox(init(jax.random.key(0), x, None)))
+  params = jax.eval_shape(
+    lambda x: nn.unbox(init(jax.random.key(0), x, None)), x
+  )
   return jax.grad(loss), params["params"], x
 
 
