@@ -32,17 +32,14 @@ from data_pipelines.open_source import open_field
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.evaluation import probing
-from sapiens2_jax.evaluation.features import (
-  Backbone,
-  check_same,
-  hash_params,
-)
+from sapiens2_jax.evaluation.features import Backbone, hash_params
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.interop.weights import ENCODERS, find_weights
 from sapiens2_jax.models.rope import TABLES
-from sapiens2_jax.runtime import distributed
+from sapiens2_jax.runtime import distributed, gathering
 from sapiens2_jax.tasks.evaluate import evaluate
 from sapiens2_jax.tasks.examples import check_labels
+from sapiens2_jax.training.data import check_shared
 from sapiens2_jax.training.step import jit_spread
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir or weights.")
@@ -93,7 +90,8 @@ def probe(config: ConfigDict) -> dict:
     dtype=jnp.dtype(config.features.compute_dtype),
   )
   backbone = Backbone(encoder, params, hash_params(params))
-  check_same(backbone.content_hash, f"--checkpoint={_CHECKPOINT.value}")
+  given = f"--checkpoint={_CHECKPOINT.value}"
+  gathering.check_same(backbone.content_hash, given, "weights")
   size = backbone.encoder.architecture.name
   print(f"backbone   {_CHECKPOINT.value}, {size}", flush=True)
   directory = config.features.directory
@@ -125,8 +123,10 @@ def measure_task() -> dict:
       "instead of --data."
     ) from error
   check_labels(source, model.task, f"--data={data}")
+  check_shared(source, f"--data={data}")
   if distributed.is_joined():
-    check_same(hash_params(params), f"--checkpoint={_CHECKPOINT.value}")
+    given = f"--checkpoint={_CHECKPOINT.value}"
+    gathering.check_same(hash_params(params), given, "weights")
   spread = jit_spread(model.predict, params, _BATCH_SIZE.value)
   part = spread.apply_fn.part
   with Progress(

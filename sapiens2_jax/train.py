@@ -170,6 +170,8 @@ def train(overrides: list[str]) -> None:
   config, workdir = load_config(overrides), _WORKDIR.value
   distributed.follow(timeline, stacks_path(workdir))
   open_workdir(config, workdir)
+  # Before what all must have opened: a host whose disk hangs would hold all.
+  watchdog = start_watchdog(config, workdir, timeline)
   objective = build_objective(config)
   source = data.open_source(objective)
   mesh = mesh_lib.make_mesh(config.mesh)
@@ -177,7 +179,6 @@ def train(overrides: list[str]) -> None:
   abstract = state_lib.abstract_state(config, objective, tx, mesh)
   measurement = objective.measurement(mesh, abstract)
   announce.facts(objective, mesh, source, abstract, workdir)
-  watchdog = start_watchdog(config, workdir, timeline)
   starting.check_fits(config, workdir, abstract, validation.read_config)
 
   write_config(config, workdir)

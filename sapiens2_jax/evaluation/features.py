@@ -119,25 +119,6 @@ def hash_params(params: dict) -> str:
   return found.hexdigest()
 
 
-def check_same(content_hash: str, given: str) -> None:
-  """All processes must have read the same weights.
-
-  Args:
-    content_hash: of `hash_params`.
-    given: what they were read from, for messages.
-
-  Raises:
-    ValueError: one has others.
-  """
-  first, *others = gathering.gather(content_hash)
-  for process, other in enumerate(others, 1):
-    if other != first:
-      raise ValueError(
-        f"{given}: process {process} read other weights there than process 0; "
-        "expected the same on all hosts."
-      )
-
-
 def hash_source(source: sources.ImageSource) -> str:
   """SHA-256 of all images and labels, in order.
 

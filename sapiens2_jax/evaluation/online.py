@@ -30,6 +30,7 @@ from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.base import Example, Images, ProbedTask
 from sapiens2_jax.tasks.examples import read_labels
 from sapiens2_jax.tasks.probes import Dense
+from sapiens2_jax.training.data import check_shared
 
 RIDGE = 1e-3  # of the number of patches, on features of std 1: ours
 _MIN_FRACTION = 0.5
@@ -89,8 +90,10 @@ def load(config: ConfigDict, part: Part = ALONE) -> Dataset:
   """
   probes, data, model_size = config.probes, config.data, config.model.size
   size, given = tuple(data.image_size), f"probes.path={probes.path}"
+  opened = open_field("probes.path", probes.path)
+  check_shared(opened, given)
   source = sources.RetryingSource(
-    open_field("probes.path", probes.path),
+    opened,
     attempts=data.read_attempts,
     timeout=data.read_timeout,
   )

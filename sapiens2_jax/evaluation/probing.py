@@ -16,6 +16,7 @@ from sapiens2_jax.evaluation.probe import Probe, make_task, task_view
 from sapiens2_jax.runtime import gathering
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.examples import check_labels
+from sapiens2_jax.training.data import check_shared
 
 RETRIEVAL = "retrieval"
 READING = {"attempts": 5, "timeout": 60.0}  # of a record, seconds
@@ -65,6 +66,8 @@ def run(
   for task in dense.values():
     for name, source in opened.items():
       check_labels(source, task, f"data.{name}={config.data[name]}")
+  for name, source in opened.items():
+    check_shared(source, f"data.{name}={config.data[name]}")
   # The loader tries again by itself.
   readers = {
     name: sources.RetryingSource(source, **READING)

@@ -56,6 +56,28 @@ def gather(value: Any) -> list[Any]:
   return [pickle.loads(own[8:end]) for own, end in zip(found, ends)]
 
 
+def check_same(value: Any, given: str, what: str) -> None:
+  """All processes must have read the same: each takes its share of it.
+
+  All processes must call this.
+
+  Args:
+    value: what tells it apart; can be pickled.
+    given: the flag or field that says where it was read, for the message.
+    what: it is, for the message.
+
+  Raises:
+    ValueError: a process has another one than process 0.
+  """
+  first, *others = gather(value)
+  for process, other in enumerate(others, 1):
+    if other != first:
+      raise ValueError(
+        f"{given}: process {process} read other {what} there than process 0; "
+        "expected the same on all hosts."
+      )
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
   """Which share of a set is this process's.

@@ -33,6 +33,7 @@ from sapiens2_jax.tasks.examples import (
   check_labels,
 )
 from sapiens2_jax.training import flops, freezing
+from sapiens2_jax.training.data import check_shared
 from sapiens2_jax.training.objective import Measurement, OnPicture, OnProgress
 from sapiens2_jax.training.state import TrainState
 from sapiens2_jax.training.step import jit_predict
@@ -141,7 +142,9 @@ class TaskObjective:
     if not evaluation.every:
       return None
     source = open_field("evaluation.path", evaluation.path)
-    check_labels(source, self.task, f"evaluation.path={evaluation.path}")
+    given = f"evaluation.path={evaluation.path}"
+    check_labels(source, self.task, given)
+    check_shared(source, given)
     source = sources.RetryingSource(
       source, attempts=data.read_attempts, timeout=data.read_timeout
     )

@@ -12,6 +12,7 @@ from data_pipelines.loading.prefetch import Prefetcher
 from data_pipelines.loading.skips import Skipped
 from data_pipelines.open_source import open_field
 from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.runtime import gathering
 from sapiens2_jax.training.objective import Objective
 from sapiens2_jax.training.rows import part_of
 
@@ -27,18 +28,33 @@ class Loaded(NamedTuple):
 def open_source(objective: Objective) -> sources.ImageSource:
   """Opens `data.path`; errors name the field.
 
+  All processes must call this.
+
   Raises:
-    ValueError: there is nothing to open, or nothing to learn from.
+    ValueError: there is nothing to open, nothing to learn from, or something
+      else on another host.
   """
   path = objective.config.data.path
   source = open_field("data.path", path)
   objective.check_source(source, f"data.path={path}")
+  check_shared(source, f"data.path={path}")
   return source
 
 
 def describe(source: sources.ImageSource) -> dict:
   """What a checkpoint says of its data; another corpus has another one."""
   return {"records": len(source), "hash": source.identity()}
+
+
+def check_shared(source: sources.ImageSource, given: str) -> None:
+  """All processes must have opened the same: each takes its share of it.
+
+  All processes must call this; `given` says what was opened, for the message.
+
+  Raises:
+    ValueError: a process has other images than process 0.
+  """
+  gathering.check_same(describe(source), given, "images")
 
 
 def loader_config(objective: Objective) -> LoaderConfig:

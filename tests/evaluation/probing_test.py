@@ -153,14 +153,6 @@ def test_targets_of_pose_lie_on_the_keypoints_of_the_crop():
   assert known.sum() > 300 and np.abs(error).max() < 2.5
 
 
-def test_other_weights_on_another_host_are_named(monkeypatch):
-  features_lib.check_same("a", "--checkpoint=w")
-  found = ["a", "a", "b"]
-  monkeypatch.setattr(features_lib.gathering, "gather", lambda _: found)
-  with pytest.raises(ValueError, match="--checkpoint=w: process 2 read other"):
-    features_lib.check_same("a", "--checkpoint=w")
-
-
 def test_processes_that_share_no_disk_are_told_so(
   places, monkeypatch, tmp_path
 ):
