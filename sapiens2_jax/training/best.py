@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from data_pipelines.common import storage
+from sapiens2_jax.runtime import gathering
 from sapiens2_jax.training import verification
 
 _SIGNS = {"max": 1, "min": -1}
@@ -50,7 +51,10 @@ class KeepBest:
   """
 
   def __init__(self, goal: Goal | None, root: str | os.PathLike):
-    """Reads what the checkpoints below `root` have measured."""
+    """Reads what the checkpoints below `root` have measured.
+
+    All processes must call this; what process 0 reads counts.
+    """
     self._goal, self.step, self.value = goal, None, math.nan
     if goal is None:
       return
@@ -62,6 +66,9 @@ class KeepBest:
         verification.say(f"checkpoint {step} cannot be the best: {error}")
       else:
         self.take(step, run.get("measured") or {})
+    # By it all decide whether to save, and that all must do or none: another
+    # may have failed to read a file.
+    self.step, self.value = gathering.gather((self.step, self.value))[0]
 
   def is_better(self, measured: Mapping[str, float]) -> bool:
     """Whether this beats the best so far; ties and NaN do not.

@@ -8,7 +8,7 @@ import pytest
 
 from sapiens2_jax import validation
 from sapiens2_jax.interop.weights import find_weights
-from sapiens2_jax.training import checkpoints, endings
+from sapiens2_jax.training import best, checkpoints, endings
 from sapiens2_jax.training.best import KeepBest, read_goal
 from tests import tiny_task
 from tests.training import small_runs
@@ -43,6 +43,17 @@ def test_it_stays_until_a_better_one_is_written(tmp_path):
     (small_runs.path(tmp_path, 7) / "run" / "metadata").read_text()
   )
   assert run["measured"] == {"probe_knn": 0.95, "probe_other": -7}
+
+
+def test_what_process_0_has_read_counts(tmp_path, monkeypatch):
+  # Else one would save what it takes for the best, and the others would not.
+  save(tmp_path, {1: 0.2, 2: 0.9})
+  (small_runs.path(tmp_path, 2) / "run" / "metadata").write_text("{")
+  of_0 = (2, 0.9)
+  monkeypatch.setattr(best.gathering, "gather", lambda own: [of_0, own])
+  found = KeepBest(read_goal("probe_knn max"), checkpoints.directory(tmp_path))
+  assert (found.step, found.value) == of_0
+  assert not found.is_better({"probe_knn": 0.5})
 
 
 def test_without_a_goal_it_goes(tmp_path):
