@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+from collections.abc import Callable
 
 import numpy as np
 from absl import logging
@@ -65,33 +66,39 @@ class Tracker:
       exits.before_leaving(lambda: self.close(errors.FAILURE))
     except mistakes as error:
       raise ValueError(f"logging.wandb_project={project}: {error}") from None
-    except kinds.Error as error:
-      reason = " ".join(str(error).split())
+    except Exception as error:  # Of its service, of none of these classes.
+      reason = " ".join(f"{str(error) or type(error).__name__}".split())
       logging.warning("not in Weights & Biases: %s", reason)
+      self._run = None
 
   def write(self, group: str, step: int, row: dict[str, float | None]) -> None:
     """Sends one row; unknown values are left out."""
     known = {f"{group}/{k}": x for k, x in row.items() if x is not None}
-    self._log({"step": step, **known})
+    self._log(lambda: {"step": step, **known})
 
   def write_picture(self, step: int, name: str, picture: np.ndarray) -> None:
     """Sends (h, w, 3) uint8."""
-    self._log({"step": step, name: self._wandb.Image(picture)})
+    self._log(lambda: {"step": step, name: self._wandb.Image(picture)})
 
   def close(self, exit_code: int = 0) -> None:
     """Waits until all is sent, for a minute at most."""
-    if self._run is not None:
-      self._run.finish(exit_code)
+    run, self._run = self._run, None
+    if run is not None:
+      self._try(lambda: run.finish(exit_code))
+
+  def _log(self, make: Callable[[], dict]) -> None:
+    run = self._run
+    if run is not None and not self._try(lambda: run.log(make())):
       self._run = None
 
-  def _log(self, values: dict) -> None:
-    if self._run is None:
-      return
+  def _try(self, act: Callable[[], object]) -> bool:
+    """Whether it did not fail: it may raise anything, of a socket say."""
     try:
-      self._run.log(values)
-    except Exception as error:  # It may raise anything, of a socket say.
+      act()
+    except Exception as error:
       logging.warning("no longer in Weights & Biases: %s", error)
-      self._run = None
+      return False
+    return True
 
 
 def _run_id(workdir: str) -> str:

@@ -135,6 +135,23 @@ def test_a_server_that_is_away_or_goes_away_ends_no_run(
   assert "not in Weights & Biases: timed out" in caplog.text
 
 
+def test_whatever_it_raises_ends_no_run(tmp_path, wandb, caplog):
+  def fail(*_, **__):
+    raise RuntimeError
+
+  wandb.errors.Error = CommError  # Its service raises errors of no class.
+  tracker = open_tracker(tmp_path)
+  wandb.runs[0].finish = fail
+  tracker.close()
+  tracker = open_tracker(tmp_path)
+  wandb.Image = fail
+  tracker.write_picture(3, "eval/0", np.zeros((4, 6, 3), np.uint8))
+  assert caplog.text.count("no longer in Weights & Biases") == 2
+  wandb.init = fail
+  open_tracker(tmp_path).write("train", 0, {"loss": 1.0})
+  assert "not in Weights & Biases: RuntimeError" in caplog.text
+
+
 def test_a_missing_package_is_a_mistake_that_says_what_to_install(
   tmp_path, monkeypatch
 ):
