@@ -28,6 +28,7 @@ from sapiens2_jax.training import (
   matching,
   optimizer,
   starting,
+  tracking,
 )
 from sapiens2_jax.training import state as state_lib
 
@@ -147,6 +148,9 @@ def check(
     _tell_sizes(found, objective, mesh, abstract)
   if objective is not None:
     _check_data(found, objective, abstract)
+  if project := config.logging.wandb_project:
+    with found.looking("logging.wandb_project"):
+      tracking.find_package(project)
   is_fresh = _check_workdir(found, config, workdir, abstract)
   if abstract is not None and is_fresh:
     _check_weights(found, objective, abstract)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +76,19 @@ def test_all_problems_are_told_at_once(tmp_path, data):
     f"workdir: [Errno 20] Not a directory: '{tmp_path}/file'"
   )
   assert lines[3].startswith("  model.init_from: ")
+
+
+def test_a_package_that_the_run_needs_is_missed(tmp_path, data, monkeypatch):
+  monkeypatch.setitem(sys.modules, "wandb", None)
+  given = (f"data.path={data}", "logging.wandb_project=people")
+  with pytest.raises(
+    ValueError,
+    match=r"1 problem\n  logging\.wandb_project=people: wandb is not",
+  ):
+    check(tmp_path, *given)
+  # Elsewhere it may be there.
+  lines = check(tmp_path, *given, is_elsewhere=True)
+  assert any(line.startswith("not seen   logging.wandb_") for line in lines)
 
 
 def test_a_mesh_that_fits_no_array_is_refused_with_all_else(tmp_path):

@@ -55,16 +55,19 @@ class Profiler:
     if not lasts or step == self._start:
       return 0.0
     if wrong := _obstacle():
-      logging.warning("no profile: %s", wrong)
-      self._wanted.clear()
+      self._give_up(wrong)
       return 0.0
     jax.block_until_ready(state)
     began = time.perf_counter()
-    self._first, self._last = step, max(lasts)
-    self._directory = tempfile.TemporaryDirectory()
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # Calls of Python would fill the trace.
-    jax.profiler.start_trace(self._directory.name, profiler_options=options)
+    try:
+      self._directory = tempfile.TemporaryDirectory()
+      jax.profiler.start_trace(self._directory.name, profiler_options=options)
+    except (OSError, RuntimeError) as error:  # Another profiler runs, say.
+      self._give_up(error)
+    else:
+      self._first, self._last = step, max(lasts)
     return time.perf_counter() - began
 
   def stop(self, step: int, state: TrainState | None = None) -> float:
@@ -84,10 +87,18 @@ class Profiler:
       jax.block_until_ready(state)
     began = time.perf_counter()
     with self._directory as directory:
-      jax.profiler.stop_trace()
-      if state is not None and step > first:
-        self._keep(directory, f"steps_{first + 1}_to_{step}")
+      try:
+        jax.profiler.stop_trace()
+        if state is not None and step > first:
+          self._keep(directory, f"steps_{first + 1}_to_{step}")
+      except (OSError, RuntimeError) as error:  # A disk is full, say.
+        self._give_up(error)
     return time.perf_counter() - began
+
+  def _give_up(self, reason: object) -> None:
+    """A run goes on without its traces."""
+    logging.warning("no profile: %s", reason)
+    self._wanted.clear()
 
   def _look_for_request(self, step: int) -> None:
     """Where a line was printed: in a bucket each look is a request."""
@@ -101,20 +112,20 @@ class Profiler:
         self._wanted.append((step, step + _NUM_REQUESTED))
 
   def _keep(self, directory: str, name: str) -> None:
-    """Copies a trace to where TensorBoard looks for it."""
+    """Copies a trace to where TensorBoard looks for it.
+
+    Raises:
+      OSError: it cannot be written there.
+    """
     place = ("tensorboard", "plugins", "profile", name)
     target = storage.join(self._workdir, *place)
     found = [
       os.path.join(at, f) for at, _, fs in os.walk(directory) for f in fs
     ]
-    try:
-      for path in found:
-        copy = storage.join(target, os.path.basename(path))
-        with files.whole_path(copy) as partial:
-          shutil.copyfile(path, partial)
-    except OSError as error:
-      logging.warning("no profile: %s", error)
-      return
+    for path in found:
+      copy = storage.join(target, os.path.basename(path))
+      with files.whole_path(copy) as partial:
+        shutil.copyfile(path, partial)
     print(f"profile    {target}", flush=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+import types
 from collections.abc import Callable
 
 import numpy as np
@@ -28,6 +29,18 @@ def open_tracker(config: ConfigDict, workdir: str) -> Tracker | None:
   return Tracker(project, config, workdir) if project else None
 
 
+def find_package(project: str) -> types.ModuleType:
+  """The package wandb.
+
+  Raises:
+    ValueError: it is not installed, but `logging.wandb_project` is set.
+  """
+  try:
+    return packages.require("wandb", "wandb")
+  except packages.MissingExtra as error:
+    raise ValueError(f"logging.wandb_project={project}: {error}") from error
+
+
 class Tracker:
   """Sends rows and pictures to one run, over all restarts of ours.
 
@@ -37,10 +50,7 @@ class Tracker:
   """
 
   def __init__(self, project: str, config: ConfigDict, workdir: str):
-    try:
-      self._wandb = packages.require("wandb", "wandb")
-    except packages.MissingExtra as error:
-      raise ValueError(f"logging.wandb_project={project}: {error}") from error
+    self._wandb = find_package(project)
     self._run = None
     kinds = self._wandb.errors
     mistakes = kinds.UsageError, kinds.AuthenticationError

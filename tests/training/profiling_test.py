@@ -95,6 +95,24 @@ def test_a_disk_that_is_full_ends_no_run(tmp_path, step_fn, caplog):
   assert "no profile: " in caplog.text
 
 
+@pytest.mark.parametrize("name", ["start_trace", "stop_trace"])
+def test_a_profiler_that_fails_ends_no_run(
+  tmp_path, step_fn, caplog, monkeypatch, name
+):
+  stop_trace = jax.profiler.stop_trace
+
+  def fail(*_, **__):
+    if name == "stop_trace":
+      stop_trace()
+    raise RuntimeError("busy")
+
+  with monkeypatch.context() as patched:
+    patched.setattr(jax.profiler, name, fail)
+    assert not run(tmp_path, step_fn, 0, 5, profile_steps=(3, 5))
+  assert "no profile: busy" in caplog.text
+  assert run(tmp_path, step_fn, 0, 5, profile_steps=(3, 5))
+
+
 def test_a_libtpu_without_its_tpu_is_said(
   tmp_path, step_fn, caplog, monkeypatch
 ):
