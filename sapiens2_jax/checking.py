@@ -60,7 +60,10 @@ class _Findings:
     except (ValueError, OSError, ShardReadError) as error:
       code, text = errors.exit_code(error), str(error)
       # Here the package of a bucket may lack, or the right to read it.
-      is_ours = isinstance(error.__cause__, (ImportError, PermissionError))
+      is_ours = any(
+        isinstance(one, (ImportError, PermissionError))
+        for one in (error, error.__cause__)
+      )
       if self.is_elsewhere and (is_ours or code != errors.MISTAKE):
         self.fact("not seen", f"{field}: {text}")
         return

@@ -3,12 +3,13 @@
 import os
 import pathlib
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from data_pipelines.common import locks
+from data_pipelines.common import locks, remote
 from sapiens2_jax import checking
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
@@ -89,6 +90,24 @@ def test_a_package_that_the_run_needs_is_missed(tmp_path, data, monkeypatch):
   # Elsewhere it may be there.
   lines = check(tmp_path, *given, is_elsewhere=True)
   assert any(line.startswith("not seen   logging.wandb_") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["HttpError", "DefaultCredentialsError"])
+def test_a_bucket_that_lets_in_others_only_is_not_seen_from_here(
+  tmp_path, data, monkeypatch, name
+):
+  def info(_):
+    # As gcsfs raises it, of a class that is no OSError.
+    raise type(name, (Exception,), {"code": 401})("Anonymous caller")
+
+  files = types.SimpleNamespace(info=info, cat_file=info, ls=info)
+  monkeypatch.setattr(remote, "resolve", lambda url: (files, url))
+  given = ("gs://runs/p04", f"data.path={data}")
+  lines = check(*given, is_elsewhere=True)
+  assert lines[-1].startswith("not seen   workdir: gs://runs/p04/")
+  monkeypatch.setattr(checking, "_try_to_write", lambda _: None)
+  with pytest.raises(ValueError, match="these credentials may not use it"):
+    check(*given)
 
 
 def test_a_mesh_that_fits_no_array_is_refused_with_all_else(tmp_path):
