@@ -101,8 +101,8 @@ def load_config(overrides: list[str], num_devices: int):
 
 def plan_gpus(overrides: list[str]) -> None:
   """Prints the account of a config on GPUs."""
-  if _SEARCH.value:
-    raise ValueError("--search: only with --topology.")
+  if _SEARCH.value or _NUM_SLICES.value != 1:
+    raise ValueError("--search and --num_slices: only with --topology.")
   if _NUM_DEVICES.value < 1:
     raise ValueError(f"num_devices={_NUM_DEVICES.value}: must be at least 1.")
   config = load_config(overrides, _NUM_DEVICES.value)
@@ -121,6 +121,8 @@ def main(overrides: list[str]) -> int:
   if _DEVICE.value is not None:
     plan_gpus(overrides)
     return 0
+  if _NUM_DEVICES.value != 1:
+    raise ValueError("--num_devices: only with --device.")
   if _NUM_SLICES.value < 1:
     raise ValueError(f"num_slices={_NUM_SLICES.value}: must be at least 1.")
   devices = compiling.topology_devices(_TOPOLOGY.value, _NUM_SLICES.value)

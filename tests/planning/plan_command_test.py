@@ -64,6 +64,8 @@ def test_a_plan_of_the_real_step():
     (["--config.mesh.fsdp=3"], "does not multiply to 4 devices"),
     (["--config.mesh.fdsp=3"], "did you mean mesh.fsdp?"),
     (["--num_slices", "0"], "num_slices=0: must be at least 1"),
+    # Nothing that was asked for is left out in silence.
+    (["--num_devices", "32"], "--num_devices: only with --device"),
     (["--config.sharding.mlp=tensro"], "did you mean tensor"),
   ],
 )
