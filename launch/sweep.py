@@ -19,6 +19,7 @@ from sapiens2_jax import checking, command
 from sapiens2_jax.sweep import jobs, local, points, results
 from sapiens2_jax.sweep import status as status_lib
 from sapiens2_jax.sweep.table import cells, format_table
+from sapiens2_jax.training import checkpoints
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py of the sweep.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for all workdirs.")
@@ -129,10 +130,9 @@ def write_results(sweep: list[points.Point], states: list[str]) -> None:
 def main(overrides: list[str], launcher_flags: list[str]) -> int:
   if launcher_flags and _VIA.value == "local":
     raise ValueError(f"flags after -- need --via: {' '.join(launcher_flags)}")
-  if "://" in _OUTPUT.value and (_COLLECT.value or _VIA.value == "local"):
+  if not checkpoints.can_be_in(_OUTPUT.value):
     raise ValueError(
-      f"--output={_OUTPUT.value} must be a folder of this machine to run "
-      "here or to collect; copy the workdirs from the bucket first"
+      f"--output={_OUTPUT.value}: expected a folder, or gs://BUCKET/NAME"
     )
   sweep = points.make_points(
     _CONFIG.value, _OUTPUT.value, overrides, count_devices()

@@ -19,7 +19,7 @@ import os
 import jax
 from absl import flags
 
-from data_pipelines.common import memory
+from data_pipelines.common import memory, storage
 from sapiens2_jax import command
 from sapiens2_jax.interop import exports, integrity, model_card, onnx_export
 from sapiens2_jax.interop import weights as weights_lib
@@ -61,7 +61,7 @@ def announce(output: str, name: str, found: Found, weights: Weights) -> None:
   else:
     use = _torch_use(marker, output, path, weights)
   print("".join(f"  {line}\n" for line in use.splitlines()), end="")
-  if kind != "reference":
+  if kind != "reference" and not storage.is_remote(output):
     print(
       f"next       python -m sapiens2_jax.verify_export --export {output} "
       f"--checkpoint {found.path} "
@@ -75,12 +75,19 @@ def _torch_use(marker: dict, output: str, path: str, weights: Weights) -> str:
       f"kept       {output}/{exports.CARD}, which export did not write or "
       "somebody edited; without it, export writes a new one"
     )
-  kind, place = marker["format"], os.path.abspath(output)
-  if kind == "reference":
-    place = os.path.abspath(path)
+  kind = marker["format"]
+  place = _disk_path(path if kind == "reference" else output)
   needed = "" if kind == "reference" else " (pip install torch transformers)"
   print(f"PyTorch{needed}")
   return model_card.usage(weights, kind, place)
+
+
+def _disk_path(path: str) -> str:
+  """Where others, who read disks only, have it; of a bucket in a copy."""
+  if storage.is_remote(path):
+    print("others     read disks only: copy it to one")
+    return os.path.basename(storage.absolute(path))
+  return os.path.abspath(path)
 
 
 def _onnx_use(marker: dict, path: str) -> str:
@@ -89,7 +96,7 @@ def _onnx_use(marker: dict, path: str) -> str:
     print(f"{name:10} {' x '.join(map(str, shape))}")
   print(f"ONNX       opset {marker['opset']} (pip install onnxruntime)")
   return ONNX_USE.format(
-    file=os.path.abspath(path),
+    file=_disk_path(path),
     shape=(1, *marker["inputs"][onnx_export.INPUT_NAME][1:]),
     outputs=", ".join(outputs) + "," * (len(outputs) == 1),
     names=list(outputs),

@@ -1,20 +1,38 @@
-"""Output directories that appear whole or not at all."""
+"""Output directories that appear whole or not at all, on disks and in buckets.
+
+Buckets cannot rename. So what goes to one is written on a disk of this machine
+(TMPDIR says which) and uploaded: first a marker that fits nothing, so that
+nobody takes a mixture of two outputs for one, then the files, then the marker.
+"""
 
 import contextlib
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent import futures
 
-from data_pipelines.common import files, locks
+from data_pipelines.common import files, locks, storage
+from data_pipelines.common.progress import Progress
+
+_THREADS = 8  # Files on their way to a bucket, or from one.
 
 
 def read_marker(output: str | os.PathLike, name: str) -> dict | None:
-  """The file `name` that says what a directory is, None if it has none."""
+  """The file `name` that says what a directory is, None if it has none.
+
+  Raises:
+    OSError: a bucket does not answer.
+  """
   try:
-    value = json.loads((pathlib.Path(output) / name).read_text())
-  except (OSError, ValueError):
+    value = json.loads(storage.read_bytes(storage.join(output, name)))
+  except ValueError:
+    return None
+  except OSError as error:
+    if storage.is_remote(output) and not isinstance(error, FileNotFoundError):
+      raise
     return None
   return value if isinstance(value, dict) else None
 
@@ -30,10 +48,7 @@ def check_output(output: str | os.PathLike, name: str, **expected) -> None:
   Raises:
     ValueError: if `output` is a file, or a directory with other content.
   """
-  path = pathlib.Path(output)
-  if path.exists() and not path.is_dir():
-    raise ValueError(f"{output}: is a file; give a directory")
-  if not path.is_dir() or not any(path.iterdir()):
+  if not list_names(output):
     return
   marker = read_marker(output, name) or {}
   if any(marker.get(key) != value for key, value in expected.items()):
@@ -44,12 +59,31 @@ def check_output(output: str | os.PathLike, name: str, **expected) -> None:
     )
 
 
+def list_names(output: str | os.PathLike) -> list[str]:
+  """Names of files and directories right in an output; none if it is not there.
+
+  Raises:
+    ValueError: it is a file.
+  """
+  if not storage.exists(output):
+    return []
+  if not storage.is_directory(output):
+    raise ValueError(f"{output}: is a file; give a directory")
+  if not storage.is_remote(output):
+    return sorted(os.listdir(output))
+  return sorted({name.partition("/")[0] for name in storage.find(output)})
+
+
 def check_free(output: str | os.PathLike, num_bytes: int) -> None:
   """Refuses to write more than the disk of `output` has room for.
+
+  On the way to a bucket that is the disk for temporary files.
 
   Raises:
     OSError: with the room that is needed and that there is.
   """
+  if storage.is_remote(output):
+    output = tempfile.gettempdir()
   path = pathlib.Path(os.path.realpath(output))
   while not path.exists():
     path = path.parent
@@ -62,16 +96,25 @@ def check_free(output: str | os.PathLike, num_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def replaced(output: str | os.PathLike) -> Iterator[pathlib.Path]:
+def replaced(
+  output: str | os.PathLike, name: str = ""
+) -> Iterator[pathlib.Path]:
   """An empty directory that becomes `output` if the block ends well.
 
   What `output` held is replaced. Remains of a killed writer are removed.
+
+  Args:
+    output: directory on a disk, or with the `name` of its marker, as
+      `updated` takes it, in a bucket.
 
   Raises:
     LockedError: another process writes this output.
   """
   with locks.held(output) as lock:
-    yield from _replaced(output, lock)
+    if storage.is_remote(output):
+      yield from _uploaded(output, name, lock, is_alone=True)
+    else:
+      yield from _replaced(output, lock)
 
 
 def _replaced(
@@ -113,7 +156,10 @@ def updated(output: str | os.PathLike, name: str) -> Iterator[pathlib.Path]:
     LockedError: another process writes this output.
   """
   with locks.held(output) as lock:
-    yield from _updated(output, name, lock)
+    if storage.is_remote(output):
+      yield from _uploaded(output, name, lock, is_alone=False)
+    else:
+      yield from _updated(output, name, lock)
 
 
 def _updated(
@@ -127,10 +173,7 @@ def _updated(
     yield partial
     lock.check()
     path.mkdir(exist_ok=True)
-    marker = read_marker(partial, name)
-    earlier = (read_marker(path, name) or {}).get("files", {})
-    both = dict.fromkeys([*earlier, *marker["files"]])
-    files.write_json(path / name, {**marker, "files": both})
+    marker, earlier = _mark_mixed(partial, path, name)
     for old in earlier:
       if old not in marker["files"] and os.path.basename(old) == old:
         (path / old).unlink(missing_ok=True)
@@ -140,3 +183,72 @@ def _updated(
     os.replace(partial / name, path / name)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
+
+
+def _mark_mixed(
+  partial: pathlib.Path, output: str | os.PathLike, name: str
+) -> tuple[dict, dict]:
+  """Writes a marker that lists files of unknown size; returns both others."""
+  marker = read_marker(partial, name)
+  earlier = (read_marker(output, name) or {}).get("files", {})
+  both = dict.fromkeys([*earlier, *marker["files"]])
+  files.write_json(storage.join(output, name), {**marker, "files": both})
+  return marker, earlier
+
+
+def _uploaded(
+  output: str | os.PathLike, name: str, lock: locks.Lock, is_alone: bool
+) -> Iterator[pathlib.Path]:
+  """As `updated`; with `is_alone` all else that `output` held is removed."""
+  with tempfile.TemporaryDirectory() as directory:
+    partial = pathlib.Path(directory)
+    yield partial
+    lock.check()
+    new = storage.find(partial)
+    _, earlier = _mark_mixed(partial, output, name)
+    for old in storage.find(output):
+      if old not in new and (is_alone or old in earlier):
+        storage.remove(storage.join(output, old))
+    _copy_all(
+      {partial / x: storage.join(output, x) for x in new if x != name},
+      sum(info.num_bytes for info in new.values()),
+      "upload",
+    )
+    lock.check()
+    storage.upload(partial / name, storage.join(output, name))
+
+
+def download(
+  directory: str | os.PathLike,
+  names: Iterable[str],
+  target: str | os.PathLike,
+) -> None:
+  """Copies files of a bucket, by name below a directory, to one on a disk.
+
+  Raises:
+    OSError: one cannot be read, or the disk has no room for them.
+  """
+  found = storage.find(directory)
+  sizes = {name: found[name].num_bytes for name in names}
+  check_free(target, sum(sizes.values()))
+  for name in sizes:
+    os.makedirs(os.path.dirname(os.path.join(target, name)), exist_ok=True)
+  _copy_all(
+    {storage.join(directory, x): os.path.join(target, x) for x in sizes},
+    sum(sizes.values()),
+    "download",
+  )
+
+
+def _copy_all(paths: dict, num_bytes: int, label: str) -> None:
+  """Copies files from or to a bucket, with a line that says how far it is."""
+  with (
+    Progress(label, num_bytes, "B") as progress,
+    futures.ThreadPoolExecutor(_THREADS) as pool,
+  ):
+    started = [
+      pool.submit(storage.transfer, source, target, progress.advance)
+      for source, target in paths.items()
+    ]
+    for one in futures.as_completed(started):
+      one.result()

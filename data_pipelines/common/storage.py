@@ -18,9 +18,10 @@ import os
 import pathlib
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
+from fsspec import callbacks
 from fsspec.implementations import local
 
 from data_pipelines.common import errors, remote
@@ -153,12 +154,45 @@ def read_regular(
 
 def upload(source: str | os.PathLike, url: str | os.PathLike) -> None:
   """Copies a file of this machine into a bucket, where it appears whole."""
+  transfer(source, url, lambda num_bytes: None)
+
+
+def transfer(
+  source: str | os.PathLike,
+  target: str | os.PathLike,
+  advance: Callable[[int], object],
+) -> None:
+  """Copies a file into a bucket, where it appears whole, or out of one.
+
+  Args:
+    source: path or URL.
+    target: the other one of them.
+    advance: is told of bytes that were copied; may be called by any thread.
+  """
+  moved = callbacks.Callback(hooks={"all": _Advance(advance)})
+  url = target if is_remote(target) else source
   files, inner = remote.resolve(url)
   try:
     with remote.as_os_error(url):
-      files.put_file(os.fspath(source), inner)
+      if is_remote(target):
+        files.put_file(os.fspath(source), inner, callback=moved)
+      else:
+        files.get_file(inner, os.fspath(target), callback=moved)
   except FileNotFoundError as error:
+    if not is_remote(target):
+      raise
     raise FileNotFoundError(f"{url}: there is no such bucket") from error
+
+
+class _Advance:
+  """Tells differences of what fsspec counts."""
+
+  def __init__(self, advance: Callable[[int], object]):
+    self._advance, self._done = advance, 0
+
+  def __call__(self, size: int | None, value: int, **unused) -> None:
+    self._advance(value - self._done)
+    self._done = value
 
 
 def copy(source: str | os.PathLike, target: str | os.PathLike) -> None:

@@ -48,8 +48,9 @@ def run(
   """
   if storage.is_remote(directory):
     raise ValueError(
-      f"features.directory: {directory} is in a bucket; expected a directory "
-      "on a disk, which all processes of the job share."
+      f"features.directory: {directory} is in a bucket; give a directory on a "
+      "disk, which all processes of the job share "
+      "(--config.features.directory=DIR)."
     )
   image_size = tuple(config.data.image_size)
   max_pixels = config.data.max_pixels

@@ -6,7 +6,7 @@ import pathlib
 import shutil
 from typing import Any
 
-from data_pipelines.common import checksums, directories, files
+from data_pipelines.common import checksums, directories, files, storage
 from data_pipelines.common.progress import Progress
 from sapiens2_jax.interop import (
   integrity,
@@ -43,7 +43,7 @@ def make_request(found: Found, kind: str, dtype: str | None) -> dict[str, Any]:
   """
   return {
     "format": kind,
-    "source": os.path.basename(os.path.abspath(found.path)),
+    "source": os.path.basename(storage.absolute(found.path)),
     "fingerprint": found.fingerprint,
     "step": found.step,
     "weights": found.weights,
@@ -61,13 +61,16 @@ def find_damage(output: str, request: dict) -> list[str] | None:
   Raises:
     ValueError: its marker is damaged.
   """
-  marker, path = integrity.read_marker(output, MARKER), pathlib.Path(output)
+  marker, card = (
+    integrity.read_marker(output, MARKER),
+    storage.join(output, CARD),
+  )
   if marker is None or marker.get("request") != request:
     return None
-  listed = integrity.listed_files(marker, path / MARKER)
-  problems = checksums.compare(path, listed)
-  if request["format"] != "onnx" and not (path / CARD).is_file():
-    problems.append(f"{path / CARD}: missing")
+  listed = integrity.listed_files(marker, storage.join(output, MARKER))
+  problems = checksums.compare(output, listed)
+  if request["format"] != "onnx" and not storage.exists(card):
+    problems.append(f"{card}: missing")
   return problems
 
 
@@ -78,9 +81,7 @@ def check_output(output: str, kind: str) -> None:
     ValueError: if `output` is a file, an export of another format, or holds
       weights or configs of others.
   """
-  path = pathlib.Path(output)
-  if path.exists() and not path.is_dir():
-    raise ValueError(f"{output}: is a file; give a directory")
+  held = directories.list_names(output)
   marker = integrity.read_marker(output, MARKER) or {}
   if marker and (marker.get("kind"), marker.get("format")) != (KIND, kind):
     raise ValueError(
@@ -89,7 +90,8 @@ def check_output(output: str, kind: str) -> None:
     )
   ours = set()
   if marker:
-    ours = {*integrity.listed_files(marker, path / MARKER), MARKER}
+    path = storage.join(output, MARKER)
+    ours = {*integrity.listed_files(marker, path), MARKER}
     ours |= {*marker["files"]}
   names = {MARKER, INDEX_NAME}
   if kind == "transformers":
@@ -97,10 +99,10 @@ def check_output(output: str, kind: str) -> None:
   if kind == "onnx":
     names |= {onnx_export.MODEL_NAME, onnx_export.DATA_NAME}
   foreign = [
-    file.name
-    for file in sorted(path.glob("*"))
-    if file.name in names - ours
-    or (file.suffix == ".safetensors" and file.name not in ours)
+    name
+    for name in held
+    if name in names - ours
+    or (name.endswith(".safetensors") and name not in ours)
   ]
   if foreign:
     raise ValueError(
@@ -207,9 +209,11 @@ def _write_configs(path: pathlib.Path, weights: Weights, dtype: str) -> None:
 
 def may_replace_card(output: str) -> bool:
   """Whether there is no model card, or the one that export wrote."""
-  card = pathlib.Path(output) / CARD
+  card = storage.join(output, CARD)
   marker = integrity.read_marker(output, MARKER) or {}
-  return not card.exists() or checksums.sha256(card) == marker.get("card")
+  return not storage.exists(card) or checksums.sha256(card) == marker.get(
+    "card"
+  )
 
 
 def _write_marker(

@@ -10,7 +10,7 @@ import os
 import pathlib
 from typing import Any
 
-from data_pipelines.common import checksums, files
+from data_pipelines.common import checksums, files, storage
 
 EXPORT_MARKER = "export.json"
 EXPORT_KIND = "sapiens2_jax export"
@@ -29,12 +29,14 @@ def read_marker(directory: str | os.PathLike, name: str) -> dict | None:
     DamagedMarker: it is there and no JSON object, cannot be read, or does not
       say what was written; earlier versions wrote no SHA-256 of it.
   """
-  path = pathlib.Path(directory) / name
+  path = storage.join(directory, name)
   try:
     marker = files.read_json(path)
   except (FileNotFoundError, NotADirectoryError):
     return None
   except (OSError, ValueError, RecursionError) as error:
+    if isinstance(error, OSError) and storage.is_remote(directory):
+      raise  # Of the network, not of the file.
     raise DamagedMarker(f"{path}: cannot be read ({error}){_HELP}") from error
   if not isinstance(marker, dict):
     raise DamagedMarker(f"{path}: expected a JSON object{_HELP}")

@@ -38,8 +38,8 @@ def load_pretrained(
   Args:
     path: a safetensors file or a directory with one (released files, our
       exports, transformers directories, whole or in shards), the output of
-      `import_weights`, or a training workdir (its newest checkpoint). Of a
-      task model, its encoder.
+      `import_weights`, or a training workdir (its newest checkpoint), on a
+      disk or on gs://. Of a task model, its encoder.
     weights: "teacher" or "student" of a pretraining workdir.
     rope_dtype: "float32" (transformers) or "bfloat16" (reference). None for
       what the weights were trained with: that of the run, also of its exports;

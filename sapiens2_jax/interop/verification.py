@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from data_pipelines import sources
+from data_pipelines.common import storage
 from data_pipelines.common.images import ImageDecodeError, decode_image
 from data_pipelines.loading import crops
 from data_pipelines.open_source import open_source
@@ -123,6 +124,10 @@ def verify(directory: str, checkpoint: str, images: str | None) -> dict:
     ValueError: if either cannot be read, or they are of different steps.
     ImportError: if torch, transformers or onnxruntime is not installed.
   """
+  if storage.is_remote(directory):
+    raise ValueError(
+      f"--export={directory}: PyTorch and ONNX read disks only; copy it to one"
+    )
   marker = read_marker(directory)
   packages = VERSIONS[marker["format"]]
   is_onnx = marker["format"] == "onnx"

@@ -31,7 +31,7 @@ from sapiens2_jax.architectures import (
   get_architecture,
 )
 from sapiens2_jax.fields import SIZE
-from sapiens2_jax.interop import head_keys, integrity, notes
+from sapiens2_jax.interop import fetching, head_keys, integrity, notes
 from sapiens2_jax.interop.convert import (
   make_tree,
   num_bytes,
@@ -163,15 +163,15 @@ def find_weights(path: str | os.PathLike, weights: str = "teacher") -> Found:
   if is_run:
     which = weights if names else None
     return Found("run", name, which, step, _fingerprint([newest]))
-  if storage.is_remote(name):
-    raise ValueError(
-      f"{name}: no training run; other weights are read from disks only, copy "
-      "them to one."
-    )
   marker = integrity.read_marker(name, IMPORT_MARKER)
   if marker is not None and marker.get("kind") == IMPORT_KIND:
-    files = [pathlib.Path(name) / IMPORT_MARKER]
+    files = [storage.to_path(name) / IMPORT_MARKER]
     return Found("import", name, None, None, _fingerprint(files))
+  if storage.is_remote(name):
+    if not storage.exists(name):
+      raise ValueError(f"{name}: no such file or directory")
+    files = [storage.to_path(storage.absolute(name))]
+    return Found("tensors", name, None, None, _fingerprint(files))
   file = find_file(name)
   files = sorted(file.parent.glob("*.safetensors"))
   files = [file, *files] if file.suffix == ".json" else [file]
@@ -203,14 +203,21 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
   Raises:
     ValueError: if the file is damaged or of another model.
   """
-  readers = {"run": _read_run, "import": _read_import}
-  if found.kind in readers:
-    return readers[found.kind](found)
-  file = find_file(found.path)
+  if found.kind == "run":
+    return _read_run(found)
+  is_import = found.kind == "import"
+  with fetching.on_a_disk(found.path, found.fingerprint, is_import) as place:
+    if is_import:
+      return _read_import(place)
+    return _read_tensors(place, dtype)
+
+
+def _read_tensors(place: str, dtype: str | None) -> Weights:
+  file = find_file(place)
   integrity.check_export(file, [*list_shards(file), notes.CONFIG_NAME])
   labels = notes.read_labels(file.parent)
-  known = identify(open_tensors(found.path), found.path, labels)
-  params = open_params(known, origin=found.path, dtype=dtype)
+  known = identify(open_tensors(place), place, labels)
+  params = open_params(known, origin=place, dtype=dtype)
   architecture, head = known.architecture, known.head
   size = notes.read_image_size(file.parent) or IMAGE_SIZE
   if head and head.scale_channels:
@@ -218,7 +225,7 @@ def read_weights(found: Found, dtype: str | None = None) -> Weights:
     inputs = scale_inputs(grid, head.scale_channels)
     if inputs != head.scale_inputs:
       raise ValueError(
-        f"{found.path}: its scale is made of {head.scale_inputs} numbers; "
+        f"{place}: its scale is made of {head.scale_inputs} numbers; "
         f"images of {size[0]} x {size[1]} give {inputs}"
       )
   return Weights(
@@ -267,8 +274,8 @@ def _read_run(found: Found) -> Weights:
   )
 
 
-def _read_import(found: Found) -> Weights:
-  path = pathlib.Path(found.path)
+def _read_import(place: str) -> Weights:
+  path = pathlib.Path(place)
   marker = integrity.read_marker(path, IMPORT_MARKER)
   try:
     architecture = _architecture(marker["architecture"])
@@ -347,8 +354,7 @@ def check_import_output(output: str) -> None:
     ValueError: `output` is a file, or holds anything else.
   """
   directories.check_output(output, IMPORT_MARKER, kind=IMPORT_KIND)
-  path = pathlib.Path(output)
-  names = {file.name for file in path.iterdir()} if path.is_dir() else set()
+  names = {*directories.list_names(output)}
   if foreign := sorted(names - {IMPORT_MARKER, _TREE}):
     raise ValueError(
       f"{output}: holds {', '.join(foreign)}, which no import wrote and which "
@@ -365,7 +371,7 @@ def write_import(output: str, weights: Weights, source: Found) -> None:
     ValueError: if `output` holds something else, or its disk is too full.
   """
   check_import_output(output)
-  with directories.replaced(output) as path:
+  with directories.replaced(output, IMPORT_MARKER) as path:
     directories.check_free(output, num_bytes(weights.params))
     (path / _TREE).mkdir()
     listed = _write_parts(path, weights)

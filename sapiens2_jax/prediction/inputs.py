@@ -26,7 +26,7 @@ def open_images(
   Raises:
     ValueError: there are none, or the output would become one of them.
   """
-  if os.path.exists(output) and not os.path.isdir(output):
+  if storage.exists(output) and not storage.is_directory(output):
     raise ValueError(f"output={output}: is a file; give a directory.")
   local = storage.local_path(given)
   if local is not None and not os.path.exists(local):
@@ -41,13 +41,24 @@ def open_images(
   source = sources.FolderSource(given)
   if not len(source):
     raise ValueError(f"images={given}: holds no images.")
-  outer, inner = os.path.realpath(given), os.path.realpath(output)
-  if os.path.commonpath([inner, outer]) == outer:
+  if _is_within(output, given):
     raise ValueError(
       f"output={output}: lies in images={given}, and would be read as images "
       "by the next run; give another directory."
     )
   return source
+
+
+def _is_within(output: str | os.PathLike, given: str | os.PathLike) -> bool:
+  """Whether what is written to one place would be read from the other."""
+
+  def parts(path: str | os.PathLike) -> list[str]:
+    local = storage.local_path(path)
+    path = storage.absolute(path) if local is None else os.path.realpath(local)
+    return path.rstrip("/").split("/")
+
+  outer = parts(given)
+  return parts(output)[: len(outer)] == outer
 
 
 class ListedSource(base.NamedFiles):

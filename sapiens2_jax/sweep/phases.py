@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from data_pipelines.common import storage
 from data_pipelines.common.files import write_file
 from data_pipelines.common.progress import format_seconds
 
@@ -113,7 +114,10 @@ def run_experiment(
   # Not flags of absl: launch/sweep.py, which may load the file, has its own.
   parser = argparse.ArgumentParser(description=description)
   parser.add_argument("--output", required=True, help="folder for all of it")
-  output = os.path.abspath(parser.parse_args().output)
+  output = parser.parse_args().output
+  if storage.is_remote(output):
+    parser.error(f"--output={output}: expected a folder on a disk")
+  output = os.path.abspath(output)
   try:
     run_phases(make_phases(output), path.parents[1])
     contents = summarize(output)

@@ -6,6 +6,7 @@ import re
 
 from ml_collections import ConfigDict
 
+from data_pipelines.common import storage
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
 
@@ -154,10 +155,9 @@ def check_workdirs(points: list[Point]) -> None:
   problems = []
   for point in points:
     path = os.path.join(point.workdir, CONFIG_FILE)
-    if not os.path.exists(path):
+    if not storage.exists(path):
       continue
-    with open(path) as file:
-      old = validation.read_config(file.read(), path)
+    old = validation.read_config(storage.read_bytes(path).decode(), path)
     problems += [
       (point.workdir, f"was run with another value: {line}")
       for line in config_lib.differences(old, point.config)

@@ -4,8 +4,9 @@ import dataclasses
 import os
 import statistics
 
+from data_pipelines.common import storage
 from sapiens2_jax.sweep.points import Point
-from sapiens2_jax.training import checkpoints, writers
+from sapiens2_jax.training import checkpoints, verification, writers
 
 WAITING, RUNNING, DONE = "waiting", "running", "done"
 STOPPED, FAILED = "stopped", "failed"
@@ -29,7 +30,8 @@ def last_checkpoint(workdir: str, num_steps: int) -> str:
 
 def is_done(point: Point) -> bool:
   """Whether the last step of the run was saved."""
-  return os.path.isdir(last_checkpoint(point.workdir, point.num_steps))
+  root = storage.to_path(checkpoints.directory(point.workdir))
+  return point.num_steps in verification.list_steps(root)
 
 
 def stored_state(point: Point) -> str:

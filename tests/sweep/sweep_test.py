@@ -152,7 +152,7 @@ def test_each_point_becomes_a_job(cluster, tmp_path, via, program):
     (["--num_devices", "-1"], "num_devices"),
     (["--", "--nodes"], "flags after -- need --via"),
     (["--config.sed=1"], "did you mean seed?"),
-    (["--output", "gs://b/x", "--collect"], "copy the workdirs from the"),
+    (["--output", "s3://b/x", "--collect"], "expected a folder, or gs://"),
   ],
 )
 def test_a_mistake_is_told_before_anything_starts(tmp_path, words, message):
