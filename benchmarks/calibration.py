@@ -13,16 +13,10 @@ can be taken again in seconds. `--only smallest` shows that everything runs.
 
 import argparse
 import dataclasses
-import glob
 import gzip
 import json
 import os
-import pathlib
 import re
-import subprocess
-import sys
-import tempfile
-import time
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +80,7 @@ def lower_run(
 def compile_run(run: published.Run, mesh, is_fast: bool) -> str:
   """The text of the compiled step; if fast, without the compiler's cycles."""
   if is_fast:
-    text = _schedule(run)
+    text, _ = compiling.schedule(_lower, run, flags=run.flags)
   else:
     text = compiling.compile_with_text(lower_run(run, mesh), run.flags)[1]
   published_sizes = dataclasses.asdict(block_sizes(run, run.block))
@@ -96,23 +90,8 @@ def compile_run(run: published.Run, mesh, is_fast: bool) -> str:
   return text
 
 
-def _schedule(run: published.Run) -> str:
-  """The program as scheduled; ends the compiler where it would make code."""
-  with tempfile.TemporaryDirectory() as folder:
-    command = ("-m", "benchmarks.calibration", "--dump", folder, *key(run))
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT)
-    text = ""
-    try:
-      while process.poll() is None:
-        time.sleep(1)
-        for path in glob.glob(f"{folder}/*after_buffer_assignment.txt"):
-          before, text = text, pathlib.Path(path).read_text()
-          if text and text == before:  # Written to its end.
-            return text
-      raise SystemExit(f"calibration: {run.name}: the compiler failed.")
-    finally:
-      process.kill()
-      process.wait()
+def _lower(run: published.Run) -> jax.stages.Lowered:
+  return lower_run(run, make_mesh(run))
 
 
 def read_program(
@@ -225,16 +204,9 @@ def main() -> None:
   )
   parser.add_argument("--programs", help="keeps compiled programs here")
   parser.add_argument("--fast", action="store_true", help="no cycles")
-  parser.add_argument("--dump", nargs=3, help=argparse.SUPPRESS)
   given = parser.parse_args()
   jax.config.update("jax_platforms", "cpu")
   runs = published.RUNS
-  if given.dump:
-    folder, *wanted = given.dump
-    (run,) = (r for r in (*runs, published.SMALLEST) if list(key(r)) == wanted)
-    options = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True, **run.flags}
-    lower_run(run, make_mesh(run)).compile(compiler_options=options)
-    return
   if given.only == published.SMALLEST.name:
     runs = (published.SMALLEST,)
   elif given.only:

@@ -1,8 +1,9 @@
 r"""Plans every size on slices that fit it, and writes docs/plans.md.
 
-  python -m benchmarks.plans [--only 1b] [--output docs] [--write]
+  python -m benchmarks.plans [--only 1b] [--fast] [--output docs] [--write]
 
-Needs libtpu, no TPU. Each plan is a compilation of some minutes; finished
+Needs libtpu, no TPU. Each plan is a compilation of some minutes, of fewer and
+without the compiler's cycles with `--fast`; finished
 ones are kept in plans.jsonl beside the page and not made again (delete the
 line, or the file, to make them anew). `--write` only writes the page; `--only
 toy` makes a plan of the toy, which is not on the page of docs.
@@ -46,6 +47,8 @@ PLANS = (
   ("0.8b", "v4:4x4x4", 1, "mesh.data=8", _steps(16), _BLOCK),
   ("1b", "v5p:4x4x4", 1, "mesh.data=4", _steps(4), _BLOCK, _ONCE),
   ("5b", "v5p:4x4x4", 1, "mesh.data=4", _steps(16), _BLOCK, _ONCE),
+  ("1b", "tpu7x:4x4x4", 1, "mesh.data=8", _steps(2), _BLOCK, _ONCE),
+  ("5b", "tpu7x:4x4x4", 1, "mesh.data=8", _steps(8), _BLOCK, _ONCE),
   ("1b", "v5e:8x8", 1, _steps(32), _FULL),
   ("5b", "v5e:16x16", 1, "mesh.data=2", _steps(8), _FULL),
   (
@@ -89,12 +92,15 @@ def read_rows(output: str) -> dict[str, dict]:
   return {row["command"]: row for row in rows}
 
 
-def make(entry: tuple, output: str) -> None:
+def make(entry: tuple, output: str, is_fast: bool) -> None:
   """Makes one plan and appends it."""
   line = command(entry)
   start = time.perf_counter()
   done = subprocess.run(
-    [sys.executable, *line[1:]], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    [sys.executable, *line[1:], *["--fast"][:is_fast]],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    text=True,
   )
   if done.returncode:
     raise SystemExit(f"plans: failed: {' '.join(line)}")
@@ -117,9 +123,13 @@ was estimated before the correction stands beside it: by peak and bandwidth,
 and by the compiler's cycles. Made by `python -m benchmarks.plans`, a plan at a
 time; commands stand in [plans.jsonl](plans.jsonl).
 
-A star: planned when transfers between HBM and the chip's memory still counted
-as steps of their own, and many times; given without the part that held them,
-which for v5p is 2 % of a step at most.
+Where no cycles stand, the compiler was stopped before it made code (`--fast`),
+and HBM is without that code.
+
+A star: a plan of before, with JAX's attention kernel (`splash`) and not the one
+that `auto` takes now. Transfers between HBM and the chip's memory still counted
+as steps of their own then, and many times; such a plan is given without the
+part that held them, which for v5p is 2 % of a step at most.
 
 """
 _CALIBRATION = """
@@ -188,6 +198,7 @@ def _speed(row: dict) -> list[str]:
   """Calibrated by the table of today, whenever the plan was made."""
   chip = compiling.parse_topology(row["topology"])
   by_peak = row["estimated_step_seconds"]
+  by_cycles = row["scheduled_step_seconds"]  # None without code.
   seconds = find_calibration(chip.name).correct(by_peak)
 
   def mfu(seconds: float) -> float:
@@ -201,7 +212,7 @@ def _speed(row: dict) -> list[str]:
     f"{mfu(seconds.median):.1%}",
     f"{mfu(seconds.high):.0%} to {mfu(seconds.low):.0%}",
     f"{mfu(by_peak):.1%}",
-    f"{mfu(row['scheduled_step_seconds']):.1%}",
+    f"{mfu(by_cycles):.1%}" if by_cycles else "-",
     f"{BILLION / rate / 86400:.1f}",
   ]
 
@@ -228,6 +239,7 @@ def main() -> None:
   parser.add_argument(
     "--output", default=os.path.join(ROOT, "docs"), help="where all is kept"
   )
+  parser.add_argument("--fast", action="store_true", help="no cycles")
   parser.add_argument("--write", action="store_true", help="no new plans")
   given = parser.parse_args()
   plans = (SMALLEST,) if given.only == SMALLEST[0] else PLANS
@@ -235,7 +247,7 @@ def main() -> None:
     line = " ".join(command(entry))
     if given.only in (None, entry[0]) and line not in read_rows(given.output):
       print(f"plans: {line}", flush=True)
-      make(entry, given.output)
+      make(entry, given.output, given.fast)
       write_page(given.output)
   write_page(given.output)
   rows = read_rows(given.output).values()

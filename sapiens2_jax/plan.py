@@ -1,7 +1,7 @@
 r"""Tells, without a TPU, whether a run fits and how fast it should be:
 
   python -m sapiens2_jax.plan --config experiments/pretrain.py:size=1b \
-    --topology v5p:4x4x4 [--num_slices 2] [--json] [--search]
+    --topology v5p:4x4x4 [--num_slices 2] [--fast] [--json] [--search]
 
 Compiles the step that train.py runs; needs the package libtpu. Without a GPU,
 whether it fits on GPUs, from the shapes of the same step:
@@ -32,6 +32,9 @@ _TOPOLOGY = flags.DEFINE_string("topology", None, "E.g. v5p:4x4x4, v5e:8x8.")
 _DEVICE = flags.DEFINE_enum("device", None, list(GPUS), "A GPU.")
 _NUM_DEVICES = flags.DEFINE_integer("num_devices", 1, "GPUs in all.")
 _NUM_SLICES = flags.DEFINE_integer("num_slices", 1, "Slices, joined by DCN.")
+_FAST = flags.DEFINE_bool(
+  "fast", False, "Make no code: sooner, but without the compiler's cycles."
+)
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object.")
 _SEARCH = flags.DEFINE_bool(
   "search", False, "Try meshes, microbatches and remat policies; minutes each."
@@ -57,26 +60,30 @@ def show_progress(what: str) -> Iterator[None]:
     thread.join()
 
 
-def make_plan(config, devices: list) -> plan_lib.Plan:
+def make_plan(config, num_devices: int) -> plan_lib.Plan:
   with show_progress(f"compiling {config.model.size} (1b takes minutes)"):
     return plan_lib.make_plan(
-      config, _TOPOLOGY.value, _NUM_SLICES.value, devices
+      config,
+      _TOPOLOGY.value,
+      _NUM_SLICES.value,
+      num_devices,
+      _FAST.value,
     )
 
 
-def run_search(config, devices: list) -> plan_lib.Plan | None:
+def run_search(config, num_devices: int) -> plan_lib.Plan | None:
   """Compiles candidates one by one; the fastest that fits."""
 
   def attempt(overrides: dict[str, object]) -> plan_lib.Plan | None:
     named = " ".join(f"{name}={value}" for name, value in overrides.items())
     print(f"plan: {named}", file=sys.stderr)
     changed = search.with_overrides(config, overrides)
-    problems = validation.validate(changed, len(devices))
+    problems = validation.validate(changed, num_devices)
     if problems:
       print(f"plan: left out: {problems[0][1]}", file=sys.stderr)
       return None
     try:
-      plan = make_plan(changed, devices)
+      plan = make_plan(changed, num_devices)
     except ValueError as error:
       print(f"plan: left out: {error}", file=sys.stderr)
       return None
@@ -85,7 +92,7 @@ def run_search(config, devices: list) -> plan_lib.Plan | None:
 
   chip = compiling.parse_topology(_TOPOLOGY.value)
   ranked = search.search(
-    config, len(devices), _NUM_SLICES.value, chip.hbm_bytes, attempt
+    config, num_devices, _NUM_SLICES.value, chip.hbm_bytes, attempt
   )
   print(search.format_table(ranked), file=sys.stderr, flush=True)
   return ranked[0] if ranked else None
@@ -101,8 +108,8 @@ def load_config(overrides: list[str], num_devices: int):
 
 def plan_gpus(overrides: list[str]) -> None:
   """Prints the account of a config on GPUs."""
-  if _SEARCH.value or _NUM_SLICES.value != 1:
-    raise ValueError("--search and --num_slices: only with --topology.")
+  if _SEARCH.value or _FAST.value or _NUM_SLICES.value != 1:
+    raise ValueError("--search, --fast and --num_slices: only with --topology.")
   if _NUM_DEVICES.value < 1:
     raise ValueError(f"num_devices={_NUM_DEVICES.value}: must be at least 1.")
   config = load_config(overrides, _NUM_DEVICES.value)
@@ -125,14 +132,16 @@ def main(overrides: list[str]) -> int:
     raise ValueError("--num_devices: only with --device.")
   if _NUM_SLICES.value < 1:
     raise ValueError(f"num_slices={_NUM_SLICES.value}: must be at least 1.")
-  devices = compiling.topology_devices(_TOPOLOGY.value, _NUM_SLICES.value)
-  config = load_config(overrides, len(devices))
+  num_devices = len(
+    compiling.topology_devices(_TOPOLOGY.value, _NUM_SLICES.value)
+  )
+  config = load_config(overrides, num_devices)
   if _SEARCH.value:
-    plan = run_search(config, devices)
+    plan = run_search(config, num_devices)
     if plan is None:
       command.fail("plan: nothing that was tried fits.", code=1)
   else:
-    plan = make_plan(config, devices)
+    plan = make_plan(config, num_devices)
   if _JSON.value:
     print(json.dumps(plan_lib.to_json(plan)))
   else:

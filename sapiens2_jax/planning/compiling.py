@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+import multiprocessing
 import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -27,6 +28,7 @@ _USED = re.compile(
   r"|total memory required[^(]*\(([\d.]+)([MG])\)"
 )
 _UNITS = {"M": 2**20, "G": 2**30}
+_REPORTED = re.compile(r"default \(color=0\)\nTotal bytes: (\d+)")
 
 
 class TooLargeError(Exception):
@@ -43,14 +45,15 @@ class TooLargeError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class CompiledStep:
-  """A step as JAX's program and as scheduled text, and what it was made of.
+  """A step as scheduled text, and what it was made of.
 
   State and batches are abstract, with shardings; the mesh is that of the
   topology.
   """
 
-  executable: Any
   text: str
+  hbm_bytes: int
+  has_cycles: bool  # those of the compiler, for each instruction
   state: state_lib.TrainState
   batches: dict[str, jax.ShapeDtypeStruct]
   mesh: Mesh
@@ -112,21 +115,112 @@ def abstract_batches(
   }
 
 
-def compile_step(config: ConfigDict, devices: list) -> CompiledStep:
+def compile_step(
+  config: ConfigDict, topology: str, num_slices: int, is_fast: bool = False
+) -> CompiledStep:
   """Compiles what train.py runs, with its shardings, from shapes alone.
+
+  Args:
+    config: of the run.
+    topology: e.g. "v5p:4x4x4".
+    num_slices: joined by the data-centre network.
+    is_fast: as `schedule`.
 
   Raises:
     ValueError: the mesh does not fit the devices or the model.
     TooLargeError: the step does not fit into memory.
   """
-  mesh = mesh_lib.make_mesh(config.mesh, devices)
+  step, state, batches, mesh = _make_step(config, topology, num_slices)
+  if is_fast:
+    text, hbm_bytes = schedule(_lower_step, config, topology, num_slices)
+  else:
+    executable, text = compile_with_text(step.lower(state, batches))
+    stats = executable.memory_analysis()
+    hbm_bytes = (
+      stats.argument_size_in_bytes
+      + stats.output_size_in_bytes
+      - stats.alias_size_in_bytes
+      + stats.temp_size_in_bytes
+      + stats.generated_code_size_in_bytes
+    )
+  return CompiledStep(text, hbm_bytes, not is_fast, state, batches, mesh)
+
+
+def _make_step(config: ConfigDict, topology: str, num_slices: int):
+  mesh = mesh_lib.make_mesh(config.mesh, topology_devices(topology, num_slices))
   objective = build_objective(config)
   tx = optimizer.make_optimizer(config.optim)
   state = state_lib.abstract_state(config, objective, tx, mesh)
   batches = abstract_batches(objective, mesh)
   step = jit_train_step(objective, tx, config, mesh, state)
-  executable, text = compile_with_text(step.lower(state, batches))
-  return CompiledStep(executable, text, state, batches, mesh)
+  return step, state, batches, mesh
+
+
+def _lower_step(
+  config: ConfigDict, topology: str, num_slices: int
+) -> jax.stages.Lowered:
+  step, state, batches, _ = _make_step(config, topology, num_slices)
+  return step.lower(state, batches)
+
+
+def schedule(
+  lower: Callable[..., jax.stages.Lowered],
+  *arguments,
+  flags: Mapping[str, bool | int | str] = {},
+) -> tuple[str, int]:
+  """A program as scheduled, and its bytes of HBM, in a fraction of the time.
+
+  Compiles `lower(*arguments)` in a process of its own, and ends that where the
+  compiler would make code. So the text has no cycles, and HBM no code.
+
+  Raises:
+    TooLargeError: the program does not fit into memory.
+    RuntimeError: the compiler failed; its error stands on stderr.
+  """
+  spawn = multiprocessing.get_context("spawn")
+  used = spawn.SimpleQueue()
+  with tempfile.TemporaryDirectory() as folder:
+    child = spawn.Process(
+      target=_compile_into, args=(folder, flags, used, lower, arguments)
+    )
+    child.start()
+    try:
+      text, has_ended = "", False
+      while not has_ended:
+        child.join(1)
+        has_ended = child.exitcode is not None
+        for path in pathlib.Path(folder).glob("*after_buffer_assignment.txt"):
+          before, text = text, path.read_text()
+          if text and (has_ended or text == before):  # Written to its end.
+            (report,) = pathlib.Path(folder).glob("*memory-usage-report.txt")
+            return text, int(_REPORTED.search(report.read_text())[1])
+      if not used.empty():
+        raise TooLargeError(used.get())
+      raise RuntimeError("the compiler failed.")
+    finally:
+      child.kill()
+      child.join()
+
+
+def _compile_into(folder: str, flags, used, lower, arguments) -> None:
+  jax.config.update("jax_platforms", "cpu")  # A TPU here is not to be used.
+  try:
+    lower(*arguments).compile(compiler_options=_dump_options(folder, flags))
+  except jax.errors.JaxRuntimeError as error:
+    used.put(_used_bytes(error))
+
+
+def _dump_options(folder: str, flags) -> dict[str, bool | int | str]:
+  return {"xla_dump_to": folder, "xla_dump_hlo_as_text": True, **flags}
+
+
+def _used_bytes(error: jax.errors.JaxRuntimeError) -> float:
+  """What a program needs that does not fit; raises other errors again."""
+  used = _USED.search(str(error))
+  if not used:
+    raise error
+  number, unit = filter(None, used.groups())
+  return float(number) * _UNITS[unit]
 
 
 def compile_with_text(
@@ -145,15 +239,11 @@ def compile_with_text(
     TooLargeError: the program does not fit into memory.
   """
   with tempfile.TemporaryDirectory() as folder:
-    options = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True, **flags}
+    options = _dump_options(folder, flags)
     try:
       executable = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
-      used = _USED.search(str(error))
-      if not used:
-        raise
-      number, unit = filter(None, used.groups())
-      raise TooLargeError(float(number) * _UNITS[unit]) from error
+      raise TooLargeError(_used_bytes(error)) from error
     (path,) = pathlib.Path(folder).glob("*after_codegen.txt")
     return executable, path.read_text()
 

@@ -54,6 +54,7 @@ class Plan:
   hbm_bytes: float  # of one device
   memory: Memory | None
   cost: Estimate | None
+  has_cycles: bool = True  # of the compiler; not if it made no code
 
   @property
   def hbm_fraction(self) -> float:
@@ -90,9 +91,15 @@ class Plan:
 
 
 def make_plan(
-  config: ConfigDict, topology: str, num_slices: int, devices: list
+  config: ConfigDict,
+  topology: str,
+  num_slices: int,
+  num_devices: int,
+  is_fast: bool = False,
 ) -> Plan:
   """Compiles the step and takes its account.
+
+  Fast: the compiler makes no code, and nothing is known of its cycles.
 
   Raises:
     ValueError: the mesh does not fit the devices or the model.
@@ -102,38 +109,36 @@ def make_plan(
     "config": config,
     "topology": topology,
     "num_slices": num_slices,
-    "num_devices": len(devices),
+    "num_devices": num_devices,
     "chip": compiling.parse_topology(topology),
-    "useful_flops": useful / len(devices),
+    "useful_flops": useful / num_devices,
   }
   try:
-    step = compiling.compile_step(config, devices)
+    step = compiling.compile_step(config, topology, num_slices, is_fast)
   except compiling.TooLargeError as error:
     return Plan(**known, hbm_bytes=error.used, memory=None, cost=None)
   program = hlo.parse(step.text)
   cost = estimate(program, step.mesh, known["chip"])
   memory = _memory(step, cost.activation_bytes)
-  return Plan(**known, hbm_bytes=memory.total, memory=memory, cost=cost)
+  return Plan(
+    **known,
+    hbm_bytes=memory.total,
+    memory=memory,
+    cost=cost,
+    has_cycles=step.has_cycles,
+  )
 
 
 def _memory(step: compiling.CompiledStep, activations: int) -> Memory:
-  stats = step.executable.memory_analysis()
   size = compiling.device_bytes
   state = step.state
-  total = (
-    stats.argument_size_in_bytes
-    + stats.output_size_in_bytes
-    - stats.alias_size_in_bytes
-    + stats.temp_size_in_bytes
-    + stats.generated_code_size_in_bytes
-  )
   parts = {
     "params": size(state.params),
     "optimizer": size(state.opt_state),
     "ema": size(state.teacher_state),
     "batch": size(step.batches),
   }
-  rest = total - sum(parts.values())
+  rest = step.hbm_bytes - sum(parts.values())
   activations = min(activations, rest)
   return Memory(
     **parts, activations=activations, temporaries=rest - activations
@@ -152,6 +157,7 @@ def to_json(plan: Plan) -> dict:
     "global_batch_size": config.data.global_batch_size,
     "accumulation_steps": config.data.accumulation_steps,
     "remat": config.model.remat,
+    "gather": config.model.gather,
     "fits": plan.fits,
     "hbm_bytes": plan.hbm_bytes,
     "hbm_limit": plan.chip.hbm_bytes,
@@ -170,8 +176,10 @@ def to_json(plan: Plan) -> dict:
     "communication_seconds": cost.communication_seconds,
     "exposed_communication_seconds": cost.exposed_seconds,
     "estimated_step_seconds": cost.step_seconds,
-    "scheduled_step_seconds": cost.scheduled_step_seconds,
-    "mixed_step_seconds": cost.mixed_step_seconds,
+    "scheduled_step_seconds": (
+      cost.scheduled_step_seconds if plan.has_cycles else None
+    ),
+    "mixed_step_seconds": cost.mixed_step_seconds if plan.has_cycles else None,
     "calibration": dataclasses.asdict(plan.calibration),
     "calibrated_step_seconds": plan.step_seconds.median,
     "calibrated_step_seconds_low": plan.step_seconds.low,

@@ -113,6 +113,12 @@ def _time(plan: Plan) -> list[str]:
   step, ratio = plan.step_seconds, plan.calibration.roofline
   steps = plan.config.optim.num_steps
   batch = plan.config.data.global_batch_size
+  by_cycles = "the compiler's cycles are not known"
+  if plan.has_cycles:
+    by_cycles = (
+      f"by the compiler's cycles {plan.mfu_in(cost.scheduled_step_seconds):.1%}"
+      f", only products by them {plan.mfu_in(cost.mixed_step_seconds):.1%}"
+    )
   parts = ", ".join(
     f"{name} {seconds / cost.device_seconds:.0%}"
     for name, seconds in cost.parts.items()
@@ -128,9 +134,7 @@ def _time(plan: Plan) -> list[str]:
     f"communication {cost.communication_seconds:.3f} "
     f"({cost.exposed_seconds:.3f} not hidden)",
     f"  by part          {parts}",
-    f"estimated MFU      {plan.mfu_in(cost.step_seconds):.1%} (by the "
-    f"compiler's cycles {plan.mfu_in(cost.scheduled_step_seconds):.1%}, only "
-    f"products by them {plan.mfu_in(cost.mixed_step_seconds):.1%})",
+    f"estimated MFU      {plan.mfu_in(cost.step_seconds):.1%} ({by_cycles})",
     f"images/s           {plan.images_per_second:.0f} "
     f"({plan.images_per_second / plan.num_devices:.2f} a device)",
     f"1 billion images   {format_seconds(plan.days(BILLION) * 86400)}",
