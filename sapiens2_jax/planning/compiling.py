@@ -196,7 +196,7 @@ def schedule(
             return text, int(_REPORTED.search(report.read_text())[1])
       if not used.empty():
         raise TooLargeError(used.get())
-      raise RuntimeError("the compiler failed.")
+      raise RuntimeError(f"The compiler ended with {child.exitcode}.")
     finally:
       child.kill()
       child.join()

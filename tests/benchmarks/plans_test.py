@@ -1,5 +1,6 @@
 """benchmarks/plans.py."""
 
+import json
 import shutil
 
 import pytest
@@ -21,10 +22,13 @@ def test_the_page_of_docs_is_that_of_its_plans(tmp_path):
 @pytest.mark.slow
 def test_a_plan_is_made_once(tmp_path):
   pytest.importorskip("libtpu")
-  command = ("-m", "benchmarks.plans", "--only", "toy", "--output", tmp_path)
+  command = ("-m", "benchmarks.plans", "--only=toy", "--fast")
+  command = (*command, "--output", tmp_path)
   # The TPU compiler ends at flags of the CPU's.
   assert run(*command, XLA_FLAGS="") == {"plans": 1, "fit": 1}
   rows = (tmp_path / "plans.jsonl").read_text()
-  assert "| toy | v5e:2x2 | 4 |" in (tmp_path / "plans.md").read_text()
+  page = (tmp_path / "plans.md").read_text()
+  assert "| toy | v5e:2x2 | 4 |" in page
+  assert json.loads(rows)["scheduled_step_seconds"] is None
   assert run(*command, XLA_FLAGS="") == {"plans": 1, "fit": 1}
   assert (tmp_path / "plans.jsonl").read_text() == rows

@@ -117,6 +117,14 @@ def test_numbers_follow_from_each_other():
   assert sum(found["memory"].values()) == found["hbm_bytes"]
 
 
+def test_without_code_there_are_no_cycles():
+  plan = make_plan(has_cycles=False)
+  found = to_json(plan)
+  assert found["scheduled_step_seconds"] is found["mixed_step_seconds"] is None
+  assert found["calibrated_mfu"] == plan.mfu
+  assert "(the compiler's cycles are not known)" in text.format_plan(plan)
+
+
 def test_what_does_not_fit_says_so_and_claims_no_speed():
   plan = make_plan(**TOO_LARGE)
   assert not plan.fits and to_json(plan)["fits"] is False
