@@ -20,8 +20,8 @@ how this was estimated
     account does not look into, on heads padded to the matrix unit at
     {efficiency} of the peak (forward with up to 896 keys and
     with more, backward the same, heads below 128; above 100% products run
-    beside each other; from the compiler's schedule of the kernel, not
-    measured); then communication that is not started ahead.
+    beside each other; from the compiler's schedule of the kernel,
+    not measured); then communication that is not started ahead.
   by the compiler's cycles: instead of the above its own cycles for each
     instruction, which know about tiles and vector units, but take work that
     only moves bytes for twice as long as HBM needs; or only for products.
