@@ -183,7 +183,8 @@ def test_weights_gathered_once_move_once_and_change_nothing():
   gathers = [
     work.times
     for work in works
-    if work.collective == "all-gather"
+    if work.collective
+    and work.collective.opcode == "all-gather"
     and any(hidden in array.dims for array in work.instruction.result)
   ]
   assert gathers and max(gathers) == 1
