@@ -124,9 +124,7 @@ and by the compiler's cycles. Made by `python -m benchmarks.plans`, a plan at a
 time; commands stand in [plans.jsonl](plans.jsonl).
 
 Where no cycles stand, the compiler was stopped before it made code (`--fast`),
-and HBM is without that code. Above 90 % of HBM a plan is too tight to be run as
-it stands: 1b on tpu7x needs more microbatches than two; such a plan is not made
-yet.
+and HBM is without that code.
 
 A star: a plan of before, with JAX's attention kernel (`splash`) and not the one
 that `auto` takes now. Transfers between HBM and the chip's memory still counted
