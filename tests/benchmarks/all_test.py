@@ -7,7 +7,7 @@ from tests.end_to_end.commands import ROOT
 # Run by the benchmark that needs them, or with it.
 PARTS = {
   "conversion_steps": "conversion",
-  "efficientnet_onnx": "similarity",
+  "safety_vector": "similarity",
   "decoder": "calibration",
   "published": "calibration",
   "torch_layers": "torch_step",

