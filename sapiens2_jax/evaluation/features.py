@@ -365,17 +365,12 @@ def _write_shard(
 
   shard = Shard(path, (*cells, arch.embed_dim), dtype)
   with Progress(f"features ({view.name})", len(numbers), "images") as progress:
-    stream, rows = inputs(), model.batch_size
-    while rows == model.batch_size:
-      batch = list(itertools.islice(stream, model.batch_size))
-      # Who has no more waits with the others, in calls of the same program.
-      rows = max(part.gather(len(batch)))
-      images = np.array(batch, np.uint8).reshape(-1, *view.image_size, 3)
-      apply = functools.partial(model.apply_fn, model.params)
-      for found in batching.in_batches(
-        apply, model.batch_size, images, num_rows=rows
-      ):
-        shard.append(found[view.output].astype(np.float32))
+    apply = functools.partial(model.apply_fn, model.params)
+    empty = np.zeros((0, *view.image_size, 3), np.uint8)
+    for found in batching.as_they_come(
+      apply, model.batch_size, inputs(), empty, part.gather
+    ):
+      shard.append(found[view.output].astype(np.float32))
   shard.close()
   share.sums = shard.sums
   return share

@@ -1,6 +1,7 @@
 """Inference in batches of one size, so that it is compiled once."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -35,6 +36,32 @@ def in_batches(
       ]
     outputs = jax.device_get(function(*given))
     yield jax.tree.map(lambda x, n=count: np.asarray(x)[:n], outputs)
+
+
+def as_they_come(
+  function: Callable[..., Any],
+  batch_size: int,
+  rows: Iterable[np.ndarray],
+  empty: np.ndarray,
+  gather: Callable[[int], list[int]],
+) -> Iterator[Any]:
+  """`in_batches` of rows that are made one by one, each when it is needed.
+
+  All processes of a job must call this; one that has no more rows waits with
+  the others, in calls of the same program.
+
+  Args:
+    function, batch_size: see there.
+    rows: arrays of one shape; any number of them.
+    empty: no rows of that shape, (0, ...).
+    gather: what all processes give, see `gathering.Part`.
+  """
+  rows, most = iter(rows), batch_size
+  while most == batch_size:
+    batch = list(itertools.islice(rows, batch_size))
+    most = max(gather(len(batch)))
+    given = np.stack(batch) if batch else empty
+    yield from in_batches(function, batch_size, given, num_rows=most)
 
 
 def map_batches(

@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -132,22 +131,17 @@ def predict(
       waiting.append((task.preprocess(image, labels), labels))
       yield from (one.image for one in waiting[-1][0])
 
-  found = images()
-  while True:
-    batch = list(itertools.islice(found, batch_size))
-    # Who has no more waits with the others, in calls of the same program.
-    rows = max(part.gather(len(batch)))
-    if not batch:
-      batch = np.zeros((0, *task.element_spec()["image"][0]), np.uint8)
-    if rows:
-      (arrays,) = batching.in_batches(
-        apply, batch_size, np.asarray(batch), num_rows=rows
-      )
-      for number in range(len(batch)):
-        outputs.append({name: x[number] for name, x in arrays.items()})
+  def finished() -> Iterator[tuple[Any, Labels | None]]:
     while waiting and len(waiting[0][0]) <= len(outputs):
       inputs, labels = waiting.popleft()
-      own, outputs = outputs[: len(inputs)], outputs[len(inputs) :]
+      own = outputs[: len(inputs)]
+      del outputs[: len(inputs)]
       yield task.postprocess(own, inputs), labels
-    if rows < batch_size:
-      return
+
+  empty = np.zeros((0, *task.element_spec()["image"][0]), np.uint8)
+  for arrays in batching.as_they_come(
+    apply, batch_size, images(), empty, part.gather
+  ):
+    outputs.extend(dict(zip(arrays, row)) for row in zip(*arrays.values()))
+    yield from finished()
+  yield from finished()  # Who comes last may have no inputs.
