@@ -30,6 +30,7 @@ from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.base import Example, Images, ProbedTask
 from sapiens2_jax.tasks.examples import read_labels
 from sapiens2_jax.tasks.probes import Dense
+from sapiens2_jax.tasks.totals import Totals
 from sapiens2_jax.training.data import check_shared
 
 RIDGE = 1e-3  # of the number of patches, on features of std 1: ours
@@ -177,7 +178,7 @@ def _stack(
   )
 
 
-class Ridge:
+class Ridge(Totals):
   """Least squares with a small weight on the coefficients, added up."""
 
   def __init__(self, num_features: int, num_targets: int):
@@ -194,11 +195,6 @@ class Ridge:
     self._y += y.sum(axis=0)
     self._xx += x.T @ x
     self._xy += x.T @ y
-
-  def merge(self, other: "Ridge") -> None:
-    """Takes in all samples that another one took in."""
-    for name, value in vars(other).items():
-      setattr(self, name, getattr(self, name) + value)
 
   def solve(self) -> tuple[np.ndarray, np.ndarray]:
     """Weights (d, c) and bias (c,); features count as of std 1."""

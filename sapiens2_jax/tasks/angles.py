@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
+from sapiens2_jax.tasks.totals import Totals
+
 WITHIN = (5.0, 11.25, 22.5, 30.0)  # degrees
 _BIN = 0.5  # degrees; of the histogram whose middle is the median
 
@@ -21,7 +23,7 @@ def angles_between(
   return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
 
 
-class AngleStatistics:
+class AngleStatistics(Totals):
   """Mean, median and more of all angles that were added.
 
   Attributes:
@@ -44,14 +46,6 @@ class AngleStatistics:
     self._histogram += np.histogram(
       angles, len(self._histogram), range=(0, 180)
     )[0]
-
-  def merge(self, other: "AngleStatistics") -> None:
-    """Takes in all that another one took in."""
-    self.count += other.count
-    self._sum += other._sum
-    self._sum_squares += other._sum_squares
-    self._within += other._within
-    self._histogram += other._histogram
 
   def mean(self) -> float:
     """In degrees; NaN of nothing."""

@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
+from sapiens2_jax.tasks.totals import Totals
+
 Colors = Float[np.ndarray, "h w 3"]
 Mask = Bool[np.ndarray, "h w"]
 
@@ -11,54 +13,46 @@ _C1, _C2 = 0.01**2, 0.03**2
 _WINDOW, _SIGMA = 11, 1.5
 
 
-class ColorMetric:
+class ColorMetric(Totals):
   """Errors over a mask: means over channels, then over all pixels of a set.
 
   Source: the public Sapiens2 release.
   """
 
   def __init__(self):
-    self._sums = dict.fromkeys(("absolute", "square", "steps", "ssim"), 0.0)
+    self._absolute = self._square = self._steps = self._ssim = 0.0
     self._pixels = self._pairs = self._windows = 0
 
   def add(self, prediction: Colors, target: Colors, mask: Mask) -> None:
     """Takes in one image."""
     error = (prediction - target).astype(np.float64)
     self._pixels += np.count_nonzero(mask)
-    self._sums["absolute"] += np.abs(error)[mask].mean(axis=-1).sum()
-    self._sums["square"] += (error**2)[mask].mean(axis=-1).sum()
+    self._absolute += np.abs(error)[mask].mean(axis=-1).sum()
+    self._square += (error**2)[mask].mean(axis=-1).sum()
     for axis in (0, 1):
       step = np.abs(np.diff(error, axis=axis)).mean(axis=-1)
       first, second = (
         np.take(mask, range(i, mask.shape[axis] - 1 + i), axis) for i in (0, 1)
       )
       both = first & second
-      self._sums["steps"] += step[both].sum()
+      self._steps += step[both].sum()
       self._pairs += np.count_nonzero(both)
     similarity, is_covered = ssim_map(prediction, target, mask)
-    self._sums["ssim"] += similarity[is_covered].sum()
+    self._ssim += similarity[is_covered].sum()
     self._windows += np.count_nonzero(is_covered)
-
-  def merge(self, other: "ColorMetric") -> None:
-    """Takes in all that another one took in."""
-    for name, value in other._sums.items():
-      self._sums[name] += value
-    self._pixels += other._pixels
-    self._pairs += other._pairs
-    self._windows += other._windows
 
   def result(self) -> dict[str, float]:
     """mae, rmse, psnr (dB), gradient_l1 and ssim; NaN of nothing."""
     if not self._pixels:
       names = ("mae", "rmse", "psnr", "gradient_l1", "ssim")
       return dict.fromkeys(names, float("nan"))
-    square = self._sums["square"] / self._pixels
+    square = self._square / self._pixels
     return {
-      "mae": float(self._sums["absolute"] / self._pixels),
+      "mae": float(self._absolute / self._pixels),
       "rmse": float(np.sqrt(square)),
       "psnr": float(-10 * np.log10(max(square, 1e-12))),
-      "gradient_l1": float(self._sums["steps"] / max(self._pairs, 1)),
-      "ssim": float(self._sums["ssim"] / max(self._windows, 1)),
+      "gradient_l1": float(self._steps / max(self._pairs, 1)),
+      "ssim": float(self._ssim / max(self._windows, 1)),
     }
 
 

@@ -32,6 +32,7 @@ from sapiens2_jax.tasks import backgrounds, maps
 from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng, Size
 from sapiens2_jax.tasks.matting import losses as matting
 from sapiens2_jax.tasks.matting import views as matte_views
+from sapiens2_jax.tasks.totals import Totals
 
 Matte = Float[np.ndarray, "h w 4"]
 
@@ -148,7 +149,7 @@ def _shrink(images: Array, shape: tuple[int, ...]) -> Array:
   )
 
 
-class MattingMetric:
+class MattingMetric(Totals):
   """Errors of alpha in [0, 1] over all pixels: mad, mse; ours.
 
   And sad, the mean over images of the sum of |error| in thousands; iou, the
@@ -176,10 +177,6 @@ class MattingMetric:
       target = labels.foreground / 255 * (labels.alpha[..., None] / 255)
       self._colors += np.abs(prediction[..., :3] - target).sum()
       self._colored += target.size
-
-  def merge(self, other: "MattingMetric") -> None:
-    for name, value in vars(other).items():
-      setattr(self, name, getattr(self, name) + value)
 
   def result(self) -> dict[str, float]:
     """NaN of nothing."""

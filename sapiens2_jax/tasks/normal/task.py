@@ -18,6 +18,7 @@ from sapiens2_jax.models import heads
 from sapiens2_jax.tasks import dense, geometric, maps, photometric
 from sapiens2_jax.tasks.angles import AngleStatistics, angles_between
 from sapiens2_jax.tasks.base import Arrays, Example, Image, Loss, Rng
+from sapiens2_jax.tasks.totals import Totals
 
 Normals = Float[np.ndarray, "h w 3"]
 
@@ -82,7 +83,7 @@ class NormalTask(maps.LetterboxTask):
     return maps.to_uint8((prediction + 1) / 2)
 
 
-class NormalMetric:
+class NormalMetric(Totals):
   """Angles in degrees over the pixels of people; fractions in percent.
 
   On the image itself, without the padding that the reference leaves in.
@@ -94,9 +95,6 @@ class NormalMetric:
   def add(self, prediction: Normals, labels: Labels) -> None:
     mask = _mask(labels)
     self._angles.add(angles_between(prediction[mask], labels.normal[mask]))
-
-  def merge(self, other: "NormalMetric") -> None:
-    self._angles.merge(other._angles)
 
   def result(self) -> dict[str, float]:
     return {

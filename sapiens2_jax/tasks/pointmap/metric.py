@@ -5,6 +5,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sapiens2_jax.tasks.angles import AngleStatistics, angles_between
+from sapiens2_jax.tasks.totals import Totals
 
 PointArray = Float[np.ndarray, "h w 3"]
 Mask = Bool[np.ndarray, "h w"]
@@ -12,7 +13,7 @@ Mask = Bool[np.ndarray, "h w"]
 WITHIN = (0.05, 0.10, 0.20)
 
 
-class PointMetric:
+class PointMetric(Totals):
   """Errors of points and of the normals they imply, over a mask.
 
   Without any alignment. Distances have the points' unit, angles are degrees,
@@ -39,15 +40,6 @@ class PointMetric:
     self._within += [np.count_nonzero(distance < limit) for limit in WITHIN]
     found, wanted = sobel_normals(prediction), sobel_normals(target)
     self._angles.add(angles_between(found[mask], wanted[mask]))
-
-  def merge(self, other: "PointMetric") -> None:
-    """Takes in all that another one took in."""
-    self._count += other._count
-    self._sum += other._sum
-    self._sum_squares += other._sum_squares
-    self._axes += other._axes
-    self._within += other._within
-    self._angles.merge(other._angles)
 
   def result(self) -> dict[str, float]:
     """l2, rmse, mae of each axis, fractions within; then normals. NaN: none."""

@@ -157,7 +157,7 @@ class PointmapTask(maps.LetterboxTask):
     return draw_depth(depth, depth_bounds(depth))
 
 
-class PointmapMetric(PointMetric):
+class PointmapMetric:
   """Of canonical points, letterboxed, without the predicted scale.
 
   Args:
@@ -165,11 +165,16 @@ class PointmapMetric(PointMetric):
   """
 
   def __init__(self, task: PointmapTask):
-    super().__init__()
-    self._task = task
+    self._task, self._points = task, PointMetric()
 
   def add(self, prediction: Points, labels: Labels) -> None:
-    super().add(prediction.canonical, *self._task.letterbox(labels))
+    self._points.add(prediction.canonical, *self._task.letterbox(labels))
+
+  def merge(self, other: "PointmapMetric") -> None:
+    self._points.merge(other._points)
+
+  def result(self) -> dict[str, float]:
+    return self._points.result()
 
 
 def _bounded(loss: dense.Scalar) -> dense.Scalar:
