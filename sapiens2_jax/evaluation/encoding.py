@@ -47,7 +47,8 @@ def spread(
     devices: see `jit_on_devices`.
 
   Returns:
-    Its outputs are cls (b, d) and patches (b, rows, cols, d), float32.
+    Its outputs are cls (b, d) and patches (b, rows, cols, d), of the dtype
+    that the encoder computes in.
   """
   grid = token_grid(encoder.architecture, image_size)
   compiled = _compile(encoder, devices)
@@ -57,7 +58,7 @@ def spread(
 def encode(
   encoder: Encoder, params: dict, images: UInt8[np.ndarray, "b h w 3"]
 ) -> dict[str, np.ndarray]:
-  """Features of whole images, see `spread`, by this process alone."""
+  """Features of whole images, see `spread`, by this process alone; float32."""
   devices = tuple(jax.local_devices())
   model = spread(encoder, params, images.shape[1:3], devices)
   apply = functools.partial(model.apply_fn, model.params)
