@@ -169,7 +169,7 @@ class FakeBucket:
       partial = path.with_name(f".{threading.get_ident()}.arriving")
       partial.write_bytes(data)
       partial.replace(path)
-      self._generations[name] = int(self._generations.get(name, 1)) + 1
+      self._generations[name] = self._generations.get(name, 1) + 1
     return True
 
   def _delete(self, name: str, wanted: str | None) -> bool:
@@ -216,6 +216,15 @@ class FakeBucket:
       "generation": key[1],
       "md5Hash": self._digests[key],
     }
+
+
+def read_all(directory: pathlib.Path) -> dict[str, bytes]:
+  """All files below a directory, of a bucket or not, by relative name."""
+  return {
+    path.relative_to(directory).as_posix(): path.read_bytes()
+    for path in directory.rglob("*")
+    if path.is_file()
+  }
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from sapiens2_jax.training.state import by_path
 from sapiens2_jax.validation import read_config
 from tests import tiny
 from tests.data_pipelines import fake_bucket
+from tests.data_pipelines.fake_bucket import read_all
 from tests.interop import runs
 
 RUN = "gs://runs/a"
@@ -62,14 +63,6 @@ def export(output, source=RUN, kind="transformers", **options) -> dict:
   read = weights.read_weights(found)
   exports.write_export(output, found, read, request, **options)
   return request
-
-
-def read_all(directory) -> dict[str, bytes]:
-  return {
-    path.relative_to(directory).as_posix(): path.read_bytes()
-    for path in directory.rglob("*")
-    if path.is_file()
-  }
 
 
 def assert_loaded(place: str) -> None:

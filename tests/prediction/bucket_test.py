@@ -10,6 +10,7 @@ import pytest
 from sapiens2_jax.prediction import inputs
 from tests import forking, tiny_task
 from tests.data_pipelines import fake_bucket
+from tests.data_pipelines.fake_bucket import read_all
 from tests.evaluation import labelled
 from tests.interop import runs
 from tests.prediction import models
@@ -37,14 +38,6 @@ def run(name: str, *arguments: object) -> str:
   done = forking.run(words, os.environ)
   assert done.returncode == 0, done.stdout + done.stderr
   return done.stdout
-
-
-def read_all(directory) -> dict[str, bytes]:
-  return {
-    path.relative_to(directory).as_posix(): path.read_bytes()
-    for path in directory.rglob("*")
-    if path.is_file()
-  }
 
 
 def test_predictions_are_those_of_a_copy_on_a_disk(root, tmp_path):

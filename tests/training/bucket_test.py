@@ -14,6 +14,7 @@ from data_pipelines.common import checksums, files, remote, storage
 from sapiens2_jax.training import checkpoints, stored, verification
 from tests.data_pipelines import fake_bucket
 from tests.training import small_runs
+from tests.training.small_runs import assert_state_of, flip, largest
 
 RUN = "gs://runs/a"
 
@@ -48,11 +49,6 @@ def bucket(server, monkeypatch):
   bucket.resume()
 
 
-def assert_state_of(step: int, found) -> None:
-  assert found[0] == step
-  chex.assert_trees_all_equal(found[1], small_runs.make_state(step))
-
-
 def names(workdir: pathlib.Path) -> set[str]:
   return {path.name for path in (workdir / "checkpoints").iterdir()}
 
@@ -85,17 +81,6 @@ def test_a_restart_lists_and_does_not_read_back(bucket):
   assert_state_of(30, small_runs.restore(RUN))
 
 
-def largest(workdir: pathlib.Path, step: int) -> pathlib.Path:
-  files = (workdir / "checkpoints" / str(step)).rglob("d/*")
-  return max(files, key=lambda path: path.stat().st_size)
-
-
-def flip(path: pathlib.Path) -> None:
-  data = bytearray(path.read_bytes())
-  data[len(data) // 2] ^= 4
-  path.write_bytes(data)
-
-
 @pytest.mark.parametrize(
   ("harm", "reason"),
   [(pathlib.Path.unlink, "missing"), (flip, "MD5 is")],
@@ -103,7 +88,7 @@ def flip(path: pathlib.Path) -> None:
 )
 def test_a_damaged_object_is_named_and_set_aside(bucket, harm, reason, capfd):
   _, workdir = bucket
-  path = largest(workdir, 30)
+  path = largest(small_runs.path(workdir, 30))
   harm(path)
   assert_state_of(20, small_runs.restore(RUN))
   said = capfd.readouterr().err
@@ -221,8 +206,8 @@ def test_copies_to_and_from_a_disk_are_verified(bucket, tmp_path, capfd):
     "sha256",
   }
   assert_state_of(40, small_runs.restore(RUN))
-  flip(largest(workdir, 40))
-  flip(largest(tmp_path / "disk", 30))
+  flip(largest(small_runs.path(workdir, 40)))
+  flip(largest(small_runs.path(tmp_path / "disk", 30)))
   verification._compare.cache_clear()
   assert_state_of(30, small_runs.restore(RUN))
   (tmp_path / "disk" / "checkpoints" / "40" / verification.LIST).unlink()

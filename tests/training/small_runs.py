@@ -2,6 +2,7 @@
 
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,3 +71,22 @@ def restore(workdir, *overrides: str) -> tuple[int, TrainState]:
 
 def path(workdir, step: int) -> pathlib.Path:
   return pathlib.Path(checkpoints.directory(str(workdir))) / str(step)
+
+
+def assert_state_of(step: int, found: tuple[int, TrainState]) -> None:
+  """What `restore` found is what was saved at a step."""
+  assert found[0] == step
+  chex.assert_trees_all_equal(found[1], make_state(step))
+
+
+def largest(checkpoint: pathlib.Path) -> pathlib.Path:
+  """The file with most of the arrays' values."""
+  files = (checkpoint / "state" / "ocdbt.process_0" / "d").iterdir()
+  return max(files, key=lambda file: file.stat().st_size)
+
+
+def flip(file: pathlib.Path, position: int = 0) -> None:
+  """Changes one bit."""
+  data = bytearray(file.read_bytes())
+  data[position] ^= 4
+  file.write_bytes(data)

@@ -23,6 +23,7 @@ from sapiens2_jax.training import (
 from sapiens2_jax.validation import read_config
 from tests import old_runs, tiny
 from tests.training import small_runs
+from tests.training.small_runs import assert_state_of, flip, largest
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +41,9 @@ def workdir(saved, tmp_path):
   return shutil.copytree(saved, tmp_path / "run")
 
 
-def flip(path, position: int = 0) -> None:
-  data = bytearray(path.read_bytes())
-  data[position] ^= 4
-  path.write_bytes(data)
-
-
-def largest(checkpoint):
-  """The file with most of the arrays' values."""
-  files = (checkpoint / "state" / "ocdbt.process_0" / "d").iterdir()
-  return max(files, key=lambda path: path.stat().st_size)
-
-
 def all_files(workdir) -> dict[str, bytes]:
   names = checksums.find_files(workdir)
   return {name: (workdir / name).read_bytes() for name in names}
-
-
-def assert_state_of(step: int, found) -> None:
-  assert found[0] == step
-  chex.assert_trees_all_equal(found[1], small_runs.make_state(step))
 
 
 def test_a_list_holds_every_file_and_a_whole_run_says_nothing(workdir, capfd):
