@@ -128,10 +128,11 @@ def load(config: ConfigDict, part: Part = ALONE) -> Dataset:
   for name, task in made.items():
     what = f"{given}: probes.tasks: {name}"
     found[name] = (task.view, *_stack(targets[name], what, first, part))
-  stacked = {}
-  for task in made.values():
-    shape, dtype = task.element_spec()["image"]
-    stacked[task.view] = np.array(views[task.view], dtype).reshape(-1, *shape)
+  specs = {task.view: task.element_spec()["image"] for task in made.values()}
+  stacked = {
+    view: np.array(views[view], dtype).reshape(-1, *shape)
+    for view, (shape, dtype) in specs.items()
+  }
   crops = np.array(crops, np.uint8).reshape(-1, *size, 3)
   return Dataset(stacked, crops, found, first, part)
 
