@@ -61,14 +61,12 @@ def find_damage(output: str, request: dict) -> list[str] | None:
   Raises:
     ValueError: its marker is damaged.
   """
-  marker, card = (
-    integrity.read_marker(output, MARKER),
-    storage.join(output, CARD),
-  )
+  marker = integrity.read_marker(output, MARKER)
   if marker is None or marker.get("request") != request:
     return None
   listed = integrity.listed_files(marker, storage.join(output, MARKER))
   problems = checksums.compare(output, listed)
+  card = storage.join(output, CARD)
   if request["format"] != "onnx" and not storage.exists(card):
     problems.append(f"{card}: missing")
   return problems
@@ -211,9 +209,9 @@ def may_replace_card(output: str) -> bool:
   """Whether there is no model card, or the one that export wrote."""
   card = storage.join(output, CARD)
   marker = integrity.read_marker(output, MARKER) or {}
-  return not storage.exists(card) or checksums.sha256(card) == marker.get(
-    "card"
-  )
+  if not storage.exists(card):
+    return True
+  return checksums.sha256(card) == marker.get("card")
 
 
 def _write_marker(
