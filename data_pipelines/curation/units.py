@@ -186,7 +186,7 @@ class ScoreShards:
       try:
         with _deadline(self.seconds * len(usable)):
           answers = scorer.score(found, known)
-          columns = [_name_columns(scorer, answer) for answer in answers]
+          columns = [name_columns(scorer, answer) for answer in answers]
         if len(columns) != len(found):
           raise ValueError(f"{len(columns)} answers for {len(found)} images")
       except Exception as error:
@@ -306,7 +306,12 @@ def split_key(key: str) -> tuple[str, int]:
   return shard, int(row)
 
 
-def _name_columns(scorer: Scorer, answer: dict) -> dict:
+def name_columns(scorer: Scorer, answer: dict) -> dict:
+  """What a scorer says of an image, with its prefix.
+
+  Raises:
+    ValueError: it has other columns than it declares, or one is not finite.
+  """
   if set(answer) != set(scorer.columns):
     raise ValueError(
       f"columns {', '.join(sorted(answer))}, expected "

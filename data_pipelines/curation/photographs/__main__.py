@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from data_pipelines.common import command
-from data_pipelines.curation import scorers
+from data_pipelines.curation import scorers, units
 from data_pipelines.curation.photographs import (
   bodies,
   fetching,
@@ -60,7 +60,7 @@ def _score(
       start = time.process_time()
       (found,) = scorer.score([pixels], [known])
       seconds[scorer.name] += time.process_time() - start
-      known.update({f"{scorer.name}_{n}": v for n, v in found.items()})
+      known.update(units.name_columns(scorer, found))
       if scorer.name == "render":
         anew = train_render.compress(pixels, _SIDE, _QUALITY)
         known[_ANEW] = scorer.score([anew], [{}])[0]["photo_probability"]

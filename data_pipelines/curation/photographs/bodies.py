@@ -9,9 +9,9 @@ import numpy as np
 
 from data_pipelines.common import images
 from data_pipelines.corpus import labels as corpus_labels
-from data_pipelines.curation import scorers
+from data_pipelines.curation import scorers, units
 from data_pipelines.curation.photographs import judging, labels
-from data_pipelines.curation.scorers import mask, person
+from data_pipelines.curation.scorers import geometry, mask, person
 from data_pipelines.sources import array_record
 
 
@@ -27,20 +27,20 @@ def look(corpus: str | os.PathLike, models: str | None) -> list[dict]:
   made = [scorers.make_scorer(name, models=models) for name in names]
   for scorer in made:
     scorer.load()
-  *_, masks = made
   return [
-    _look_at(record.image, record.labels, made, masks)
+    _look_at(record.image, record.labels, made)
     for record in array_record.ArrayRecordSource(corpus)
   ]
 
 
-def _look_at(data: bytes, known: bytes, made: list, masks) -> dict:
+def _look_at(data: bytes, known: bytes, made: list) -> dict:
+  people, *_, masks = made
   image = images.decode_image(data)
   columns = {}
   for scorer in made:
     (found,) = scorer.score([image], [columns])
-    columns |= {f"{scorer.name}_{name}": v for name, v in found.items()}
-  box = mask.geometry.largest(person.read_boxes(columns))
+    columns |= units.name_columns(scorer, found)
+  box = geometry.largest(person.read_boxes(columns))
   if box is None:
     return columns
   alpha = corpus_labels.decode_labels(known, ("alpha",)).alpha
@@ -52,9 +52,8 @@ def _look_at(data: bytes, known: bytes, made: list, masks) -> dict:
   columns |= compare(truth, found)
   if whole == 0 and middle >= 1:
     upper = np.ascontiguousarray(image[:middle])
-    (seen,) = made[0].score([upper], [{}])
-    boxes = {f"person_{name}": value for name, value in seen.items()}
-    (cut,) = masks.score([upper], [boxes])
+    (seen,) = people.score([upper], [{}])
+    (cut,) = masks.score([upper], [units.name_columns(people, seen)])
     columns["cut"] = (cut["borders"] or 0) > 0
   return columns
 
