@@ -26,3 +26,21 @@ def test_filling_is_zeros_and_is_not_returned():
   found = list(batching.in_batches(lambda x: seen.append(x) or x, 3, x))
   assert [part.tolist() for part in found] == [[1, 2, 3], [4, 5]]
   assert seen[1].tolist() == [4, 5, 0]
+
+
+def test_a_process_without_rows_makes_the_calls_of_the_one_with_most():
+  calls, others = [], iter([2, 2, 1])
+
+  def double(rows):
+    calls.append(rows.copy())
+    return 2 * rows
+
+  found = batching.as_they_come(
+    double,
+    2,
+    (np.full(3, n, np.float32) for n in (1, 2, 3)),
+    np.zeros((0, 3), np.float32),
+    lambda count: [count, next(others)],
+  )
+  assert [one[:, 0].tolist() for one in found] == [[2, 4], [6], []]
+  assert [one[:, 0].tolist() for one in calls] == [[1, 2], [3, 0], [0, 0]]
