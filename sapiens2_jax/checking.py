@@ -204,13 +204,12 @@ def _check_workdir(
     if not (storage.is_remote(workdir) and found.is_elsewhere):
       _try_to_write(workdir)
     distributed.refuse_used(workdir)
-    # The sizes of its files only: a run looks at their content.
-    config = config.copy_and_resolve_references()
-    config.checkpoint.verify = False
+    # Not what is in its files: a run looks at that.
     newest = checkpoints.find(workdir, verify=False)
     step = newest and newest.step
     if abstract is not None:
-      starting.check_fits(config, workdir, abstract, validation.read_config)
+      read_config = validation.read_config
+      starting.check_fits(config, workdir, newest, abstract, read_config)
     text = "starts fresh" if step is None else f"continues at step {step}"
     found.fact("workdir", f"{workdir}: {text}")
   return step is None
