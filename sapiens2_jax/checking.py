@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import re
 import secrets
@@ -21,6 +20,7 @@ from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.interop.weights import find_weights
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.planning import compiling
 from sapiens2_jax.runtime import distributed
 from sapiens2_jax.training import (
   checkpoints,
@@ -161,11 +161,7 @@ def check(
 
 
 def _tell_sizes(found: _Findings, objective, mesh, abstract) -> None:
-  leaves = jax.tree.leaves(abstract)
-  share = sum(
-    math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
-    for x in leaves
-  )
+  share = compiling.device_bytes(abstract)
   axes = " x ".join(f"{axis}={n}" for axis, n in mesh.shape.items())
   size = objective.encoder.architecture.name
   found.fact("config", f"{size} on {mesh.size} device(s), {axes}")
@@ -208,13 +204,12 @@ def _check_workdir(
     if not (storage.is_remote(workdir) and found.is_elsewhere):
       _try_to_write(workdir)
     distributed.refuse_used(workdir)
-    # The sizes of its files only: a run looks at their content.
-    config = config.copy_and_resolve_references()
-    config.checkpoint.verify = False
+    # Not what is in its files: a run looks at that.
     newest = checkpoints.find(workdir, verify=False)
     step = newest and newest.step
     if abstract is not None:
-      starting.check_fits(config, workdir, abstract, validation.read_config)
+      read_config = validation.read_config
+      starting.check_fits(config, workdir, newest, abstract, read_config)
     text = "starts fresh" if step is None else f"continues at step {step}"
     found.fact("workdir", f"{workdir}: {text}")
   return step is None

@@ -24,6 +24,7 @@ from sapiens2_jax.runtime import compile_cache, distributed, exits, goodput
 from sapiens2_jax.runtime.watchdog import Watchdog
 from sapiens2_jax.training import (
   announce,
+  checkpoints,
   data,
   endings,
   loop,
@@ -32,7 +33,6 @@ from sapiens2_jax.training import (
   tracking,
 )
 from sapiens2_jax.training import state as state_lib
-from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.step import jit_train_step
 
@@ -95,7 +95,7 @@ def open_checkpoints(
   abstract,
   started: float,
   described: dict,
-) -> Checkpointer:
+) -> checkpoints.Checkpointer:
   """Those in the workdir, and those on the hosts' disks if there are any.
 
   Args:
@@ -108,7 +108,9 @@ def open_checkpoints(
     run_id = distributed.broadcast("run_id", round(1000 * started))
     local = LocalCheckpoints(config.checkpoint, mesh, abstract, run_id)
   read_config = validation.read_config
-  return Checkpointer(workdir, config, read_config, local, described)
+  return checkpoints.Checkpointer(
+    workdir, config, read_config, local, described
+  )
 
 
 def open_tracker(config: ConfigDict, workdir: str) -> tracking.Tracker | None:
@@ -179,7 +181,9 @@ def train(overrides: list[str]) -> None:
   abstract = state_lib.abstract_state(config, objective, tx, mesh)
   measurement = objective.measurement(mesh, abstract)
   announce.facts(objective, mesh, source, abstract, workdir)
-  starting.check_fits(config, workdir, abstract, validation.read_config)
+  newest = checkpoints.find(workdir, config.checkpoint.verify)
+  read_config = validation.read_config
+  starting.check_fits(config, workdir, newest, abstract, read_config)
 
   write_config(config, workdir)
   keep_compiled_programs(config, workdir)

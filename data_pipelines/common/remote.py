@@ -58,6 +58,20 @@ def _configure_gcsfs() -> None:
 
 
 @contextlib.contextmanager
+def at(
+  url: str | os.PathLike,
+) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
+  """What `resolve` gives; errors of the block become what `as_os_error` says.
+
+  Raises:
+    ValueError: see `resolve`.
+  """
+  found = resolve(url)
+  with as_os_error(url):
+    yield found
+
+
+@contextlib.contextmanager
 def as_os_error(
   url: str | os.PathLike, but: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:

@@ -121,9 +121,8 @@ def read_bytes(
       if start:  # A pipe cannot seek.
         file.seek(start)
       return file.read(size)
-  files, inner = remote.resolve(path)
   part = {} if size is None else {"start": start, "end": start + size}
-  with remote.as_os_error(path):
+  with remote.at(path) as (files, inner):
     return files.cat_file(inner, **part)
 
 
@@ -171,9 +170,8 @@ def transfer(
   """
   moved = callbacks.Callback(hooks={"all": _Advance(advance)})
   url = target if is_remote(target) else source
-  files, inner = remote.resolve(url)
   try:
-    with remote.as_os_error(url):
+    with remote.at(url) as (files, inner):
       if is_remote(target):
         files.put_file(os.fspath(source), inner, callback=moved)
       else:
@@ -200,12 +198,8 @@ def copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
   if not is_remote(source):
     shutil.copyfile(source, target)
     return
-  (files, inner), (_, inner_target) = (
-    remote.resolve(source),
-    remote.resolve(target),
-  )
-  with remote.as_os_error(source):
-    files.cp_file(inner, inner_target)
+  with remote.at(source) as (files, inner):
+    files.cp_file(inner, remote.resolve(target)[1])
 
 
 def copy_tree(source: str | os.PathLike, target: str | os.PathLike) -> None:
@@ -220,8 +214,7 @@ def remove_tree(directory: str | os.PathLike) -> None:
     if not is_remote(directory):
       shutil.rmtree(directory)
       return
-    files, inner = remote.resolve(directory)
-    with remote.as_os_error(directory):
+    with remote.at(directory) as (files, inner):
       files.rm(inner, recursive=True)
 
 
@@ -231,8 +224,7 @@ def remove(path: str | os.PathLike) -> None:
     if not is_remote(path):
       os.unlink(path)
       return
-    files, inner = remote.resolve(path)
-    with remote.as_os_error(path):
+    with remote.at(path) as (files, inner):
       files.rm_file(inner)
 
 
@@ -243,8 +235,7 @@ def open_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     with errors.naming(path), open(path, "rb") as file:
       yield file
     return
-  files, inner = remote.resolve(path)
-  with remote.as_os_error(path):
+  with remote.at(path) as (files, inner):
     # Small reads at short distances are faster from large pieces.
     opened = files.open(inner, "rb", block_size=_PIECE, cache_type="readahead")
   with opened:
@@ -258,8 +249,7 @@ def list_sizes(directory: str | os.PathLike) -> dict[str, int]:
       return {
         entry.name: entry.stat().st_size for entry in scanned if entry.is_file()
       }
-  files, inner = remote.resolve(directory)
-  with remote.as_os_error(directory):
+  with remote.at(directory) as (files, inner):
     files.invalidate_cache()  # Other processes write there, too.
     return {
       entry["name"].rpartition("/")[2]: entry["size"]
@@ -274,8 +264,7 @@ def list_directories(directory: str | os.PathLike) -> list[str]:
     if not is_remote(directory):
       with os.scandir(directory) as scanned:
         return sorted(entry.name for entry in scanned if entry.is_dir())
-    files, inner = remote.resolve(directory)
-    with remote.as_os_error(directory):
+    with remote.at(directory) as (files, inner):
       return sorted(
         entry["name"].rstrip("/").rpartition("/")[2]
         for entry in files.ls(inner, detail=True)
@@ -297,8 +286,7 @@ def find(directory: str | os.PathLike) -> dict[str, FileInfo]:
       for path in sorted(root.rglob("*"))
       if path.is_file()
     }
-  files, inner = remote.resolve(directory)
-  with remote.as_os_error(directory):
+  with remote.at(directory) as (files, inner):
     found = files.find(inner, detail=True)
   prefix = inner.rstrip("/") + "/"
   infos = {}
@@ -322,10 +310,9 @@ def list_files(directory: str | os.PathLike) -> Iterator[str]:
     return
   if not is_directory(directory):
     raise FileNotFoundError(f"{directory}: no such directory")
-  files, inner = remote.resolve(directory)
-  prefix = inner.rstrip("/") + "/"
-  with remote.as_os_error(directory):
+  with remote.at(directory) as (files, inner):
     found = files.find(inner)
+  prefix = inner.rstrip("/") + "/"
   for path in sorted(found):
     name = path.removeprefix(prefix)
     if not any(part.startswith(".") for part in name.split("/")):
@@ -339,8 +326,7 @@ def expand(pattern: str) -> list[str]:
   """
   if not is_remote(pattern):
     return sorted({*_glob(pattern)})
-  files, inner = remote.resolve(pattern)
-  with remote.as_os_error(pattern):
+  with remote.at(pattern) as (files, inner):
     return sorted(files.unstrip_protocol(path) for path in files.glob(inner))
 
 
@@ -417,8 +403,7 @@ def _is_directory(entry: os.DirEntry) -> bool:
 def _info(url: str | os.PathLike) -> dict | None:
   """What the bucket says of a file or directory; None if there is none."""
   # Not fsspec's own `exists`: that says no to any error.
-  files, inner = remote.resolve(url)
-  with remote.as_os_error(url):
+  with remote.at(url) as (files, inner):
     try:
       return files.info(inner)
     except FileNotFoundError:

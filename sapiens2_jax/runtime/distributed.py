@@ -181,7 +181,7 @@ def hold(workdir: str, start_timeout: float) -> None:
     return
   if is_writer():
     _lock.check()  # Of two jobs that came at once, one has it.
-  token = f"{broadcast('workdir', int(_lock.token, 16) if _lock else 0):032x}"
+  token = _peers.broadcast("workdir", _lock.token if _lock else "")
   timeout = min(place.VISIBLE_SECONDS, start_timeout)
   if is_writer():
     found = f"{socket.gethostname()} {path}"
@@ -243,7 +243,7 @@ def broadcast(name: str, value: int) -> int:
 
   All processes must call this.
   """
-  return value if _peers is None else _peers.broadcast(name, value)
+  return value if _peers is None else int(_peers.broadcast(name, str(value)))
 
 
 def finish() -> None:

@@ -96,12 +96,13 @@ class Peers:
     for thread in self._threads:
       thread.start()
 
-  def broadcast(self, name: str, value: int) -> int:
+  def broadcast(self, name: str, text: str) -> str:
+    """What process 0 says of `name`, which is used once in a run."""
     key = f"{_SHARED}/{name}"
     if self._index == 0:
-      self._client.key_value_set(key, str(value))
-      return value
-    return int(self._client.blocking_key_value_get(key, _FOREVER_MS))
+      self._client.key_value_set(key, text)
+      return text
+    return self._client.blocking_key_value_get(key, _FOREVER_MS)
 
   def gather(self, name: str, text: str, seconds: float) -> dict[int, str]:
     """What each process says of `name`, which is used once in a run.

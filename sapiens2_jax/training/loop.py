@@ -138,11 +138,11 @@ class _Report:
       )
     if step % self._config.logging.every and step + 1 != optim.num_steps:
       return
-    self.clock.steps = max(1, self.clock.steps)
-    speed = self.clock.speed(
-      self._config.data.global_batch_size, self._useful_flops
-    )
     if self._writers:
+      self.clock.steps = max(1, self.clock.steps)
+      speed = self.clock.speed(
+        self._config.data.global_batch_size, self._useful_flops
+      )
       distributed.check_lock()
       values = _known(jax.device_get(metrics))
       self._writers.write_metrics(step, values)

@@ -119,13 +119,10 @@ class Profiler:
     """
     place = ("tensorboard", "plugins", "profile", name)
     target = storage.join(self._workdir, *place)
-    found = [
-      os.path.join(at, f) for at, _, fs in os.walk(directory) for f in fs
-    ]
-    for path in found:
-      copy = storage.join(target, os.path.basename(path))
+    for name in storage.find(directory):
+      copy = storage.join(target, os.path.basename(name))
       with files.whole_path(copy) as partial:
-        shutil.copyfile(path, partial)
+        shutil.copyfile(os.path.join(directory, name), partial)
     print(f"profile    {target}", flush=True)
 
 

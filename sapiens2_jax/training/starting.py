@@ -41,16 +41,18 @@ LoadEncoder = Callable[[str], tuple[Encoder, dict]]
 def check_fits(
   config: ConfigDict,
   workdir: str,
+  found: checkpoints.Found | None,
   abstract: state_lib.TrainState,
   read_config: checkpoints.ReadConfig,
 ) -> None:
   """Compares what a run would continue with its config; changes nothing.
 
+  Args:
+    found: the newest checkpoint in `workdir`.
+
   Raises:
-    ValueError: the newest checkpoint is of a run for something else.
-    DamagedError: there are checkpoints, and none is whole.
+    ValueError: it is of a run for something else.
   """
-  found = checkpoints.find(workdir, config.checkpoint.verify)
   if found is None:
     return
   saved = read_config(json.dumps(found.run["config"]), workdir)

@@ -17,7 +17,6 @@ import time
 from typing import NamedTuple
 
 import jax
-from jax.experimental import multihost_utils
 from orbax.checkpoint._src.metadata import checkpoint as metadata
 from orbax.checkpoint._src.path import atomicity
 
@@ -298,5 +297,5 @@ def set_aside(paths: tuple[pathlib.PurePath, ...]) -> None:
       else:
         shutil.move(path, target)  # `checkpoints` may lead to another disk.
       say(f"checkpoint {path.name} is set aside: {target}")
-  if paths and jax.process_count() > 1:
-    multihost_utils.sync_global_devices("set_aside")
+  if paths:
+    gathering.gather(None)  # The others wait, however long that takes.

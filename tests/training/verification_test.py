@@ -307,6 +307,7 @@ def check(workdir, *overrides: str, abstract=None) -> None:
   starting.check_fits(
     tiny.load_config(*overrides),
     str(workdir),
+    checkpoints.find(str(workdir)),
     abstract or small_runs.abstract_state(),
     read_config,
   )
