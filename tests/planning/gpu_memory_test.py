@@ -16,7 +16,7 @@ from sapiens2_jax import validation
 from sapiens2_jax.architectures import ARCHITECTURES, Architecture
 from sapiens2_jax.gpus import GPUS, find_gpu
 from sapiens2_jax.models.block import BlockStack
-from sapiens2_jax.parallel.mesh import make_mesh
+from sapiens2_jax.parallel.mesh import abstract_mesh, make_mesh
 from sapiens2_jax.planning import compiling, gpu_memory, gpu_plan, liveness
 from tests import tiny
 from tests.end_to_end.commands import ROOT
@@ -174,7 +174,7 @@ def test_the_account_agrees_with_the_tpu_compilers():
   pytest.importorskip("libtpu")
   done = run("-c", f"import {__name__} as test; test.compile_for_a_tpu()")
   assert done.returncode == 0, done.stderr
-  grad, *shapes = blocks(gpu_memory._mesh((1, 1, 1, 1), "tpu"))
+  grad, *shapes = blocks(abstract_mesh(load().mesh, 1, "tpu"))
   counted = liveness.peak(
     jax.make_jaxpr(grad)(*shapes).jaxpr,
     lambda aval, backward: ("all", liveness.size_of(aval)),
