@@ -26,6 +26,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 
 from benchmarks import published
 from benchmarks.decoder import Program
+from data_pipelines.common import jsonl
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.planning import compiling, hlo
 from sapiens2_jax.planning.calibration import ANY, summarize
@@ -139,11 +140,7 @@ def make_row(
 
 def read_rows(output: str) -> list[dict]:
   """Finished rows, in the order in which they were made."""
-  path = os.path.join(output, "calibration.jsonl")
-  if not os.path.exists(path):
-    return []
-  with open(path) as file:
-    return [json.loads(line) for line in file]
+  return jsonl.read_rows(os.path.join(output, "calibration.jsonl"))
 
 
 _COLUMNS = (

@@ -17,6 +17,7 @@ import sys
 import time
 
 from benchmarks import calibration
+from data_pipelines.common import jsonl
 from sapiens2_jax.planning import compiling
 from sapiens2_jax.planning.calibration import find_calibration
 from sapiens2_jax.planning.plan import BILLION
@@ -84,11 +85,7 @@ def command(entry: tuple) -> list[str]:
 
 def read_rows(output: str) -> dict[str, dict]:
   """Finished plans by their command."""
-  path = os.path.join(output, "plans.jsonl")
-  if not os.path.exists(path):
-    return {}
-  with open(path) as file:
-    rows = [json.loads(line) for line in file]
+  rows = jsonl.read_rows(os.path.join(output, "plans.jsonl"))
   return {row["command"]: row for row in rows}
 
 
