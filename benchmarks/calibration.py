@@ -98,8 +98,9 @@ def _lower(run: published.Run) -> jax.stages.Lowered:
 def read_program(
   run: published.Run, mesh, folder: str | None, is_fast: bool
 ) -> str:
-  """Compiles, or reads what `--programs` kept."""
-  name = f"{run.topology}_{run.name}.txt.gz".replace(" ", "_")
+  """Compiles, or reads what `--programs` kept; of `--fast` apart."""
+  kind = "_fast" if is_fast else ""  # A text without cycles is not for both.
+  name = f"{run.topology}_{run.name}{kind}.txt.gz".replace(" ", "_")
   path = folder and os.path.join(folder, name)
   if path and os.path.exists(path):
     with gzip.open(path, "rt") as file:
