@@ -134,9 +134,11 @@ def _share(config: ConfigDict, parts: int) -> ConfigDict:
   share.mesh = dict.fromkeys(mesh_lib.AXES, 1)
   share.data.global_batch_size = images * data.accumulation_steps
   if "koleo_group_size" in share.get("objective", {}):
-    # Groups span devices; their features are small.
-    group = share.objective.koleo_group_size
-    share.objective.koleo_group_size = math.gcd(group, images)
+    # Groups span devices; their features are small. One image has no other.
+    group = math.gcd(share.objective.koleo_group_size, images)
+    share.objective.koleo_group_size = group if group > 1 else images
+    if images == 1:
+      share.objective.w_koleo = 0.0
   return share
 
 

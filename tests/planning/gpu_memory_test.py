@@ -82,6 +82,18 @@ def test_devices_share_the_state_and_the_batch(block):
   assert shared.activations == pytest.approx(block.activations / 4, rel=0.05)
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_groups_of_koleo_may_span_devices(images):
+  """Neither has a whole group of two on each of eight."""
+  config = tiny.load_config(
+    *(f"data.global_batch_size={8 * images}", "objective.koleo_group_size=2"),
+    num_devices=8,
+  )
+  found = gpu_memory.measure(config, "gpu", 8)
+  pixels = 3 * (2 * 64 * 48 + 4 * 48 * 16)  # uint8; and two numbers.
+  assert found.batch == images * (pixels + 2 * 4)
+
+
 def test_a_mesh_that_cuts_more_is_refused():
   config = load("mesh.tensor=2", num_devices=2)
   with pytest.raises(ValueError, match="mesh.tensor=2: the account of GPUs"):
