@@ -26,7 +26,8 @@ how this was estimated
     not measured); then communication that is not started ahead.
   by the compiler's cycles: instead of the above its own cycles for each
     instruction, which know about tiles and vector units, but take work that
-    only moves bytes for twice as long as HBM needs; or only for products.
+    only moves bytes for 2.4 to 2.8 times as long as HBM needs; or only for
+    products.
   communication: bytes over the links that a group of chips spans, both ways.
   calibrated: the estimated step times what {runs} published run(s) of language
     models on {chips} took of theirs (docs/plans.md). This program
