@@ -26,6 +26,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 
 from benchmarks import published
 from benchmarks.decoder import Program
+from data_pipelines.common import jsonl
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.planning import compiling, hlo
 from sapiens2_jax.planning.calibration import ANY, summarize
@@ -97,8 +98,9 @@ def _lower(run: published.Run) -> jax.stages.Lowered:
 def read_program(
   run: published.Run, mesh, folder: str | None, is_fast: bool
 ) -> str:
-  """Compiles, or reads what `--programs` kept."""
-  name = f"{run.topology}_{run.name}.txt.gz".replace(" ", "_")
+  """Compiles, or reads what `--programs` kept; of `--fast` apart."""
+  kind = "_fast" if is_fast else ""  # A text without cycles is not for both.
+  name = f"{run.topology}_{run.name}{kind}.txt.gz".replace(" ", "_")
   path = folder and os.path.join(folder, name)
   if path and os.path.exists(path):
     with gzip.open(path, "rt") as file:
@@ -139,11 +141,7 @@ def make_row(
 
 def read_rows(output: str) -> list[dict]:
   """Finished rows, in the order in which they were made."""
-  path = os.path.join(output, "calibration.jsonl")
-  if not os.path.exists(path):
-    return []
-  with open(path) as file:
-    return [json.loads(line) for line in file]
+  return jsonl.read_rows(os.path.join(output, "calibration.jsonl"))
 
 
 _COLUMNS = (

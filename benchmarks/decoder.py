@@ -93,11 +93,6 @@ def param_specs(shape: Shape) -> dict[str, tuple[tuple[int, ...], P]]:
   }
 
 
-def num_params(shape: Shape) -> int:
-  sizes = (size for size, _ in param_specs(shape).values())
-  return sum(functools.reduce(int.__mul__, size) for size in sizes)
-
-
 def _rms_norm(x, scale):
   x = x.astype(_F32)
   mean_square = jnp.mean(x * x, axis=-1, keepdims=True)

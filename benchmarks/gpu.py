@@ -173,14 +173,12 @@ def time_ours(size: str, batch: int, smallest: bool) -> dict:
 
   first, seconds = time_steps(step)
   stats = device.memory_stats() or {}
-  useful = objective.flops() * batch
   return {
     "card": device.device_kind,
-    "batch": batch,
     "loss": step(),
-    **speed(batch, first, seconds, useful, gpu and gpu.peak_flops),
+    **speed(batch, first, seconds),
     "peak_bytes": stats.get("peak_bytes_in_use") or resident_bytes(),
-    "useful_flops": useful,
+    "useful_flops": objective.flops() * batch,
     "peak_flops": gpu and gpu.peak_flops,
   }
 
@@ -237,21 +235,18 @@ def time_torch(size: str, batch: int, smallest: bool, eager: bool) -> dict:
   first, seconds = time_steps(lambda: peer.step(inputs))
   peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
   return {
-    "batch": batch,
     "loss": peer.step(inputs)["loss"],
-    "first_steps_seconds": round(first, 1),
-    "step_seconds": round(seconds, 4),
-    "images_per_second": round(batch / seconds, 3),
+    **speed(batch, first, seconds),
     "peak_bytes": peak or resident_bytes(),
   }
 
 
-def speed(batch, first, seconds, useful, peak) -> dict:
+def speed(batch: int, first: float, seconds: float) -> dict:
   return {
+    "batch": batch,
     "first_steps_seconds": round(first, 1),
     "step_seconds": round(seconds, 4),
     "images_per_second": round(batch / seconds, 3),
-    "mfu": None if peak is None else round(useful / seconds / peak, 4),
   }
 
 
@@ -307,6 +302,22 @@ def run_part(part: str, seconds: float, *arguments: str) -> dict:
   return {"failed": "out of memory" if no_memory else "see above"}
 
 
+def add_mfu(found: dict, ours: dict) -> None:
+  """With the useful FLOPs of our step; None where the card's peak is not known.
+
+  Args:
+    found: of `time_ours` or `time_torch`, at its own batch.
+    ours: of `time_ours`.
+  """
+  if "failed" in found:
+    return
+  found["mfu"] = None
+  if ours.get("peak_flops"):
+    flops = ours["useful_flops"] / ours["batch"] * found["batch"]
+    reached = flops / found["step_seconds"] / ours["peak_flops"]
+    found["mfu"] = round(reached, 4)
+
+
 def show(size: str, name: str, found: dict) -> None:
   if "failed" in found:
     print(f"{size} {name}: {found['failed']}", flush=True)
@@ -354,18 +365,14 @@ def main() -> None:
     ours = attempt("ours", size, given.batch)
     if ours is None:
       continue
+    add_mfu(ours, ours)
     show(size, "ours", ours)
     card = card or ours.get("card")
     run = {"size": size, "ours": ours}
     runs.append(run)
     batch = ours.get("batch", given.batch or BATCHES[-1])
     while batch and (peer := attempt("torch", size, batch)) is not None:
-      useful = ours.get("useful_flops")
-      if "failed" not in peer and useful and ours["peak_flops"]:
-        flops = useful / ours["batch"] * peer["batch"]
-        reached = flops / peer["step_seconds"] / ours["peak_flops"]
-        peer["mfu"] = round(reached, 4)
-      peer.setdefault("mfu", None)
+      add_mfu(peer, ours)
       show(size, "torch", peer)
       run["torch"] = peer
       if peer.get("failed") != "out of memory":

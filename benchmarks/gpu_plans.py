@@ -14,6 +14,8 @@ import dataclasses
 import json
 import os
 
+from data_pipelines.common import jsonl
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CARDS = ("rtx4090", "l40s", "h100")  # 24, 48 and 80 GB
 SIZES = ("0.1b", "0.4b", "0.8b", "1b")
@@ -88,12 +90,8 @@ def largest(row: dict, cards: int, limit: int) -> int:
 
 
 def read_rows(output: str) -> dict[tuple, dict]:
-  path = os.path.join(output, "gpu_plans.jsonl")
-  if not os.path.exists(path):
-    return {}
-  with open(path) as file:
-    rows = map(json.loads, file)
-    return {(row["job"], row["size"]): row for row in rows}
+  rows = jsonl.read_rows(os.path.join(output, "gpu_plans.jsonl"))
+  return {(row["job"], row["size"]): row for row in rows}
 
 
 def format_table(rows: dict[tuple, dict]) -> str:

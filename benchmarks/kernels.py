@@ -19,7 +19,7 @@ import tempfile
 
 from sapiens2_jax.chips import CHIPS
 from sapiens2_jax.models.attention_kernel import LANES, query_block
-from sapiens2_jax.planning.kernels import NARROW, SHORT, WIDE
+from sapiens2_jax.planning.kernels import NARROW, PRODUCTS, SHORT, WIDE
 
 # (query heads, key/value heads, head width, tokens): student and teacher of 1b
 # and 5b, decoder. Those of 5b share one schedule with 0.8b.
@@ -31,11 +31,9 @@ SHAPES = (
   (32, 16, 76, 3081),
   (4, 4, 128, 3072),
 )
-# Kernels, and the matrix products of each.
-KINDS = {"forward": 2, "backward": 5}
 # In the order of the tables of `planning.kernels`.
 NAMES = tuple(
-  f"{kind}, {length}" for kind in KINDS for length in ("short", "long")
+  f"{kind}, {length}" for kind in PRODUCTS for length in ("short", "long")
 )
 _CORES = {"v4": 2, "v5p": 2}  # of a chip, each with a schedule of its own
 _TOPOLOGY = {
@@ -78,7 +76,7 @@ def compile_kernels(chip_name: str, shape: tuple[int, ...]) -> None:
 
 
 def scheduled_bundles(chip_name: str, shape: tuple[int, ...]) -> dict[str, int]:
-  """Bundles of a block of each of `KINDS`."""
+  """Bundles of a block of each of `PRODUCTS`."""
   with tempfile.TemporaryDirectory() as folder:
     dump = "--xla_jf_dump_llo_text=true --xla_jf_emit_annotations=true"
     subprocess.run(
@@ -92,7 +90,7 @@ def scheduled_bundles(chip_name: str, shape: tuple[int, ...]) -> dict[str, int]:
       stderr=subprocess.DEVNULL,
     )
     found = {}
-    for kind in KINDS:
+    for kind in PRODUCTS:
       pattern = f"*attention_{kind}*schedule-analysis_final_bundles*"
       (path,) = glob.glob(os.path.join(folder, pattern))
       with open(path) as file:
@@ -102,14 +100,13 @@ def scheduled_bundles(chip_name: str, shape: tuple[int, ...]) -> dict[str, int]:
 
 def efficiencies(chip_name: str, shape: tuple[int, ...]) -> dict[str, float]:
   """Shares of the peak by kind, on padded products."""
-
   chip = CHIPS[chip_name]
   unit, size = chip.matrix_unit, -(-shape[3] // LANES) * LANES
   head_dim = -(-shape[2] // unit) * unit
   per_cycle = chip.peak_flops / chip.frequency / _CORES.get(chip_name, 1)
   shares = {}
   for kind, bundles in scheduled_bundles(chip_name, shape).items():
-    products, block = KINDS[kind], query_block(kind, size, size)
+    products, block = PRODUCTS[kind], query_block(kind, size, size)
     ideal = products * 2 * block * size * head_dim / per_cycle
     length = "short" if size <= SHORT else "long"
     shares[f"{kind}, {length}"] = ideal / bundles

@@ -17,6 +17,7 @@ import sys
 import time
 
 from benchmarks import calibration
+from data_pipelines.common import jsonl
 from sapiens2_jax.planning import compiling
 from sapiens2_jax.planning.calibration import find_calibration
 from sapiens2_jax.planning.plan import BILLION
@@ -84,11 +85,7 @@ def command(entry: tuple) -> list[str]:
 
 def read_rows(output: str) -> dict[str, dict]:
   """Finished plans by their command."""
-  path = os.path.join(output, "plans.jsonl")
-  if not os.path.exists(path):
-    return {}
-  with open(path) as file:
-    rows = [json.loads(line) for line in file]
+  rows = jsonl.read_rows(os.path.join(output, "plans.jsonl"))
   return {row["command"]: row for row in rows}
 
 
@@ -145,9 +142,9 @@ stopped before it made code (`--fast`).
 
 Which account the measurements support: steps took longer than by peak and
 bandwidth, and less than by the compiler's cycles. Those take work that only
-moves bytes for 2.4 times as long as HBM needs (`2 * x + 1` of a long array:
-0.36 to 0.41 of the bandwidth on each chip), and our steps have more of it than
-language models; with cycles for products alone, the runs are met within 7 %. So
+moves bytes for 2.4 to 2.8 times as long as HBM needs (`2 * x + 1` of a long
+array: 0.36 to 0.41 of the bandwidth on each chip), and our steps have more of
+it than language models; with cycles for products alone, the runs are met within 7 %. So
 plans take peak and bandwidth, times the median of their chip, or of all where
 it has no run. On v5p and v6e the published runs hid collectives in a way that
 this compiler refuses there; here they count as not hidden, 3 to 20 % of a step.

@@ -14,7 +14,6 @@ class Gpu:
     device_kinds: what `jax.Device.device_kind` says.
     peak_flops: dense bfloat16 FLOP/s, summed in float32.
     memory_bytes: of the card, as nvidia-smi shows it, ECC as it is shipped.
-    bandwidth: of its memory, bytes/s.
     capability: CUDA compute capability.
 
   Source: NVIDIA's data sheets of A100, H100, H200, L4, L40S and RTX A6000,
@@ -26,31 +25,30 @@ class Gpu:
   device_kinds: tuple[str, ...]
   peak_flops: float
   memory_bytes: int
-  bandwidth: float
   capability: str
 
 
 _GPUS = (
   Gpu(
     *("a100-40", ("NVIDIA A100-SXM4-40GB", "NVIDIA A100-PCIE-40GB")),
-    *(312e12, 40960 * MIB, 1.555e12, "8.0"),
+    *(312e12, 40960 * MIB, "8.0"),
   ),
   Gpu(
     *("a100-80", ("NVIDIA A100-SXM4-80GB", "NVIDIA A100 80GB PCIe")),
-    *(312e12, 81920 * MIB, 2.039e12, "8.0"),
+    *(312e12, 81920 * MIB, "8.0"),
   ),
   Gpu(
     *("h100", ("NVIDIA H100 80GB HBM3",)),  # SXM; not the PCIe card's clocks
-    *(989e12, 81559 * MIB, 3.35e12, "9.0"),
+    *(989e12, 81559 * MIB, "9.0"),
   ),
-  Gpu("h200", ("NVIDIA H200",), 989e12, 143771 * MIB, 4.8e12, "9.0"),
-  Gpu("l4", ("NVIDIA L4",), 121e12, 23034 * MIB, 0.3e12, "8.9"),
+  Gpu("h200", ("NVIDIA H200",), 989e12, 143771 * MIB, "9.0"),
+  Gpu("l4", ("NVIDIA L4",), 121e12, 23034 * MIB, "8.9"),
   Gpu(
     *("rtx4090", ("NVIDIA GeForce RTX 4090",)),
-    *(165.2e12, 24564 * MIB, 1.008e12, "8.9"),
+    *(165.2e12, 24564 * MIB, "8.9"),
   ),
-  Gpu("l40s", ("NVIDIA L40S",), 362.05e12, 46068 * MIB, 0.864e12, "8.9"),
-  Gpu("a6000", ("NVIDIA RTX A6000",), 154.8e12, 49140 * MIB, 0.768e12, "8.6"),
+  Gpu("l40s", ("NVIDIA L40S",), 362.05e12, 46068 * MIB, "8.9"),
+  Gpu("a6000", ("NVIDIA RTX A6000",), 154.8e12, 49140 * MIB, "8.6"),
 )
 GPUS = {gpu.name: gpu for gpu in _GPUS}
 

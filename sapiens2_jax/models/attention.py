@@ -92,44 +92,32 @@ def _xla(q: Array, k: Array, v: Array, num_keys: int) -> Array:
   return einops.rearrange(out, "b g (r n) e -> b (g r) n e", n=n)
 
 
-def _cudnn(q: Array, k: Array, v: Array, num_keys: int) -> Array:
-  """The kernel of cuDNN; never writes the matrix of weights."""
-  if q.shape[3] < LANES:  # [cls] alone: its row of weights is small.
-    return _xla(q, k, v, num_keys)
-  return _on_each_device(cudnn.attend, num_keys)(q, k, v)
+def _by_kernel(attend: Callable) -> Callable:
+  """A backend whose kernel never writes the matrix of weights.
 
-
-def _on_each_device(function: Callable, num_keys: int) -> Callable:
-  """Devices share sequences, heads and queries; all hold the keys they need."""
+  Devices share sequences, heads and queries; all hold the keys they need.
+  """
   names = ("batch", "heads", None)
-  return partition.on_each_device(
-    functools.partial(function, num_keys=num_keys),
-    ((*names, "tokens"), (*names, None), (*names, None)),
-    ("batch", "heads", "tokens", None),
-  )
+
+  def run(q: Array, k: Array, v: Array, num_keys: int) -> Array:
+    if q.shape[3] < LANES:  # [cls] alone: its row of weights is small.
+      return _xla(q, k, v, num_keys)
+    return partition.on_each_device(
+      functools.partial(attend, num_keys=num_keys),
+      ((*names, "tokens"), (*names, None), (*names, None)),
+      ("batch", "heads", "tokens", None),
+    )(q, k, v)
+
+  return run
 
 
-def _pallas(q: Array, k: Array, v: Array, num_keys: int) -> Array:
-  """Our kernel for TPUs; never writes the matrix of weights."""
-  if q.shape[3] < LANES:  # [cls] alone: its row of weights is small.
-    return _xla(q, k, v, num_keys)
-  return _on_each_device(_attend_on_device, num_keys)(q, k, v)
-
-
-def _splash(q: Array, k: Array, v: Array, num_keys: int) -> Array:
-  """JAX's kernel for TPUs; never writes the matrix of weights."""
-  if q.shape[3] < LANES:
-    return _xla(q, k, v, num_keys)
-  return _on_each_device(splash.attend, num_keys)(q, k, v)
-
-
-def _attend_on_device(q: Array, k: Array, v: Array, num_keys: int) -> Array:
+def _attend_on_tpu(q: Array, k: Array, v: Array, num_keys: int) -> Array:
   return jnp.swapaxes(kernel.attend(q, k, v, num_keys), 2, 3)
 
 
 BACKENDS = {
   "xla": _xla,
-  "pallas": _pallas,
-  "splash": _splash,
-  "cudnn": _cudnn,
+  "pallas": _by_kernel(_attend_on_tpu),
+  "splash": _by_kernel(splash.attend),
+  "cudnn": _by_kernel(cudnn.attend),
 }

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import (
+  AbstractDevice,
   AbstractMesh,
   AxisType,
   Mesh,
@@ -69,10 +70,26 @@ def make_mesh(config: ConfigDict, devices: list | None = None) -> Mesh:
   return Mesh(np.concatenate(parts), AXES, axis_types=types)
 
 
-def abstract_mesh(config: ConfigDict, num_devices: int) -> AbstractMesh:
-  """As `make_mesh`, of devices that are not here: for shapes and shardings."""
-  shape = mesh_shape(config, num_devices)
-  return AbstractMesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+def abstract_mesh(
+  config: Mapping[str, int], num_devices: int, platform: str | None = None
+) -> AbstractMesh:
+  """As `make_mesh`, of devices that are not here: for shapes and shardings.
+
+  Args:
+    config: as there.
+    num_devices: on the mesh.
+    platform: "gpu" or "tpu", for a program that is traced on the mesh and asks.
+
+  Raises:
+    ValueError: as there.
+  """
+  device = platform and AbstractDevice(platform, None, platform)
+  return AbstractMesh(
+    mesh_shape(config, num_devices),
+    AXES,
+    axis_types=(AxisType.Auto,) * len(AXES),
+    abstract_device=device,
+  )
 
 
 def _place(shape: tuple[int, ...], devices: list) -> np.ndarray:

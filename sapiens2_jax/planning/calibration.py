@@ -33,8 +33,8 @@ class Calibration:
   def correct(self, roofline: float) -> Spread:
     """Seconds of a step, from those by peak and bandwidth.
 
-    Not by cycles: the compiler takes work that only moves bytes for 2.4 times
-    as long as HBM needs for them. Language models have little of it.
+    Not by cycles: the compiler takes work that only moves bytes for 2.4 to 2.8
+    times as long as HBM needs for them. Language models have little of it.
     """
     ratios = dataclasses.astuple(self.roofline)
     return Spread(*(roofline * ratio for ratio in ratios))

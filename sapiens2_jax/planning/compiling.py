@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from data_pipelines.loading.loader import batch_shapes
@@ -130,7 +130,8 @@ def compile_step(
     ValueError: the mesh does not fit the devices or the model.
     TooLargeError: the step does not fit into memory.
   """
-  step, state, batches, mesh = _make_step(config, topology, num_slices)
+  mesh = mesh_lib.make_mesh(config.mesh, topology_devices(topology, num_slices))
+  step, state, batches = make_step(config, mesh)
   if is_fast:
     text, hbm_bytes = schedule(_lower_step, config, topology, num_slices)
   else:
@@ -146,20 +147,21 @@ def compile_step(
   return CompiledStep(text, hbm_bytes, not is_fast, state, batches, mesh)
 
 
-def _make_step(config: ConfigDict, topology: str, num_slices: int):
-  mesh = mesh_lib.make_mesh(config.mesh, topology_devices(topology, num_slices))
+def make_step(config: ConfigDict, mesh: Mesh | AbstractMesh) -> tuple:
+  """The jitted step of a run on a mesh, and its abstract state and batches."""
   objective = build_objective(config)
   tx = optimizer.make_optimizer(config.optim)
   state = state_lib.abstract_state(config, objective, tx, mesh)
   batches = abstract_batches(objective, mesh)
   step = jit_train_step(objective, tx, config, mesh, state)
-  return step, state, batches, mesh
+  return step, state, batches
 
 
 def _lower_step(
   config: ConfigDict, topology: str, num_slices: int
 ) -> jax.stages.Lowered:
-  step, state, batches, _ = _make_step(config, topology, num_slices)
+  mesh = mesh_lib.make_mesh(config.mesh, topology_devices(topology, num_slices))
+  step, state, batches = make_step(config, mesh)
   return step.lower(state, batches)
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend import core
-from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 from ml_collections import ConfigDict
 
 from sapiens2_jax.models import cudnn
@@ -24,7 +23,6 @@ from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.planning import compiling, liveness
 from sapiens2_jax.training import optimizer
 from sapiens2_jax.training import state as state_lib
-from sapiens2_jax.training.step import jit_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +75,8 @@ def trace(config: ConfigDict, platform: str, num_devices: int) -> Traced:
       "GPUs knows data and fsdp alone; use 1 for both."
     )
   share = _share(config, data * fsdp)
-  mesh = _mesh((1,) * len(mesh_lib.AXES), platform)
-  objective = build_objective(share)
-  tx = optimizer.make_optimizer(config.optim)
-  state = state_lib.abstract_state(share, objective, tx, mesh)
-  batches = compiling.abstract_batches(objective, mesh)
-  step = jit_train_step(objective, tx, share, mesh, state)
+  mesh = mesh_lib.abstract_mesh(share.mesh, 1, platform)
+  step, state, batches = compiling.make_step(share, mesh)
   # In place of cuDNN, which JAX looks for when a program is traced.
   with replaced(cudnn, "kernel", _kernel):
     traced = step.trace(state, batches)
@@ -95,10 +89,9 @@ def account(traced: Traced, config: ConfigDict, num_devices: int) -> Memory:
   Raises:
     ValueError: the mesh does not fit the devices or the model.
   """
-  shape = mesh_lib.mesh_shape(config.mesh, num_devices)
+  mesh = mesh_lib.abstract_mesh(config.mesh, num_devices)
   objective = build_objective(config)
   tx = optimizer.make_optimizer(config.optim)
-  mesh = _mesh(shape, "gpu")
   shared = state_lib.abstract_state(config, objective, tx, mesh)
   size = compiling.device_bytes
   parts = {_parameter(x): size(x) for x in jax.tree.leaves(shared.params)}
@@ -123,15 +116,6 @@ def account(traced: Traced, config: ConfigDict, num_devices: int) -> Memory:
   )
 
 
-def _mesh(shape: tuple[int, ...], platform: str) -> AbstractMesh:
-  return AbstractMesh(
-    shape,
-    mesh_lib.AXES,
-    axis_types=(AxisType.Auto,) * len(shape),
-    abstract_device=AbstractDevice(platform, None, platform),
-  )
-
-
 def _share(config: ConfigDict, parts: int) -> ConfigDict:
   """The config of one device, which sees a part of every microbatch.
 
@@ -150,9 +134,11 @@ def _share(config: ConfigDict, parts: int) -> ConfigDict:
   share.mesh = dict.fromkeys(mesh_lib.AXES, 1)
   share.data.global_batch_size = images * data.accumulation_steps
   if "koleo_group_size" in share.get("objective", {}):
-    # Groups span devices; their features are small.
-    group = share.objective.koleo_group_size
-    share.objective.koleo_group_size = math.gcd(group, images)
+    # Groups span devices; their features are small. One image has no other.
+    group = math.gcd(share.objective.koleo_group_size, images)
+    share.objective.koleo_group_size = group if group > 1 else images
+    if images == 1:
+      share.objective.w_koleo = 0.0
   return share
 
 

@@ -7,8 +7,7 @@ from ml_collections import ConfigDict
 from sapiens2_jax.gpus import Gpu
 from sapiens2_jax.models import partition
 from sapiens2_jax.objectives import build_objective
-from sapiens2_jax.planning import gpu_memory
-from sapiens2_jax.planning.text import gib
+from sapiens2_jax.planning import gpu_memory, text
 
 # Ours: how far the account may be off (docs/gpus.md compares it), and what CUDA
 # and its libraries take of a card before a program starts.
@@ -86,19 +85,14 @@ def to_json(plan: GpuPlan) -> dict:
 
 def format_plan(plan: GpuPlan) -> str:
   """All of a plan, a dozen lines and the method."""
-  config, gpu = plan.config, plan.gpu
-  mesh = " x ".join(f"{axis}={size}" for axis, size in config.mesh.items())
-  parts = dataclasses.asdict(plan.memory).items()
+  gpu = plan.gpu
   return "\n".join(
     [
-      f"{config.model.size} on {plan.num_devices} x {gpu.name}: mesh {mesh}, "
-      f"batch {config.data.global_batch_size} in "
-      f"{config.data.accumulation_steps} microbatch(es), remat "
-      f"{config.model.remat}",
-      f"memory a card      {gib(plan.memory.total)}, needed "
-      f"{gib(plan.needed_bytes)} of {gib(gpu.memory_bytes)}: "
+      text.header(plan.config, f"{plan.num_devices} x {gpu.name}:"),
+      f"memory a card      {text.gib(plan.memory.total)}, needed "
+      f"{text.gib(plan.needed_bytes)} of {text.gib(gpu.memory_bytes)}: "
       + ("fits" if plan.fits else "DOES NOT FIT"),
-      *(f"  {name:<17}{gib(size)}" for name, size in parts),
+      *text.memory_parts(plan.memory),
       f"useful FLOPs       {plan.useful_flops / 1e12:.1f} T a card and step",
       f"step               at least {plan.seconds_at_peak:.2f} s, all products "
       "at the card's peak; no estimate",

@@ -10,23 +10,24 @@ import json
 import math
 
 from sapiens2_jax.chips import Chip
+from sapiens2_jax.models.attention_kernel import LANES
 from sapiens2_jax.planning import hlo
 
 # Fraction of the peak, on padded products, of JAX's splash kernels: forward
-# with up to 896 keys, forward with more, backward. Cycles of the ideal over
-# VLIW bundles that the compiler scheduled for a block (libtpu 0.0.52,
-# `benchmarks/kernels.py`): a bundle a cycle, the kernel never waiting for
-# memory. Not measured on a chip.
-EFFICIENCY = {
-  "v4": (0.41, 0.51, 0.74),
-  "v5e": (0.55, 0.76, 0.92),
-  "v5p": (0.56, 0.76, 0.90),
-  "v6e": (0.45, 0.53, 0.80),
-  "tpu7x": (0.40, 0.53, 0.80),
+# with up to 896 keys and with more, backward with both. Cycles of the ideal
+# over VLIW bundles that the compiler scheduled for a block (libtpu 0.0.52): a
+# bundle a cycle, the kernel never waiting for memory. Not measured on a chip.
+# `benchmarks/kernels.py` found these before it knew the model's own kernels.
+SPLASH = {
+  "v4": (0.41, 0.51, 0.74, 0.74),
+  "v5e": (0.55, 0.76, 0.92, 0.92),
+  "v5p": (0.56, 0.76, 0.90, 0.90),
+  "v6e": (0.45, 0.53, 0.80, 0.80),
+  "tpu7x": (0.40, 0.53, 0.80, 0.80),
 }
-# The same of the model's own kernels (models/attention_kernel.py): forward with
-# up to 896 keys and with more, backward with both; above 1 products run beside
-# each other. Heads narrower than 128, then others.
+# The same of the model's own kernels (models/attention_kernel.py), by
+# `benchmarks/kernels.py`; above 1 products run beside each other. Heads
+# narrower than 128, then others.
 NARROW = {
   "v4": (0.71, 0.69, 0.95, 1.06),
   "v5e": (1.03, 1.05, 1.37, 1.18),
@@ -45,15 +46,19 @@ SHORT = 896  # keys
 # Products of (queries x keys x head width) in each kernel: forward has q k and
 # weights v; backward computes q k again, and dv, dp, dk; dq in the same kernel
 # or, with q k and dp, in one of its own.
-_PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dkv": 4, "splash_mha_dq": 3}
+_SPLASH_PRODUCTS = {
+  "splash_mha_fwd": 2,
+  "splash_mha_dkv": 4,
+  "splash_mha_dq": 3,
+}
 _TILES = {
   "splash_mha_fwd": "",
   "splash_mha_dkv": "_dkv",
   "splash_mha_dq": "_dq",
 }
+# Of the model's own, by kind.
+PRODUCTS = {"forward": 2, "backward": 5}
 _HEADS_LAST = 1  # `QKVLayout.HEAD_DIM_MINOR`; else tokens lie last.
-_OWN_PRODUCTS = {"attention_forward": 2, "attention_backward": 5}
-_LANES = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +74,11 @@ class KernelCost:
   def seconds(self, chip: Chip) -> float:
     """Estimated time on a chip, heads padded to its matrix unit."""
     padded = -(-self.head_dim // chip.matrix_unit) * chip.matrix_unit
-    short, long, backward = EFFICIENCY[chip.name]
-    reached = short if self.num_keys <= SHORT else long
-    reached = backward if self.is_backward else reached
+    table = SPLASH
     if self.is_own:
-      table = NARROW if self.head_dim < _LANES else WIDE
-      is_long = self.num_keys > SHORT
-      reached = table[chip.name][2 * self.is_backward + is_long]
+      table = NARROW if self.head_dim < LANES else WIDE
+    is_long = self.num_keys > SHORT
+    reached = table[chip.name][2 * self.is_backward + is_long]
     busy = reached * self.head_dim / padded
     return self.flops / (chip.peak_flops * busy)
 
@@ -91,13 +94,13 @@ def kernel_cost(item: hlo.Instruction) -> KernelCost:
   """
   name = item.attribute(r'op_name="([^"]*)"') or item.name
   arrays = [array for operand in item.operands for array in operand.result]
-  for kernel, products in _OWN_PRODUCTS.items():
-    if kernel in name:
+  for kind, products in PRODUCTS.items():
+    if f"attention_{kind}" in name:
       *batch, e, _ = arrays[0].dims
-      n, m = (-(-a.dims[-1] // _LANES) * _LANES for a in arrays[:2])
+      n, m = (-(-a.dims[-1] // LANES) * LANES for a in arrays[:2])
       flops = 2 * products * math.prod(batch) * n * m * e
-      return KernelCost(flops, e, m, kernel.endswith("backward"), is_own=True)
-  known = [kernel for kernel in _PRODUCTS if kernel in name]
+      return KernelCost(flops, e, m, kind == "backward", is_own=True)
+  known = [kernel for kernel in _SPLASH_PRODUCTS if kernel in name]
   if not known:
     raise ValueError(f"{name}: no cost is known for this kernel.")
   sizes = _read_sizes(item)
@@ -112,7 +115,7 @@ def kernel_cost(item: hlo.Instruction) -> KernelCost:
   if positions and "segmented" not in name:
     tile = [sizes[f"block_{side}{_TILES[known[0]]}"] for side in ("q", "kv")]
     weights = _causal_weights(n, m, *tile)
-  products = _PRODUCTS[known[0]]
+  products = _SPLASH_PRODUCTS[known[0]]
   if known[0].endswith("dkv") and sizes.get("use_fused_bwd_kernel", True):
     products += 1  # dq, of which the other kernel would compute all anew.
   flops = 2 * products * math.prod(queries[:-2]) * weights * e

@@ -15,7 +15,7 @@ simple model of fusion:
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from jax.extend import core
@@ -186,7 +186,7 @@ class _Account:
     self._steps.append(_Step(reads, writes, inside, False))
 
   def _inline(self, equation, env: dict, backward: bool) -> None:
-    (inner,) = list(_jaxprs(equation.params))[:1]
+    inner = next(core.jaxprs_in_params(equation.params))
     if equation.primitive.name in ("checkpoint", "remat", "remat2"):
       # What is computed again is not fused with what it starts from.
       inputs = self._inputs(env, equation.invars, backward)
@@ -202,7 +202,7 @@ class _Account:
     """Loops and branches: the most that a body holds beside its results."""
     bodies = [
       _Account(self._measure).body(inner, backward=backward)
-      for inner in _jaxprs(equation.params)
+      for inner in core.jaxprs_in_params(equation.params)
     ]
     inside = max(bodies, key=Sizes.total)
     inputs = self._inputs(env, equation.invars, backward)
@@ -237,12 +237,3 @@ def _used(jaxpr: core.Jaxpr) -> set[int]:
     if equation.effects or used.intersection(map(id, equation.outvars)):
       used.update(map(id, equation.invars))
   return used
-
-
-def _jaxprs(params: dict) -> Iterator[core.Jaxpr]:
-  """The programs within an equation."""
-  for value in params.values():
-    for item in value if isinstance(value, (tuple, list)) else (value,):
-      item = getattr(item, "jaxpr", item)
-      if hasattr(item, "eqns"):
-        yield item

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from ml_collections import ConfigDict
+
 from data_pipelines.common.progress import format_seconds
 from sapiens2_jax.planning import kernels
 from sapiens2_jax.planning.calibration import ANY
@@ -24,7 +26,8 @@ how this was estimated
     not measured); then communication that is not started ahead.
   by the compiler's cycles: instead of the above its own cycles for each
     instruction, which know about tiles and vector units, but take work that
-    only moves bytes for twice as long as HBM needs; or only for products.
+    only moves bytes for 2.4 to 2.8 times as long as HBM needs; or only for
+    products.
   communication: bytes over the links that a group of chips spans, both ways.
   calibrated: the estimated step times what {runs} published run(s) of language
     models on {chips} took of theirs (docs/plans.md). This program
@@ -33,7 +36,9 @@ how this was estimated
 
 def format_plan(plan: Plan) -> str:
   """All of a plan, a dozen lines and the method."""
-  lines = [_header(plan), *_memory(plan)]
+  slices = f"{plan.num_slices} x " if plan.num_slices > 1 else ""
+  devices = f"{slices}{plan.topology}: {_devices(plan)},"
+  lines = [header(plan.config, devices), *_memory(plan)]
   if plan.cost is not None:
     lines += [*_work(plan), *_communication(plan), *_time(plan)]
   name = plan.chip.name
@@ -49,16 +54,20 @@ def gib(size: float) -> str:
   return f"{size / _GIB:.2f} GiB"
 
 
-def _header(plan: Plan) -> str:
-  config = plan.config
+def header(config: ConfigDict, devices: str) -> str:
+  """What is planned, on which devices; their mark ends them, "," or ":"."""
   mesh = " x ".join(f"{axis}={size}" for axis, size in config.mesh.items())
-  slices = f"{plan.num_slices} x " if plan.num_slices > 1 else ""
   return (
-    f"{config.model.size} on {slices}{plan.topology}: {_devices(plan)}, mesh "
-    f"{mesh}, batch {config.data.global_batch_size} in "
-    f"{config.data.accumulation_steps} microbatch(es), remat "
-    f"{config.model.remat}"
+    f"{config.model.size} on {devices} mesh {mesh}, batch "
+    f"{config.data.global_batch_size} in {config.data.accumulation_steps} "
+    f"microbatch(es), remat {config.model.remat}"
   )
+
+
+def memory_parts(memory) -> list[str]:
+  """A line for each field of an account, all of them bytes."""
+  parts = dataclasses.asdict(memory).items()
+  return [f"  {name:<17}{gib(size)}" for name, size in parts]
 
 
 def _devices(plan: Plan) -> str:
@@ -81,8 +90,7 @@ def _memory(plan: Plan) -> list[str]:
     f"{plan.hbm_fraction:.1%}: {verdict}"
   ]
   if plan.memory is not None:
-    parts = dataclasses.asdict(plan.memory).items()
-    lines += [f"  {name:<17}{gib(size)}" for name, size in parts]
+    lines += memory_parts(plan.memory)
   return lines
 
 

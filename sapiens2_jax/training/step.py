@@ -16,7 +16,7 @@ from sapiens2_jax.models import from_config
 from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.parallel import rules
-from sapiens2_jax.parallel.gathering import Gather
+from sapiens2_jax.parallel.whole_weights import Gather
 from sapiens2_jax.training import schedules
 from sapiens2_jax.training.rows import (
   OnMesh,

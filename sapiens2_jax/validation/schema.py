@@ -79,7 +79,7 @@ _MODEL = group(
   remat=Field(
     "full", "What the backward pass finds in memory.", one_of(REMAT_POLICIES)
   ),
-  # See parallel/gathering.py.
+  # See parallel/whole_weights.py.
   gather=Field(
     "block",
     "When weights that fsdp cuts are gathered: for each block, or once a step, "

@@ -63,6 +63,22 @@ def test_a_token_sees_itself_and_those_before_it():
   assert abs(of_targets(tokens, behind) - of_targets(changed, behind)) > 0.01
 
 
+def test_a_program_without_cycles_is_not_read_as_one_that_has_them(
+  tmp_path, monkeypatch
+):
+  compiled = []
+
+  def compile_run(run, mesh, is_fast):
+    compiled.append(is_fast)
+    return f"fast: {is_fast}"
+
+  monkeypatch.setattr(calibration, "compile_run", compile_run)
+  for is_fast in (True, False, True, False):
+    text = calibration.read_program(published.SMALLEST, None, tmp_path, is_fast)
+    assert text == f"fast: {is_fast}"
+  assert compiled == [True, False]
+
+
 @pytest.mark.slow
 def test_the_smallest_program_is_planned_once(tmp_path):
   pytest.importorskip("libtpu")

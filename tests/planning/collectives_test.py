@@ -145,10 +145,10 @@ def test_kernels_cost_their_products_and_the_lanes_they_leave_empty():
   )
   assert cost.flops == 2 * 2 * 2 * 24 * 896 * 896 * 64
   v5p, v6e = CHIPS["v5p"], CHIPS["v6e"]  # Units of 128 and 256.
-  short, long, backward = kernels.EFFICIENCY["v5p"]
+  short, long, backward, _ = kernels.SPLASH["v5p"]
   ideal = 2 * cost.flops / 459e12  # Half of the unit is empty, 3/4 of v6e's.
   assert cost.seconds(v5p) == pytest.approx(ideal / short)
-  on_v6e = 4 * cost.flops / 918e12 / kernels.EFFICIENCY["v6e"][0]
+  on_v6e = 4 * cost.flops / 918e12 / kernels.SPLASH["v6e"][0]
   assert cost.seconds(v6e) == pytest.approx(on_v6e)
   more_keys = dataclasses.replace(cost, num_keys=3200)
   assert more_keys.seconds(v5p) == pytest.approx(ideal / long)

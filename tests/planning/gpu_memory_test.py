@@ -16,7 +16,7 @@ from sapiens2_jax import validation
 from sapiens2_jax.architectures import ARCHITECTURES, Architecture
 from sapiens2_jax.gpus import GPUS, find_gpu
 from sapiens2_jax.models.block import BlockStack
-from sapiens2_jax.parallel.mesh import make_mesh
+from sapiens2_jax.parallel.mesh import abstract_mesh, make_mesh
 from sapiens2_jax.planning import compiling, gpu_memory, gpu_plan, liveness
 from tests import tiny
 from tests.end_to_end.commands import ROOT
@@ -80,6 +80,18 @@ def test_devices_share_the_state_and_the_batch(block):
     assert 0.5 <= part < 0.52  # Vectors are whole everywhere.
   assert shared.batch == pytest.approx(block.batch / 4, rel=0.01)
   assert shared.activations == pytest.approx(block.activations / 4, rel=0.05)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_groups_of_koleo_may_span_devices(images):
+  """Neither has a whole group of two on each of eight."""
+  config = tiny.load_config(
+    *(f"data.global_batch_size={8 * images}", "objective.koleo_group_size=2"),
+    num_devices=8,
+  )
+  found = gpu_memory.measure(config, "gpu", 8)
+  pixels = 3 * (2 * 64 * 48 + 4 * 48 * 16)  # uint8; and two numbers.
+  assert found.batch == images * (pixels + 2 * 4)
 
 
 def test_a_mesh_that_cuts_more_is_refused():
@@ -174,7 +186,7 @@ def test_the_account_agrees_with_the_tpu_compilers():
   pytest.importorskip("libtpu")
   done = run("-c", f"import {__name__} as test; test.compile_for_a_tpu()")
   assert done.returncode == 0, done.stderr
-  grad, *shapes = blocks(gpu_memory._mesh((1, 1, 1, 1), "tpu"))
+  grad, *shapes = blocks(abstract_mesh(load().mesh, 1, "tpu"))
   counted = liveness.peak(
     jax.make_jaxpr(grad)(*shapes).jaxpr,
     lambda aval, backward: ("all", liveness.size_of(aval)),
