@@ -138,7 +138,7 @@ def check(
     say: takes each line of what was found.
 
   Raises:
-    ValueError, OSError: lists all that would end the run.
+    ValueError, OSError: lists what was found that would end the run.
   """
   jax.config.update("jax_platforms", "cpu")  # Devices here are not to be used.
   found = _Findings(is_elsewhere, say)

@@ -12,7 +12,7 @@ checkpoint of a run of fine-tuning, or a released file, an export, an import.
 Numbers are printed, and written to DIR/results.json.
 
 Both run in any number of processes, which are started together as those of a
-training are (--config.distributed...), and give the same numbers.
+training are (--config.distributed...), and give the same numbers within 1e-6.
 """
 
 import functools

@@ -236,7 +236,7 @@ def train(overrides: list[str]) -> None:
 
 
 def check(overrides: list[str]) -> None:
-  """Tells all that would end the run at its start."""
+  """Tells what would end the run at its start."""
   checking.check_run(
     _CONFIG.value,
     overrides,
