@@ -144,10 +144,11 @@ Which account the measurements support: steps took longer than by peak and
 bandwidth, and less than by the compiler's cycles. Those take work that only
 moves bytes for 2.4 to 2.8 times as long as HBM needs (`2 * x + 1` of a long
 array: 0.36 to 0.41 of the bandwidth on each chip), and our steps have more of
-it than language models; with cycles for products alone, the runs are met within 7 %. So
-plans take peak and bandwidth, times the median of their chip, or of all where
-it has no run. On v5p and v6e the published runs hid collectives in a way that
-this compiler refuses there; here they count as not hidden, 3 to 20 % of a step.
+it than language models; with cycles for products alone, the runs are met within
+7 %. So plans take peak and bandwidth, times the median of their chip, or of all
+where it has no run. On v5p and v6e the published runs hid collectives in a way
+that this compiler refuses there; here they count as not hidden, 3 to 20 % of a
+step.
 
 """
 
