@@ -6,7 +6,8 @@ python launch/sweep.py --via slurm --num_devices 8 --config ... --output ... \
   -- --nodes 1 --gpus_per_node 8
 
 The same command continues a sweep that was stopped; --collect writes the
-results so far and runs nothing.
+results so far and runs nothing. --metric says what points are ranked by, such
+as probe_normal_deg.
 """
 
 import shlex
@@ -16,10 +17,11 @@ import sys
 from absl import flags
 
 from sapiens2_jax import checking, command
-from sapiens2_jax.sweep import jobs, local, points, results
+from sapiens2_jax.sweep import jobs, local, points, ranking, results
 from sapiens2_jax.sweep import status as status_lib
 from sapiens2_jax.sweep.table import cells, format_table
 from sapiens2_jax.training import checkpoints
+from sapiens2_jax.training.best import Goal
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE.py of the sweep.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for all workdirs.")
@@ -31,6 +33,12 @@ _NUM_DEVICES = flags.DEFINE_integer(
 )
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the commands only.")
 _COLLECT = flags.DEFINE_bool("collect", False, "Write the results only.")
+_METRIC = flags.DEFINE_string(
+  "metric",
+  ranking.DEFAULT,
+  'Number of metrics.jsonl to rank by; "NAME max" or "NAME min" of one of '
+  "which nothing is known.",
+)
 
 
 def count_devices() -> int:
@@ -58,7 +66,7 @@ def labels_of(sweep: list[points.Point]) -> list[str]:
   ]
 
 
-def run_locally(sweep: list[points.Point]) -> int:
+def run_locally(sweep: list[points.Point], goal: Goal) -> int:
   if _DRY_RUN.value:
     for point in sweep:
       train = ["python", "-m", "sapiens2_jax.train", *point.train_flags()]
@@ -66,7 +74,7 @@ def run_locally(sweep: list[points.Point]) -> int:
     return 0
   points.check_workdirs(sweep)
   states = local.run_all(sweep, labels_of(sweep), sys.stdout)
-  write_results(sweep, states)
+  write_results(sweep, states, goal)
   return int(status_lib.FAILED in states)
 
 
@@ -113,17 +121,21 @@ def start_jobs(sweep: list[points.Point], launcher_flags: list[str]) -> int:
   return int(bool(failed))
 
 
-def collect(sweep: list[points.Point]) -> int:
+def collect(sweep: list[points.Point], goal: Goal) -> int:
   """Shows and writes what the workdirs hold."""
   statuses = local.statuses_of(sweep)
   rows = zip(labels_of(sweep), statuses, [p.num_steps for p in sweep])
   print("\n".join(format_table([cells(*row) for row in rows])))
-  write_results(sweep, [status.state for status in statuses])
+  write_results(sweep, [status.state for status in statuses], goal)
   return 0
 
 
-def write_results(sweep: list[points.Point], states: list[str]) -> None:
-  paths = results.collect(sweep, states, _OUTPUT.value)
+def write_results(
+  sweep: list[points.Point], states: list[str], goal: Goal
+) -> None:
+  ranked = ranking.rank(sweep, states, labels_of(sweep), goal)
+  paths = results.collect(sweep, states, ranked, _OUTPUT.value)
+  print("\n".join(ranked.lines()))
   print(f"results    {' '.join(paths)}")
 
 
@@ -137,10 +149,11 @@ def main(overrides: list[str], launcher_flags: list[str]) -> int:
   sweep = points.make_points(
     _CONFIG.value, _OUTPUT.value, overrides, count_devices()
   )
+  goal = ranking.read_metric(_METRIC.value, sweep)
   if _COLLECT.value:
-    return collect(sweep)
+    return collect(sweep, goal)
   if _VIA.value == "local":
-    return run_locally(sweep)
+    return run_locally(sweep, goal)
   return start_jobs(sweep, launcher_flags)
 
 

@@ -23,7 +23,7 @@ from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.interop.weights import find_weights
 from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.prediction import inputs, options
-from sapiens2_jax.prediction.gallery import write_gallery
+from sapiens2_jax.prediction.gallery import describe_measured, write_gallery
 from sapiens2_jax.prediction.people import People
 from sapiens2_jax.prediction.run import Predictions, predict_images
 from sapiens2_jax.tasks import Task, registry
@@ -146,8 +146,12 @@ def main() -> int:
     if people.summary():
       print(f"people     {people.summary()}")
       facts.append(("people", people.summary()))
+    measured = ""
+    if weights.step is not None:  # It is of a run.
+      measured = describe_measured(weights.path, weights.step, task.name)
+    page = write_gallery(model.task, facts, found, measured)
     path = os.path.join(output, "index.html")
-    write_file(path, write_gallery(model.task, facts, found).encode())
+    write_file(path, page.encode())
   announce(found, path)
   return 0 if found.done else 1
 

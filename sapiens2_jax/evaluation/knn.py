@@ -7,6 +7,8 @@ numbers are fractions in [0, 1]; NaN where no row has anything to find.
 import numpy as np
 from jaxtyping import Float, Int
 
+HIGHER_IS_BETTER = ("recall_1", "recall_5", "mrr")  # of `retrieve`
+
 
 def find_neighbors(
   features: Float[np.ndarray, "n d"], count: int

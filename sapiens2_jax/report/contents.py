@@ -3,10 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from PIL import Image
-
 from sapiens2_jax.report.metrics import Note
-from sapiens2_jax.report.page import Section
+from sapiens2_jax.report.page import Figure, Section, Verdict
 from sapiens2_jax.report.photographs import Credit
 from sapiens2_jax.report.run import Run
 
@@ -16,14 +14,14 @@ class Contents:
   """What an objective adds."""
 
   title: str  # of the page
+  verdict: Verdict  # which leads it
+  highlights: Figure | None  # three pictures below the verdict
   experiment: str  # file and arguments that `--config` of such a run names
   facts: Sequence[tuple[str, str]]  # of the run, (name, value)
   sections: Sequence[Section]  # in the order of the page
   notes: Mapping[str, Note]  # by names of metrics; any may be missing
   # What to run next, (why, command), beside what fits every run.
   commands: Sequence[tuple[str, str]]
-  # By file name without ending, written beside the page.
-  pictures: Mapping[str, Image.Image]
   credits: Sequence[Credit]  # of the photographs that were read
   missing: str  # what is not there or not as usual, "" if all is
   can_export: bool = True  # whether the model can be exported

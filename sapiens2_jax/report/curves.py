@@ -1,6 +1,8 @@
-"""Curves of a run as small multiples, and how all our plots look."""
+"""Curves of runs, a small plot for each metric, and how our plots look."""
 
+import dataclasses
 import io
+from collections.abc import Mapping, Sequence
 
 from data_pipelines.common import packages
 
@@ -13,8 +15,18 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter  # noqa: E402
 
 from sapiens2_jax.report.metrics import Group, Note, Rows, series  # noqa: E402
 
-# Mid-tones that are readable on white and on near-black.
-GRAY, LINE_COLOR, REFERENCE_COLOR = "#808080", "#3f7fc1", "#c8762b"
+GRAY, LINE_COLOR, REFERENCE_COLOR = "#616874", "#2b6cb0", "#a85a12"
+# Of several runs: told apart also by readers who see fewer colours.
+COLORS = (LINE_COLOR, "#b3480a", "#0b7a5c", "#a3387f", "#7a5c00", "#5a4fb0")
+# What they become in SVG on a dark page.
+_DARK = {
+  GRAY: "#a3acba",
+  LINE_COLOR: "#6fb0f0",
+  REFERENCE_COLOR: "#e3a45f",
+  **dict(
+    zip(COLORS[1:], ("#ff9a5c", "#4fc9a4", "#ea8cc8", "#d9b84a", "#a99df5"))
+  ),
+}
 STYLE = {
   "font.family": "DejaVu Sans",
   "font.size": 8,
@@ -30,14 +42,52 @@ STYLE = {
   "ytick.major.width": 0.7,
   "text.color": GRAY,
   "svg.hashsalt": "sapiens2_jax",
+  "svg.fonttype": "none",  # Text as text: smaller, and sharp at any size.
 }
 PANELS_A_ROW = 4
 _WIDTH, _HEIGHT = 11.2, 2.15  # inches of a row
 _ABOVE, _BELOW = 0.28, 0.39  # of them around a panel
+_SMALL = (3.3, 1.9)  # inches of a plot of its own
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+  """The values of a metric in one run."""
+
+  steps: Sequence[int]
+  values: Sequence[float]
+  name: str = ""  # short, at its end
+  color: str = LINE_COLOR
+
+
+def draw_metric(curves: Sequence[Curve], note: Note) -> bytes:
+  """One metric of one run or several as a small SVG file."""
+  with matplotlib.rc_context(STYLE):
+    figure = Figure(figsize=_SMALL)
+    ax = figure.subplots()
+    # By hand: the automatic layouts draw everything twice.
+    figure.subplots_adjust(left=0.15, right=0.94, bottom=0.2, top=0.89)
+    ax.set_xlabel("step", fontsize=7, labelpad=1)
+    _draw_panel(ax, note, curves)
+  return to_svg(figure)
+
+
+def describe(curve: Curve, note: Note) -> str:
+  """The same curve in words."""
+  if not curve.values:
+    return "not recorded"
+  said = (
+    f"{note.form.format(curve.values[0])} at step {curve.steps[0]:,}, "
+    f"{note.form.format(curve.values[-1])} at step {curve.steps[-1]:,}"
+  )
+  if len(curve.values) > 2:
+    low, high = map(note.form.format, (min(curve.values), max(curve.values)))
+    said += f", between {low} and {high}"
+  return said + (f"; dashed: {note.label}" if note.label else "")
 
 
 def draw_group(
-  rows: Rows, group: Group, keys: list[str], notes: dict[str, Note]
+  rows: Rows, group: Group, keys: list[str], notes: Mapping[str, Note]
 ) -> Figure:
   """A panel for each metric of a group; one without data says so."""
   count = -(-len(keys) // PANELS_A_ROW)
@@ -60,7 +110,7 @@ def draw_group(
       note = notes.get(key, Note())
       ax.set_title(group.title(key), loc="left", fontsize=9)
       ax.set_xlabel("step", fontsize=7, labelpad=1)
-      _draw_panel(ax, note, *series(rows, key))
+      _draw_panel(ax, note, [Curve(*series(rows, key))])
   return figure
 
 
@@ -71,32 +121,48 @@ def style_panel(ax: Axes, num_ticks: int) -> None:
   ax.set_axisbelow(True)
 
 
-def _draw_panel(ax: Axes, note: Note, steps: list, values: list) -> None:
-  if not values:
+def _draw_panel(ax: Axes, note: Note, curves: Sequence[Curve]) -> None:
+  curves = [curve for curve in curves if curve.values]
+  if not curves:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.text(0.5, 0.5, "not recorded", ha="center", transform=ax.transAxes)
     return
-  ax.plot(steps, values, color=LINE_COLOR, linewidth=1.4)
-  ax.plot(steps[-1:], values[-1:], "o", color=LINE_COLOR, markersize=3.5)
+  for curve in curves:
+    steps, values, color = curve.steps, curve.values, curve.color
+    ax.plot(steps, values, color=color, linewidth=1.4)
+    ax.plot(steps[-1:], values[-1:], "o", color=color, markersize=3.5)
+    if curve.name:
+      ax.annotate(
+        curve.name,
+        (steps[-1], values[-1]),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        color=color,
+        fontsize=8,
+        fontweight="bold",
+      )
   ax.margins(x=0.03, y=0.16)
   style_panel(ax, 4)
   ticks = {"%": "{x:.1%}", "e": "{x:g}"}.get(note.form[-2])
   if ticks:
     ax.yaxis.set_major_formatter(StrMethodFormatter(ticks))
   ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-  ax.text(
-    1.0,
-    1.04,
-    note.form.format(values[-1]),
-    color=LINE_COLOR,
-    transform=ax.transAxes,
-    ha="right",
-    va="bottom",
-    fontsize=9,
-  )
+  if len(curves) == 1:
+    ax.text(
+      1.0,
+      1.04,
+      note.form.format(curves[0].values[-1]),
+      color=curves[0].color,
+      transform=ax.transAxes,
+      ha="right",
+      va="bottom",
+      fontsize=9,
+    )
   if note.reference is not None:
-    _draw_reference(ax, note, sum(values) / len(values))
+    everything = [value for curve in curves for value in curve.values]
+    _draw_reference(ax, note, sum(everything) / len(everything))
 
 
 def _draw_reference(ax: Axes, note: Note, mean: float) -> None:
@@ -121,8 +187,19 @@ def _draw_reference(ax: Axes, note: Note, mean: float) -> None:
 
 
 def to_svg(figure: Figure) -> bytes:
-  """SVG file with a transparent background; the same bytes each time."""
-  return _save(figure, "svg", transparent=True, metadata={"Date": None})
+  """SVG file with a transparent background that follows a page to the dark.
+
+  The same bytes each time.
+  """
+  svg = _save(figure, "svg", transparent=True, metadata={"Date": None})
+  dark = ""
+  for number, (color, other) in enumerate(_DARK.items()):
+    svg = svg.replace(
+      color.encode(), b"var(--c%d, %s)" % (number, color.encode())
+    )
+    dark += f"--c{number}: {other};"
+  style = "<style>@media (prefers-color-scheme: dark) {:root {%s}}</style>"
+  return svg.replace(b"<defs>", (style % dark).encode() + b"<defs>", 1)
 
 
 def to_png(figure: Figure) -> bytes:

@@ -61,8 +61,16 @@ def make_section(check: object, step: int) -> Section:
       f"The check is of step {saved}, this report of step {step}: export and "
       "check again."
     )
-  known = {"passed": verdict(check), "tables": make_tables(check)}
-  return Section(name, title, warnings=warnings, **known)
+  passed = verdict(check)
+  return Section(
+    name,
+    title,
+    # What went well needs no look.
+    is_folded=passed is True and not warnings,
+    passed=passed,
+    warnings=warnings,
+    tables=make_tables(check),
+  )
 
 
 def make_tile(check: object) -> tuple[str, str, str]:

@@ -91,6 +91,8 @@ def console_line(run: Run, notes: Mapping[str, Note]) -> str:
 def summarize(run: Run, contents: Contents) -> dict:
   """What summary.json says; None where a number is not known."""
   found = {
+    "verdict": contents.verdict.text,
+    "has_learned": contents.verdict.is_good,
     "size": run.config.model.size,
     "encoder_params": get_architecture(run.config.model.size).num_params,
     "learned_params": run.num_learned,

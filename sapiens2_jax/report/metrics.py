@@ -29,9 +29,11 @@ class Group:
   """Metrics that are shown together."""
 
   name: str  # of the group, and of files
+  heading: str  # of it in a page
   prefix: str  # of the metrics' names
   text: str  # what they are
   is_short: bool = False  # whether the prefix is left out above a curve
+  is_folded: bool = False  # whether a page shows it when asked
 
   def title(self, key: str) -> str:
     return key.removeprefix(self.prefix) if self.is_short else key
@@ -41,21 +43,40 @@ class Group:
 _GROUPS = (
   Group(
     "losses",
+    "Losses",
     "loss",
     "The loss and its parts; the number at the top right is the last value.",
   ),
-  Group("evaluation", "eval_", "Measured on evaluation.path.", is_short=True),
   Group(
-    "probes", "probe_", "Measured by probes of frozen features.", is_short=True
+    "evaluation",
+    "Evaluation",
+    "eval_",
+    "Measured on evaluation.path.",
+    is_short=True,
   ),
-  Group("statistics", "", "What else was measured on batches of training."),
+  Group(
+    "probes",
+    "Probes",
+    "probe_",
+    "Measured by probes of frozen features.",
+    is_short=True,
+  ),
+  Group(
+    "statistics",
+    "Statistics",
+    "",
+    "What else was measured on batches of training.",
+    is_folded=True,
+  ),
 )
 _SPEED_GROUP = Group(
   "speed",
+  "Speed",
   "",
   "Gradient norm before clipping, learning rate, throughput (the first value "
   "contains compilation), and the fraction of time in which the step waited "
   "for data, which should be near 0.",
+  is_folded=True,
 )
 SPEED_NOTES = {
   "lr": Note(form="{:.1e}"),

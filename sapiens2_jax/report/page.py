@@ -13,6 +13,7 @@ import jinja2
 from PIL import Image
 
 from sapiens2_jax.report import pictures
+from sapiens2_jax.report.pictures import Sheet
 
 Rows = Sequence[Sequence[str]]
 
@@ -21,9 +22,11 @@ Rows = Sequence[Sequence[str]]
 class Figure:
   """A picture in the page."""
 
-  picture: Image.Image | bytes  # an image, or an SVG file
+  picture: Sheet | bytes  # tiles, or an SVG file
   text: str  # what is seen, for those who cannot see it
   caption: str = ""  # below the picture
+  title: str = ""  # above it
+  is_small: bool = False  # whether others may stand beside it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,24 +48,35 @@ class Card:
 
 
 @dataclasses.dataclass(frozen=True)
+class Verdict:
+  """What was found, in a sentence made from measured numbers."""
+
+  text: str
+  is_good: bool | None = None  # None: in part, or nothing can be said
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
   """A part of the page, and what it says elsewhere."""
 
   name: str  # of its anchor, and of its pictures beside the page
   title: str  # above it
   _: dataclasses.KW_ONLY
+  is_folded: bool = False  # whether only the title is seen at first
+  verdict: Verdict | None = None  # with it, the section leads the page
   passed: bool | None = None  # whether a check passed, None if there was none
   warnings: Sequence[str] = ()  # paragraphs
   text: Sequence[str] = ()  # paragraphs
   tiles: Rows = ()  # key numbers, (name, value, what to compare it with)
   facts: Rows = ()  # (name, value)
   tables: Sequence[Table] = ()  # one below another
-  figures: Sequence[Figure] = ()  # one below another
-  commands: Rows = ()  # to copy, (why, command)
   # What colours mean, (name, (red, green, blue)).
   legend: Sequence[tuple[str, Sequence[int]]] = ()
+  figures: Sequence[Figure] = ()  # one below another
+  commands: Rows = ()  # to copy, (why, command)
+  files: Rows = ()  # to read as they are, (name, text)
   cards: Sequence[Card] = ()  # as many a row as fit
-  key_numbers: Rows = ()  # tiles for the first section of a report
+  key_numbers: Rows = ()  # tiles for the section of the run
   line: str = ""  # for the console, "" for none
   numbers: dict | None = None  # for summary.json, None if not known
 
@@ -76,8 +90,8 @@ def fold(command: str, width: int = 88) -> str:
 
 def _data_url(picture: Image.Image | bytes) -> str:
   is_svg = isinstance(picture, bytes)
-  data = picture if is_svg else pictures.to_png(picture)
-  kind = "svg+xml" if is_svg else "png"
+  data = picture if is_svg else pictures.to_webp(picture)
+  kind = "svg+xml" if is_svg else "webp"
   return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
@@ -106,6 +120,7 @@ def render(
     lstrip_blocks=True,
   )
   environment.filters.update(fold=fold, data_url=_data_url)
+  environment.tests["svg"] = lambda picture: isinstance(picture, bytes)
   return environment.get_template(template.name).render(
     title=title, subtitle=subtitle, sections=sections, **values
   )

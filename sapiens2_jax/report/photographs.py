@@ -30,4 +30,4 @@ def make_section(credits: Sequence[Credit]) -> Section:
     "say of them:"
   )
   table = Table(credits, ("name", "by", "licence", "from"))
-  return Section(name, title, text=[lead], tables=[table])
+  return Section(name, title, is_folded=True, text=[lead], tables=[table])

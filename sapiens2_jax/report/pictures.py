@@ -1,7 +1,8 @@
-"""Arrays to pictures: tiles with labels, in rows, on no background.
+"""Arrays to pictures: tiles with labels, in a page or in a file.
 
-Labels are gray and the background is transparent, so that a picture can lie
-on a light or on a dark page.
+A page shows each tile as a picture of its own, so that it fits phones and its
+label is text; a file holds all of them. In files labels are gray and the
+background is transparent, so that one can lie on a light or on a dark page.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ FONT_SIZE = 18
 HEIGHT = 256  # pixels of a tile in a report
 WIDTH = 1600  # pixels of a picture in a report, at most
 LINE = 1.5  # height of a line, in font sizes
+_QUALITY = 88  # of pictures in a page, as WebP counts it  # ours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,21 @@ class Tile:
   label: str | None = None  # above; None takes no line, "" an empty one
   frame: tuple[int, int, int] | None = None  # colour, inside the edge
   below: tuple[str, ...] = ()  # lines under the picture
+  text: str = ""  # what is seen, for those who cannot see it
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+  """Groups of tiles that belong together, such as a photograph's."""
+
+  groups: list[list[Tile]]
+  width: int = WIDTH  # pixels of a row in a file, at most
+  font_size: int = FONT_SIZE  # in a file
+
+  def draw(self) -> Image.Image:
+    """All of it, RGBA."""
+    rows = pack(self.groups, self.width)
+    return grid(rows, group=len(self.groups[0]), font_size=self.font_size)
 
 
 @functools.cache
@@ -138,17 +155,16 @@ def pack(groups: list[list[Tile]], max_width: int) -> list[list[Tile]]:
   return rows
 
 
-def pair_rows(groups: list[list[Tile]]) -> list[list[Tile]]:
-  """Two groups a row if both fit into a report."""
-  width = sum(tile.image.width for tile in groups[0])
-  if 2 * width > WIDTH:
-    return groups
-  return [sum(groups[i : i + 2], []) for i in range(0, len(groups), 2)]
-
-
 def to_png(image: Image.Image) -> bytes:
   buffer = io.BytesIO()
   image.save(buffer, "PNG", compress_level=6)
+  return buffer.getvalue()
+
+
+def to_webp(image: Image.Image) -> bytes:
+  """A tenth of a PNG of a photograph, and all browsers show it."""
+  buffer = io.BytesIO()
+  image.save(buffer, "WEBP", quality=_QUALITY)
   return buffer.getvalue()
 
 

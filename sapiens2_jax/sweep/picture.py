@@ -1,4 +1,4 @@
-"""The picture of a sweep: loss curves, and the final loss of each point."""
+"""The picture of a sweep: curves of a metric, and where each point ends."""
 
 import dataclasses
 import math
@@ -13,12 +13,10 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from sapiens2_jax.report import curves, metrics
 from sapiens2_jax.report.curves import GRAY
-from sapiens2_jax.sweep import results
-from sapiens2_jax.sweep import status as status_lib
 from sapiens2_jax.sweep.points import Point, show_value, varying_fields
+from sapiens2_jax.sweep.ranking import Place, Ranking
 from sapiens2_jax.training import writers
 
-_METRIC = "loss"
 # From one end of the swept values to the other: readable on white throughout.
 _COLORS = LinearSegmentedColormap.from_list(
   "sweep", ("#2b4c9b", "#2a8c9c", "#7da544", "#d98a2b", "#b5382e")
@@ -91,13 +89,12 @@ class Mark:
   x: float
   color: tuple[float, ...]
   series: int  # number of its series
-  losses: tuple[list[int], list[float]]  # steps, values
-  final: float | None  # None: no loss was logged
-  is_done: bool
+  curve: tuple[list[int], list[float]]  # steps, values
+  place: Place
 
 
-def draw(points: list[Point], states: list[str]) -> bytes:
-  """PNG file with both panels; notes name the points without a loss."""
+def draw(points: list[Point], ranking: Ranking) -> bytes:
+  """PNG file with both panels; notes name the points without a value."""
   fields = varying_fields([point.values for point in points])
   fields = fields or list(points[0].values) or ["seed"]
   axis = choose_axis(points, fields)
@@ -105,7 +102,7 @@ def draw(points: list[Point], states: list[str]) -> bytes:
   series = [_series_name(point, others) for point in points]
   names = list(dict.fromkeys(series))
   marks = []
-  for point, state, name in zip(points, states, series):
+  for point, place, name in zip(points, ranking.places, series):
     rows = writers.read_metrics(point.workdir)
     value = point.values.get(axis.field)
     mark = Mark(
@@ -113,9 +110,8 @@ def draw(points: list[Point], states: list[str]) -> bytes:
       axis.position(value),
       axis.color(value),
       names.index(name),
-      metrics.series(rows, _METRIC),
-      results.final_value(rows, _METRIC),
-      state == status_lib.DONE,
+      metrics.series(rows, ranking.goal.name),
+      place,
     )
     marks.append(mark)
   with matplotlib.rc_context(curves.STYLE):
@@ -124,8 +120,8 @@ def draw(points: list[Point], states: list[str]) -> bytes:
     figure.subplots_adjust(
       left=0.055, right=0.985, bottom=0.17, top=0.83, wspace=0.17
     )
-    _draw_curves(left, marks)
-    _draw_finals(right, marks, axis)
+    _draw_curves(left, marks, ranking)
+    _draw_finals(right, marks, axis, ranking)
     _draw_color_key(left, axis)
     if others:
       _draw_series_key(right, names)
@@ -147,44 +143,48 @@ def _marker(series: int) -> str:
   return _MARKERS[series % len(_MARKERS)]
 
 
-def _draw_curves(ax: Axes, marks: list[Mark]) -> None:
-  _style(ax, "loss of each logged step", "step")
+def _draw_curves(ax: Axes, marks: list[Mark], ranking: Ranking) -> None:
+  _style(ax, f"{ranking.goal.name}, as it was logged", "step")
   for mark in marks:
     dashes = _dashes(mark.series)
-    ax.plot(*mark.losses, color=mark.color, linestyle=dashes, linewidth=1.3)
+    ax.plot(*mark.curve, color=mark.color, linestyle=dashes, linewidth=1.3)
   ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
   ax.margins(x=0.01)
 
 
-def _draw_finals(ax: Axes, marks: list[Mark], axis: Axis) -> None:
-  _style(ax, "final loss (mean of the last tenth)", axis.field)
-  found = [mark for mark in marks if mark.final is not None]
-  # A loss on the way is not compared with those at the end.
-  done = [mark for mark in found if mark.is_done]
+def _draw_finals(
+  ax: Axes, marks: list[Mark], axis: Axis, ranking: Ranking
+) -> None:
+  goal = ranking.goal
+  title = f"{goal.name} at the end ({ranking.better} is better)"
+  _style(ax, title, axis.field)
+  found = [mark for mark in marks if mark.place.value is not None]
+  # What is on its way is not compared with what has ended.
+  done = [mark for mark in found if mark.place.number]
   for series in sorted({mark.series for mark in marks}):
     for mark in found:
       if mark.series == series:
         ax.plot(
           mark.x,
-          mark.final,
+          mark.place.value,
           _marker(series),
           color=mark.color,
           markersize=6,
-          markerfacecolor=mark.color if mark.is_done else "white",
+          markerfacecolor=mark.color if mark.place.number else "white",
         )
-    line = sorted((m.x, m.final) for m in done if m.series == series)
+    line = sorted((m.x, m.place.value) for m in done if m.series == series)
     dashes = _dashes(series)
     ax.plot(*zip(*line), color=GRAY, linewidth=1, linestyle=dashes, zorder=1)
   if done:
-    lowest = min(done, key=lambda mark: mark.final)
+    best = min(done, key=lambda mark: mark.place.number)
     ax.annotate(
-      f"{lowest.final:.3f}",
-      (lowest.x, lowest.final),
-      xytext=(0, -6),
+      f"{best.place.value:.4g}",
+      (best.x, best.place.value),
+      xytext=(0, 6 * goal.sign),
       textcoords="offset points",
       ha="center",
-      va="top",
-      color=lowest.color,
+      va="bottom" if goal.sign > 0 else "top",
+      color=best.color,
     )
   if axis.is_log:
     ax.set_xscale("log")
@@ -232,9 +232,11 @@ def _draw_series_key(ax: Axes, names: list[str]) -> None:
 
 def _notes(marks: list[Mark]) -> Iterator[str]:
   """What is not drawn, or not as the rest."""
-  missing = [mark.name for mark in marks if mark.final is None]
-  if not all(mark.is_done for mark in marks if mark.final is not None):
+  missing = [mark.name for mark in marks if mark.place.value is None]
+  if any(
+    mark.place.value is not None and not mark.place.number for mark in marks
+  ):
     yield "hollow: not all steps are done"
   if missing:
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    yield f"no loss yet: {'; '.join(missing[:3])}{more}"
+    yield f"no value: {'; '.join(missing[:3])}{more}"

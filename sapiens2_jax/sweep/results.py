@@ -3,20 +3,13 @@
 import csv
 import io
 import os
-import statistics
 
 from data_pipelines.common.files import write_file
 from sapiens2_jax.report import metrics
 from sapiens2_jax.sweep import status as status_lib
 from sapiens2_jax.sweep.points import Point, show_value
+from sapiens2_jax.sweep.ranking import Ranking, final_value
 from sapiens2_jax.training import writers
-
-
-def final_value(rows: list[dict], key: str) -> float | None:
-  """Mean over the last tenth of the logged rows, one batch being noisy."""
-  _, values = metrics.series(rows, key)
-  last = values[-max(1, len(values) // 10) :]
-  return statistics.fmean(last) if last else None
 
 
 def best_value(rows: list[dict], key: str) -> float | None:
@@ -39,20 +32,21 @@ def measure(point: Point) -> dict[str, float | None]:
   return found | {"images_per_second": status_lib.typical_speed(point)}
 
 
-def format_csv(points: list[Point], states: list[str]) -> str:
+def format_csv(points: list[Point], states: list[str], ranking: Ranking) -> str:
   """The whole file: a column for all that any point has, unknown is empty."""
   rows = [
     {
       "point": point.name,
       "state": state,
+      f"rank_by_{ranking.goal.name}": place.number,
       **{field: show_value(value) for field, value in point.values.items()},
       **measure(point),
     }
-    for point, state in zip(points, states)
+    for point, state, place in zip(points, states, ranking.places)
   ]
   fields = [field for point in points for field in point.values]
   columns = dict.fromkeys(
-    ["point", "state", *fields, *(name for row in rows for name in row)]
+    [*list(rows[0])[:3], *fields, *(name for row in rows for name in row)]
   )
   text = io.StringIO()
   writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -67,13 +61,20 @@ def format_csv(points: list[Point], states: list[str]) -> str:
   return text.getvalue()
 
 
-def collect(points: list[Point], states: list[str], output: str) -> list[str]:
+def collect(
+  points: list[Point],
+  states: list[str],
+  ranking: Ranking,
+  output: str,
+) -> list[str]:
   """Writes the CSV file and the picture; returns their paths."""
   from sapiens2_jax.sweep import picture  # Matplotlib takes a second.
 
   contents = {
-    os.path.join(output, "sweep.csv"): format_csv(points, states).encode(),
-    os.path.join(output, "sweep.png"): picture.draw(points, states),
+    os.path.join(output, "sweep.csv"): format_csv(
+      points, states, ranking
+    ).encode(),
+    os.path.join(output, "sweep.png"): picture.draw(points, ranking),
   }
   for path, content in contents.items():
     write_file(path, content)

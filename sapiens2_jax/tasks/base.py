@@ -5,7 +5,7 @@ one config.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -188,6 +188,8 @@ class TaskDefinition:
     name: in configs (`task.name`), checkpoints and commands.
     make: the task of a config; raises ValueError for values that do not fit.
     score: of its metric.
+    better: of its metric's other numbers, by patterns of their names (the
+      first that fits), whether higher is better.
     fields: of a config, which only this task has, in the groups `task` and
       `head`; defaults of `task` serve for weights without a config.
     training_fields: dotted names of those that training alone reads, and other
@@ -209,6 +211,7 @@ class TaskDefinition:
   name: str
   make: Callable[[ConfigDict], Task]
   score: Score
+  better: Mapping[str, bool] = dataclasses.field(default_factory=dict)
   fields: Schema = dataclasses.field(default_factory=dict)
   training_fields: tuple[str, ...] = ()
   note: str = ""

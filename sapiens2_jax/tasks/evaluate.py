@@ -16,6 +16,7 @@ from sapiens2_jax.runtime.gathering import ALONE, Part
 from sapiens2_jax.tasks.base import Image, Images, Inputs, Outputs, Task
 from sapiens2_jax.tasks.examples import read_labels
 
+COUNTS = ("images", "skipped")  # beside the metric's numbers
 # Parameters and images to arrays (b, ...).
 Apply = Callable[[Any, Images], dict[str, Any]]
 Item = tuple[Image, Labels | None]

@@ -1,6 +1,5 @@
 """Each task through `predict_folder` and its page."""
 
-import html.parser
 import json
 import os
 import pathlib
@@ -24,6 +23,7 @@ from tests import forking
 from tests.interop.task_samples import HEADS
 from tests.prediction import models
 from tests.prediction.running import boxes_file, predict, read, read_people
+from tests.report import pages
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Task -> (folder, end of the name, shape of the array behind the image's own).
@@ -37,17 +37,7 @@ NUMBERS = {
 }
 
 
-class Links(html.parser.HTMLParser):
-  def __init__(self, text):
-    super().__init__()
-    self.found, self.data = [], ""
-    self.feed(text)
-
-  def handle_starttag(self, tag, attributes):
-    self.found += [v for k, v in attributes if k in ("src", "href", "srcset")]
-
-  def handle_data(self, data):
-    self.data += data
+FOLDERS = sorted({f"{row[0]}/" for rows in NUMBERS.values() for row in rows})
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +46,11 @@ def folder(tmp_path_factory):
 
 
 def check_page(text, output):
-  links = Links(text)
+  page = pages.check_page(text, ("predictions/", "thumbnails/", *FOLDERS))
   for name in (*models.SIZES, models.BROKEN):
-    assert name in links.data
+    assert name in "".join(page.texts)
   assert "://" not in text and "<a> b" not in text
-  for link in links.found:
+  for link in page.links:
     if not link.startswith("#"):
       assert (output / urllib.parse.unquote(link)).is_file(), link
 
@@ -84,6 +74,7 @@ def test_each_image_has_a_picture_and_numbers_of_its_size(
   assert not list(output.rglob("*.partial"))
   page = write_gallery(model.task, [("checkpoint", "x")], found)
   check_page(page, output)
+  assert "How right they are was not measured" in page
 
 
 def direct(model, params, image, labels):

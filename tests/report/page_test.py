@@ -1,51 +1,37 @@
-import html.parser
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from sapiens2_jax.report import export_check, page
-from sapiens2_jax.report.page import Card, Figure, Section, Table
+from sapiens2_jax.report.page import Card, Figure, Section, Table, Verdict
+from sapiens2_jax.report.pictures import Sheet, Tile
+from tests.report.pages import Page, check_page
 
 PIXEL = Image.new("RGB", (1, 1))
+SHEET = Sheet([[Tile(PIXEL, "a label", text="a pixel")]])
 
 
-class Links(html.parser.HTMLParser):
-  """Collects everything that a browser would load, follow or show."""
-
-  def __init__(self, text):
-    super().__init__()
-    self.links, self.tags, self.attributes, self.texts = [], [], set(), []
-    self.feed(text)
-
-  def handle_starttag(self, tag, attrs):
-    self.tags.append(tag)
-    self.attributes |= {name for name, _ in attrs}
-    self.links += [v for k, v in attrs if k in ("src", "href", "srcset")]
-    self.texts += [v for k, v in attrs if k == "alt"]
-
-  def handle_data(self, data):
-    self.texts.append(data)
-
-
-def links(text):
-  return Links(text)
-
-
-def full_section(text, name="all"):
+def full_section(text, name="all", is_folded=False):
   """A section with `text` wherever there can be one."""
   return Section(
     name,
     text,
+    is_folded=is_folded,
+    verdict=Verdict(text, True),
     passed=True,
     warnings=[text],
     text=[text],
     tiles=[(text, text, text)],
     facts=[(text, text)],
     tables=[Table([[text]], [text], text)],
-    figures=[Figure(PIXEL, text, text), Figure(b"<svg/>", text, text)],
+    figures=[
+      Figure(Sheet([[Tile(PIXEL, text, text=text)]]), text, text, text),
+      Figure(b"<svg/>", text, text, text),
+      Figure(b"<svg/>", text, text, text, is_small=True),
+    ],
     commands=[(text, text)],
+    files=[(text, text)],
     legend=[(text, (1, 2, 3))],
     cards=[Card([(text, f"a/{text}")], text, [(text, f"b/{text}")])],
   )
@@ -56,22 +42,53 @@ def render(*sections, title="run"):
 
 
 def test_page_loads_nothing_from_outside():
-  figure = Figure(PIXEL, "a picture", "what is seen")
+  figure = Figure(SHEET, "a picture", "what is seen")
   text = render(
     Section("first", "First", text=["body"]),
     Section("second", "Second", figures=[figure]),
   )
-  found = links(text)
-  assert found.links == ["#first", "#second", found.links[-1]]
-  assert found.links[-1].startswith("data:image/png;base64,")
+  found = check_page(text)
+  assert found.links == ["#main", "#first", "#second", found.links[-1]]
+  assert found.links[-1].startswith("data:image/webp;base64,")
   assert not {"script", "link", "iframe"} & set(found.tags)
-  assert "@import" not in text and "url(" not in text
   for name in ("first", "second"):
     assert f'<section id="{name}">' in text
 
 
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_everything_a_section_can_have_is_a_valid_page(is_folded):
+  plain = full_section("x", is_folded=is_folded)
+  found = check_page(render(plain, Section("more", "More")), ("a/", "b/"))
+  assert found.tags.count("img") == 4 and found.texts.count("x") > 15
+  assert ("details" in found.tags) == is_folded
+
+
+@pytest.mark.parametrize(
+  "is_good, look", [(True, "good"), (False, "bad"), (None, "")]
+)
+def test_the_verdict_leads_the_page_and_is_not_in_the_list(is_good, look):
+  lead = Section("short", "In short", verdict=Verdict("It has.", is_good))
+  text = render(lead, Section("more", "More"))
+  assert f'<p class="verdict {look}">It has.</p>' in text
+  assert "#short" not in check_page(text).links
+
+
+def test_a_problem_of_markup_is_seen():
+  whole = render(Section("first", "First", figures=[Figure(SHEET, "seen")]))
+  for before, after in (
+    ('alt="a pixel"', 'alt=""'),
+    ("</section>", ""),
+    ('id="first"', 'id="main"'),
+    ("<h2>First</h2>", "<h3>First</h3>"),
+    ("data:image/webp", "https://example.org"),
+  ):
+    assert before in whole
+    with pytest.raises(AssertionError):
+      check_page(whole.replace(before, after))
+
+
 def test_sections_show_no_more_than_they_have():
-  tags = links(render(Section("first", "First"))).tags
+  tags = Page(render(Section("first", "First"))).tags
   assert not {"p", "div", "dl", "table", "figure", "pre", "ul"} & set(
     tags[tags.index("section") :]
   )
@@ -82,7 +99,7 @@ def test_names_are_escaped_everywhere(name):
   check = export_check.make_section({name: name, "rows": [{name: name}]}, 1)
   text = render(full_section(name), check, title=name)
   assert name not in text
-  assert "script" not in links(text).tags
+  assert "script" not in Page(text).tags
 
 
 HOSTILE = st.text("<>&\"'`/=!-{}%#; \u00e9\u2026abcscript", min_size=1)
@@ -91,8 +108,8 @@ HOSTILE = st.text("<>&\"'`/=!-{}%#; \u00e9\u2026abcscript", min_size=1)
 @settings(max_examples=150, deadline=None)
 @given(HOSTILE)
 def test_no_text_becomes_markup_and_none_is_lost(text):
-  harmless = links(render(full_section("x"), title="x"))
-  found = links(render(full_section(text), title=text))
+  harmless = Page(render(full_section("x"), title="x"))
+  found = Page(render(full_section(text), title=text))
   assert found.tags == harmless.tags
   assert found.attributes == harmless.attributes
   places = sum("x" in shown for shown in harmless.texts)

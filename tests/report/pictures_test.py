@@ -49,6 +49,14 @@ def test_groups_are_packed_into_rows():
   assert [len(row) for row in rows] == [4, 2]
 
 
+def test_a_sheet_in_a_file_has_all_its_groups():
+  tile = pictures.Tile(Image.new("RGB", (40, 10)))
+  wide = pictures.Sheet([[tile, tile]] * 3, width=210).draw()
+  high = pictures.Sheet([[tile, tile]] * 3, width=1).draw()
+  assert (wide.width, wide.height) == (4 * 40 + 6 * pictures.GAP, 30)
+  assert (high.width, high.height) == (2 * 40 + pictures.GAP, 50)
+
+
 @pytest.mark.parametrize(
   "count, expected", [(3, [0, 3, 6]), (99, list(range(10)))]
 )

@@ -14,6 +14,7 @@ from sapiens2_jax.sweep import jobs, local, points, results, status
 from sapiens2_jax.training import verification
 from tests.data_pipelines import fake_bucket
 from tests.sweep import workdirs
+from tests.sweep.results_test import ranked
 
 PLACE = "gs://any/lr"
 TRAINER = """#!{python}
@@ -52,7 +53,7 @@ def test_points_in_a_bucket_are_told_apart_and_collected(root, tmp_path):
   assert [one.state for one in statuses] == ["done", "stopped", "waiting"]
   assert [one.step for one in statuses] == [4, 2, 0]
   states = [one.state for one in statuses]
-  paths = results.collect(sweep, states, PLACE)
+  paths = results.collect(sweep, states, ranked(sweep, states), PLACE)
   shutil.move(root / "lr", tmp_path / "runs")
   disk = [
     dataclasses.replace(p, workdir=str(tmp_path / "runs" / p.name))
@@ -60,7 +61,7 @@ def test_points_in_a_bucket_are_told_apart_and_collected(root, tmp_path):
   ]
   assert paths == [f"{PLACE}/sweep.csv", f"{PLACE}/sweep.png"]
   found = (tmp_path / "runs" / "sweep.csv").read_text()
-  assert found == results.format_csv(disk, states)
+  assert found == results.format_csv(disk, states, ranked(disk, states))
   shutil.move(tmp_path / "runs", root / "lr")
   # Saved to the end, but for the object that says so.
   last = root / "lr" / "seed=1" / "checkpoints" / "4"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sapiens2_jax.sweep import picture, results
+from sapiens2_jax.sweep import picture, ranking, results
+from sapiens2_jax.training.best import Goal
 from tests.sweep import workdirs
 
 BODY = """[
@@ -29,6 +30,15 @@ def sweep(tmp_path):
   return points
 
 
+def ranked(points, states):
+  names = [point.name for point in points]
+  return ranking.rank(points, states, names, Goal("loss", -1))
+
+
+def make_csv(points, states):
+  return results.format_csv(points, states, ranked(points, states))
+
+
 def read_csv(text: str) -> list[dict[str, str]]:
   return list(csv.DictReader(io.StringIO(text)))
 
@@ -37,15 +47,15 @@ def test_final_is_the_mean_of_the_last_tenth_and_best_the_lowest():
   rows = [
     {"step": i, "loss": float(v)} for i, v in enumerate([9] * 18 + [1, 3])
   ]
-  assert results.final_value(rows, "loss") == 2.0
+  assert ranking.final_value(rows, "loss") == 2.0
   assert results.best_value(rows, "loss") == 1.0
-  assert results.final_value(rows[:3], "loss") == 9.0
-  assert results.final_value([{"step": 0, "loss": None}], "loss") is None
+  assert ranking.final_value(rows[:3], "loss") == 9.0
+  assert ranking.final_value([{"step": 0, "loss": None}], "loss") is None
   assert results.best_value([], "loss") is None
 
 
 def test_a_row_of_the_csv_file_is_a_point(sweep):
-  rows = read_csv(results.format_csv(sweep, STATES))
+  rows = read_csv(make_csv(sweep, STATES))
   assert [row["state"] for row in rows] == STATES
   assert [row["point"] for row in rows] == [point.name for point in sweep]
   assert [row["optim.peak_lr"] for row in rows] == ["0.001", "0.01"] * 2
@@ -60,7 +70,7 @@ def test_a_row_of_the_csv_file_is_a_point(sweep):
 
 
 def test_what_is_unknown_is_empty_in_the_csv_file(sweep):
-  rows = read_csv(results.format_csv(sweep, STATES))
+  rows = read_csv(make_csv(sweep, STATES))
   for name in ("final_loss", "best_loss", "images_per_second"):
     assert rows[3][name] == ""
   assert rows[0]["final_rank_me"] == ""
@@ -71,7 +81,7 @@ def test_metrics_that_nobody_knows_have_columns(sweep):
   row = {"step": 7, "loss_foo": 2.5, "probe_bar": 0.25, "nonfinite_total": 3}
   with path.open("a") as file:
     file.write(json.dumps(row) + "\n")
-  first, second, *_ = read_csv(results.format_csv(sweep, STATES))
+  first, second, *_ = read_csv(make_csv(sweep, STATES))
   assert second["final_loss_foo"] == second["best_loss_foo"] == "2.5"
   assert second["final_probe_bar"] == "0.25"
   assert second["final_nonfinite_total"] == "3"
@@ -82,13 +92,13 @@ def test_metrics_that_nobody_knows_have_columns(sweep):
 
 def test_fields_that_a_point_leaves_alone_are_empty(tmp_path):
   points = workdirs.make_points(tmp_path, '[{"seed": 1}, {"model.scan": True}]')
-  rows = read_csv(results.format_csv(points, ["waiting"] * 2))
+  rows = read_csv(make_csv(points, ["waiting"] * 2))
   assert [row["seed"] for row in rows] == ["1", ""]
   assert [row["model.scan"] for row in rows] == ["", "True"]
 
 
 def test_both_files_are_written_whole(sweep, tmp_path):
-  paths = results.collect(sweep, STATES, str(tmp_path))
+  paths = results.collect(sweep, STATES, ranked(sweep, STATES), str(tmp_path))
   assert [path.rpartition("/")[2] for path in paths] == [
     "sweep.csv",
     "sweep.png",
@@ -112,10 +122,10 @@ def test_a_picture_is_drawn_for_any_kind_of_field(tmp_path, body):
   points = workdirs.make_points(
     tmp_path, body, "optim.num_steps=20", "optim.warmup_steps=2"
   )
-  empty = picture.draw(points, ["waiting"] * len(points))
+  empty = picture.draw(points, ranked(points, ["waiting"] * len(points)))
   for point in points:
     workdirs.write_run(point, 20, saved=True)
-  drawn = picture.draw(points, ["done"] * len(points))
+  drawn = picture.draw(points, ranked(points, ["done"] * len(points)))
   for png in (empty, drawn):
     image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
     assert image.shape[1] > 1000

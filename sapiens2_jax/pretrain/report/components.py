@@ -15,10 +15,8 @@ from sapiens2_jax.pretrain.report.photographs import Photograph
 from sapiens2_jax.report.page import Figure, Section
 from sapiens2_jax.report.pictures import (
   HEIGHT,
-  WIDTH,
+  Sheet,
   Tile,
-  grid,
-  pack,
   stretch,
   to_image,
 )
@@ -107,7 +105,7 @@ def find(
   return section, paint(np.stack(list(first)), components)
 
 
-def draw(shown: list[Photograph], painted: list[np.ndarray]) -> Image.Image:
+def draw(shown: list[Photograph], painted: list[np.ndarray]) -> Sheet:
   """Each photograph in its own proportions, beside its patch features."""
   groups = []
   for photograph, colors in zip(shown, painted):
@@ -116,12 +114,18 @@ def draw(shown: list[Photograph], painted: list[np.ndarray]) -> Image.Image:
     photo = Image.fromarray(photograph.image)
     photo = photo.resize(size, Image.Resampling.LANCZOS)
     features = stretch(to_image(colors, colors.shape[0]), size)
-    groups.append([Tile(photo), Tile(features)])
-  return grid(pack(groups, WIDTH), group=2)
+    name = photograph.credit[0]
+    groups.append(
+      [
+        Tile(photo, text=f"photograph {name}"),
+        Tile(features, text=f"patch features of {name} as colours"),
+      ]
+    )
+  return Sheet(groups)
 
 
 def _make_section(
-  picture: Image.Image, explained: np.ndarray, size: tuple[int, int]
+  picture: Sheet, explained: np.ndarray, size: tuple[int, int]
 ) -> Section:
   height, width = size
   each = ", ".join(f"{fraction:.0%}" for fraction in explained)

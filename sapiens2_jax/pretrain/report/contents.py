@@ -4,7 +4,7 @@ import shlex
 
 import jax
 import numpy as np
-from PIL import Image
+from ml_collections import ConfigDict
 
 from data_pipelines import sources
 from data_pipelines.open_source import open_source
@@ -15,19 +15,26 @@ from sapiens2_jax.pretrain.report import (
   neighbors,
   photographs,
   reconstruction,
+  verdict,
 )
 from sapiens2_jax.pretrain.report.notes import make_notes
 from sapiens2_jax.pretrain.report.photographs import Photograph
 from sapiens2_jax.report.contents import Contents
-from sapiens2_jax.report.page import Section
+from sapiens2_jax.report.page import Figure, Section
 from sapiens2_jax.report.photographs import choose
-from sapiens2_jax.report.pictures import HEIGHT, Tile, grid, stretch, to_image
+from sapiens2_jax.report.pictures import (
+  HEIGHT,
+  Sheet,
+  Tile,
+  stretch,
+  to_image,
+)
 from sapiens2_jax.report.run import Run
 from sapiens2_jax.training import checkpoints
 
 NUM_SHOWN = 6  # photographs in pictures
 NUM_TRAINED = 16  # whose crops are drawn as in training
-NUM_OVERVIEW = 3  # of them in the picture of it all
+NUM_OVERVIEW = 3  # that lead the page
 _DECODE_SCALE = 3  # times the training size: no view is enlarged for nothing
 
 
@@ -45,10 +52,10 @@ def make_contents(
   config = run.config
   path = data_path or config.data.path
   num_records, found, missing = read_photographs(run, path, count)
-  is_own, pictures = path == config.data.path, {}
+  is_own, highlights = path == config.data.path, None
   if found:
     epoch = last_whole_pass(run, num_records)
-    sections, pictures = look(objective, run.workdir, found, epoch)
+    sections, highlights = look(objective, run.workdir, found, epoch)
     if not is_own:
       other = f"The photographs are of {path}, not of the run's own data."
       missing = f"{other} {missing}".strip()
@@ -76,12 +83,13 @@ def make_contents(
   )
   return Contents(
     title=f"sapiens2_jax pretraining, size {size}",
+    verdict=verdict.judge(sections, is_own),
+    highlights=highlights,
     experiment=experiment,
     facts=make_facts(run, num_records if is_own else None),
     sections=sections,
     notes=make_notes(objective, sections),
     commands=[own, from_here],
-    pictures=pictures,
     credits=[photograph.credit for photograph in found],
     missing=missing,
   )
@@ -94,12 +102,16 @@ def make_facts(run: Run, num_records: int | None) -> list[tuple[str, str]]:
   facts = [
     ("started from", config.model.init_from or "random weights"),
     ("global crops", f"{config.data.num_global} of {height} x {width} pixels"),
-    ("masking", ", ".join(f"{k} {v}" for k, v in config.masking.items())),
+    ("masking", describe_masking(config.masking)),
   ]
   if num_records:
     passes = run.images_seen / num_records
     facts.append(("photographs", f"{num_records:,} ({passes:,.0f} passes)"))
   return facts
+
+
+def describe_masking(masking: ConfigDict) -> str:
+  return f"{masking.mode}, {masking.mask_ratio:.0%} of patches hidden"
 
 
 def last_whole_pass(run: Run, num_records: int) -> int:
@@ -139,7 +151,7 @@ def look(
   workdir: str,
   found: list[Photograph],
   epoch: int,
-) -> tuple[list[Section], dict[str, Image.Image]]:
+) -> tuple[list[Section], Figure]:
   """Runs the newest checkpoint on at least one photograph.
 
   Args:
@@ -149,7 +161,7 @@ def look(
     epoch: whose crops and masks the training losses are measured on.
 
   Returns:
-    The sections, and pictures that belong to none of them.
+    The sections, and the pictures that lead the page.
   """
   shown, sections, images = found[:NUM_SHOWN], [], []
   # One set of weights at a time: large sizes fill the memory.
@@ -175,19 +187,41 @@ def look(
   section, colors = components.find(objective, teacher, shown)
   area = tuple(objective.config.data.local_area)
   near = neighbors.find(crops, groups, encode(teacher), by_random, area)
-  pictures = {"overview": draw_overview(images, colors)} if images else {}
-  return [*sections, section, near], pictures
+  return [*sections, section, near], draw_highlights(shown, images, colors)
 
 
-def draw_overview(images, colors) -> Image.Image:
-  """A row for each of the first photographs: four views of it."""
-  labels = ("input", "masked", "reconstruction", "patch features")
-  rows = []
-  for i, views in enumerate(images[:NUM_OVERVIEW]):
-    tiles = [to_image(pixels, HEIGHT) for pixels in views]
-    painted = to_image(colors[i], colors.shape[1])
-    tiles.append(stretch(painted, tiles[0].size))
-    rows.append(
-      [Tile(image, None if i else label) for image, label in zip(tiles, labels)]
+def draw_highlights(
+  shown: list[Photograph], images: list[tuple[np.ndarray, ...]], colors
+) -> Figure:
+  """Views of the first photographs; `images` are of the reconstruction."""
+  labels, groups = ["photograph"], []
+  if images:
+    labels += ["what it saw", "what it filled in"]
+  labels.append("its features")
+  for i, photograph in enumerate(shown[:NUM_OVERVIEW]):
+    size = (HEIGHT * colors.shape[2] // colors.shape[1], HEIGHT)
+    if images:
+      tiles = [to_image(pixels, HEIGHT) for pixels in images[i]]
+      size = tiles[0].size
+    else:
+      view = photographs.cut_center(photograph, size[::-1])
+      tiles = [to_image(view, HEIGHT)]
+    tiles.append(stretch(to_image(colors[i], colors.shape[1]), size))
+    name = photograph.credit[0]
+    groups.append(
+      [
+        Tile(image, label, text=f"{label}: {name}")
+        for image, label in zip(tiles, labels)
+      ]
     )
-  return grid(rows)
+  caption = (
+    "Its features: the three directions in which features of patches differ "
+    "most, as red, green and blue. One colour on one kind of thing, also "
+    "across photographs, is what good features show."
+  )
+  if images:
+    caption = (
+      "From each photograph the model saw a few patches and filled in the "
+      f"rest; brightness and contrast of each patch were given. {caption}"
+    )
+  return Figure(Sheet(groups, width=1), "Views of photographs", caption)

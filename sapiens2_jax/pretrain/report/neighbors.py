@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from ml_collections import ConfigDict
-from PIL import Image
 
 from data_pipelines.loading.crops import CropConfig
 from sapiens2_jax.evaluation import knn
@@ -16,7 +15,7 @@ from sapiens2_jax.pretrain.report import photographs
 from sapiens2_jax.pretrain.report.photographs import Photograph, Pictures
 from sapiens2_jax.report.facts import show
 from sapiens2_jax.report.page import Figure, Section
-from sapiens2_jax.report.pictures import Tile, grid, pair_rows, to_image
+from sapiens2_jax.report.pictures import Sheet, Tile, to_image
 
 NAME, TITLE = "neighbors", "Nearest neighbours"
 SAME, OTHER = (46, 160, 110), (217, 119, 54)  # frames of neighbours
@@ -28,8 +27,9 @@ _HEIGHT, _FONT_SIZE = 144, 12  # of a tile, in pixels
 
 CAPTION = (
   "One crop of each photograph as query and the nearest crops, by cosine "
-  "similarity (above each) of the teacher's [cls]. Green frames: same "
-  "photograph; orange: another one. The gap to random weights, not to chance, "
+  "similarity (beside each) of the teacher's [cls]. Green frames and ✓: same "
+  "photograph; orange and ✗: another one. The gap to random weights, not to "
+  "chance, "
   "is what training added."
 )
 
@@ -96,24 +96,27 @@ def draw(
   groups: Groups,
   ids: Int[np.ndarray, "n c"],
   similarities: Float[np.ndarray, "n c"],
-) -> Image.Image:
+) -> Sheet:
   """Queries, one photograph after another, and their nearest crops."""
   _, first = np.unique(groups, return_index=True)
   rows = []
   for number, query in enumerate(first[:NUM_QUERIES]):
     # Another crop of each photograph, so that easy ones are not picked.
     query = min(query + number % NUM_CROPS, len(groups) - 1)
-    tiles = [Tile(to_image(crops[query], _HEIGHT), "query")]
+    text = f"a crop of photograph {number + 1}"
+    tiles = [Tile(to_image(crops[query], _HEIGHT), "query", text=text)]
     for i, similarity in zip(ids[query], similarities[query]):
-      frame = SAME if groups[i] == groups[query] else OTHER
+      is_same = groups[i] == groups[query]
+      frame, mark = (SAME, "✓") if is_same else (OTHER, "✗")
+      text = f"a crop of {'the same' if is_same else 'another'} photograph"
       image = to_image(crops[i], _HEIGHT)
-      tiles.append(Tile(image, f"{similarity:.3f}", frame))
+      tiles.append(Tile(image, f"{mark} {similarity:.3f}", frame, text=text))
     rows.append(tiles)
-  return grid(pair_rows(rows), group=len(rows[0]), font_size=_FONT_SIZE)
+  return Sheet(rows, font_size=_FONT_SIZE)
 
 
 def _make_section(
-  picture: Image.Image, numbers: dict, area: tuple[float, float]
+  picture: Sheet, numbers: dict, area: tuple[float, float]
 ) -> Section:
   found, by_random, chance = (
     show(numbers[name], "{:.0%}")

@@ -1,10 +1,11 @@
 """What the student makes of masked photographs."""
 
+import itertools
+
 import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from sapiens2_jax.pretrain.crops import crop_config
 from sapiens2_jax.pretrain.objective import PretrainObjective
@@ -12,7 +13,7 @@ from sapiens2_jax.pretrain.report import masked_patches, photographs
 from sapiens2_jax.pretrain.report.photographs import Photograph
 from sapiens2_jax.pretrain.terms.reconstruction import Reconstruction
 from sapiens2_jax.report.page import Figure, Section, Table
-from sapiens2_jax.report.pictures import HEIGHT, Tile, grid, pair_rows, to_image
+from sapiens2_jax.report.pictures import HEIGHT, Sheet, Tile, to_image
 
 NAME, TITLE = "reconstruction", "Reconstruction"
 
@@ -84,10 +85,13 @@ def find(
     *((image, f"means  {loss:.3f}") for image, loss in zip(filled, means)),
     *((x, f"predicted  {loss:.3f}") for x, loss in zip(predicted, losses)),
   ]
-  tiles = [Tile(to_image(pixels, HEIGHT), label) for pixels, label in columns]
-  groups = [tiles[i :: len(shown)] for i in range(len(shown))]
+  names = [photograph.credit[0] for photograph in shown]
+  tiles = [
+    Tile(to_image(pixels, HEIGHT), label, text=f"{label} of {name}")
+    for (pixels, label), name in zip(columns, itertools.cycle(names))
+  ]
   section = _make_section(
-    grid(pair_rows(groups), group=len(groups[0])),
+    Sheet([tiles[i :: len(shown)] for i in range(len(shown))]),
     len(shown),
     (float(losses.mean()), float(means.mean())),
     training_losses(objective, params, rng, trained, epoch),
@@ -96,7 +100,7 @@ def find(
 
 
 def _make_section(
-  picture: Image.Image,
+  picture: Sheet,
   num_shown: int,
   shown: tuple[float, float],
   training: tuple[float, float],

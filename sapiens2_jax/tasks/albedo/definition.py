@@ -27,6 +27,7 @@ TASK = TaskDefinition(
   name="albedo",
   make=make_task,
   score=Score("mae", "albedo MAE x 1e-2", higher_is_better=False, factor=100),
+  better={"psnr": True, "ssim": True, "*": False},
   fields=FIELDS,
   note="The colour of surfaces without light, in predictions/*.png. The "
   "model has learned people; what is around them means nothing (with "

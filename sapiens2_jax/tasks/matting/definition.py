@@ -20,6 +20,7 @@ TASK = TaskDefinition(
   name="matting",
   make=make_task,
   score=Score("mad", "matting MAD", higher_is_better=False),
+  better={"iou": True, "*": False},
   fields=FIELDS,
   training_fields=("task.backgrounds",),
   note="People before a checkerboard, or a colour (--background). "

@@ -14,6 +14,7 @@ TASK = TaskDefinition(
   name="normal",
   make=make_task,
   score=Score("mean", "normal MAE deg", higher_is_better=False),
+  better={"within_*": True, "*": False},
   fields=FIELDS,
   note="Red is to the right, green up, blue towards the camera. "
   "normals/*.npy is (h, w, 3) float16. The model has learned people; what is "

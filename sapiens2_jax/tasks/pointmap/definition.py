@@ -38,6 +38,7 @@ TASK = TaskDefinition(
   name="pointmap",
   make=make_task,
   score=Score("l2", "pointmap L2", higher_is_better=False),
+  better={"*within_*": True, "*": False},
   fields=FIELDS,
   note="Bright is near, on the same scale in all pictures. depth/*.npy is "
   "(h, w), pointmaps/*.npy (h, w, 3): right, down and away from the camera in "

@@ -27,6 +27,7 @@ TASK = TaskDefinition(
   name="pose",
   make=make_task,
   score=Score("AP", "pose mAP", higher_is_better=True),
+  better={"*": True},
   fields=FIELDS,
   note="Keypoints that score --threshold or more, and the links between them. "
   "keypoints/*.json is a list of people: bbox (x0, y0, x1, y1), keypoints "

@@ -1,6 +1,7 @@
 """What fine-tuning on a task adds to the report of a run."""
 
 import collections
+import dataclasses
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from data_pipelines import sources
 from data_pipelines.common import images
@@ -18,16 +18,9 @@ from data_pipelines.open_source import open_source
 from sapiens2_jax.report.contents import Contents
 from sapiens2_jax.report.facts import UNKNOWN, show
 from sapiens2_jax.report.metrics import ends
-from sapiens2_jax.report.page import Figure, Section, Table
+from sapiens2_jax.report.page import Figure, Section, Table, Verdict
 from sapiens2_jax.report.photographs import Credit, choose, credit
-from sapiens2_jax.report.pictures import (
-  HEIGHT,
-  WIDTH,
-  Tile,
-  grid,
-  pack,
-  to_image,
-)
+from sapiens2_jax.report.pictures import HEIGHT, Sheet, Tile, to_image
 from sapiens2_jax.report.run import Run
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.tasks.base import Task
@@ -35,11 +28,13 @@ from sapiens2_jax.tasks.columns import columns
 from sapiens2_jax.tasks.evaluate import Item, predict
 from sapiens2_jax.tasks.examples import read_labels
 from sapiens2_jax.tasks.objective import TaskObjective
+from sapiens2_jax.tasks.report.verdict import Comparison, WithOther
 from sapiens2_jax.training import checkpoints
 from sapiens2_jax.training.step import jit_spread
 
 NAME, TITLE = "predictions", "Predictions"
 MAX_SHOWN = 12
+NUM_HIGHLIGHTS = 3
 _NUM_TILES = 3
 _BATCH_SIZE = 4  # inputs of a device at once
 
@@ -58,11 +53,13 @@ def make_contents(
   """
   config = run.config
   path = data_path or config.evaluation.path or config.data.path
-  section, credits, missing = look(objective, run, path, count)
+  section, verdict, credits, missing = look(objective, run, path, count)
   name = config.task.name
   height, width = config.data.image_size
   return Contents(
     title=f"sapiens2_jax fine-tuning, {name}, size {config.model.size}",
+    verdict=verdict,
+    highlights=choose_highlights(section),
     experiment=f"experiments/finetune.py:task={name},size={config.model.size}",
     facts=[
       ("task", name),
@@ -80,7 +77,6 @@ def make_contents(
         f"{shlex.quote(f'{run.output}-predictions')}",
       )
     ],
-    pictures={},
     credits=credits,
     missing=missing,
     can_export=registry.definition(name).release is not None,
@@ -89,12 +85,14 @@ def make_contents(
 
 def look(
   objective: TaskObjective, run: Run, path: str, count: int
-) -> tuple[Section, list[Credit], str]:
+) -> tuple[Section, Verdict, list[Credit], str]:
   """Runs the newest model on records of `path`, evenly spread.
 
   Returns:
-    The section, whom the photographs are by, what is missing and why.
+    The section, what can be said, whom the photographs are by, what is missing
+    and why.
   """
+  nothing = Verdict("Nothing can be said: nothing could be measured.")
   try:
     source = open_source(path)
   except (ValueError, OSError) as error:
@@ -102,8 +100,10 @@ def look(
       f"No predictions: the photographs cannot be read ({error}). Give others "
       "with --data_path."
     )
-    return Section(NAME, TITLE, warnings=[missing]), [], missing
+    return Section(NAME, TITLE, warnings=[missing]), nothing, [], missing
   task, metric = objective.task, objective.task.metric()
+  score = registry.definition(task.name).score
+  comparison = Comparison(task, score)
   credits, failed, groups = [], [], []
   waiting: collections.deque[np.ndarray] = collections.deque()
 
@@ -125,11 +125,12 @@ def look(
   params = checkpoints.load_part(run.workdir, lambda state: state.params)[1]
   devices = jax.local_devices()
   model = jit_spread(objective.predict, params, _BATCH_SIZE, devices)
-  for prediction, labels in predict(
-    task, model.apply_fn, model.params, read(), model.batch_size
+  for (prediction, other), labels in predict(
+    WithOther(task), model.apply_fn, model.params, read(), model.batch_size
   ):
     image = waiting.popleft()
     metric.add(prediction, labels)
+    comparison.add(prediction, other, labels)
     if len(groups) < MAX_SHOWN:
       name = credits[len(groups)][0]
       groups.append(draw(task, name, image, prediction, labels))
@@ -137,12 +138,20 @@ def look(
   if failed:
     missing = f"Left out, as they cannot be used: {'; '.join(failed)}"
   if not credits:
-    return Section(NAME, TITLE, warnings=[missing]), [], missing
-  picture = grid(pack(groups, WIDTH), group=len(groups[0]))
-  section = make_section(
-    run, path, metric.result(), len(credits), picture, len(groups)
-  )
-  return section, credits, missing
+    return Section(NAME, TITLE, warnings=[missing]), nothing, [], missing
+  found, sheet = metric.result(), Sheet(groups)
+  section = make_section(run, path, found, len(credits), sheet)
+  verdict = comparison.judge(found[score.key], len(credits))
+  return section, verdict, credits, missing
+
+
+def choose_highlights(section: Section) -> Figure | None:
+  """The first photographs of the section, for the head of the page."""
+  if not section.figures:
+    return None
+  (figure,) = section.figures
+  first = Sheet(figure.picture.groups[:NUM_HIGHLIGHTS], width=1)
+  return dataclasses.replace(figure, picture=first, caption="")
 
 
 def draw(
@@ -155,8 +164,8 @@ def draw(
   """Image, prediction and, if it can be drawn, truth."""
   found = columns(task, image, prediction, labels)
   return [
-    Tile(to_image(pixels, HEIGHT), label)
-    for label, pixels in ((name, image), *found.items())
+    Tile(to_image(pixels, HEIGHT), label, text=f"{label} of {name}")
+    for label, pixels in (("photograph", image), *found.items())
   ]
 
 
@@ -165,8 +174,7 @@ def make_section(
   path: str,
   numbers: dict[str, float],
   count: int,
-  picture: Image.Image,
-  num_shown: int,
+  sheet: Sheet,
 ) -> Section:
   """Metric and predictions of `count` photographs."""
   lead = (
@@ -176,7 +184,7 @@ def make_section(
   if path == run.config.data.path:
     lead += " The model was trained on these photographs."
   task = registry.definition(run.config.task.name)
-  caption = f"The first {num_shown}: photograph, prediction"
+  caption = f"The first {len(sheet.groups)}: photograph, prediction"
   caption += ", and what the labels say." if task.truth else "."
   if task.mask:
     caption += " Only people are shown: the loss looks at nothing else."
@@ -191,7 +199,7 @@ def make_section(
     text=[lead],
     tables=[Table(rows, ("metric", "below", "last while training"))],
     figures=[
-      Figure(picture, "Photographs beside predictions and truth", caption)
+      Figure(sheet, "Photographs beside predictions and truth", caption)
     ],
     key_numbers=[
       (key, value, f"on {count} photographs") for key, value, _ in rows

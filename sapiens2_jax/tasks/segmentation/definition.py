@@ -54,6 +54,7 @@ TASK = TaskDefinition(
   name="segmentation",
   make=make_task,
   score=Score("mIoU", "seg mIoU", higher_is_better=True),
+  better={"*": True},
   fields=FIELDS,
   training_fields=("task.backgrounds",),
   note="Each part in its colour over the image. parts/*.png holds "
