@@ -37,7 +37,11 @@ def define_rope_dtype(known: Iterable[str]) -> flags.FlagHolder:
 
 
 def run(
-  main: Callable[[], int | None], *required: str, argv: list[str] | None = None
+  main: Callable[..., int | None],
+  *required: str,
+  argv: list[str] | None = None,
+  takes: int = 0,
+  takes_more: bool = False,
 ) -> None:
   """Runs `main` as a command; `~` in its arguments is the user's home.
 
@@ -45,9 +49,12 @@ def run(
   in `main` with the code that `errors.exit_code` gives it.
 
   Args:
-    main: returns the exit code, None for 0.
+    main: returns the exit code, None for 0; called with the arguments that are
+      no flags, if there are to be any.
     *required: flags that must be given.
     argv: what to parse instead of sys.argv.
+    takes: how many arguments are no flags.
+    takes_more: whether there may be more of them.
   """
 
   def parse(argv: list[str]) -> list[str]:
@@ -56,15 +63,18 @@ def run(
       rest = flags.FLAGS(argv)
     except flags.Error as error:
       fail(str(error))
-    if len(rest) > 1:
-      fail(f"unexpected arguments: {' '.join(rest[1:])}")
+    found = len(rest) - 1
+    if found > takes and not takes_more:
+      fail(f"unexpected arguments: {' '.join(rest[1 + takes :])}")
+    if found < takes:
+      fail(f"expected {takes} arguments that are no flags, found {found}")
     return rest
 
-  def guarded(_) -> int | None:
+  def guarded(argv: list[str]) -> int | None:
     if not flags.FLAGS["verbosity"].present:
       logging.set_verbosity(logging.WARNING)
     try:
-      return main()
+      return main(*argv[1:])
     except KeyboardInterrupt:
       _fail_all("stopped", errors.INTERRUPTED)
       fail("stopped", errors.INTERRUPTED)

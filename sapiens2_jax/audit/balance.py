@@ -6,7 +6,6 @@ from sapiens2_jax.audit import choosing, drawing
 from sapiens2_jax.audit.curation import Curation
 from sapiens2_jax.report.page import Figure, Section, Table
 
-_WIDE = (drawing.WIDTH // 2, 190)
 # Title, its columns, what is made of them, edges of the bins.
 _AXES = (
   (
@@ -41,7 +40,7 @@ _AXES = (
 def show_balance(curation: Curation) -> Section:
   """Of what there are scores for; the rest is named."""
   known = {*curation.score_columns, "height", "width"}
-  panels, rows, missing = [], [], []
+  figures, rows, missing = [], [], []
   for title, columns, make, edges in _AXES:
     if not {*columns} <= known:
       missing.append(f"{title.partition(':')[0]} ({columns[0]})")
@@ -49,7 +48,9 @@ def show_balance(curation: Curation) -> Section:
     values = make(*map(curation.numbers, columns))
     bins = choosing.Bins(edges)
     counts = bins.count(values), bins.count(values[curation.is_kept])
-    panels.append(drawing.before_after(bins, *counts, title, _WIDE))
+    drawn = drawing.before_after(bins, *counts)
+    alt = f"shares before and after, of {title}"
+    figures.append(Figure(drawn, alt, "", title, is_small=True))
     even = (f"{choosing.count_even(count):.1f}" for count in counts)
     totals = (f"{count.sum():,}" for count in counts)
     rows.append([title.partition(":")[0], *totals, *even, str(len(edges) - 1)])
@@ -61,10 +62,6 @@ def show_balance(curation: Curation) -> Section:
   ]
   if missing:
     text.append(f"Not scored: {', '.join(missing)}.")
-  figures = []
-  if panels:
-    picture = drawing.small_multiples(panels, _WIDE, 2)
-    figures = [Figure(picture, "balance before and after")]
   header = ("", "images before", "after", "even over", "after", "of bins")
   return Section(
     "balance",

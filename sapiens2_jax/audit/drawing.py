@@ -1,7 +1,4 @@
-"""Counts as SVG: histograms with thresholds, before and after, clusters.
-
-Mid-tones on no background, which are readable on a light and a dark page.
-"""
+"""Counts as SVG: histograms with thresholds, before and after, clusters."""
 
 import html
 from collections.abc import Sequence
@@ -9,13 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from sapiens2_jax.audit.choosing import Bins
+from sapiens2_jax.report.colors import BLUE, GRAY, ORANGE, RED
 
-GRAY, KEPT, REJECTED, LINE = "#8b919b", "#3f7fc1", "#c8762b", "#d2483c"
+KEPT, REJECTED, LINE = BLUE, ORANGE, RED
 _LEFT, _RIGHT, _TOP, _BELOW = 46, 12, 22, 24  # Around a panel, in pixels.
 _GAP = 0.12  # Of a bar.
-_LINE = 14  # Of a title.
 _CUT = 4  # A bar is cut off that is so many times the third.
 WIDTH = 1072  # Of the page.
+SMALL = (340, 150)  # (width, height) of what others stand beside
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", fill=GRAY):
@@ -97,30 +95,26 @@ def histogram(
   bins: Bins,
   layers: Sequence[tuple[np.ndarray, str]],
   *,
-  title: str = "",
   thresholds: Sequence[float] = (),
   cap: float = 0,
   size: tuple[int, int] = (WIDTH, 190),
-) -> list[str]:
-  """A panel of stacked bars; a line for each threshold.
+) -> bytes:
+  """Stacked bars as an SVG file; a line for each threshold.
 
   A bar that is far above the others is cut off, with its count above.
 
   Args:
     bins: of all layers.
     layers: (counts, colour), the lowest first.
-    title: above.
     thresholds: values of the axis.
     cap: a count to draw a line at, 0 for none.
     size: (width, height) in pixels.
   """
   width, height = size
-  above = _TOP + (_LINE if title else 0)
-  wide, high = width - _LEFT - _RIGHT, height - above - _BELOW
-  bottom, totals = above + high, sum(counts for counts, _ in layers)
+  wide, high = width - _LEFT - _RIGHT, height - _TOP - _BELOW
+  bottom, totals = _TOP + high, sum(counts for counts, _ in layers)
   top = _choose_top(totals)
-  parts = [_text(_LEFT, 13, title)] if title else []
-  parts += _grid(width, bottom, high, top, "{:,.0f}")
+  parts = _grid(width, bottom, high, top, "{:,.0f}")
   places = _LEFT + wide * np.array([bins.place(edge) for edge in bins.edges])
   # What is cut off keeps its shares.
   scale = high / top * np.minimum(1, top / np.maximum(totals, 1))
@@ -134,7 +128,7 @@ def histogram(
     below = below + counts
   for i in np.flatnonzero(totals > top):
     middle = (places[i] + places[i + 1]) / 2
-    parts.append(_text(middle, above - 4, f"↑ {totals[i]:,}", "middle"))
+    parts.append(_text(middle, _TOP - 4, f"↑ {totals[i]:,}", "middle"))
   if 0 < cap <= top:
     y = bottom - high * cap / top
     parts.append(_line(_LEFT, y, width - _RIGHT, y, LINE, 'stroke-width="1.4"'))
@@ -144,39 +138,23 @@ def histogram(
     parts.append(_text(x, height - 7, f"{value:g}", "middle"))
   for value in thresholds:
     x = _LEFT + wide * bins.place(value)
-    parts.append(_line(x, above - 4, x, bottom, LINE, 'stroke-width="1.6"'))
-    parts.append(_text(x, above - 8, f"{value:g}", "middle", LINE))
-  return parts
-
-
-def small_multiples(
-  panels: Sequence[Sequence[str]], size: tuple[int, int], columns: int
-) -> bytes:
-  """Panels of one size in rows, as an SVG file."""
-  width, height = size
-  moved = []
-  for i, panel in enumerate(panels):
-    x, y = width * (i % columns), height * (i // columns)
-    moved.append(f'<g transform="translate({x} {y})">{"".join(panel)}</g>')
-  rows = -(-len(panels) // columns)
-  return wrap(moved, width * min(columns, len(panels)), height * rows)
+    parts.append(_line(x, _TOP - 4, x, bottom, LINE, 'stroke-width="1.6"'))
+    parts.append(_text(x, _TOP - 8, f"{value:g}", "middle", LINE))
+  return wrap(parts, *size)
 
 
 def before_after(
   bins: Bins,
   before: np.ndarray,
   after: np.ndarray,
-  title: str,
-  size: tuple[int, int],
-) -> list[str]:
-  """Shares of all images: bars before, an outline after."""
-  width, height = size
+) -> bytes:
+  """Shares of all images as an SVG file: bars before, an outline after."""
+  width, height = SMALL
   wide, high = width - _LEFT - _RIGHT, height - _TOP - _BELOW
   shares = [counts / max(counts.sum(), 1) for counts in (before, after)]
   top = max(s.max() for s in shares) * 1.05 or 1.0
   bottom = _TOP + high
-  parts = [_text(_LEFT, 13, title)]
-  parts += _grid(width, bottom, high, 100 * top, "{:.0f} %")
+  parts = _grid(width, bottom, high, 100 * top, "{:.0f} %")
   places = _LEFT + wide * np.array([bins.place(edge) for edge in bins.edges])
   points = [f"{places[0]:.1f},{bottom:.1f}"]
   for i, (old, new) in enumerate(zip(*shares)):
@@ -204,7 +182,7 @@ def before_after(
   for value in _ticks(bins, 4):
     x = _LEFT + wide * bins.place(value)
     parts.append(_text(x, height - 7, f"{value:g}", "middle"))
-  return parts
+  return wrap(parts, *SMALL)
 
 
 def funnel(lines: Sequence[dict]) -> bytes:
@@ -236,8 +214,7 @@ def clusters(before: np.ndarray, after: np.ndarray, cap: int) -> bytes:
     (after[shown], KEPT),
     ((before - after)[shown], REJECTED),
   ]
-  size = WIDTH, 200
-  return wrap(histogram(bins, layers, cap=cap, size=size), *size)
+  return histogram(bins, layers, cap=cap, size=(WIDTH, 200))
 
 
 def show_share(count: int, total: int) -> str:

@@ -14,7 +14,7 @@ from data_pipelines.curation import deduplicating
 from data_pipelines.curation.duplicates import count_bits
 from sapiens2_jax.audit import balance, choosing, drawing, marks
 from sapiens2_jax.audit.curation import Curation, Threshold
-from sapiens2_jax.report import page
+from sapiens2_jax.report import colors, page
 from sapiens2_jax.report.page import Figure, Section, Table
 
 _TEMPLATE = pathlib.Path(__file__).with_name("audit.html")
@@ -25,7 +25,6 @@ _GROUPS, _MEMBERS = 12, 8  # Groups of duplicates, and images of each.
 _FAR = 12  # Near-duplicates that are shown as those furthest apart.
 _MAX_READ = 20_000  # Near-duplicates whose hashes are read for that.
 _CLUSTERS, _OF_EACH = 6, 8
-_SMALL, _COLUMNS = (drawing.WIDTH // 3, 150), 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +190,7 @@ class Page:
     return [
       (bins.count(values[is_kept]), drawing.KEPT),
       (bins.count(values[mask]), drawing.REJECTED),
-      (bins.count(values[~is_kept & ~mask]), drawing.GRAY),
+      (bins.count(values[~is_kept & ~mask]), colors.GRAY),
     ]
 
   def _show_column(self, column: str, own: list[Threshold]) -> Section:
@@ -202,17 +201,14 @@ class Page:
     for threshold in own:
       mask |= curation.has_decision(threshold.rejects(values)[1])
     num_known = int(np.isfinite(values).sum())
-    panel = drawing.histogram(
-      bins, self._layers(column, mask, bins), thresholds=limits
-    )
+    layers = self._layers(column, mask, bins)
+    drawn = drawing.histogram(bins, layers, thresholds=limits)
     caption = (
       f"{num_known:,} of {len(values):,} images have this score, "
       f"{mask.sum():,} were left out by its limits. The outermost bars hold "
       f"what lies beyond{'; the axis is logarithmic' if bins.is_log else ''}."
     )
-    figure = Figure(
-      drawing.wrap(panel, drawing.WIDTH, 190), f"histogram of {column}", caption
-    )
+    figure = Figure(drawn, f"histogram of {column}", caption)
     return Section(column, column, figures=[figure], legend=_LEGEND)
 
   def _show_threshold(self, threshold: Threshold, scorer: str) -> Sheet:
@@ -241,21 +237,19 @@ class Page:
     return Sheet(strips, threshold.field, title)
 
   def _show_others(self, columns: list[str]) -> Section:
-    panels = []
+    figures = []
     nothing = np.zeros(len(self._curation), bool)
     for column in columns:
       bins = choosing.make_bins(self._curation.numbers(column), num_bins=30)
       layers = self._layers(column, nothing, bins)
-      panels.append(drawing.histogram(bins, layers, title=column, size=_SMALL))
-    figures = []
-    if panels:
-      picture = drawing.small_multiples(panels, _SMALL, _COLUMNS)
-      figures = [Figure(picture, f"histograms of {', '.join(columns)}")]
+      drawn = drawing.histogram(bins, layers, size=drawing.SMALL)
+      alt = f"histogram of {column}"
+      figures.append(Figure(drawn, alt, "", column, is_small=True))
     return Section(
       "others",
       "Scores without limits",
       figures=figures,
-      text=[] if panels else ["There are none."],
+      text=[] if figures else ["There are none."],
       legend=[_LEGEND[0], ("left out", _LEGEND[2][1])],
     )
 
@@ -380,12 +374,8 @@ class Page:
     return sheets
 
 
-def _rgb(color: str) -> tuple[int, ...]:
-  return tuple(bytes.fromhex(color[1:]))
-
-
 _LEGEND = (
-  ("in the corpus", _rgb(drawing.KEPT)),
-  ("left out here", _rgb(drawing.REJECTED)),
-  ("left out by others", _rgb(drawing.GRAY)),
+  ("in the corpus", colors.to_rgb(drawing.KEPT)),
+  ("left out here", colors.to_rgb(drawing.REJECTED)),
+  ("left out by others", colors.to_rgb(colors.GRAY)),
 )

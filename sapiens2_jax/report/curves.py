@@ -13,20 +13,9 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter  # noqa: E402
 
+from sapiens2_jax.report.colors import BLUE, GRAY, ORANGE  # noqa: E402
 from sapiens2_jax.report.metrics import Group, Note, Rows, series  # noqa: E402
 
-GRAY, LINE_COLOR, REFERENCE_COLOR = "#616874", "#2b6cb0", "#a85a12"
-# Of several runs: told apart also by readers who see fewer colours.
-COLORS = (LINE_COLOR, "#b3480a", "#0b7a5c", "#a3387f", "#7a5c00", "#5a4fb0")
-# What they become in SVG on a dark page.
-_DARK = {
-  GRAY: "#a3acba",
-  LINE_COLOR: "#6fb0f0",
-  REFERENCE_COLOR: "#e3a45f",
-  **dict(
-    zip(COLORS[1:], ("#ff9a5c", "#4fc9a4", "#ea8cc8", "#d9b84a", "#a99df5"))
-  ),
-}
 STYLE = {
   "font.family": "DejaVu Sans",
   "font.size": 8,
@@ -57,7 +46,7 @@ class Curve:
   steps: Sequence[int]
   values: Sequence[float]
   name: str = ""  # short, at its end
-  color: str = LINE_COLOR
+  color: str = BLUE
 
 
 def draw_metric(curves: Sequence[Curve], note: Note) -> bytes:
@@ -167,9 +156,7 @@ def _draw_panel(ax: Axes, note: Note, curves: Sequence[Curve]) -> None:
 
 def _draw_reference(ax: Axes, note: Note, mean: float) -> None:
   """A dashed line and what it is, on the side where the curve is not."""
-  ax.axhline(
-    note.reference, color=REFERENCE_COLOR, linewidth=1, linestyle=(0, (4, 3))
-  )
+  ax.axhline(note.reference, color=ORANGE, linewidth=1, linestyle=(0, (4, 3)))
   low, high = ax.get_ylim()
   has_room = high - note.reference >= 0.1 * (high - low)
   is_above = mean < note.reference and has_room
@@ -181,25 +168,14 @@ def _draw_reference(ax: Axes, note: Note, mean: float) -> None:
     textcoords="offset points",
     ha="right",
     va="bottom" if is_above else "top",
-    color=REFERENCE_COLOR,
+    color=ORANGE,
     fontsize=7,
   )
 
 
 def to_svg(figure: Figure) -> bytes:
-  """SVG file with a transparent background that follows a page to the dark.
-
-  The same bytes each time.
-  """
-  svg = _save(figure, "svg", transparent=True, metadata={"Date": None})
-  dark = ""
-  for number, (color, other) in enumerate(_DARK.items()):
-    svg = svg.replace(
-      color.encode(), b"var(--c%d, %s)" % (number, color.encode())
-    )
-    dark += f"--c{number}: {other};"
-  style = "<style>@media (prefers-color-scheme: dark) {:root {%s}}</style>"
-  return svg.replace(b"<defs>", (style % dark).encode() + b"<defs>", 1)
+  """SVG file with a transparent background; the same bytes each time."""
+  return _save(figure, "svg", transparent=True, metadata={"Date": None})
 
 
 def to_png(figure: Figure) -> bytes:

@@ -6,13 +6,14 @@ order; all text is escaped there.
 
 import base64
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 
 import jinja2
 from PIL import Image
 
-from sapiens2_jax.report import pictures
+from sapiens2_jax.report import colors, pictures
 from sapiens2_jax.report.pictures import Sheet
 
 Rows = Sequence[Sequence[str]]
@@ -90,12 +91,28 @@ def fold(command: str, width: int = 88) -> str:
 
 def _data_url(picture: Image.Image | bytes) -> str:
   is_svg = isinstance(picture, bytes)
-  data = picture if is_svg else pictures.to_webp(picture)
+  data = colors.follow_page(picture) if is_svg else pictures.to_webp(picture)
   kind = "svg+xml" if is_svg else "webp"
   return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 _TEMPLATE = pathlib.Path(__file__).with_name("page.html")
+
+
+@functools.cache
+def _load(template: pathlib.Path) -> jinja2.Template:
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader([template.parent, _TEMPLATE.parent]),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  environment.filters.update(
+    fold=fold, data_url=_data_url, in_the_dark=colors.in_the_dark
+  )
+  environment.tests["svg"] = lambda picture: isinstance(picture, bytes)
+  return environment.get_template(template.name)
 
 
 def render(
@@ -112,15 +129,6 @@ def render(
     template: one that extends page.html, if it shows more.
     **values: for such a template.
   """
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader([template.parent, _TEMPLATE.parent]),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  environment.filters.update(fold=fold, data_url=_data_url)
-  environment.tests["svg"] = lambda picture: isinstance(picture, bytes)
-  return environment.get_template(template.name).render(
+  return _load(template).render(
     title=title, subtitle=subtitle, sections=sections, **values
   )

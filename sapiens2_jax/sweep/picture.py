@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from sapiens2_jax.report import curves, metrics
-from sapiens2_jax.report.curves import GRAY
+from sapiens2_jax.report.colors import GRAY
 from sapiens2_jax.sweep.points import Point, show_value, varying_fields
 from sapiens2_jax.sweep.ranking import Place, Ranking
 from sapiens2_jax.training import writers

@@ -27,8 +27,8 @@ def full_section(text, name="all", is_folded=False):
     tables=[Table([[text]], [text], text)],
     figures=[
       Figure(Sheet([[Tile(PIXEL, text, text=text)]]), text, text, text),
-      Figure(b"<svg/>", text, text, text),
-      Figure(b"<svg/>", text, text, text, is_small=True),
+      Figure(b"<svg></svg>", text, text, text),
+      Figure(b"<svg></svg>", text, text, text, is_small=True),
     ],
     commands=[(text, text)],
     files=[(text, text)],

@@ -1,0 +1,29 @@
+r"""Puts runs side by side on one page: curves, numbers, configs.
+
+    sapiens2 compare runs/a runs/b --output page.html
+
+A run is a workdir of training, on a disk or in a bucket, finished or not. The
+page needs nothing else. Metrics of all runs share a figure each; of each
+number that says which side is better the best is marked.
+"""
+
+from absl import flags
+
+from data_pipelines.common.files import write_file
+from sapiens2_jax import command, validation
+from sapiens2_jax.evaluation.goals import find_goal
+from sapiens2_jax.report import comparison
+
+_OUTPUT = flags.DEFINE_string("output", None, "HTML file to write.")
+
+
+def main(*workdirs: str) -> None:
+  runs = comparison.read_runs(workdirs, validation.read_config)
+  page = comparison.make_page(runs, find_goal)
+  write_file(_OUTPUT.value, page.encode())
+  print(f"compared   {len(runs)} runs")
+  print(f"page       {_OUTPUT.value}", flush=True)
+
+
+if __name__ == "__main__":
+  command.run(main, "output", takes_more=True)
