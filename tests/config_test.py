@@ -196,10 +196,14 @@ def test_finetuning_shares_the_groups_of_pretraining():
     finetune = load(f"{FINETUNE}:task=albedo,size={size}", num_devices=8)
     for group in ("mesh", "distributed", "watchdog", "logging"):
       assert finetune[group].to_dict() == pretrain[group].to_dict()
-    own = {"model": "init_head", "data": "augment", "optim": "frozen_stages"}
+    own = {
+      "model": {"init_head", "lora_rank"},
+      "data": {"augment"},
+      "optim": {"frozen_stages"},
+    }
     for group in ("model", "data", "optim", "sharding", "checkpoint"):
       more = set(finetune[group]) - set(pretrain[group])
-      assert more == ({own[group]} if group in own else set()), group
+      assert more == own.get(group, set()), group
 
 
 def test_crops_have_the_aspect_of_the_config():

@@ -24,7 +24,8 @@ def open_parts(config: ConfigDict) -> Parts:
 
   Where `model.init_parts` is "all" that is everything of a run for the same
   purpose, pretraining or one task, and the head of other weights of the same
-  task. Of all else it is the encoder, in pretraining the teacher's.
+  task; of a run with LoRA, the sum and the head. Of all else it is the encoder,
+  in pretraining the teacher's.
 
   Args:
     config: of the new run.
@@ -36,16 +37,18 @@ def open_parts(config: ConfigDict) -> Parts:
   try:
     found = find_weights(config.model.init_from)
     parts = (_of_run if found.kind == "run" else _of_weights)(config, found)
-    # Only fine-tuning has the field.
-    if config.model.get("init_head"):
-      return dataclasses.replace(parts, needed=(_HEAD,))
-    return parts
+    # Only fine-tuning has the fields. What LoRA adds to is never learned.
+    needed = {"init_head": _HEAD, "lora_rank": _ENCODER}
+    given = tuple(x for name, x in needed.items() if config.model.get(name))
+    return dataclasses.replace(parts, needed=given)
   except ValueError as error:
     raise ValueError(f"model.init_from: {error}") from error
 
 
 def _of_run(config: ConfigDict, found: Found) -> Parts:
   _, given = checkpoints.load_run(found.place, validation.read_config)
+  if given.model.get("lora_rank"):  # Merged, and no longer what it moved.
+    return _of_weights(config, found)
   is_whole = _is_same(config, given, found)
   kind = objective_class(given)
 
@@ -116,7 +119,7 @@ def _of_weights(config: ConfigDict, found: Found) -> Parts:
   }
   size = weights.architecture.name
   origin = found.description + _rope_note(config, weights.rope_dtype)
-  return Parts(origin, size, 0, shapes, load)
+  return Parts(origin, size, found.step or 0, shapes, load)
 
 
 def _rope_note(config: ConfigDict, trained: str | None) -> str:

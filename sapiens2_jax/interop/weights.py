@@ -103,7 +103,7 @@ class Weights:
   Attributes:
     architecture: the size of the encoder.
     params: nested dicts of arrays as stored, read when asked for; of a task
-      model {"encoder": ..., "head": ...}.
+      model {"encoder": ..., "head": ...}. LoRA is merged.
     image_size: (height, width) in pixels they were trained at.
     layer_scale_init: initial value they were trained from.
     rope_dtype: they were trained with; None if the source does not say. A
@@ -263,6 +263,9 @@ def _read_run(found: Found) -> Weights:
       state.params if is_task else encoder_params(state, found.weights)
     ),
   )
+  if is_task and "lora" in params:
+    params = _merged(params)
+    config.model.lora_rank = 0
   return Weights(
     architecture=get_architecture(config.model.size),
     params=params,
@@ -272,6 +275,17 @@ def _read_run(found: Found) -> Weights:
     head=head_of(config) if is_task else None,
     config=config if is_task else None,
   )
+
+
+def _merged(params: dict[str, Any]) -> dict[str, Any]:
+  """Parameters of a task model without LoRA, which is added to the others."""
+  flat = traverse_util.flatten_dict(params)
+  added = {path[1:-1] for path in flat if path[0] == "lora"}
+  for path in added:
+    a, b = (flat.pop(("lora", *path, name)) for name in "ab")
+    base = flat["encoder", *path]
+    flat["encoder", *path] = stored.MergedArray(base, a, b)
+  return traverse_util.unflatten_dict(flat)
 
 
 def _read_import(place: str) -> Weights:

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from sapiens2_jax import errors
-from sapiens2_jax.models import cudnn, partition
+from sapiens2_jax.models import cudnn, lora, partition
 from sapiens2_jax.models import rope as rope_lib
 from sapiens2_jax.models.attention import attention
 from sapiens2_jax.models.attention_kernel import KERNEL_INPUT, KERNEL_RESIDUAL
@@ -174,7 +174,8 @@ class BlockStack(nn.Module):
   """Blocks in segments of equal shape.
 
   The parameters of a segment are stacked on a leading `layers` axis whether
-  it is scanned or unrolled, in memory and on disk.
+  it is scanned or unrolled, in memory and on disk. What `models.lora` adds to
+  them is given beside them, as a collection of its own.
 
   Attributes:
     segments: (number of blocks, key/value heads) of each segment.
@@ -202,7 +203,10 @@ class BlockStack(nn.Module):
 
   def setup(self):
     self.stacked = [
-      self.param(f"segment_{i}", self._init_segment, num_layers, kv_heads)
+      (
+        self.param(f"segment_{i}", self._init_segment, num_layers, kv_heads),
+        self.get_variable(lora.COLLECTION, f"segment_{i}", {}),
+      )
       for i, (num_layers, kv_heads) in enumerate(self.segments)
     ]
 
@@ -228,10 +232,14 @@ class BlockStack(nn.Module):
     return nn.meta.add_axis(params, 0, {nn.PARTITION_NAME: "layers"})
 
   def _apply(self, num_kv_heads: int, in_loop: bool = False):
-    """A function (params, x, rope, queries, num_keys) -> x of one block."""
+    """A function (layer, x, rope, queries, num_keys) -> x of one block.
+
+    A layer is its parameters, and what LoRA adds to them.
+    """
     block = self._block(num_kv_heads)
 
-    def run(params, x, rope, queries, num_keys):
+    def run(layer, x, rope, queries, num_keys):
+      params = lora.merge(*layer)
       x = partition.constrain(x, *self.axes, None)
       return block.apply({"params": params}, x, rope, queries, num_keys)
 

@@ -1,6 +1,7 @@
 """Fine-tuning on a human task: encoder, head and the task's loss.
 
-The whole encoder is trained, but for `optim.frozen_stages`.
+The whole encoder is trained, but for `optim.frozen_stages`, or what LoRA adds
+to it (`model.lora_rank`).
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from ml_collections import ConfigDict
 from data_pipelines import sources
 from data_pipelines.open_source import open_field
 from sapiens2_jax import tasks
-from sapiens2_jax.models import partition
+from sapiens2_jax.models import lora, partition
 from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.from_config import build_encoder
@@ -37,6 +38,8 @@ from sapiens2_jax.training.data import check_shared
 from sapiens2_jax.training.objective import Measurement, OnPicture, OnProgress
 from sapiens2_jax.training.state import TrainState
 from sapiens2_jax.training.step import jit_predict
+
+_LORA = 2  # purpose of a key; encoder and head have the others
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,10 +72,14 @@ class TaskObjective:
     image = jnp.zeros((1, side, side, 3))
     embed_dim = self.encoder.architecture.embed_dim
     features = jnp.zeros((1, *self.grid.shape, embed_dim))
-    return {
+    params = {
       "encoder": self.encoder.init(rngs[0], image)["params"],
       "head": self.head.init(rngs[1], features)["params"],
     }
+    if rank := self.config.model.lora_rank:
+      key = jax.random.fold_in(rng, _LORA)
+      params["lora"] = lora.init(key, params["encoder"], rank)
+    return params
 
   def init_teacher_state(
     self, params: dict, restored: dict | None = None
@@ -91,6 +98,8 @@ class TaskObjective:
     """The head's outputs for RGB images of `data.image_size`."""
     with jax.named_scope("encoder"):
       variables = {"params": params["encoder"]}
+      if "lora" in params:
+        variables[lora.COLLECTION] = params["lora"]
       pixels = pixel_lib.from_uint8(images)
       features = self.encoder.apply(variables, pixels).patches
     with jax.named_scope("head"):

@@ -6,6 +6,9 @@ variant; the final norm too if no block is left. They have no gradient, no
 moments and no weight decay.
 
 Source: reference.
+
+With LoRA (`model.lora_rank`), whose parameters stand beside the encoder's, all
+of the encoder is left as it is. Source: arXiv 2106.09685.
 """
 
 import math
@@ -23,6 +26,10 @@ _SEGMENT = re.compile(r"segment_(\d+)")
 
 def _rows(flat: Mapping[tuple, object], count: int) -> dict[tuple, int | None]:
   """Of each frozen leaf, how many blocks from its first; None: all of it."""
+  if any(path[0] == "lora" for path in flat):
+    return dict.fromkeys(path for path in flat if path[0] == "encoder")
+  if not count:
+    return {}
   sizes = {
     int(_SEGMENT.fullmatch(path[2])[1]): jax.tree.leaves(leaf)[0].shape[0]
     for path, leaf in flat.items()
@@ -48,10 +55,10 @@ def _rows(flat: Mapping[tuple, object], count: int) -> dict[tuple, int | None]:
 
 def learned(params: dict, count: int) -> dict:
   """The rest of the parameters, or of a tree like them."""
-  if not count:
-    return params
   flat = traverse_util.flatten_dict(params)
   frozen = _rows(flat, count)
+  if not frozen:
+    return params
   kept = {}
   for path, leaf in flat.items():
     if path not in frozen:
@@ -76,10 +83,11 @@ def stop_gradient(params: dict, count: int) -> dict:
   Equal blocks are one array: those before the last frozen one of it cost a
   backward pass if others of the same array are learned.
   """
-  if not count:
-    return params
   flat = traverse_util.flatten_dict(params)
-  for path, rows in _rows(flat, count).items():
+  frozen = _rows(flat, count)
+  if not frozen:
+    return params
+  for path, rows in frozen.items():
     x = flat[path]
     if rows is None:
       flat[path] = lax.stop_gradient(x)
@@ -92,16 +100,17 @@ def freeze(
   tx: optax.GradientTransformation, count: int
 ) -> optax.GradientTransformation:
   """An optimizer that sees the learned parameters alone."""
-  if not count:
-    return tx
 
   def update(grads, state, params):
+    flat = traverse_util.flatten_dict(params)
+    frozen = _rows(flat, count)
+    if not frozen:
+      return tx.update(grads, state, params)
     found, state = tx.update(
       learned(grads, count), state, learned(params, count)
     )
-    flat = traverse_util.flatten_dict(params)
     updates = traverse_util.flatten_dict(found)
-    for path, rows in _rows(flat, count).items():
+    for path, rows in frozen.items():
       zeros = jnp.zeros_like(flat[path][:rows])
       if rows is not None:
         zeros = jnp.concatenate([zeros, updates[path]])

@@ -100,7 +100,8 @@ def _names(path) -> list[str]:
 def _segment(path) -> int | None:
   """Number of the segment of encoder blocks that a leaf belongs to."""
   names = _names(path)
-  if names[:2] != ["encoder", "blocks"]:
+  # LoRA's stand beside those that they add to.
+  if names[0] not in ("encoder", "lora") or names[1] != "blocks":
     return None
   return int(_SEGMENT.fullmatch(names[2]).group(1))
 

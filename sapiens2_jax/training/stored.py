@@ -78,6 +78,29 @@ class StoredArray:
     return np.asarray(self[()], dtype)
 
 
+class MergedArray(StoredArray):
+  """A stored array with the product of two thin ones added; see `models.lora`.
+
+  All have the same leading axes. An index reads whole matrices of each.
+  """
+
+  def __init__(self, base: StoredArray, a: StoredArray, b: StoredArray):
+    self._base, self._a, self._b = base, a, b
+    self.shape, self.dtype, self.chunks = base.shape, base.dtype, base.chunks
+
+  @property
+  def nbytes(self) -> int:
+    return self._base.nbytes
+
+  def __getitem__(self, index: Any) -> np.ndarray:
+    index = index if isinstance(index, tuple) else (index,)
+    first, *rest = index or (slice(None),)
+    base, a, b = (x[first] for x in (self._base, self._a, self._b))
+    found = base + a @ b
+    rest = (slice(None), *rest) if isinstance(first, slice) else rest
+    return found[tuple(rest)]
+
+
 def stored_tree(path: str | os.PathLike) -> Any:
   """Orbax's metadata of each array of a tree that Orbax wrote.
 

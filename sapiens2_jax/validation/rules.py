@@ -286,6 +286,15 @@ def _frozen_stages(config: ConfigDict, _: int) -> Found:
     )
 
 
+def _lora(config: ConfigDict, _: int) -> Found:
+  rank, frozen = config.model.lora_rank, config.optim.frozen_stages
+  given = f"model.lora_rank={rank}"
+  if rank and not config.model.init_from:
+    yield given, "freezes the encoder, and needs model.init_from"
+  if rank and frozen:
+    yield given, f"freezes all blocks; set optim.frozen_stages={frozen} to 0"
+
+
 def _some_task(config: ConfigDict, _: int) -> Found:
   if not config.tasks:
     yield "tasks=()", "names nothing to probe"
@@ -371,6 +380,7 @@ FINETUNE: Rules = {
     "checkpoint.keep_best",
   ),
   _frozen_stages: ("optim.frozen_stages", "model.size"),
+  _lora: ("model.lora_rank", "model.init_from", "optim.frozen_stages"),
   _init_head: ("model.init_head", "model.init_from", "model.init_parts"),
   _measured_path("evaluation"): ("evaluation.every", "evaluation.path"),
   _keep_best("evaluation", "eval"): (

@@ -438,6 +438,13 @@ FINETUNE = {
     init_head=Field(
       False, "Whether the head of init_from must fit, whole; else it may."
     ),
+    # Source: arXiv 2106.09685.
+    lora_rank=Field(
+      0,
+      "Rank of what the encoder's matrices learn, LoRA: all else of it is "
+      "frozen; 0: no LoRA.",
+      at_least(0, 1024),
+    ),
   ),
   **group(
     "task", "ours", name=Field("", "A folder of tasks/, or one registered.")
