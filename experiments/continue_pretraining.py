@@ -1,11 +1,11 @@
 r"""Continued pretraining on images of one's own, any size.
 
-Run:    python -m sapiens2_jax.train --workdir runs/mine \
-          --config experiments/continue_pretraining.py:size=0.4b \
+Run:    sapiens2 train --workdir runs/mine \
+          --config continue_pretraining:size=0.4b \
           --config.data.path=/data/mine \
           --config.model.init_from=runs/p04
-Smoke:  --config experiments/continue_pretraining.py:size=toy (CPU, minutes),
-        after launch/quickstart.sh
+Smoke:  --config continue_pretraining:size=toy (CPU, minutes),
+        after sapiens2 quickstart
 Sizes:  those of experiments/pretrain.py
 Input:  model.init_from: the workdir of a pretraining, whose decoder, head,
         teacher and optimizer go on, too; or weights of an encoder (released,

@@ -1,10 +1,10 @@
 r"""From a pool of images to a corpus: scorers, limits, duplicates, balance.
 
-Run:    python -m sapiens2_jax.curate --config experiments/curation.py \
+Run:    sapiens2 corpus curate --config curation \
           --input photographs/ --input 'tars/*.tar' --output curated/
         The corpus is curated/corpus.
-Smoke:  --config experiments/curation.py:size=toy (no models, any images)
-Needs:  the extra curation; python -m data_pipelines.curation.models, once
+Smoke:  --config curation:size=toy (no models, any images)
+Needs:  the extra curation; sapiens2 corpus models, once
 
 The paper (section 3) names its stages and gives few of its thresholds. All
 values here and in sapiens2_jax/validation/curation.py are ours, but the 384

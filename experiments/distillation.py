@@ -1,7 +1,7 @@
 r"""Pretraining with a larger, frozen teacher beside the EMA teacher, any size.
 
-Run:    python -m sapiens2_jax.train --workdir runs/d04 \
-          --config experiments/distillation.py:size=0.4b,teacher=1b \
+Run:    sapiens2 train --workdir runs/d04 \
+          --config distillation:size=0.4b,teacher=1b \
           --config.objective.distill_from=sapiens2_1b_pretrain.safetensors \
           --config.data.path=/data/corpus
 Input:  the teacher's weights, whatever load_pretrained reads
@@ -11,7 +11,7 @@ Alone:  --config.objective.w_cl=0 leaves the EMA teacher out, and with it the
 Does it pay? Pretrains toy_large, then the toy with and without it as a teacher,
 for equal steps, three seeds each, and compares probes of frozen features:
 
-Run:    python experiments/distillation.py --output runs/distillation
+Run:    sapiens2 experiment --config distillation --output runs/distillation
 Needs:  two CPU cores, half an hour of CPU time [measured beside other work: 32
         minutes, in 65]; 170 MB of downloads, once
 
@@ -36,8 +36,8 @@ from sapiens2_jax.sweep.points import override_text, point_name
 from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.training import writers
 
-BASE = "experiments/distillation.py:size=toy,teacher=toy_large"
-_TEACHER = "experiments/pretrain.py:size=toy_large"
+BASE = "distillation:size=toy,teacher=toy_large"
+_TEACHER = "pretrain:size=toy_large"
 _PRETRAIN = pathlib.Path(__file__).parent / "pretrain.py"
 
 SEEDS = (0, 1, 2)
@@ -126,7 +126,7 @@ def make_phases(output: str) -> list[Phase]:
     *(f"--config.{override_text(*item)}" for item in short.items()),
   )
   students = (
-    *("launch/sweep.py", "--config", "experiments/distillation.py"),
+    *("-m", "sapiens2_jax.sweep", "--config", "distillation"),
     *("--output", runs_folder(output), *common),
     f"--config.objective.distill_from={teacher}",
   )
@@ -205,9 +205,3 @@ def summarize(output: str) -> dict[str, bytes]:
     "distillation.md": "\n".join(lines).encode(),
     "distillation.json": json.dumps(measured, indent=2).encode(),
   }
-
-
-if __name__ == "__main__":
-  phases_lib.run_experiment(
-    __file__, __doc__.splitlines()[0], make_phases, summarize
-  )

@@ -1,10 +1,10 @@
 r"""Fine-tuning of a whole encoder on one human task, any size.
 
-Run:    python -m sapiens2_jax.train --workdir runs/normal \
-          --config experiments/finetune.py:task=normal,size=0.4b \
+Run:    sapiens2 train --workdir runs/normal \
+          --config finetune:task=normal,size=0.4b \
           --config.data.path=/data/labelled \
           --config.model.init_from=sapiens2_0.4b.safetensors
-Smoke:  --config experiments/finetune.py:task=normal,size=toy (CPU, minutes)
+Smoke:  --config finetune:task=normal,size=toy (CPU, minutes)
 Tasks:  albedo matting normal pointmap pose segmentation (or seg)
 Sizes:  toy 0.1b 0.4b 0.8b 1b 5b, and toy_4k ... 5b_4k at 4096 x 3072
 Input:  model.init_from: a pretraining workdir or weights of an encoder; or, to

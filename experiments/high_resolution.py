@@ -1,11 +1,11 @@
 r"""The 4K stage of pretraining, from the encoder of the same size at 1K.
 
-Run:    python -m sapiens2_jax.train --workdir runs/p1_4k \
-          --config experiments/high_resolution.py:size=1b_4k \
+Run:    sapiens2 train --workdir runs/p1_4k \
+          --config high_resolution:size=1b_4k \
           --config.data.path=/data/corpus \
           --config.model.init_from=runs/p1
-Smoke:  --config experiments/high_resolution.py:size=toy_4k (CPU, minutes),
-        after launch/quickstart.sh
+Smoke:  --config high_resolution:size=toy_4k (CPU, minutes),
+        after sapiens2 quickstart
 Sizes:  toy_4k 0.1b_4k 0.4b_4k 0.8b_4k 1b_4k 5b_4k, at 4096 x 3072
 Input:  model.init_from: a pretraining workdir, or weights of an encoder, of the
         size without _4k; all of the encoder is taken and the window stage is

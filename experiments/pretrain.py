@@ -1,9 +1,9 @@
 r"""Joint pretraining (masked reconstruction + self-distillation), any size.
 
-Run:    python -m sapiens2_jax.train --workdir runs/p04 \
-          --config experiments/pretrain.py:size=0.4b \
+Run:    sapiens2 train --workdir runs/p04 \
+          --config pretrain:size=0.4b \
           --config.data.path=/data/corpus
-Smoke:  --config experiments/pretrain.py:size=toy (CPU, minutes)
+Smoke:  --config pretrain:size=toy (CPU, minutes)
 Sizes:  toy toy_large (at 128 x 96) 0.1b 0.4b 0.8b 1b 5b (at 1024 x 768), and
         each with _4k behind its name, for four times the side (1b_4k: paper)
 Input:  images alone; continue_pretraining.py and high_resolution.py, both here,

@@ -1,9 +1,9 @@
 r"""Dense probing: how good are frozen features, a light decoder a task.
 
-Run:    python -m sapiens2_jax.evaluate --checkpoint runs/p04 \
-          --config experiments/probe.py:task=all --output probes/p04 \
+Run:    sapiens2 probe --checkpoint runs/p04 \
+          --config probe:task=all --output probes/p04 \
           --config.data.train=/data/labelled --config.data.test=/data/test
-Smoke:  --config experiments/probe.py:task=normal,size=toy (CPU, minutes)
+Smoke:  --config probe:task=normal,size=toy (CPU, minutes)
 Tasks:  pose segmentation (or seg) pointmap normal albedo, those of other
         packages, and retrieval; all: all of them
 Needs:  one device or more, in one process or more; on disk, 9 MB an image and

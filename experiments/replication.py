@@ -1,6 +1,6 @@
 r"""Is the joint objective better than its parts? The paper's claim, tiny.
 
-Run:    python experiments/replication.py --output runs/replication
+Run:    sapiens2 experiment --config replication --output runs/replication
 Needs:  two CPU cores, one and a half to two hours [estimate from its parts:
         measured beside other work only]; 220 MB of downloads, once
 
@@ -30,7 +30,7 @@ from sapiens2_jax.sweep.points import point_name
 from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.tasks import registry
 
-BASE = "experiments/pretrain.py:size=toy"
+BASE = "pretrain:size=toy"
 _SEEDS = (0, 1)
 _NUM_STEPS = 1000  # of each pretraining
 # Images of synthetic people: for pretraining, and for training and measuring
@@ -116,7 +116,7 @@ def make_phases(output: str) -> list[Phase]:
   spec = zip((paths["people"], photographs), _WEIGHTS)
   data = ";".join(f"{path},{weight}" for path, weight in spec)
   pretrain = (
-    *("launch/sweep.py", "--config", "experiments/replication.py"),
+    *("-m", "sapiens2_jax.sweep", "--config", "replication"),
     *("--output", runs_folder(output), f"--config.data.path={data}"),
   )
   title = f"pretrain: {', '.join(VARIANTS)}; {len(_SEEDS)} seeds each"
@@ -126,8 +126,8 @@ def make_phases(output: str) -> list[Phase]:
     workdir = os.path.join(runs_folder(output), point_name(values))
     done = results_path(output, variant, seed)
     probe = (
-      *("-m", "sapiens2_jax.evaluate"),
-      *("--config", "experiments/probe.py:task=all,size=toy"),
+      *("-m", "sapiens2_jax.probe"),
+      *("--config", "probe:task=all,size=toy"),
       *("--checkpoint", workdir, "--output", os.path.dirname(done)),
       f"--config.data.train={paths['train']}",
       f"--config.data.test={paths['test']}",
@@ -218,9 +218,3 @@ def summarize(output: str) -> dict[str, bytes]:
     "replication.json": json.dumps(measured, indent=2).encode(),
     "replication.png": draw(measured),
   }
-
-
-if __name__ == "__main__":
-  phases_lib.run_experiment(
-    __file__, __doc__.splitlines()[0], make_phases, summarize
-  )

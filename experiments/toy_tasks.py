@@ -1,6 +1,6 @@
 r"""What the toy learns of three human tasks in minutes, from random weights.
 
-Run:    python experiments/toy_tasks.py --output runs/toy_tasks
+Run:    sapiens2 experiment --config toy_tasks --output runs/toy_tasks
 Needs:  two CPU cores, about two hours [estimate: runs were measured one by
         one]; 170 MB of downloads, once
 
@@ -26,7 +26,7 @@ from sapiens2_jax.sweep.phases import Phase, synthetic_people
 from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.training import writers
 
-_ROOT = pathlib.Path(__file__).parents[1]
+_HERE = pathlib.Path(__file__).parent
 SEEDS = (0, 1, 2)
 _SIZE = "256x192"  # of the images
 _PEOPLE = {"people": (12_000, 0), "test": (200, 2)}  # images, seed
@@ -70,7 +70,7 @@ def make_phases(output: str) -> list[Phase]:
     synthetic_people(paths[name], count, seed, _SIZE)
     for name, (count, seed) in _PEOPLE.items()
   ]
-  finetune = load_module(_ROOT / "experiments" / "finetune.py")
+  finetune = load_module(_HERE / "finetune.py")
   for task in TASKS:
     spec = f"task={task},size=toy"
     num_steps = finetune.get_config(spec).optim.num_steps
@@ -79,13 +79,13 @@ def make_phases(output: str) -> list[Phase]:
       checkpoint = last_checkpoint(workdir, num_steps)
       train = (
         *("-m", "sapiens2_jax.train", "--workdir", workdir),
-        *("--config", f"experiments/finetune.py:{spec}"),
+        *("--config", f"finetune:{spec}"),
         f"--config.seed={seed}",
         f"--config.data.path={paths['people']}",
         f"--config.evaluation.path={paths['test']}",
         f"--config.evaluation.every={math.ceil(num_steps / _EVALUATIONS)}",
       )
-      report = ("-m", "sapiens2_jax.report", "--workdir", workdir)
+      report = ("-m", "sapiens2_jax.report", "--checkpoint", workdir)
       page = os.path.join(workdir, "report", "index.html")
       phases += [
         Phase(f"train: {task}, seed {seed}", train, done=checkpoint),
@@ -159,9 +159,3 @@ def summarize(output: str) -> dict[str, bytes]:
     "toy_tasks.md": format_table(runs).encode(),
     "toy_tasks.png": draw(runs),
   }
-
-
-if __name__ == "__main__":
-  phases_lib.run_experiment(
-    __file__, __doc__.splitlines()[0], make_phases, summarize
-  )

@@ -83,7 +83,7 @@ print_usage() {
     printf '  --%-20s %s (%s)\n' "$name" "$text" "$default"
   done <<<"$flags"
   printf '  --%-20s %s\n' \
-    config "FILE.py:ARGUMENTS of the experiment (required)" \
+    config "NAME:ARGUMENTS or FILE.py:ARGUMENTS of the experiment (required)" \
     workdir "where the run lives, reachable from all machines (required)" \
     config.GROUP.FIELD=X "overrides a field; any number of them" \
     dry_run "print what would run, and run nothing" \

@@ -2,14 +2,14 @@
 # Trains on a GKE cluster through XPK, which makes and submits a JobSet:
 #   bash launch/gke.sh --cluster tpus --workload p04 --tpu_type v5p-256 \
 #     --docker_image REGION-docker.pkg.dev/PROJECT/REPOSITORY/sapiens2_jax:tpu \
-#     --mount runs:/mnt/runs --config experiments/pretrain.py:size=0.4b \
+#     --mount runs:/mnt/runs --config pretrain:size=0.4b \
 #     --workdir /mnt/runs/p04 --config.data.path=gs://bucket/corpus
 # Without XPK: launch/jobset.py.
 set -euo pipefail
 # shellcheck source=launch/common.sh
 source "$(dirname "$0")/common.sh"
 
-usage="usage: bash launch/gke.sh FLAGS --config FILE.py --workdir DIR"
+usage="usage: bash launch/gke.sh FLAGS --config NAME --workdir DIR"
 flags="\
 cluster ! name of the GKE cluster
 workload ! name of the job

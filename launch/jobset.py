@@ -2,7 +2,7 @@ r"""Prints a JobSet for TPU slices on GKE, for clusters without XPK.
 
 python launch/jobset.py --name p04 --image IMAGE --accelerator tpu-v5p-slice \
   --topology 4x4x8 --mount runs:/mnt/runs --workdir /mnt/runs/p04 \
-  --config experiments/pretrain.py:size=0.4b \
+  --config pretrain:size=0.4b \
   --config.data.path=gs://bucket/corpus | kubectl apply -f -
 """
 
@@ -34,7 +34,7 @@ _MOUNT = flags.DEFINE_string(
   "CLAIM:PATH of a persistent volume claim (Filestore, Lustre), or "
   "gs://BUCKET:PATH through GCS FUSE.",
 )
-_CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
+_CONFIG = command.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")
 
 _LONGEST_NAME = 40
@@ -172,5 +172,5 @@ def main(overrides: list[str]) -> int:
 
 if __name__ == "__main__":
   command.run_with_config(
-    main, "workdir", "name", "image", "accelerator", "topology"
+    main, "config", "workdir", "name", "image", "accelerator", "topology"
   )

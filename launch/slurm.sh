@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains on a SLURM cluster with GPUs, one process a GPU:
 #   bash launch/slurm.sh --nodes 4 --gpus_per_node 8 --time 24:00:00 \
-#     --partition gpu --config experiments/pretrain.py:size=0.4b \
+#     --partition gpu --config pretrain:size=0.4b \
 #     --workdir /shared/p04 --config.data.path=/shared/corpus
 # Options that are not here: SBATCH_* variables, which sbatch itself reads.
 # Needs .venv on a disk that all nodes see: bash launch/install.sh gpu
@@ -9,7 +9,7 @@ set -euo pipefail
 # shellcheck source=launch/common.sh
 source "$(dirname "$0")/common.sh"
 
-usage="usage: bash launch/slurm.sh FLAGS --config FILE.py --workdir DIR"
+usage="usage: bash launch/slurm.sh FLAGS --config NAME --workdir DIR"
 flags="\
 nodes ! machines
 gpus_per_node ! GPUs and processes on each of them

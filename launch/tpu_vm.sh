@@ -3,14 +3,14 @@
 #   bash launch/tpu_vm.sh --name p04 --accelerator_type v5p-256 \
 #     --zone us-east5-a --runtime_version v2-alpha-tpuv5 --spot \
 #     --mount 10.0.0.2:/runs:/mnt/runs \
-#     --config experiments/pretrain.py:size=0.4b --workdir /mnt/runs/p04 \
+#     --config pretrain:size=0.4b --workdir /mnt/runs/p04 \
 #     --config.data.path=gs://bucket/corpus
 # The same command continues a run after its slices were taken away.
 set -euo pipefail
 # shellcheck source=launch/common.sh
 source "$(dirname "$0")/common.sh"
 
-usage="usage: bash launch/tpu_vm.sh FLAGS --config FILE.py --workdir DIR"
+usage="usage: bash launch/tpu_vm.sh FLAGS --config NAME --workdir DIR"
 flags="\
 name ! name of the queued resource and of its slices
 accelerator_type ! type and size of one slice, e.g. v5p-256

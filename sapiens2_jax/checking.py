@@ -86,6 +86,23 @@ class _Findings:
     raise kind("\n".join([head, *self._problems]))
 
 
+def load_config(spec: str, overrides: list[str]) -> ConfigDict:
+  """The experiment with its overrides, checked; joins the other processes.
+
+  Raises:
+    ConfigError: with all mistakes.
+  """
+
+  def check(config: ConfigDict) -> validation.Problems:
+    problems = validation.check_fields(config)
+    if any(given.startswith("distributed") for given, _ in problems):
+      return problems
+    distributed.start(config.distributed)  # Before devices are counted.
+    return validation.validate(config, jax.device_count())
+
+  return config_lib.load_config(spec, overrides, check)
+
+
 def refuse_scheme(workdir: str) -> None:
   """Refuses URLs of places where checkpoints cannot be kept.
 
@@ -108,7 +125,7 @@ def check_run(
   is_elsewhere: bool,
   say: Callable[[str], None] = print,
 ) -> None:
-  """As `check`, of FILE.py:ARGUMENTS and its overrides.
+  """As `check`, of an experiment and its overrides.
 
   Raises:
     ConfigError: with all mistakes in them.
@@ -168,7 +185,7 @@ def _tell_sizes(found: _Findings, objective, mesh, abstract) -> None:
   found.fact(
     "memory",
     f"{share / 1e9:.3g} GB a device of parameters, moments and teacher; the "
-    "rest tells python -m sapiens2_jax.plan",
+    "rest tells sapiens2 plan",
   )
 
 

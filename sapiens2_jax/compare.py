@@ -25,5 +25,9 @@ def main(*workdirs: str) -> None:
   print(f"page       {_OUTPUT.value}", flush=True)
 
 
-if __name__ == "__main__":
+def run() -> None:
   command.run(main, "output", takes_more=True)
+
+
+if __name__ == "__main__":
+  run()

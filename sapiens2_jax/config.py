@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+import pathlib
 import traceback
 import types
 from collections.abc import Callable
@@ -11,6 +12,10 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from sapiens2_jax import errors, fields
+
+# Experiments that have names: in a wheel, and in a clone.
+_PACKAGE = pathlib.Path(__file__).parent
+_FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent / "experiments")
 
 
 class ConfigError(ValueError):
@@ -57,10 +62,40 @@ def load_module(path: str | os.PathLike) -> types.ModuleType:
   return module
 
 
+def experiments() -> dict[str, pathlib.Path]:
+  """The files of all experiments that have a name, e.g. `pretrain`."""
+  folder = next(filter(pathlib.Path.is_dir, _FOLDERS), None)
+  paths = sorted(folder.rglob("*.py")) if folder else []
+  return {str(path.relative_to(folder).with_suffix("")): path for path in paths}
+
+
+def find_experiment(spec: str) -> str:
+  """The file of an experiment.
+
+  Args:
+    spec: a name of `experiments`, or the path of a file, X.py; what stands
+      behind a colon is not looked at.
+
+  Raises:
+    ConfigError: there is none.
+  """
+  name, known = spec.partition(":")[0], experiments()
+  if name in known:
+    return str(known[name])
+  is_file = name.endswith(".py")
+  if is_file and os.path.isfile(name):
+    return name
+  stem = os.path.basename(name).removesuffix(".py")
+  wrong = "no such file" if is_file else "no such experiment"
+  wrong += f"; did you mean {stem}?" if stem in known else ""
+  wrong += "" if stem in known else errors.nearest(stem, known)
+  listed = ", ".join(known)
+  wrong += f" (known: {listed}; or the path of a file, X.py)"
+  raise ConfigError(spec, [(name, wrong)])
+
+
 def _load_file(spec: str) -> ConfigDict:
-  path, _, argument = spec.partition(":")
-  if not os.path.isfile(path):
-    raise ConfigError(spec, [(path, "no such file")])
+  path, argument = find_experiment(spec), spec.partition(":")[2]
   try:
     module = load_module(path)
     if not hasattr(module, "get_config"):
@@ -144,10 +179,10 @@ def load_config(
   overrides: list[str],
   validate: Callable[[ConfigDict], fields.Problems],
 ) -> ConfigDict:
-  """Reads `FILE.py:ARGUMENT`, applies overrides, validates.
+  """Reads an experiment, applies overrides, validates.
 
   Args:
-    spec: path of an experiment file, and what get_config() is given.
+    spec: NAME:ARGUMENT or FILE.py:ARGUMENT; get_config() is given the latter.
     overrides: `group.field=value` texts.
     validate: config -> what is wrong with it.
 

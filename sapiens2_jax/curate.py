@@ -1,13 +1,13 @@
-r"""Makes a corpus of what is worth keeping in a pool of images.
+r"""Makes a corpus of what is worth keeping in a pool.
 
-    python -m sapiens2_jax.curate --config experiments/curation.py \
-      --input DIR_OR_TARS_OR_CORPUS [--input ...] --output DIR [--workers N]
+    sapiens2 corpus curate --config curation:size=toy \
+      --input photographs/ --output curated/
 
 The corpus is DIR/corpus; beside it, DIR/scores has what every scorer found
 and DIR/decisions.parquet why each image was kept or not. After Ctrl-C, a kill
 or an error the same command continues. With a pool that grew only what is new
 is scored. --runner ray (or ray://HOST:PORT) does the same on Ray.
-docs/curation.md describes all.
+`curation:size=full` finds people and needs `sapiens2 corpus models` before.
 """
 
 import os
@@ -25,9 +25,7 @@ from data_pipelines.curation.scorers import embedding as embeddings
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 
-_CONFIG = flags.DEFINE_string(
-  "config", None, "Experiment file, e.g. experiments/curation.py."
-)
+_CONFIG = command.define_config("curation")
 _INPUT = flags.DEFINE_multi_string(
   "input", None, "Folder, tar, glob of tars or corpus; repeatable."
 )
@@ -170,5 +168,9 @@ def main(overrides: list[str]) -> None:
   print(f"results    {_OUTPUT.value}/corpus: {manifests.summarize(manifest)}")
 
 
-if __name__ == "__main__":
+def run() -> None:
   command.run_with_config(main, "input", "output")
+
+
+if __name__ == "__main__":
+  run()

@@ -1,17 +1,15 @@
-r"""Writes an encoder, or a fine-tuned model, for PyTorch or ONNX.
+r"""Writes an encoder or a task model for PyTorch or ONNX.
 
-    python -m sapiens2_jax.export --checkpoint WORKDIR --output DIR \
-      --format transformers
+    sapiens2 export --checkpoint runs/quickstart --format transformers \
+      --output hf/
 
-`--checkpoint` is a training workdir (its newest checkpoint is taken) or
-anything else that `load_pretrained` and `load_task` read. `reference` writes
-one file `sapiens2_SIZE_pretrain.safetensors`, or `sapiens2_SIZE_TASK...`;
-`transformers` a directory for from_pretrained, in files of at most 5 GB; `onnx`
-model.onnx with its weights beside it, in float32 for images of one size.
-Tensors are read and written one by one: any size needs little memory, but for
-ONNX. Other files in DIR stay, also a README.md that was edited. The same
-command again does nothing if all files have the SHA-256 that is in export.json,
-and replaces them otherwise.
+`reference` writes one file sapiens2_SIZE_pretrain.safetensors, or
+sapiens2_SIZE_TASK...; `transformers` a directory for from_pretrained, in files
+of at most 5 GB; `onnx` model.onnx with its weights beside it, in float32 for
+images of one size. Tensors are copied one by one: any size needs little memory,
+but for ONNX. Other files in DIR stay, also a README.md that was edited. The
+same command again does nothing if all files have the SHA-256 that is in
+export.json, and replaces them otherwise.
 """
 
 import os
@@ -63,8 +61,8 @@ def announce(output: str, name: str, found: Found, weights: Weights) -> None:
   print("".join(f"  {line}\n" for line in use.splitlines()), end="")
   if kind != "reference" and not storage.is_remote(output):
     print(
-      f"next       python -m sapiens2_jax.verify_export --export {output} "
-      f"--checkpoint {found.path} "
+      f"next       sapiens2 verify --checkpoint {output} "
+      f"--against {found.path} "
       f"--output {os.path.join(output, 'verify.json')}"
     )
 
@@ -124,5 +122,9 @@ def main() -> None:
   announce(output, name, found, weights)
 
 
-if __name__ == "__main__":
+def run() -> None:
   command.run(main, "checkpoint", "format", "output")
+
+
+if __name__ == "__main__":
+  run()

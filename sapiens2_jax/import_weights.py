@@ -1,13 +1,13 @@
 r"""Turns released weights into a checkpoint of ours.
 
-    python -m sapiens2_jax.import_weights --source FILE_OR_DIR --output DIR
+    sapiens2 import --checkpoint sapiens2_toy_pretrain.safetensors \
+      --output imported/
 
 Reads safetensors in reference or transformers keys, one file or shards, of
 encoders and of task models; prefixes on all keys and names of PyTorch's
-wrappers (`module.`, `_orig_mod.`) are taken off. DIR is read by
-`load_pretrained`, `load_task`, `export` and the config field
-`model.init_from`. Values and their dtype are kept exactly. Blocks are read and
-written one by one: any size needs little memory.
+wrappers (`module.`, `_orig_mod.`) are taken off. All verbs that have
+--checkpoint read DIR, and so does the config field model.init_from. Values and
+their dtype are kept exactly, and any size needs little memory.
 """
 
 import jax
@@ -19,7 +19,9 @@ from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.interop import weights as weights_lib
 from sapiens2_jax.interop.convert import num_params
 
-_SOURCE = flags.DEFINE_string("source", None, "Safetensors file or directory.")
+_CHECKPOINT = flags.DEFINE_string(
+  "checkpoint", None, "Safetensors file or directory."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
 
 
@@ -28,7 +30,7 @@ def main() -> None:
   jax.config.update("jax_platforms", "cpu")
   memory.keep_freed_memory(shared=True)
   output = _OUTPUT.value
-  found = weights_lib.find_weights(_SOURCE.value)
+  found = weights_lib.find_weights(_CHECKPOINT.value)
   if found.kind != "tensors":
     raise ValueError(f"{found.path}: holds our own checkpoint, not a release")
   weights_lib.check_import_output(output)
@@ -43,15 +45,19 @@ def main() -> None:
   print(f"model      {size} {what}, {count:,} parameters, {dtype}")
   print(f"wrote      {output}")
   if size in ARCHITECTURES:
-    experiment = f"continue_pretraining.py:size={size}"
+    experiment = f"continue_pretraining:size={size}"
     if weights.task:
-      experiment = f"finetune.py:task={weights.task},size={size}"
+      experiment = f"finetune:task={weights.task},size={size}"
     print(
-      "next       python -m sapiens2_jax.train --workdir WORKDIR --config "
-      f"experiments/{experiment} --config.data.path=DATA "
+      "next       sapiens2 train --workdir WORKDIR --config "
+      f"{experiment} --config.data.path=DATA "
       f"--config.model.init_from={output}"
     )
 
 
+def run() -> None:
+  command.run(main, "checkpoint", "output")
+
+
 if __name__ == "__main__":
-  command.run(main, "source", "output")
+  run()

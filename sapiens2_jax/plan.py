@@ -1,13 +1,11 @@
-r"""Tells, without a TPU, whether a run fits and how fast it should be:
+r"""Tells whether a run fits, and how fast it should be.
 
-  python -m sapiens2_jax.plan --config experiments/pretrain.py:size=1b \
-    --topology v5p:4x4x4 [--num_slices 2] [--fast] [--json] [--search]
+    sapiens2 plan --config pretrain:size=0.1b --device h100 --num_devices 8
+    sapiens2 plan --config pretrain:size=1b --topology v5p:4x4x4
 
-Compiles the step that train.py runs; needs the package libtpu. Without a GPU,
-whether it fits on GPUs, from the shapes of the same step:
-
-  python -m sapiens2_jax.plan --config experiments/pretrain.py:size=1b \
-    --device h100 --num_devices 8 [--json]
+Needs none of the hardware. For TPUs (--topology) it compiles the step that
+`sapiens2 train` runs, with the extra plan. For GPUs (--device) it counts what
+the step holds, from its shapes.
 """
 
 import contextlib
@@ -27,7 +25,7 @@ from sapiens2_jax.gpus import GPUS
 from sapiens2_jax.planning import compiling, gpu_plan, search, text
 from sapiens2_jax.planning import plan as plan_lib
 
-_CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
+_CONFIG = command.define_config()
 _TOPOLOGY = flags.DEFINE_string("topology", None, "E.g. v5p:4x4x4, v5e:8x8.")
 _DEVICE = flags.DEFINE_enum("device", None, list(GPUS), "A GPU.")
 _NUM_DEVICES = flags.DEFINE_integer("num_devices", 1, "GPUs in all.")
@@ -149,5 +147,9 @@ def main(overrides: list[str]) -> int:
   return 0
 
 
+def run() -> None:
+  command.run_with_config(main, "config")
+
+
 if __name__ == "__main__":
-  command.run_with_config(main)
+  run()

@@ -1,13 +1,11 @@
-r"""Runs a task model on images.
+r"""Runs a task model on images: numbers and pictures.
 
-    python -m sapiens2_jax.predict --checkpoint WORKDIR_OR_WEIGHTS \
-      --images FOLDER_OR_LIST_OR_IMAGE --output DIR
+    sapiens2 predict --checkpoint runs/normal --images photographs/ \
+      --output predictions/
 
-`--checkpoint` is what `load_task` reads: a fine-tuning workdir (its newest
-checkpoint), an export, an import or a released file. DIR gets a picture of each
-image in predictions/, the numbers in a folder of their kind, and index.html.
-An image that cannot be read is left out; if none can, the exit code is 1.
-Tasks have options of their own.
+DIR gets a picture of each image in predictions/, the numbers in a folder of
+their kind, and index.html. An image that cannot be read is left out; if none
+can, the exit code is 1. Tasks have options of their own.
 """
 
 import os
@@ -156,9 +154,13 @@ def main() -> int:
   return 0 if found.done else 1
 
 
-if __name__ == "__main__":
+def run() -> None:
   try:
     define_options()
   except ValueError as error:
     command.fail(str(error))
   command.run(main, "checkpoint", "images", "output")
+
+
+if __name__ == "__main__":
+  run()

@@ -1,8 +1,11 @@
-r"""Trains: python -m sapiens2_jax.train --config FILE.py:ARGS --workdir DIR
+r"""Pretrains, or fine-tunes if the experiment has a task.
 
-Pretrains, or fine-tunes on a task if the config has one. Any field of the
-config is overridden by --config.group.field=value. The same command continues a
-run that was stopped. With --check it only looks whether it could.
+    sapiens2 train --config pretrain:size=toy --workdir runs/mine \
+      --config.data.path=corpus/ --config.optim.num_steps=500
+
+Any field of the config is overridden by --config.GROUP.FIELD=VALUE. The same
+command continues a run that was stopped. With --check it only looks whether it
+could.
 """
 
 import contextlib
@@ -36,9 +39,9 @@ from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
 from sapiens2_jax.training.step import jit_train_step
 
-_CONFIG = flags.DEFINE_string("config", None, "FILE.py or FILE.py:ARGUMENTS.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives.")
-_CHECK = flags.DEFINE_bool("check", False, "Look at all inputs, start nothing.")
+_CONFIG = command.define_config()
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives")
+_CHECK = flags.DEFINE_bool("check", False, "Look at all inputs, start nothing")
 _NUM_DEVICES = flags.DEFINE_integer(
   "num_devices", None, "--check: of the run; else those here.", lower_bound=1
 )
@@ -47,19 +50,6 @@ _ELSEWHERE = flags.DEFINE_bool(
   False,
   "--check: other machines run it; paths that are not here are no mistake.",
 )
-
-
-def load_config(overrides: list[str]) -> ConfigDict:
-  """The experiment with its overrides, checked; joins the other processes."""
-
-  def check(config: ConfigDict) -> validation.Problems:
-    problems = validation.check_fields(config)
-    if any(given.startswith("distributed") for given, _ in problems):
-      return problems
-    distributed.start(config.distributed)  # Before devices are counted.
-    return validation.validate(config, jax.device_count())
-
-  return config_lib.load_config(_CONFIG.value, overrides, check)
 
 
 def open_workdir(config: ConfigDict, workdir: str) -> None:
@@ -169,7 +159,8 @@ def run_loop(watchdog: Watchdog, loader, checkpointer, **run) -> None:
 
 def train(overrides: list[str]) -> None:
   timeline = goodput.Timeline()
-  config, workdir = load_config(overrides), _WORKDIR.value
+  config = checking.load_config(_CONFIG.value, overrides)
+  workdir = _WORKDIR.value
   distributed.follow(timeline, stacks_path(workdir))
   open_workdir(config, workdir)
   # Before what all must have opened: a host whose disk hangs would hold all.
@@ -265,5 +256,9 @@ def main(overrides: list[str]) -> None:
   distributed.end(message, code)
 
 
+def run() -> None:
+  command.run_with_config(main, "config", "workdir")
+
+
 if __name__ == "__main__":
-  command.run_with_config(main, "workdir")
+  run()

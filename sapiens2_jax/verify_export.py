@@ -1,7 +1,7 @@
-r"""Compares an export in PyTorch or ONNX Runtime with its checkpoint.
+r"""Compares an export with its checkpoint.
 
-    python -m sapiens2_jax.verify_export --export DIR --checkpoint WORKDIR \
-      --output FILE.json [--images FOLDER]
+    sapiens2 verify --checkpoint hf/ --against runs/quickstart \
+      --output check.json
 
 Ends with code 1 if a key does not fit or numbers differ by more than 2e-5 for
 features and 1e-4 for outputs of a task; in ONNX Runtime by more than 1e-4, of
@@ -17,8 +17,8 @@ from data_pipelines.common import files
 from sapiens2_jax import command
 from sapiens2_jax.interop.verification import verify
 
-_EXPORT = flags.DEFINE_string("export", None, "Directory of an export.")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "What was exported.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "An export")
+_AGAINST = flags.DEFINE_string("against", None, "What was exported")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
 _IMAGES = flags.DEFINE_string(
   "images", None, "Also compare on photographs of this folder or corpus."
@@ -28,7 +28,7 @@ _IMAGES = flags.DEFINE_string(
 def main() -> int:
   jax.config.update("jax_platforms", "cpu")
   try:
-    result = verify(_EXPORT.value, _CHECKPOINT.value, _IMAGES.value)
+    result = verify(_CHECKPOINT.value, _AGAINST.value, _IMAGES.value)
   except ModuleNotFoundError as error:
     if error.name not in ("torch", "transformers"):
       raise
@@ -39,5 +39,9 @@ def main() -> int:
   return 0 if result["passed"] else 1
 
 
+def run() -> None:
+  command.run(main, "checkpoint", "against", "output")
+
+
 if __name__ == "__main__":
-  command.run(main, "export", "checkpoint", "output")
+  run()

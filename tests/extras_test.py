@@ -78,7 +78,7 @@ def test_a_tfds_dataset_names_the_extra_and_the_field(tmp_path):
   )
   assert done.stderr.splitlines()[-1] == (
     f"ValueError: data.path={tmp_path}: tensorflow_datasets is not installed; "
-    "it comes with the extra tfds: pip install -e '.[tfds]'"
+    "it comes with the extra tfds: pip install 'sapiens2-jax[tfds]'"
   )
 
 
@@ -93,7 +93,7 @@ def test_a_tfds_dataset_names_the_extra_and_the_field(tmp_path):
 def test_a_command_that_needs_an_extra_names_it(module, extra):
   done = run(f"import {module}")
   assert done.stderr.splitlines()[-1].endswith(
-    f"it comes with the extra {extra}: pip install -e '.[{extra}]'"
+    f"it comes with the extra {extra}: pip install 'sapiens2-jax[{extra}]'"
   )
 
 
@@ -103,7 +103,7 @@ def test_onnx_names_the_extra(call):
     f"from sapiens2_jax.interop import onnx_export\nonnx_export.{call}"
   )
   assert done.stderr.splitlines()[-1].endswith(
-    "it comes with the extra onnx: pip install -e '.[onnx]'"
+    "it comes with the extra onnx: pip install 'sapiens2-jax[onnx]'"
   )
 
 

@@ -1,18 +1,16 @@
-r"""Packs labelled images of any annotation format into a corpus.
+r"""Packs labelled images of other formats into a corpus.
 
-Run:  python -m data_pipelines.annotated --input FORMAT:PATH,OPTION=VALUE \
-        [--input ...] --output DIR [--shard_size 1000] [--workers N]
+    sapiens2 corpus annotate --input coco:people.json,images=photographs/ \
+      --output people/
 
-docs/data.md lists the formats. The corpus is that of
-`data_pipelines.build_corpus`, its records have labels. The output directory
-appears when it is complete, or not at all. Until then the work is kept beside
-it in `.NAME.building`: after Ctrl-C, a kill or an error the same command
-continues behind the last finished shard; on a complete output it says so. Exit
-code 2 with an explanation if the corpus cannot be built, 130 after Ctrl-C.
+The output directory appears when it is complete, or not at all. Until then
+the work is kept beside it in `.NAME.building`: after Ctrl-C, a kill or an
+error the same command continues behind the last finished shard.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from data_pipelines import build_corpus
@@ -22,13 +20,20 @@ from data_pipelines.common import command
 from data_pipelines.sources import base
 
 
+def describe() -> str:
+  """The docstring, and how each format is written."""
+  lines = [__doc__, "formats:"]
+  for known in opening.FORMATS.values():
+    usage = known.usage.replace("[", " [")  # Where a line may end.
+    fold = {"initial_indent": "  ", "subsequent_indent": "    "}
+    lines += textwrap.wrap(usage, 80, break_on_hyphens=False, **fold)
+  return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = command.make_parser(
-    "annotated", "Packs labelled images into ArrayRecord shards."
-  )
-  usages = [known.usage for known in opening.FORMATS.values()]
-  command.add_inputs(parser, " or ".join(usages))
+  parser = command.make_parser("sapiens2 corpus annotate", describe())
+  command.add_inputs(parser, "FORMAT:PATH,OPTION=VALUE; repeatable")
   command.add_output(parser, build_corpus.DEFAULT_SHARD_SIZE)
   given = parser.parse_args(arguments)
 
@@ -50,5 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
 
 
-if __name__ == "__main__":
+def run() -> None:
   command.start(main)
+
+
+if __name__ == "__main__":
+  run()

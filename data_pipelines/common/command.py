@@ -21,10 +21,12 @@ class _Parser(argparse.ArgumentParser):
     return super().parse_known_args(expanded, namespace)
 
 
-def make_parser(module: str, description: str) -> argparse.ArgumentParser:
-  """Makes the parser of `python -m data_pipelines.MODULE`."""
+def make_parser(program: str, text: str) -> argparse.ArgumentParser:
+  """Makes the parser of a command; `text` is what it does, in lines."""
   return _Parser(
-    prog=f"python -m data_pipelines.{module}", description=description
+    prog=program,
+    description=text,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
 
 

@@ -30,7 +30,7 @@ def require(module: str, extra: str) -> types.ModuleType:
   except ModuleNotFoundError as error:
     raise MissingExtra(
       f"{module} is not installed; it comes with the extra {extra}: "
-      f"pip install -e '.[{extra}]'"
+      f"pip install 'sapiens2-jax[{extra}]'"
     ) from error
 
 

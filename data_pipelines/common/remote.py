@@ -32,7 +32,7 @@ def resolve(url: str | os.PathLike) -> tuple[fsspec.AbstractFileSystem, str]:
     with as_os_error(url, but=(ImportError, ValueError)):
       return fsspec.core.url_to_fs(name)
   except ImportError as error:
-    extra = " (pip install 'sapiens2_jax[gcs]')" * name.startswith("gs://")
+    extra = " (pip install 'sapiens2-jax[gcs]')" * name.startswith("gs://")
     raise ValueError(f"{url}: {error}{extra}") from error
   except ValueError as error:  # no such scheme
     raise ValueError(f"{url}: {error}") from error

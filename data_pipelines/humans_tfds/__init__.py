@@ -1,6 +1,6 @@
 """The corpus as a TensorFlow Datasets (TFDS) dataset; needs no TensorFlow.
 
-Build:  python -m data_pipelines.humans_tfds --corpus DIR --data_dir DIR
+Build:  sapiens2 corpus tfds --data DIR --output DIR
         (`tfds build data_pipelines/humans_tfds --manual_dir CORPUS` itself
         needs TensorFlow; not run)
 Read:   import tensorflow_datasets as tfds

@@ -1,9 +1,8 @@
-r"""Builds the TFDS dataset "humans" from a corpus.
+r"""Turns a corpus into the TFDS dataset "humans".
 
-Run:  python -m data_pipelines.humans_tfds --corpus DIR --data_dir DIR
+    sapiens2 corpus tfds --data corpus/ --output tfds/
 
-The dataset appears as DATA_DIR/humans/1.0.0 when it is complete, or not at
-all. Exit code 2 with one line of explanation if it cannot be built.
+The dataset appears as DIR/humans/1.0.0 when it is complete, or not at all.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def build(
   if not manifests.is_corpus(corpus):
     raise ValueError(
       f"{corpus}: no corpus (no {manifests.NAME}); make one with "
-      "`python -m data_pipelines.build_corpus`."
+      "`sapiens2 corpus build`."
     )
   content_hash = manifests.read_manifest(corpus)["content_hash"]
   builder = humans_tfds.Humans(data_dir=data_dir)
@@ -43,7 +42,7 @@ def build(
     if builder.info.metadata["corpus_content_hash"] != content_hash:
       raise ValueError(
         f"{builder.data_path}: was built from another corpus; give another "
-        "data_dir, or remove this one first."
+        "--output, or remove this one first."
       )
     return builder, False
   with contextlib.redirect_stdout(sys.stderr):  # TFDS prints of its own.
@@ -55,15 +54,13 @@ def build(
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = command.make_parser(
-    "humans_tfds", 'Builds the TFDS dataset "humans" from a corpus.'
-  )
-  parser.add_argument("--corpus", required=True, help="made by build_corpus")
-  parser.add_argument("--data_dir", required=True, help="of TFDS")
+  parser = command.make_parser("sapiens2 corpus tfds", __doc__)
+  parser.add_argument("--data", required=True, help="corpus")
+  parser.add_argument("--output", required=True, help="data_dir of TFDS")
   given = parser.parse_args(arguments)
 
   def work() -> None:
-    builder, is_new = build(given.corpus, given.data_dir)
+    builder, is_new = build(given.data, given.output)
     state = "done" if is_new else "already complete"
     train = builder.info.splits["train"]
     print(
@@ -74,5 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   return command.run("humans_tfds", work, explained=(RuntimeError,))
 
 
-if __name__ == "__main__":
+def run() -> None:
   command.start(main)
+
+
+if __name__ == "__main__":
+  run()

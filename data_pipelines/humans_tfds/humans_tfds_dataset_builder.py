@@ -26,7 +26,7 @@ class Humans(tfds.core.ShardBasedBuilder):
   VERSION = tfds.core.Version("1.0.0")
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
     "manual_dir must be a corpus (a directory with a manifest.json), made by "
-    "`python -m data_pipelines.build_corpus`."
+    "`sapiens2 corpus build`."
   )
 
   def __init__(self, *, file_format: str = "array_record", **kwargs):

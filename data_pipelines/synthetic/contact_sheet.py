@@ -1,6 +1,6 @@
 r"""Shows images of a corpus and all their labels in one picture.
 
-Run:  python -m data_pipelines.synthetic.contact_sheet --corpus DIR \
+Run:  python -m data_pipelines.synthetic.contact_sheet --data DIR \
         --output FILE.png [--count 24] [--keypoints]
 
 Of each image a strip: itself, body parts, normals, depth (near is bright),
@@ -132,19 +132,20 @@ def _join(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
   parser = command.make_parser(
-    "synthetic.contact_sheet", "Shows images of a corpus and all their labels."
+    "python -m data_pipelines.synthetic.contact_sheet",
+    "Shows images of a corpus and all their labels.",
   )
-  parser.add_argument("--corpus", required=True, help="of synthetic people")
+  parser.add_argument("--data", required=True, help="of synthetic people")
   parser.add_argument("--output", required=True, help="PNG file to write")
   parser.add_argument("--count", type=int, default=24, help="images")
   parser.add_argument("--keypoints", action="store_true")
   given = parser.parse_args(arguments)
 
   def work() -> None:
-    sheet = draw_sheet(given.corpus, given.count, given.keypoints)
+    sheet = draw_sheet(given.data, given.count, given.keypoints)
     data = cv2.imencode(".png", sheet[..., ::-1])[1].tobytes()
     files.write_file(given.output, data)
-    print(f"{given.output}: {given.count} images of {given.corpus}")
+    print(f"{given.output}: {given.count} images of {given.data}")
 
   return command.run("contact_sheet", work, explained=(ShardReadError,))
 

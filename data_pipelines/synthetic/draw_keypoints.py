@@ -185,7 +185,8 @@ def draw_all(mesh: makehuman.BaseMesh, output: pathlib.Path) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   parser = command.make_parser(
-    "synthetic.draw_keypoints", __doc__.splitlines()[0]
+    "python -m data_pipelines.synthetic.draw_keypoints",
+    __doc__.splitlines()[0],
   )
   parser.add_argument("--output", required=True, type=pathlib.Path)
   parser.add_argument("--assets", help="where the body is kept, or shall be")

@@ -1,13 +1,13 @@
 r"""Peak learning rate x mask ratio, at the toy size.
 
-Run:    python launch/sweep.py --config experiments/sweeps/learning_rate.py \
+Run:    sapiens2 sweep --config sweeps/learning_rate \
           --output runs/lr --config.data.path=runs/quickstart/corpus
 Needs:  two CPU cores, about five minutes a point [measured: quickstart]
 """
 
 from collections.abc import Iterator
 
-BASE = "experiments/pretrain.py:size=toy"
+BASE = "pretrain:size=toy"
 
 
 def get_sweep() -> Iterator[dict[str, object]]:

@@ -1,12 +1,11 @@
-r"""Shows a curation, and proposes limits from what a reviewer has marked.
+r"""Shows a curation; proposes limits from a reviewer's marks.
 
-    python -m sapiens2_jax.audit --curation curated/ --output page.html
-    python -m sapiens2_jax.audit --curation curated/ --calibrate marks.json
+    sapiens2 corpus audit --data curated/ --output page.html
+    sapiens2 corpus audit --data curated/ --calibrate marks.json
 
-curated/ is the output of sapiens2_jax.curate. The page is one file with
+curated/ is what `sapiens2 corpus curate` wrote. The page is one file with
 everything inside, also the images: think of who may see them. Images are read
 from the pool where it was; what is gone there is shown by its name.
-docs/curation_audit.md describes both.
 """
 
 from absl import flags
@@ -18,7 +17,7 @@ from sapiens2_jax.audit.curation import Curation
 from sapiens2_jax.audit.marks import read_marks
 from sapiens2_jax.audit.page import Page
 
-_CURATION = flags.DEFINE_string("curation", None, "Output of curate.")
+_DATA = flags.DEFINE_string("data", None, "Output of corpus curate")
 _OUTPUT = flags.DEFINE_string("output", None, "HTML file to write.")
 _TILES = flags.DEFINE_integer(
   "tiles", 24, "Images on each side of a limit.", lower_bound=1
@@ -31,7 +30,7 @@ _CALIBRATE = flags.DEFINE_string(
 def main() -> None:
   if (_OUTPUT.value is None) == (_CALIBRATE.value is None):
     raise ValueError("expected one of --output and --calibrate.")
-  curation = Curation(_CURATION.value)
+  curation = Curation(_DATA.value)
   if _CALIBRATE.value is not None:
     print(calibrate(curation, _CALIBRATE.value))
     return
@@ -59,5 +58,9 @@ def calibrate(curation: Curation, path: str) -> str:
   return "\n".join(lines)
 
 
+def run() -> None:
+  command.run(main, "data")
+
+
 if __name__ == "__main__":
-  command.run(main, "curation")
+  run()

@@ -166,8 +166,8 @@ class Page:
   def _explain(self) -> Section:
     marked = f"marks-{self._curation.hash[:12]}.json"
     command = (
-      "python -m sapiens2_jax.audit "
-      f"--curation {shlex.quote(self._curation.directory)} --calibrate {marked}"
+      "sapiens2 corpus audit "
+      f"--data {shlex.quote(self._curation.directory)} --calibrate {marked}"
     )
     how = (
       "Each limit has its own section below, with the images "

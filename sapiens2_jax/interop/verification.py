@@ -38,7 +38,7 @@ def read_marker(directory: str) -> dict:
   if marker.get("format") not in VERSIONS:
     raise ValueError(
       f"{directory}: no export for transformers or ONNX; write one with "
-      "python -m sapiens2_jax.export --format transformers or onnx"
+      "sapiens2 export --format transformers or onnx"
     )
   return marker
 
@@ -126,7 +126,8 @@ def verify(directory: str, checkpoint: str, images: str | None) -> dict:
   """
   if storage.is_remote(directory):
     raise ValueError(
-      f"--export={directory}: PyTorch and ONNX read disks only; copy it to one"
+      f"--checkpoint={directory}: PyTorch and ONNX read disks only; copy it to "
+      "one"
     )
   marker = read_marker(directory)
   packages = VERSIONS[marker["format"]]

@@ -1,8 +1,7 @@
-r"""Shows what the model sees: the examples of one step as a PNG.
+r"""Shows the examples of one step, as the model sees them.
 
-Run:  python -m sapiens2_jax.preview --output page.png \
-        --config experiments/pretrain.py:size=toy \
-        --config.data.path=/data/corpus [--step 0] [--examples 4]
+    sapiens2 corpus preview --config pretrain:size=toy \
+      --config.data.path=corpus/ --output page.png
 
 The crops come from the run's own loader; flips, augmentation and masks from
 the functions and keys of its training step. Boxes are (top, left, height,
@@ -16,11 +15,12 @@ from absl import flags
 from data_pipelines import sources
 from data_pipelines.common.files import write_file
 from data_pipelines.loading.loader import NoUsableImage
-from sapiens2_jax import command, train
+from sapiens2_jax import checking, command
 from sapiens2_jax.preview.data import read_examples
 from sapiens2_jax.preview.page import draw_page
 from sapiens2_jax.report import pictures
 
+_CONFIG = command.define_config()
 _OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.")
 _STEP = flags.DEFINE_integer("step", 0, "Of training.", lower_bound=0)
 _EXAMPLES = flags.DEFINE_integer(
@@ -38,7 +38,8 @@ def check_output(path: str) -> None:
 
 
 def main(overrides: list[str]) -> int:
-  config, output = train.load_config(overrides), _OUTPUT.value
+  config = checking.load_config(_CONFIG.value, overrides)
+  output = _OUTPUT.value
   check_output(output)
   try:
     examples = read_examples(config, _STEP.value, _EXAMPLES.value)
@@ -50,5 +51,9 @@ def main(overrides: list[str]) -> int:
   return 0
 
 
+def run() -> None:
+  command.run_with_config(main, "config", "output")
+
+
 if __name__ == "__main__":
-  command.run_with_config(main, "output")
+  run()

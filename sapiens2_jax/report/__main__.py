@@ -1,4 +1,6 @@
-r"""Shows a run: python -m sapiens2_jax.report --workdir DIR
+r"""Shows a run on one page: curves, pictures, measures.
+
+    sapiens2 report --checkpoint runs/quickstart
 
 Writes DIR/report/index.html, one file with everything inside; the pictures
 and curves also as single PNG files, and the numbers as summary.json.
@@ -17,9 +19,9 @@ from sapiens2_jax.report.run import read_run
 from sapiens2_jax.report.writing import write_report
 from sapiens2_jax.runtime import distributed
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Of the training run.")
-_DATA_PATH = flags.DEFINE_string(
-  "data_path",
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a run")
+_DATA = flags.DEFINE_string(
+  "data",
   None,
   "Photographs to look at; default: those of the run. Of a task, with labels.",
 )
@@ -37,14 +39,18 @@ def main() -> None:
 def make_report() -> None:
   # Orbax warns of a file that this kind of checkpoint never has.
   logging.set_verbosity(logging.ERROR)
-  run = read_run(_WORKDIR.value, validation.read_config)
+  run = read_run(_CHECKPOINT.value, validation.read_config)
   if _ROPE_DTYPE.value:
     run.config.model.rope_dtype = _ROPE_DTYPE.value
   make_contents = build_for_inference(run.config).report()
-  contents = make_contents(run, _DATA_PATH.value, _NUM_PHOTOGRAPHS.value)
+  contents = make_contents(run, _DATA.value, _NUM_PHOTOGRAPHS.value)
   page = write_report(run, contents)
   print(f"report     {page}", flush=True)
 
 
+def run() -> None:
+  command.run(main, "checkpoint")
+
+
 if __name__ == "__main__":
-  command.run(main, "workdir")
+  run()

@@ -120,7 +120,7 @@ def next_commands(run: Run, contents: Contents) -> list[tuple[str, str]]:
   workdir, num_steps = run.place, run.config.optim.num_steps
   quoted = shlex.quote(workdir)
   export = shlex.quote(os.path.join(run.output, "export"))
-  train = f"python -m sapiens2_jax.train --config {contents.experiment}"
+  train = f"sapiens2 train --config {contents.experiment}"
   data = f"--config.data.path={shlex.quote(run.config.data.path)}"
   check = shlex.quote(os.path.join(workdir, EXPORT_CHECK))
   commands = []
@@ -132,14 +132,14 @@ def next_commands(run: Run, contents: Contents) -> list[tuple[str, str]]:
     commands.append((why, f"{train} --workdir {quoted} {data}"))
   if contents.can_export and not run.is_exported:
     line = (
-      "python -m sapiens2_jax.export "
+      "sapiens2 export "
       f"--checkpoint {quoted} --format transformers --output {export}"
     )
     commands.append(("Export the model to PyTorch", line))
   if contents.can_export and run.export_check is None:
     line = (
-      f"python -m sapiens2_jax.verify_export --checkpoint {quoted} "
-      f"--export {export} --output {check}"
+      f"sapiens2 verify --checkpoint {export} "
+      f"--against {quoted} --output {check}"
     )
     why = "Compare the export with the checkpoint, in transformers"
     commands.append((why, line))
@@ -151,6 +151,6 @@ def next_commands(run: Run, contents: Contents) -> list[tuple[str, str]]:
     f"{train} --workdir {shlex.quote(workdir + '-long')} {data} "
     f"--config.optim.num_steps={10 * num_steps}"
   )
-  again = f"python -m sapiens2_jax.report --workdir {quoted}"
+  again = f"sapiens2 report --checkpoint {quoted}"
   commands += [(why, line), *contents.commands]
   return [*commands, ("Make this report again", again)]

@@ -1,6 +1,5 @@
 """An experiment of several commands, one after another, continued by itself."""
 
-import argparse
 import dataclasses
 import os
 import pathlib
@@ -10,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 
-from data_pipelines.common import storage
 from data_pipelines.common.files import write_file
 from data_pipelines.common.progress import format_seconds
 
@@ -23,6 +21,22 @@ class Phase:
   arguments: tuple[str, ...]  # of Python
   done: str = ""  # what it writes last, if it would do all of it again
   needs: str = ""  # what a run that was stopped has not written
+  since: str = ""  # if this file is newer than `done`, it is not done
+
+  @property
+  def is_done(self) -> bool:
+    if not self.done or not os.path.exists(self.done):
+      return False
+    made = os.path.getmtime
+    return not self.since or made(self.done) > made(self.since)
+
+
+class FailedPhase(ValueError):
+  """A command of a phase ended with another code than 0."""
+
+  def __init__(self, message: str, code: int):
+    super().__init__(message)
+    self.code = code
 
 
 def synthetic_people(output: str, count: int, seed: int, size: str) -> Phase:
@@ -62,17 +76,18 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
   return [lines[0], "|---" * len(header) + "|", *lines[1:]]
 
 
-def run_phases(phases: list[Phase], root: str | os.PathLike) -> None:
-  """Runs what is not done, in order, in the project's root.
+def run_phases(phases: list[Phase]) -> None:
+  """Runs what is not done, in order.
 
   Raises:
-    ValueError: a command failed, or an earlier one was stopped; says which.
+    FailedPhase: a command failed; says which.
+    ValueError: an earlier one was stopped.
   """
   start = time.monotonic()
   # Large pages: on CPU, XLA asks for fresh memory at every step.
   environment = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ}
   for number, phase in enumerate(phases, 1):
-    is_done = phase.done and os.path.exists(phase.done)
+    is_done = phase.is_done
     elapsed = format_seconds(time.monotonic() - start)
     print(
       f"\n[{elapsed}] {number}/{len(phases)} {phase.title}"
@@ -86,44 +101,37 @@ def run_phases(phases: list[Phase], root: str | os.PathLike) -> None:
         f"no {phase.needs}: this run was stopped; the same command continues"
       )
     code = subprocess.run(
-      [sys.executable, *phase.arguments], cwd=root, env=environment
+      [sys.executable, *phase.arguments], env=environment
     ).returncode
     if code:
-      raise ValueError(
+      raise FailedPhase(
         f"exit code {code} of python {' '.join(phase.arguments)}; the same "
-        "command of the experiment continues"
+        "command continues",
+        code,
       )
 
 
 def run_experiment(
   file: str,
-  description: str,
   make_phases: Callable[[str], list[Phase]],
   summarize: Callable[[str], dict[str, bytes]],
+  output: str,
 ) -> None:
-  """The command of an experiment: takes --output, ends with code 1 if it fails.
+  """Runs all phases of an experiment and writes what they measured.
 
   Args:
-    file: of the experiment, in a folder of the project's root.
-    description: of it, a line.
+    file: of the experiment.
     make_phases: everything up to the summary, for an output folder.
     summarize: what was measured there, as files: name, content. The text of
       FILE.md is shown too.
+    output: the folder.
+
+  Raises:
+    ValueError: as `run_phases`.
   """
-  path = pathlib.Path(file).resolve()
-  # Not flags of absl: launch/sweep.py, which may load the file, has its own.
-  parser = argparse.ArgumentParser(description=description)
-  parser.add_argument("--output", required=True, help="folder for all of it")
-  output = parser.parse_args().output
-  if storage.is_remote(output):
-    parser.error(f"--output={output}: expected a folder on a disk")
-  output = os.path.abspath(output)
-  try:
-    run_phases(make_phases(output), path.parents[1])
-    contents = summarize(output)
-  except ValueError as error:
-    sys.exit(f"{path.stem}: {error}")
-  summary = path.stem + ".md"
+  run_phases(make_phases(output))
+  contents = summarize(output)
+  summary = pathlib.Path(file).stem + ".md"
   for name, content in contents.items():
     write_file(os.path.join(output, name), content)
   print(f"\n{contents[summary].decode()}")

@@ -19,7 +19,7 @@ class Point:
 
   values: dict[str, object]  # what it overrides, by dotted field name
   workdir: str  # where the run lives
-  spec: str  # FILE.py:ARGUMENTS of the experiment
+  spec: str  # NAME:ARGUMENTS of the experiment
   overrides: tuple[str, ...]  # `group.field=value`, of all points and its own
   config: ConfigDict  # resolved
 
@@ -32,7 +32,7 @@ class Point:
     return self.config.optim.num_steps
 
   def train_flags(self) -> list[str]:
-    """What stands after `python -m sapiens2_jax.train`."""
+    """What stands after `sapiens2 train`."""
     return [
       *("--config", self.spec, "--workdir", self.workdir),
       *(f"--config.{override}" for override in self.overrides),
@@ -82,14 +82,16 @@ def varying_fields(all_values: list[dict[str, object]]) -> list[str]:
   return kept
 
 
-def load_sweep(path: str) -> tuple[str, list[dict[str, object]]]:
-  """The base experiment of a sweep file, and the overrides of its points.
+def load_sweep(name: str) -> tuple[str, list[dict[str, object]]]:
+  """The base experiment of a sweep, and the overrides of its points.
+
+  Args:
+    name: of the sweep, or of its file.
 
   Raises:
     ConfigError: if it is not a file with BASE and get_sweep().
   """
-  if not os.path.isfile(path):
-    raise config_lib.ConfigError(path, [(path, "no such file")])
+  path = config_lib.find_experiment(name)
   module = config_lib.load_module(path)
   problems = [
     (path, f"has no {what}")
@@ -105,12 +107,12 @@ def load_sweep(path: str) -> tuple[str, list[dict[str, object]]]:
 
 
 def make_points(
-  path: str, output: str, common: list[str], num_devices: int
+  name: str, output: str, common: list[str], num_devices: int
 ) -> list[Point]:
   """Reads a sweep and checks every point.
 
   Args:
-    path: of the sweep file.
+    name: of the sweep, or of its file.
     output: folder that holds a workdir for each point.
     common: `group.field=value` texts for all points.
     num_devices: of each run.
@@ -118,17 +120,17 @@ def make_points(
   Raises:
     ConfigError: with every mistake of every point, each told once.
   """
-  base, all_values = load_sweep(path)
+  base, all_values = load_sweep(name)
   points, problems = [], {}
   for values in all_values:
-    name = point_name(values)
+    folder = point_name(values)
     found = [
       (override, "is swept; leave it out")
       for override in common
       if override.partition("=")[0] in values
     ]
-    if name in [point.name for point in points]:
-      found.append((name, "is there twice"))
+    if folder in [point.name for point in points]:
+      found.append((folder, "is there twice"))
     texts = [override_text(*item) for item in values.items()]
     overrides = (*common, *texts)
     try:
@@ -138,11 +140,11 @@ def make_points(
     except config_lib.ConfigError as error:
       found += error.problems
     else:
-      workdir = os.path.join(output, name)
+      workdir = os.path.join(output, folder)
       points.append(Point(values, workdir, base, overrides, config))
     problems |= dict.fromkeys(found)
   if problems:
-    raise config_lib.ConfigError(f"{path} ({base})", list(problems))
+    raise config_lib.ConfigError(f"{name} ({base})", list(problems))
   return points
 
 

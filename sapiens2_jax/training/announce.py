@@ -50,4 +50,4 @@ def attention(model: ConfigDict) -> str:
 def results(workdir: str) -> None:
   """Prints where the results are, and what comes next."""
   print(f"results    {workdir}")
-  print(f"next       python -m sapiens2_jax.report --workdir {workdir}")
+  print(f"next       sapiens2 report --checkpoint {workdir}")

@@ -47,14 +47,14 @@ def default_config(kind: str, task: str = "") -> ConfigDict:
   return config
 
 
-def _task_of(config: ConfigDict) -> str:
+def task_of(config: ConfigDict) -> str:
   """The name of a config's task, "" if there is none."""
   name = dict(fields.leaves(config)).get("task.name", "")
   return name if isinstance(name, str) else ""
 
 
 def _check(config: ConfigDict, kind: str) -> dict[str, tuple[str, str]]:
-  task = _task_of(config)
+  task = task_of(config)
   found = fields.check(config, schema_of(kind, task))
   if task in registry.task_names() or "task.name" in found:
     return found
@@ -81,9 +81,10 @@ def distributed_config(overrides: list[str], origin: str) -> ConfigDict:
   return config.distributed
 
 
-def check_fields(config: ConfigDict) -> Problems:
-  """What is wrong with single fields of a training; see `fields.check`."""
-  return list(dict.fromkeys(_check(config, kind_of(config)).values()))
+def check_fields(config: ConfigDict, kind: str | None = None) -> Problems:
+  """What is wrong with single fields; see `fields.check` and `validate`."""
+  found = _check(config, kind or kind_of(config))
+  return list(dict.fromkeys(found.values()))
 
 
 def validate(
@@ -133,7 +134,7 @@ def read_config(text: str, origin: str) -> ConfigDict:
         del config[old]
         notes.append(f"renamed {old} to {new}")
   config.version = schema.VERSION
-  expected = schema_of(kind_of(config), _task_of(config))
+  expected = schema_of(kind_of(config), task_of(config))
   for name in expected.keys() & schema.BEFORE.keys():
     default = schema.BEFORE[name]
     expected[name] = dataclasses.replace(expected[name], default=default)

@@ -105,7 +105,7 @@ def run(*arguments):
 
 def test_a_page_is_marked_and_its_limit_mended(place, tmp_path):
   page = tmp_path / "page.html"
-  done = run("--curation", place / "out", "--output", page, "--tiles", "16")
+  done = run("--data", place / "out", "--output", page, "--tiles", "16")
   assert done.returncode == 0, done.stderr
   assert "images" in done.stdout and "not there" not in done.stdout
   text, curation = page.read_text(), Curation(str(place / "out"))
@@ -120,9 +120,7 @@ def test_a_page_is_marked_and_its_limit_mended(place, tmp_path):
     assert 8 <= len(own) <= 16 and (np.diff(far) >= 0).all()
     assert all((value >= LIMIT) == kept for value in own)
   (tmp_path / "marks.json").write_text(json.dumps(mark(text, curation)))
-  done = run(
-    *("--curation", place / "out", "--calibrate", tmp_path / "marks.json")
-  )
+  done = run(*("--data", place / "out", "--calibrate", tmp_path / "marks.json"))
   assert done.returncode == 0, done.stderr
   override = done.stdout.splitlines()[-1].strip().removeprefix("--config.")
   name, _, value = override.partition("=")
@@ -298,6 +296,6 @@ def test_unsure_and_unmarked_images_are_not_counted(place, tmp_path):
 
 
 def test_the_command_wants_one_thing_to_do():
-  done = run("--curation", "nowhere")
+  done = run("--data", "nowhere")
   assert done.returncode == 2
   assert done.stderr.strip() == "expected one of --output and --calibrate."

@@ -217,7 +217,7 @@ def test_a_build_does_not_hold_the_images_of_a_shard(
 def test_the_command_builds_once_and_says_what_is_there(
   corpus, tmp_path, capsys
 ):
-  arguments = ["--corpus", str(corpus), "--data_dir", str(tmp_path / "data")]
+  arguments = ["--data", str(corpus), "--output", str(tmp_path / "data")]
   path = tmp_path / "data" / "humans" / "1.0.0"
   assert main.main(arguments) == 0
   printed = capsys.readouterr()
@@ -231,7 +231,7 @@ def test_the_command_builds_once_and_says_what_is_there(
 
 def test_the_command_refuses_what_is_no_corpus(kinds, tmp_path, capsys):
   data_dir = tmp_path / "data"
-  arguments = ["--corpus", str(kinds), "--data_dir", str(data_dir)]
+  arguments = ["--data", str(kinds), "--output", str(data_dir)]
   assert main.main(arguments) == 2
   printed = capsys.readouterr().err
   assert f"{kinds}: no corpus (no manifest.json); make one with" in printed
@@ -243,7 +243,7 @@ def test_the_command_does_not_replace_another_corpus(
 ):
   other = corpora.pack_folder(photo_folder, tmp_path / "other", shard_size=4)
   capsys.readouterr()
-  arguments = ["--corpus", str(other), "--data_dir", str(data_dir)]
+  arguments = ["--data", str(other), "--output", str(data_dir)]
   assert main.main(arguments) == 2
   assert "1.0.0: was built from another corpus" in capsys.readouterr().err
   assert len(opened(data_dir / "humans" / "1.0.0")) == 10
@@ -255,7 +255,7 @@ def test_a_build_that_fails_leaves_no_dataset(corpus, tmp_path, capsys):
   image = sources.ArrayRecordSource(corpus)[9].image
   data[data.index(image) + 10] ^= 1
   shard.write_bytes(data)
-  arguments = ["--corpus", str(corpus), "--data_dir", str(tmp_path / "data")]
+  arguments = ["--data", str(corpus), "--output", str(tmp_path / "data")]
   assert main.main(arguments) == 1
   assert "shard-00002-of-00003.array_record" in capsys.readouterr().err
   assert list((tmp_path / "data" / "humans").iterdir()) == []
@@ -268,7 +268,7 @@ def test_the_commands_of_the_documentation_need_no_tensorflow(corpus, tmp_path):
     assert __main__.main() == 0
     assert "tensorflow" not in sys.modules
   """
-  done = run(script, *("--corpus", corpus), *("--data_dir", tmp_path / "data"))
+  done = run(script, *("--data", corpus), *("--output", tmp_path / "data"))
   assert done.returncode == 0, done.stderr
   assert "done: 10 images" in done.stdout
   script = """

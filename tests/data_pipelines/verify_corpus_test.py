@@ -242,7 +242,8 @@ def test_any_flipped_bit_in_any_file_is_found_and_named(
 
 
 def test_the_command_says_whole_or_names_damages(corpus):
-  command = [sys.executable, "-m", "data_pipelines.verify_corpus", corpus]
+  command = [sys.executable, "-m", "data_pipelines.verify_corpus"]
+  command += ["--data", corpus]
   done = subprocess.run(
     [*command, "--workers", "2"], capture_output=True, text=True
   )
@@ -269,7 +270,7 @@ def test_a_url_that_cannot_be_read_is_refused(corpus):
 
 
 def test_no_corpus_is_exit_code_2(photo_folder, capsys):
-  arguments = [str(photo_folder), "--workers", "0"]
+  arguments = ["--data", str(photo_folder), "--workers", "0"]
   assert verify_corpus.main(arguments) == 2
   captured = capsys.readouterr()
   assert captured.err == (

@@ -75,11 +75,10 @@ def tiny_command(workdir, data, *overrides: str) -> list[str]:
   return [command[0], "-c", TINY_TRAINER, *command[3:]]
 
 
-def tiny_evaluate(*arguments: str) -> list[str]:
-  """The command `evaluate`, with the tiny sizes and task of the tests."""
+def tiny_command_of(*arguments: str) -> list[str]:
+  """A verb and its flags, with the tiny sizes and task of the tests."""
   program = (
-    "import runpy, tests.tiny_task; "
-    "runpy.run_module('sapiens2_jax.evaluate', run_name='__main__')"
+    "import tests.tiny_task; from sapiens2_jax.__main__ import main; main()"
   )
   return [sys.executable, "-c", program, *arguments]
 

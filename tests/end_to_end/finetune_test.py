@@ -154,8 +154,8 @@ def test_evaluate_finds_the_last_metric_again(setting):
   corpus = tiny_task.write_corpus(root / "first", found)
   output = root / "evaluated"
   done = commands.run(
-    commands.tiny_evaluate(
-      *("--checkpoint", str(whole), "--data", corpus),
+    commands.tiny_command_of(
+      *("evaluate", "--checkpoint", str(whole), "--data", corpus),
       *("--output", str(output)),
     ),
     env,

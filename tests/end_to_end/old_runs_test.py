@@ -109,9 +109,9 @@ def test_an_old_task_is_measured_as_it_was(place):
 def test_what_it_exports_is_imported_and_measured_alike(place):
   arguments = ("--format", "reference", "--output", "released")
   run(place, "export", "--checkpoint", "normal", *arguments)
-  arguments = ("--source", "released", "--output", "imported")
+  arguments = ("--checkpoint", "released", "--output", "imported")
   said = run(place, "import_weights", *arguments)
-  assert "experiments/finetune.py:task=normal,size=smallest " in said
+  assert " finetune:task=normal,size=smallest " in said
   arguments = ("--data", "labelled", "--output", "evaluated_import")
   said = run(place, "evaluate", "--checkpoint", "imported", *arguments)
   assert "normal of imported, on labelled" in said
@@ -120,7 +120,7 @@ def test_what_it_exports_is_imported_and_measured_alike(place):
 
 @pytest.mark.parametrize("name", ["pretrain", "normal"])
 def test_an_old_run_has_a_report(place, name):
-  said = run(place, "report", "--workdir", name)
+  said = run(place, "report", "--checkpoint", name)
   assert "config of version 0" in said
   page = place / name / "report" / "index.html"
   assert page.stat().st_size > 10_000

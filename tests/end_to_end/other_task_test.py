@@ -76,8 +76,8 @@ def test_depth_is_trained_measured_probed_predicted_and_reported(
   assert found["abs_rel"] == pytest.approx(last["eval_abs_rel"], rel=1e-4)
 
   out = run(
-    *(env, "evaluate", "--checkpoint", work, "--output", tmp_path / "probed"),
-    *("--config", "experiments/probe.py:task=depth,size=toy"),
+    *(env, "probe", "--checkpoint", work, "--output", tmp_path / "probed"),
+    *("--config", "probe:task=depth,size=toy"),
     *(f"--config.data.train={train}", f"--config.data.test={test}"),
     *("--config.data.image_size=(64,48)", "--config.optim.num_steps=3"),
     "--config.optim.warmup_steps=1",
@@ -101,7 +101,7 @@ def test_depth_is_trained_measured_probed_predicted_and_reported(
   assert "Bright is near. metres/*.npy" in page
   assert "--unit" in page  # An option of its own.
 
-  run(env, "report", "--workdir", work, "--data_path", test)
+  run(env, "report", "--checkpoint", work, "--data", test)
   summary = read_json(work / "report" / "summary.json")
   assert summary["predictions"]["abs_rel"] == pytest.approx(
     last["eval_abs_rel"], rel=1e-4

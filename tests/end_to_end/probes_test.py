@@ -66,23 +66,21 @@ def test_stopped_it_ends_as_if_nothing_had_happened(tmp_path):
 
   test = [labelled.make_record(n) for n in range(6, 9)]
   test = tiny_task.write_corpus(tmp_path / "test", test)
-  evaluate = commands.tiny_evaluate(
-    *("--checkpoint", str(tmp_path / "whole")),
-    *("--config", "experiments/probe.py:task=normal,size=toy"),
+  probe = commands.tiny_command_of(
+    *("probe", "--checkpoint", str(tmp_path / "whole")),
+    *("--config", "probe:task=normal,size=toy"),
     *("--output", str(tmp_path / "probed")),
     *(f"--config.data.train={place}", f"--config.data.test={test}"),
     "--config.data.image_size=(64,48)",
     *("--config.optim.num_steps=3", "--config.optim.warmup_steps=1"),
   )
-  probed = commands.run(evaluate, env)
+  probed = commands.run(probe, env)
   assert probed.returncode == 0, probed.stdout + probed.stderr
   assert "normal MAE deg" in probed.stdout
   results = json.loads((tmp_path / "probed" / "results.json").read_text())
   assert results["results"]["normal"]["images"] == 3
   assert results["size"] == "tiny" and len(results["weights"]) == 64
-  wrong = commands.run([*evaluate, "--data", test], env)
-  assert wrong.returncode == 2 and "one of them" in wrong.stderr
-  wrong = [a for a in evaluate if not a.startswith("--config.data.test")]
+  wrong = [a for a in probe if not a.startswith("--config.data.test")]
   wrong = commands.run(wrong, env)
   assert wrong.returncode == 2 and "Traceback" not in wrong.stderr
   assert "data.test=" in wrong.stderr

@@ -47,8 +47,10 @@ def find(phases, title: str):
 
 def dry_run(*arguments: str) -> list[list[str]]:
   """The trainings of a sweep, as arguments of Python."""
-  said = run(("launch/sweep.py", "--dry_run", *arguments))
-  return [shlex.split(line)[1:] for line in said.splitlines()]
+  said = run(("-m", "sapiens2_jax.sweep", "--dry_run", *arguments))
+  words = [shlex.split(line) for line in said.splitlines()]
+  assert all(line[:2] == ["sapiens2", "train"] for line in words)
+  return [["-m", "sapiens2_jax.train", *line[2:]] for line in words]
 
 
 def test_replication(tmp_path):
@@ -59,7 +61,7 @@ def test_replication(tmp_path):
   commands.write_images(tmp_path / "photographs")
   phases = replication.make_phases(output)
   sweep = find(phases, "pretrain").arguments
-  trainings = dry_run(*sweep[1:])
+  trainings = dry_run(*sweep[2:])
   assert len(trainings) == 2 * len(replication.VARIANTS)
   place = list(replication.VARIANTS).index(replication.JOINT)
   run(trainings[place], *tiny.SIZE, "model.scan=false", *TINY)
@@ -113,7 +115,7 @@ def test_distillation(tmp_path):
   said = run(teacher.arguments, *smaller, "model.size=tiny_large")
   assert "step 2/2" in said
   students = find(phases, "students").arguments
-  trainings = dry_run(*students[1:])
+  trainings = dry_run(*students[2:])
   variants = list(experiment.VARIANTS)
   assert len(trainings) == 3 * len(variants)
   taught = trainings[variants.index(experiment.BESIDE)]
@@ -138,7 +140,7 @@ def go_on(folder, experiment: str, *overrides: str) -> str:
   said = run(
     (
       *("-m", "sapiens2_jax.train", "--workdir", str(folder / "run")),
-      *("--config", f"experiments/{experiment}"),
+      *("--config", experiment),
     ),
     *(*make_old_runs.SHARED, *make_old_runs.PRETRAIN),
     *("optim.moments_dtype=float32", f"data.path={folder / 'photographs'}"),
@@ -150,14 +152,14 @@ def go_on(folder, experiment: str, *overrides: str) -> str:
 
 
 def test_continue_pretraining(tmp_path):
-  said = go_on(tmp_path, "continue_pretraining.py:size=toy")
+  said = go_on(tmp_path, "continue_pretraining:size=toy")
   assert "new      nothing" in said
 
 
 def test_high_resolution(tmp_path):
   said = go_on(
     tmp_path,
-    "high_resolution.py:size=toy_4k",
+    "high_resolution:size=toy_4k",
     "model.size=smallest_4k",
     *("data.image_size=(256, 192)", "data.local_size=(192, 64)"),
   )
@@ -172,7 +174,7 @@ def test_high_resolution(tmp_path):
 
 def test_a_point_of_the_sweep_of_learning_rates(tmp_path):
   trainings = dry_run(
-    *("--config", "experiments/sweeps/learning_rate.py"),
+    *("--config", "sweeps/learning_rate"),
     *("--output", str(tmp_path / "runs")),
     f"--config.data.path={commands.write_images(tmp_path / 'images')}",
   )

@@ -31,7 +31,7 @@ def _ok(module, *args):
 def test_both_commands_show_how_far_they_are(tmp_path):
   file = samples.write(tmp_path / "toy.safetensors", samples.arrays(TOY))
   imported = tmp_path / "imported"
-  done = _run("import_weights", "--source", file, "--output", imported)
+  done = _run("import_weights", "--checkpoint", file, "--output", imported)
   assert re.search(
     r"^import 9.79M/9.79M +\S+ B/s  eta 00:00$", done.stderr, re.M
   )
@@ -77,7 +77,7 @@ def test_import_then_export_is_byte_identical(tmp_path, dtype):
   wrapped = {f"module._orig_mod.{key}": x for key, x in named.items()}
   source = samples.write_shards(tmp_path / "released", wrapped)
   imported, exported = tmp_path / "imported", tmp_path / "exported"
-  text = _ok("import_weights", "--source", source, "--output", imported)
+  text = _ok("import_weights", "--checkpoint", source, "--output", imported)
   assert "experiments/continue_pretraining.py:size=toy " in text
   assert "removed    module. _orig_mod. from" in text
   text = _ok(
@@ -119,10 +119,10 @@ def test_a_run_is_exported_verified_and_not_exported_twice(tmp_path, workdir):
   _ok(*export, "--format", "transformers")
   assert "is not empty" in _fails(*export, "--format", "reference")
 
-  verify = ("--checkpoint", workdir, "--output", result)
+  verify = ("--against", workdir, "--output", result)
   photographs = tmp_path / "photographs"
   _write_photographs(photographs)
-  _ok("verify_export", "--export", output, "--images", photographs, *verify)
+  _ok("verify_export", "--checkpoint", output, "--images", photographs, *verify)
   report = json.loads(result.read_text())
   assert report["passed"] and not any(report["keys"].values())
   assert [c["size"] for c in report["comparisons"]] == [
@@ -142,7 +142,7 @@ def test_a_run_is_exported_verified_and_not_exported_twice(tmp_path, workdir):
   named = _arrays(output)
   named["ln1.weight"] = named["ln1.weight"] * np.float32(1.001)
   samples.write(output / "model.safetensors", named)
-  done = _run("verify_export", "--export", output, *verify)
+  done = _run("verify_export", "--checkpoint", output, *verify)
   assert done.returncode == 1
   assert not json.loads(result.read_text())["passed"]
 
@@ -163,7 +163,8 @@ def test_a_run_is_exported_to_onnx_and_verified(tmp_path, workdir):
   assert _execute(printed).strip() == "(1, 192, 4, 3)"
   assert _ok(*export, "--format", "onnx").startswith("already exported")
   (line,) = (x for x in text.splitlines() if x.startswith("next"))
-  done = forking.run([sys.executable, *shlex.split(line)[2:]], os.environ)
+  command = [sys.executable, "-m", "sapiens2_jax", *shlex.split(line)[2:]]
+  done = forking.run(command, os.environ)
   assert done.returncode == 0, done.stderr
   report = json.loads((output / "verify.json").read_text())
   assert report["passed"] and "onnxruntime" in report["versions"]
@@ -171,7 +172,7 @@ def test_a_run_is_exported_to_onnx_and_verified(tmp_path, workdir):
   data[: len(data) // 2] = bytes(len(data) // 2)
   (output / "model.onnx.data").write_bytes(data)
   done = _run(
-    *("verify_export", "--export", output, "--checkpoint", workdir),
+    *("verify_export", "--checkpoint", output, "--against", workdir),
     *("--output", result),
   )
   assert done.returncode == 1
@@ -202,12 +203,12 @@ def test_mistakes_end_with_code_2_and_one_message(tmp_path):
   bad = samples.write(tmp_path / "bad.safetensors", samples.arrays(TOY))
   bad.write_bytes(bad.read_bytes()[:-1])
   message = _fails(
-    "import_weights", "--source", bad, "--output", tmp_path / "out"
+    "import_weights", "--checkpoint", bad, "--output", tmp_path / "out"
   )
   assert message.startswith(f"{bad}: truncated")
   assert not (tmp_path / "out").exists()
   message = _fails(
-    *("verify_export", "--export", tmp_path, "--checkpoint", bad),
+    *("verify_export", "--checkpoint", tmp_path, "--against", bad),
     *("--output", tmp_path / "r.json"),
   )
   assert "no export for transformers" in message
@@ -251,8 +252,8 @@ def test_the_next_command_that_export_prints_is_complete(tmp_path, workdir):
   )
   (line,) = (x for x in text.splitlines() if x.startswith("next"))
   words = shlex.split(line)[1:]
-  assert words[:3] == ["python", "-m", "sapiens2_jax.verify_export"]
-  assert words[3::2] == ["--export", "--checkpoint", "--output"]
+  assert words[:2] == ["sapiens2", "verify"]
+  assert words[2::2] == ["--checkpoint", "--against", "--output"]
 
 
 @pytest.mark.slow
@@ -267,13 +268,13 @@ def test_a_task_run_is_exported_verified_and_imported(tmp_path):
   again = _ok(*export, output, "--format", "transformers")
   assert again.startswith("already exported")
   _ok(
-    *("verify_export", "--export", output, "--checkpoint", workdir),
+    *("verify_export", "--checkpoint", output, "--against", workdir),
     *("--output", result),
   )
   report = json.loads(result.read_text())
   assert report["passed"] and report["task"] == "pointmap"
   imported = tmp_path / "imported"
-  text = _ok("import_weights", "--source", output, "--output", imported)
+  text = _ok("import_weights", "--checkpoint", output, "--output", imported)
   assert "toy pointmap" in text
   names = []
   for source, name in ((workdir, "a"), (imported, "b")):

@@ -308,15 +308,16 @@ def test_several_slices_are_named_by_a_prefix(cluster):
 
 PARSE = """
 import json, sys
-from sapiens2_jax import command, config, train
+from sapiens2_jax import checking, command, config, train
 
 def parse(words):
   def main(overrides):
-    print(config.to_json(train.load_config(overrides)).replace("\\n", " "))
+    found = checking.load_config(train._CONFIG.value, overrides)
+    print(config.to_json(found).replace("\\n", " "))
   train.flags.FLAGS.unparse_flags()
   sys.argv = words
   try:
-    command.run_with_config(main, "workdir")
+    command.run_with_config(main, "config", "workdir")
   except SystemExit as end:
     print(json.dumps(end.code))
 

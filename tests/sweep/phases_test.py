@@ -1,5 +1,7 @@
 """Experiments of several commands."""
 
+import os
+
 import pytest
 
 from sapiens2_jax.sweep import phases as phases_lib
@@ -16,7 +18,7 @@ def test_a_failed_phase_ends_it_and_done_ones_are_left(tmp_path, capfd):
     Phase("fourth", ("-c", "print('never')")),
   ]
   with pytest.raises(ValueError, match="exit code 3 .*continues"):
-    run_phases(phases, tmp_path)
+    run_phases(phases)
   shown = capfd.readouterr().out
   assert "works" in shown and "2/4 second: done" in shown
   assert "never" not in shown
@@ -26,24 +28,28 @@ def test_what_needs_a_run_that_was_stopped_does_not_start(tmp_path, capfd):
   missing = str(tmp_path / "checkpoints" / "10")
   phase = Phase("probe", ("-c", "print('never')"), needs=missing)
   with pytest.raises(ValueError, match="10: this run was stopped; .*continues"):
-    run_phases([phase], tmp_path)
+    run_phases([phase])
   assert "never" not in capfd.readouterr().out
 
 
-def test_commands_run_in_the_root(tmp_path, capfd):
-  run_phases([Phase("", ("-c", "import os; print(os.getcwd())"))], tmp_path)
-  assert str(tmp_path) in capfd.readouterr().out
+def test_a_phase_is_done_anew_after_what_it_is_made_of(tmp_path):
+  made, source = tmp_path / "made", tmp_path / "source"
+  for path, time in ((source, 10), (made, 20)):
+    path.touch()
+    os.utime(path, (time, time))
+  phase = Phase("", (), str(made), since=str(source))
+  assert phase.is_done
+  os.utime(source, (30, 30))
+  assert not phase.is_done
 
 
-def test_commands_get_large_pages_unless_told_otherwise(
-  tmp_path, capfd, monkeypatch
-):
+def test_commands_get_large_pages_unless_told_otherwise(capfd, monkeypatch):
   code = "import os; print(os.environ['GLIBC_TUNABLES'])"
   monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-  run_phases([Phase("", ("-c", code))], tmp_path)
+  run_phases([Phase("", ("-c", code))])
   assert "hugetlb=1" in capfd.readouterr().out
   monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
-  run_phases([Phase("", ("-c", code))], tmp_path)
+  run_phases([Phase("", ("-c", code))])
   assert "hugetlb=0" in capfd.readouterr().out
 
 
@@ -54,31 +60,30 @@ def test_people_are_named_by_their_folder():
   assert (given["--count"], given["--seed"]) == ("200", "2")
 
 
-def test_the_command_of_an_experiment(tmp_path, monkeypatch, capfd):
-  file = str(tmp_path / "experiments" / "mine.py")
-  monkeypatch.setattr("sys.argv", [file, "--output", str(tmp_path / "runs")])
+def test_an_experiment_writes_what_it_measured(tmp_path, capfd):
+  output = str(tmp_path / "runs")
 
   def run(code: str) -> None:
     phases_lib.run_experiment(
-      file,
-      "An experiment.",
+      "experiments/mine.py",
       lambda output: [Phase(output, ("-c", code))],
       lambda output: {
         "mine.md": f"measured in {output}".encode(),
         "mine.png": b"picture",
       },
+      output,
     )
 
-  run("import os; print(os.getcwd())")
+  run("pass")
   shown = capfd.readouterr().out
-  assert f"\n{tmp_path}\n" in shown
-  assert f"measured in {tmp_path / 'runs'}" in shown
+  assert f"measured in {output}" in shown
   assert f"results    {tmp_path / 'runs' / 'mine.md'}" in shown
   text = (tmp_path / "runs" / "mine.md").read_text()
-  assert text == f"measured in {tmp_path / 'runs'}"
+  assert text == f"measured in {output}"
   assert (tmp_path / "runs" / "mine.png").read_bytes() == b"picture"
-  with pytest.raises(SystemExit, match="mine: exit code 5"):
+  with pytest.raises(phases_lib.FailedPhase, match="exit code 5") as caught:
     run("raise SystemExit(5)")
+  assert caught.value.code == 5
 
 
 @pytest.mark.parametrize(

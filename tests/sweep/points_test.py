@@ -6,11 +6,11 @@ from tests.sweep import workdirs
 
 
 def test_every_sweep_of_the_project_is_valid():
-  path = "experiments/sweeps/learning_rate.py"
+  path = "sweeps/learning_rate"
   found = points.make_points(path, "runs/lr", ["data.path=corpus"], 1)
   assert len({point.workdir for point in found}) == len(found) == 8
   assert found[0].train_flags() == [
-    *("--config", "experiments/pretrain.py:size=toy", "--workdir"),
+    *("--config", "pretrain:size=toy", "--workdir"),
     "runs/lr/peak_lr=0.0005,mask_ratio=0.75,local_size=64x48",
     "--config.data.path=corpus",
     "--config.optim.peak_lr=0.0005",

@@ -1,4 +1,4 @@
-"""launch/sweep.py as a user runs it, with the real trainer."""
+"""`sapiens2 sweep` as a user runs it, with the real trainer."""
 
 import csv
 import os
@@ -33,7 +33,7 @@ get_config = runpy.run_path({str(fakes.ROOT / "experiments/pretrain.py")!r})[
 
 def sweep_command(config, output, *words: str) -> list[str]:
   return [
-    *(sys.executable, "launch/sweep.py", "--config", str(config)),
+    *(sys.executable, "-m", "sapiens2_jax.sweep", "--config", str(config)),
     *("--output", str(output), "--num_devices", "1", *words),
   ]
 
@@ -159,7 +159,7 @@ def test_a_mistake_is_told_before_anything_starts(tmp_path, words, message):
   config = workdirs.write_sweep(tmp_path, '[{"seed": 1}, {"seed": 2}]')
   output = tmp_path / "runs"
   command = [
-    *(sys.executable, "launch/sweep.py", "--config", str(config)),
+    *(sys.executable, "-m", "sapiens2_jax.sweep", "--config", str(config)),
     *("--output", str(output), "--num_devices=1", *words),
   ]
   done = forking.run(command, os.environ)

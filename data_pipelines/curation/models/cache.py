@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from data_pipelines.common import packages
 from data_pipelines.curation.models import catalog
 
-COMMAND = "python -m data_pipelines.curation.models"
+COMMAND = "sapiens2 corpus models"
 
 # (package, directory) -> the archive, or RuntimeError saying why not.
 Fetch = Callable[[catalog.Package, pathlib.Path], pathlib.Path]

@@ -10,7 +10,7 @@ threshold was chosen on it. Then near-duplicates: known edits of one portrait,
 and all images against each other. Text is drawn over photographs, and heads are
 mirrored and turned. CORPUS is one of `data_pipelines.synthetic`, on which masks
 are compared pixel by pixel. Models must be there:
-`python -m data_pipelines.curation.models`.
+`sapiens2 corpus models`.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ def _print(title: str, lines: Iterable[str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
   parser = command.make_parser(
-    "curation.photographs", "Judges the stages of a curation on photographs."
+    "python -m data_pipelines.curation.photographs",
+    "Judges the stages of a curation on photographs.",
   )
   parser.add_argument("--photographs", help="directory to keep them in")
   parser.add_argument("--models", help="directory of the models")

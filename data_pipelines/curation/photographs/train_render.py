@@ -71,7 +71,9 @@ def _leave_out(
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
-  parser = command.make_parser(_NAME, "Fits the photo-or-render scorer.")
+  parser = command.make_parser(
+    f"python -m data_pipelines.{_NAME}", "Fits the photo-or-render scorer."
+  )
   parser.add_argument("--photographs", help="directory to keep them in")
   parser.add_argument("--models", help="directory of the models")
   parser.add_argument("--output", help="file of the weights")

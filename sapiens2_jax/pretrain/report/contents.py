@@ -68,16 +68,16 @@ def make_contents(
       for subject in subjects
     ]
   size = config.model.size
-  experiment = f"experiments/pretrain.py:size={size}"
+  experiment = f"pretrain:size={size}"
   own = (
     "Train on a folder of your own photographs",
-    f"python -m sapiens2_jax.train --config {experiment} "
+    f"sapiens2 train --config {experiment} "
     "--workdir runs/mine --config.data.path=PHOTOGRAPHS",
   )
   from_here = (
     "Go on from here with your own photographs",
-    "python -m sapiens2_jax.train --config "
-    f"experiments/continue_pretraining.py:size={size} --workdir runs/mine "
+    "sapiens2 train --config "
+    f"continue_pretraining:size={size} --workdir runs/mine "
     "--config.data.path=PHOTOGRAPHS "
     f"--config.model.init_from={shlex.quote(run.place)}",
   )
@@ -139,7 +139,7 @@ def read_photographs(
     )
   except (ValueError, OSError, sources.ShardReadError) as error:
     text = f"No pictures: the photographs cannot be read ({error})."
-    return None, [], f"{text} Give others with --data_path."
+    return None, [], f"{text} Give others with --data."
   missing = ""
   if failed:
     missing = f"Left out, as they cannot be decoded: {'; '.join(failed)}"

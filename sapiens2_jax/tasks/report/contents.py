@@ -60,7 +60,7 @@ def make_contents(
     title=f"sapiens2_jax fine-tuning, {name}, size {config.model.size}",
     verdict=verdict,
     highlights=choose_highlights(section),
-    experiment=f"experiments/finetune.py:task={name},size={config.model.size}",
+    experiment=f"finetune:task={name},size={config.model.size}",
     facts=[
       ("task", name),
       ("started from", config.model.init_from or "random weights"),
@@ -72,7 +72,7 @@ def make_contents(
     commands=[
       (
         "Look at a folder of your own photographs",
-        f"python -m sapiens2_jax.predict --checkpoint {shlex.quote(run.place)} "
+        f"sapiens2 predict --checkpoint {shlex.quote(run.place)} "
         "--images PHOTOGRAPHS --output "
         f"{shlex.quote(f'{run.output}-predictions')}",
       )
@@ -98,7 +98,7 @@ def look(
   except (ValueError, OSError) as error:
     missing = (
       f"No predictions: the photographs cannot be read ({error}). Give others "
-      "with --data_path."
+      "with --data."
     )
     return Section(NAME, TITLE, warnings=[missing]), nothing, [], missing
   task, metric = objective.task, objective.task.metric()

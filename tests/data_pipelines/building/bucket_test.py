@@ -39,7 +39,9 @@ def test_a_corpus_is_built_from_a_bucket_and_verified_in_one(
       is_same = path.read_bytes() == (output / path.name).read_bytes()
       assert is_same == (path.name != "manifest.json")
     (local / "shard-00001-of-00003.array_record").write_bytes(b"")
-    done = _run(bucket, "verify_corpus", "gs://pictures/local", "--workers=0")
+    done = _run(
+      bucket, "verify_corpus", "--data=gs://pictures/local", "--workers=0"
+    )
   assert done.returncode == 1
   damages = done.stdout.splitlines()
   assert len(damages) == 2 and "num_bytes is 0" in damages[0]

@@ -129,7 +129,7 @@ def test_the_command_refuses_other_sizes(size, tmp_path, capsys):
 @pytest.mark.parametrize("mode", [[], ["--keypoints"]])
 def test_a_contact_sheet_shows_it(built, tmp_path, mode):
   output = tmp_path / "sheet.png"
-  arguments = ["--corpus", str(built), "--output", str(output)]
+  arguments = ["--data", str(built), "--output", str(output)]
   assert contact_sheet.main([*arguments, "--count", "3", *mode]) == 0
   sheet = images.decode_image(output.read_bytes())
   assert sheet.shape[0] > 250 and np.ptp(sheet) > 100
@@ -137,6 +137,6 @@ def test_a_contact_sheet_shows_it(built, tmp_path, mode):
 
 def test_a_contact_sheet_of_more_images_than_there_are(built, tmp_path, capsys):
   output = str(tmp_path / "sheet.png")
-  arguments = ["--corpus", str(built), "--output", output, "--count", "6"]
+  arguments = ["--data", str(built), "--output", output, "--count", "6"]
   assert contact_sheet.main(arguments) == 2
   assert "count=6" in capsys.readouterr().err

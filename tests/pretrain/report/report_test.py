@@ -145,7 +145,7 @@ def test_report_of_a_run_has_every_part(workdir, capsys):
 def test_report_without_photographs_says_what_is_missing(workdir, tmp_path):
   page, summary, _ = make_report(workdir, str(tmp_path / "gone"))
   check_page(page)
-  assert "no such directory" in page and "--data_path" in page
+  assert "no such directory" in page and "with --data." in page
   assert page.count("<img") == NUM_CURVES
   assert summary["reconstruction"] is None
   assert summary["metrics"]["loss_mae"]["last"] == 0.5

@@ -98,7 +98,7 @@ def test_report_of_a_task_run_has_every_part(workdir, capsys):
 
 def test_report_without_photographs_says_what_is_missing(workdir, tmp_path):
   page, summary, _ = make_report(workdir, str(tmp_path / "gone"))
-  assert "no such directory" in page and "--data_path" in page
+  assert "no such directory" in page and "with --data." in page
   assert summary["predictions"] is None
 
 

@@ -1,13 +1,15 @@
-r"""Runs an experiment at many points, here or as one job each.
+r"""Runs an experiment at many points, here or as jobs.
 
-python launch/sweep.py --config experiments/sweeps/learning_rate.py \
-  --output runs/lr --config.data.path=corpus
-python launch/sweep.py --via slurm --num_devices 8 --config ... --output ... \
-  -- --nodes 1 --gpus_per_node 8
+    sapiens2 sweep --config sweeps/learning_rate --output runs/lr \
+      --config.data.path=corpus/ --dry_run
 
 The same command continues a sweep that was stopped; --collect writes the
 results so far and runs nothing. --metric says what points are ranked by, such
-as probe_normal_deg.
+as probe_normal_deg. --via starts each point with a launcher of a clone, whose
+flags stand after --:
+
+  sapiens2 sweep --via slurm --num_devices 8 --config ... --output ... \
+    -- --nodes 1 --gpus_per_node 8
 """
 
 import shlex
@@ -23,7 +25,7 @@ from sapiens2_jax.sweep.table import cells, format_table
 from sapiens2_jax.training import checkpoints
 from sapiens2_jax.training.best import Goal
 
-_CONFIG = flags.DEFINE_string("config", None, "FILE.py of the sweep.")
+_CONFIG = command.define_config()
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for all workdirs.")
 _VIA = flags.DEFINE_enum(
   "via", "local", ["local", *jobs.NAME_FLAGS], "Where the points run."
@@ -69,8 +71,7 @@ def labels_of(sweep: list[points.Point]) -> list[str]:
 def run_locally(sweep: list[points.Point], goal: Goal) -> int:
   if _DRY_RUN.value:
     for point in sweep:
-      train = ["python", "-m", "sapiens2_jax.train", *point.train_flags()]
-      print(shlex.join(train))
+      print(shlex.join(["sapiens2", "train", *point.train_flags()]))
     return 0
   points.check_workdirs(sweep)
   states = local.run_all(sweep, labels_of(sweep), sys.stdout)
@@ -163,6 +164,12 @@ def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
   return argv[:end], argv[end + 1 :]
 
 
-if __name__ == "__main__":
+def run() -> None:
   sys.argv, launcher = split_flags(sys.argv)
-  command.run_with_config(lambda found: main(found, launcher), "output")
+  command.run_with_config(
+    lambda found: main(found, launcher), "config", "output"
+  )
+
+
+if __name__ == "__main__":
+  run()
