@@ -154,19 +154,35 @@ def test_features_that_are_not_finite_are_an_error(pretrained):
     broken.features(np.zeros((64, 48, 3), np.uint8))
 
 
-def test_the_lines_of_the_readme_work(
-  tmp_path, workdir, encode, smooth_photo, monkeypatch
-):
-  text = (ROOT / "README.md").read_text()
-  section = text.split("## Features of photographs")[1].split("\n## ")[0]
-  blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+@pytest.fixture
+def newcomer(tmp_path, workdir, encode, smooth_photo, monkeypatch):
+  """Runs Python of a page where there are a run and a photograph."""
   (tmp_path / "runs").mkdir()
   (tmp_path / "runs" / "quickstart").symlink_to(workdir)
   (tmp_path / "photo.jpg").write_bytes(encode(smooth_photo(300, 200), "JPEG"))
   monkeypatch.chdir(tmp_path)
-  names = {}
-  for block in blocks:
-    exec(block, names)  # noqa: S102
-  assert names["found"].cls.shape == (1, 192)
+  cls = np.array([[1, 0], [0.2, 1], [0, 1], [1, 0.1]], np.float32)
+  np.savez("features.npz", names=np.array(list("abcd")), cls=cls)
+
+  def run(text):
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+      exec(block, names)
+    return names
+
+  return run
+
+
+def test_the_lines_of_the_readme_work(newcomer):
+  text = (ROOT / "README.md").read_text()
+  section = text.split("## Features of photographs")[1].split("\n## ")[0]
+  names = newcomer(section)
   out = names["out"]
-  assert out.cls.shape == (1, 192) and out.patches.shape == (1, 8, 6, 192)
+  assert names["found"].cls.shape == out.cls.shape == (1, 192)
+  assert out.patches.shape == (1, 8, 6, 192)
+
+
+def test_the_lines_of_the_page_work(newcomer, capsys):
+  names = newcomer((ROOT / "docs" / "features.md").read_text())
+  assert capsys.readouterr().out == "['a' 'd' 'b' 'c']\n"
+  assert names["found"].patches[0].shape == (16, 11, 192)
