@@ -17,6 +17,7 @@ from sapiens2_jax.training.step import Spread, jit_on_devices
 
 MAX_TOKENS = 1536  # patches of a device in one call; bounds memory  # ours
 MAX_IMAGES = 16  # images of a device in one call  # ours
+OUTPUTS = ("cls", "patches")
 
 
 def chunk_size(num_patches: int) -> int:
@@ -24,19 +25,30 @@ def chunk_size(num_patches: int) -> int:
   return max(1, min(MAX_IMAGES, MAX_TOKENS // num_patches))
 
 
-def _encode(encoder: Encoder, params: dict, images: Array) -> dict:
+def _encode(
+  encoder: Encoder, outputs: tuple[str, ...], params: dict, images: Array
+) -> dict:
   out = encoder.apply({"params": params}, pixel_lib.from_uint8(images))
-  return {"cls": out.cls, "patches": out.patches}
+  # The compiler leaves out what only others need.
+  found = {"cls": out.cls, "patches": out.patches}
+  return {name: found[name] for name in outputs}
 
 
 @functools.lru_cache(maxsize=8)
-def _compile(encoder: Encoder, devices: tuple | None) -> OnMesh:
-  function = functools.partial(_encode, encoder)
+def _compile(
+  encoder: Encoder, devices: tuple | None, outputs: tuple[str, ...]
+) -> OnMesh:
+  function = functools.partial(_encode, encoder, outputs)
   return jit_on_devices(function, devices and list(devices))
 
 
 def spread(
-  encoder: Encoder, params: dict, image_size: Size, devices: tuple | None = None
+  encoder: Encoder,
+  params: dict,
+  image_size: Size,
+  devices: tuple | None = None,
+  outputs: tuple[str, ...] = OUTPUTS,
+  num_images: int | None = None,
 ) -> Spread:
   """An encoder of images of one size on several devices.
 
@@ -45,14 +57,21 @@ def spread(
     params: the same in all processes.
     image_size: (height, width).
     devices: see `jit_on_devices`.
+    outputs: which of `OUTPUTS` are wanted.
+    num_images: how many there are in all; None for many. Of few, a call takes
+      no more than the next power of two.
 
   Returns:
     Its outputs are cls (b, d) and patches (b, rows, cols, d), of the dtype
     that the encoder computes in.
   """
   grid = token_grid(encoder.architecture, image_size)
-  compiled = _compile(encoder, devices)
-  return step.spread(compiled, params, chunk_size(grid.num_tokens))
+  compiled = _compile(encoder, devices, outputs)
+  size = chunk_size(grid.num_tokens)
+  if num_images is not None:
+    share = -(-num_images // len(compiled.mesh.local_devices))
+    size = min(size, 2 ** max(share - 1, 0).bit_length())
+  return step.spread(compiled, params, size)
 
 
 def encode(

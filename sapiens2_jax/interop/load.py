@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sapiens2_jax import fields, validation
+from sapiens2_jax.extraction.pretrained import Pretrained
 from sapiens2_jax.interop.weights import (
   Found,
   Weights,
@@ -21,25 +22,31 @@ from sapiens2_jax.tasks.objective import TaskObjective
 
 
 def load_pretrained(
-  path: str | os.PathLike,
+  path: str | os.PathLike | Found,
   *,
   weights: str = "teacher",
   rope_dtype: str | None = None,
   dtype: Any = jnp.float32,
-) -> tuple[Encoder, dict[str, Any]]:
+) -> Pretrained:
   """Loads an encoder and its parameters, to compute features with.
 
       encoder, params = sapiens2_jax.load_pretrained("weights.safetensors")
-      out = encoder.apply({"params": params}, images)
+      image = sapiens2_jax.load_image("photo.jpg", (1024, 768))
+      out = jax.jit(encoder.apply)({"params": params}, image[None])
       out.cls, out.registers, out.patches
 
-  Images are (b, h, w, 3) float32 RGB of any size, ImageNet-normalised.
+  Images are (b, h, w, 3) float32 RGB of any size, ImageNet-normalised. What is
+  returned also computes features of photographs, see `Pretrained.features`:
+
+      found = sapiens2_jax.load_pretrained(path).features(["photo.jpg"])
+      found.cls, found.patches
 
   Args:
     path: a safetensors file or a directory with one (released files, our
       exports, transformers directories, whole or in shards), the output of
       `import_weights`, or a training workdir (its newest checkpoint), on a
-      disk or on gs://. Of a task model, its encoder.
+      disk or on gs://. Of a task model, its encoder. Or what `find_weights`
+      found.
     weights: "teacher" or "student" of a pretraining workdir.
     rope_dtype: "float32" (transformers) or "bfloat16" (reference). None for
       what the weights were trained with: that of the run, also of its exports;
@@ -48,15 +55,18 @@ def load_pretrained(
     dtype: of the computation.
 
   Returns:
-    The encoder, and nested dicts of float32 arrays on the default device.
+    A pair: the encoder, and nested dicts of float32 arrays on the default
+    device.
 
   Raises:
     ValueError: if there are no weights, or they are damaged or of another
       model; lists missing, unexpected and wrongly shaped keys.
   """
-  loaded = read_weights(find_weights(path, weights), "float32")
+  found = path if isinstance(path, Found) else find_weights(path, weights)
+  loaded = read_weights(found, "float32")
   encoder = build_encoder(loaded, rope_dtype=rope_dtype, dtype=dtype)
-  return encoder, to_device(loaded.encoder_params)
+  params = to_device(loaded.encoder_params)
+  return Pretrained(encoder, params, tuple(loaded.image_size))
 
 
 def build_encoder(

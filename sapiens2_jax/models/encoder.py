@@ -1,19 +1,20 @@
 """The Sapiens2 vision transformer."""
 
 import functools
+import warnings
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from sapiens2_jax.architectures import Architecture
 from sapiens2_jax.models.block import BlockStack
 from sapiens2_jax.models.grid import TokenGrid, pixels_per_token, token_grid
 from sapiens2_jax.models.layers import RMSNorm, dense, partitioned, weight_init
-from sapiens2_jax.models.pixels import patchify
+from sapiens2_jax.models.pixels import check_normalized, patchify
 from sapiens2_jax.models.rope import Rope, rope_table
 from sapiens2_jax.models.windows import WindowStage
 
@@ -33,7 +34,7 @@ class EncoderOutput:
   patches: Array
 
 
-Images = Float[Array, "b h w 3"]
+Images = Shaped[Array, "b h w 3"]  # floats; others are refused with a word
 Tokens = Float[Array, "b t d"]
 
 
@@ -94,15 +95,28 @@ class Encoder(nn.Module):
 
     Args:
       images: ImageNet-normalised RGB of any size; a remainder below one token
-        is dropped.
+        is dropped, with a warning.
       visible_ids: row-major numbers of the tokens to look at; each keeps the
         position it has in the whole image.
+
+    Raises:
+      ValueError: a wrong shape; images below one token; or such that cannot be
+        normalised, see `check_normalized`.
     """
     if images.ndim != 4 or images.shape[-1] != 3:
       raise ValueError(
         f"images must be (b, h, w, 3), found shape {images.shape}."
       )
+    check_normalized(images)
     grid = self.grid(images.shape[1:3])
+    lost = [a - b for a, b in zip(images.shape[1:3], grid.image_size)]
+    if any(lost):
+      warnings.warn(
+        f"images of {images.shape[1]} x {images.shape[2]} pixels: the last "
+        f"{lost[0]} rows and {lost[1]} columns are not looked at, as a token "
+        f"is {grid.pixels_per_token} pixels high and wide",
+        stacklevel=2,
+      )
     x = self.encode(*self.tokenize(self.patchify(images), grid, visible_ids))
     prefix = self.architecture.num_prefix_tokens
     features = x[:, prefix:]

@@ -3,12 +3,17 @@
 import math
 
 import einops
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Shaped
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# White, normalised, is at most this; noise or augmentation may go further.
+_WHITE = 2.65
+_FARTHEST = 16.0  # ours
+_CONTRAST = 0.4  # within a channel  # ours
 
 
 def normalize(images: Float[ArrayLike, "*b 3"]) -> Float[Array, "*b 3"]:
@@ -21,9 +26,48 @@ def denormalize(images: Float[ArrayLike, "*b 3"]) -> Float[Array, "*b 3"]:
   return images * jnp.array(IMAGENET_STD) + jnp.array(IMAGENET_MEAN)
 
 
-def from_uint8(images: UInt8[ArrayLike, "*b 3"]) -> Float[Array, "*b 3"]:
-  """RGB of 0 to 255 to what the encoder takes, ImageNet-normalised float32."""
-  return normalize(jnp.asarray(images).astype(jnp.float32) / 255)
+def from_uint8(images: Shaped[ArrayLike, "*b 3"]) -> Float[Array, "*b 3"]:
+  """RGB of 0 to 255 to what the encoder takes, ImageNet-normalised float32.
+
+  Raises:
+    ValueError: they are not uint8.
+  """
+  images = jnp.asarray(images)
+  if images.dtype != jnp.uint8:
+    raise ValueError(
+      f"images are {images.dtype}; expected RGB of 0 to 255 as uint8."
+    )
+  return normalize(images.astype(jnp.float32) / 255)
+
+
+def check_normalized(images: Shaped[Array, "*b 3"]) -> None:
+  """Refuses images that nobody normalised: their features would be wrong.
+
+  Their dtype is always looked at, their values where they are known: outside
+  of jit.
+
+  Raises:
+    ValueError: they are no floats; or no value is negative, and all are at
+      most 1 or some larger than white is; or one is far from all normalised
+      ones. Images of little contrast are let pass: they may be normalised.
+  """
+  found = ""
+  if not jnp.issubdtype(images.dtype, jnp.floating):
+    found = f"are {images.dtype}"
+  elif not isinstance(images, jax.core.Tracer) and images.size:
+    channels = images.reshape(-1, 3)
+    low, high = jax.device_get((channels.min(axis=0), channels.max(axis=0)))
+    contrast = (high - low).max()
+    low, high = float(low.min()), float(high.max())
+    is_unit = 0 <= low and high <= 1 and contrast > _CONTRAST
+    if is_unit or (0 <= low and high > _WHITE) or max(-low, high) > _FARTHEST:
+      found = f"have values from {low:.3g} to {high:.3g}"
+  if found:
+    raise ValueError(
+      f"images {found}; expected ImageNet-normalised floats. Give paths or "
+      "uint8 RGB to `load_pretrained(...).features`, or normalise uint8 RGB by "
+      "`sapiens2_jax.models.pixels.from_uint8`."
+    )
 
 
 def patchify(

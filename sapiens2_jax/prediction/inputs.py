@@ -14,19 +14,19 @@ from data_pipelines.sources.folder import show_path
 
 
 def open_images(
-  given: str | os.PathLike, output: str | os.PathLike
+  given: str | os.PathLike, output: str | os.PathLike | None
 ) -> sources.ImageSource:
   """The images below a folder, those of a list, or a single one.
 
   Args:
     given: a folder, on a disk or in a bucket; a file that ends in .txt, with a
       path a line, relative to its folder; or an image.
-    output: directory.
+    output: directory; None if nothing is written that could be an image.
 
   Raises:
     ValueError: there are none, or the output would become one of them.
   """
-  if storage.exists(output) and not storage.is_directory(output):
+  if output is not None and _is_file(output):
     raise ValueError(f"output={output}: is a file; give a directory.")
   local = storage.local_path(given)
   if local is not None and not os.path.exists(local):
@@ -41,12 +41,16 @@ def open_images(
   source = sources.FolderSource(given)
   if not len(source):
     raise ValueError(f"images={given}: holds no images.")
-  if _is_within(output, given):
+  if output is not None and _is_within(output, given):
     raise ValueError(
       f"output={output}: lies in images={given}, and would be read as images "
       "by the next run; give another directory."
     )
   return source
+
+
+def _is_file(path: str | os.PathLike) -> bool:
+  return storage.exists(path) and not storage.is_directory(path)
 
 
 def _is_within(output: str | os.PathLike, given: str | os.PathLike) -> bool:

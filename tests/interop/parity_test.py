@@ -3,10 +3,12 @@
 import ml_dtypes
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.interop import exports, parity, tensors, verification, weights
 from sapiens2_jax.interop.load import load_pretrained
+from sapiens2_jax.models import pixels
 from tests.interop import runs, samples
 
 # Float32 summed in another order; measured 1e-5 on features of size 5.
@@ -75,6 +77,31 @@ def _export_run(workdir, output, **request):
   request = {"format": "transformers", "dtype": None, **request}
   exports.write_export(output, found, weights.read_weights(found), request)
   return str(output)
+
+
+def test_features_of_photographs_agree_with_transformers(
+  tmp_path, workdir, encode, smooth_photo
+):
+  """Inputs are made by PIL alone, as their processor makes them."""
+  forward, _ = parity.torch_forward(_export_run(workdir, tmp_path / "export"))
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  paths, inputs = [], []
+  for number, size in enumerate([(50, 90), (200, 130), (30, 40)]):
+    paths.append(tmp_path / f"{number}.jpg")
+    photo = encode(smooth_photo(*size, number), "JPEG", exif=exif)
+    paths[-1].write_bytes(photo)
+    image = ImageOps.exif_transpose(Image.open(paths[-1]))
+    image = image.resize((48, 64), Image.Resampling.BILINEAR)
+    values = np.asarray(image, np.float32) / 255
+    inputs.append((values - pixels.IMAGENET_MEAN) / pixels.IMAGENET_STD)
+  found = load_pretrained(workdir).features(paths)
+  wanted = forward(np.stack(inputs).astype(np.float32))
+  assert np.ptp(wanted["cls"], axis=0).max() > 0.5  # They differ.
+  np.testing.assert_allclose(found.cls, wanted["cls"], atol=TOLERANCE)
+  np.testing.assert_allclose(
+    np.stack(found.patches), wanted["patches"], atol=TOLERANCE
+  )
 
 
 def test_a_rounded_student_passes_verification(tmp_path, workdir):

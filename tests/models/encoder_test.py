@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sapiens2_jax.architectures import ARCHITECTURES, Architecture
+from sapiens2_jax.models import pixels
 from sapiens2_jax.models.decoder import Decoder
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.grid import TokenGrid
@@ -66,7 +67,10 @@ def test_output_shapes(size):
 
 def test_a_remainder_below_one_patch_is_dropped():
   picture = images(70, 60)
-  whole = Encoder(SMALL).apply(params(), picture)
+  with pytest.warns(
+    UserWarning, match="last 6 rows and 12 columns are not loo"
+  ):
+    whole = Encoder(SMALL).apply(params(), picture)
   cut = Encoder(SMALL).apply(params(), picture[:, :64, :48])
   chex.assert_trees_all_equal(whole, cut)
 
@@ -75,6 +79,39 @@ def test_a_remainder_below_one_patch_is_dropped():
 def test_wrong_image_shapes_are_refused(shape):
   with pytest.raises((ValueError, TypeError)):
     Encoder(SMALL).apply(params(), jnp.zeros(shape))
+
+
+def levels():
+  rng = np.random.default_rng(0)
+  return jnp.asarray(rng.integers(0, 256, (1, 64, 48, 3)), jnp.uint8)
+
+
+def test_images_that_are_no_floats_are_refused_also_in_jit():
+  for apply in (Encoder(SMALL).apply, jax.jit(Encoder(SMALL).apply)):
+    with pytest.raises(ValueError, match="are uint8; expected ImageNet-normal"):
+      apply(params(), levels())
+
+
+@pytest.mark.parametrize(
+  "change, found",
+  [
+    (lambda x: x / 255, "from 0 to 1;"),
+    (lambda x: x.astype(jnp.float32), "from 0 to 255;"),
+    (lambda x: x.astype(jnp.bfloat16) - 128, "from -128 to 127;"),
+  ],
+)
+def test_images_that_nobody_normalised_are_refused(change, found):
+  with pytest.raises(ValueError, match=f"images have values {found}"):
+    Encoder(SMALL).apply(params(), change(levels()))
+
+
+def test_normalised_and_constant_images_are_not_refused():
+  for image in (levels(), 255 * (levels() // 255), 0 * levels()):
+    pixels.check_normalized(pixels.from_uint8(image))
+  for value in (0.0, 0.5, 1.0):
+    pixels.check_normalized(jnp.full((1, 16, 16, 3), value))
+  pixels.check_normalized(jnp.full((1, 16, 16, 3), jnp.array([0.0, 0.5, 0.9])))
+  pixels.check_normalized(jnp.zeros((0, 16, 16, 3)))
 
 
 def test_an_image_below_one_patch_is_refused():

@@ -1,5 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from sapiens2_jax.models import pixels
 
@@ -18,3 +19,8 @@ def test_levels_are_divided_by_255():
   mean, std = pixels.IMAGENET_MEAN, pixels.IMAGENET_STD
   assert found.dtype == jnp.float32
   np.testing.assert_allclose(found, (levels / 255 - mean) / std, atol=1e-6)
+
+
+def test_levels_that_are_no_uint8_are_refused():
+  with pytest.raises(ValueError, match="images are float32; expected RGB of 0"):
+    pixels.from_uint8(np.zeros((4, 4, 3), np.float32))
