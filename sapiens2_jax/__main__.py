@@ -16,6 +16,7 @@ VERBS = {
   "train": "sapiens2_jax.train",
   "finetune": "sapiens2_jax.finetune",
   "probe": "sapiens2_jax.probe",
+  "features": "sapiens2_jax.features",
   "predict": "sapiens2_jax.predict",
   "evaluate": "sapiens2_jax.evaluate",
   "plan": "sapiens2_jax.plan",
