@@ -23,6 +23,7 @@ CURATION = [
 EXPORT_CHECK = ["torch>=2.13.0", "transformers>=5.23.0,<6"]
 ONNX = ["onnx>=1.23.2", "onnxruntime>=1.32.0"]
 SYNTHETIC = ["numba>=0.68.1"]
+NOTEBOOK = ["ipykernel>=7.4.0", "nbclient>=0.11.0", "nbformat>=5.11.1"]
 REPORT = ["matplotlib>=3.11.2"]
 TENSORBOARD = ["tensorboardX>=2.6.5"]
 TFDS = [
@@ -111,6 +112,7 @@ setup(
     + CLUSTER
     + CURATION
     + HEIF
+    + NOTEBOOK
     + ONNX
     + PLAN
     + SYNTHETIC

@@ -5,8 +5,10 @@ import os
 import shutil
 import sys
 
+import numpy as np
 import pytest
 
+from sapiens2_jax.interop.load import load_pretrained
 from sapiens2_jax.prediction import inputs
 from tests import forking, tiny_task
 from tests.data_pipelines import fake_bucket
@@ -55,6 +57,21 @@ def test_predictions_are_those_of_a_copy_on_a_disk(root, tmp_path):
   assert b"gs://any/run, step 3" in pages[0]
   assert pages[0].count(b"predictions/") == pages[1].count(b"predictions/")
   assert not (root / ".out.lock").exists()
+
+
+def test_features_are_read_and_written_in_a_bucket(root):
+  models.write_images(root / "images")
+  run(
+    *("features", "--checkpoint", "gs://any/run", "--images=gs://any/images"),
+    *("--output=gs://any/out.npz", "--patches=gs://any/patches"),
+  )
+  paths = [root / "images" / name for name in sorted(models.SIZES)]
+  wanted = load_pretrained(root / "run").features(paths)
+  with np.load(root / "out.npz") as found:
+    assert found["names"].tolist() == sorted(models.SIZES)
+    np.testing.assert_allclose(found["cls"], wanted.cls, atol=1e-5)
+  found = np.load(root / "patches" / "wide.npy")
+  np.testing.assert_allclose(found, wanted.patches[1], atol=1e-5)
 
 
 def test_a_metric_is_that_of_a_copy_on_a_disk(root, tmp_path):
