@@ -1,7 +1,7 @@
 r"""Features of photographs, by a frozen encoder.
 
-    sapiens2 features --checkpoint WORKDIR_OR_WEIGHTS \
-      --images FOLDER_OR_LIST_OR_IMAGE --output features.npz
+    sapiens2 features --checkpoint runs/quickstart \
+      --images runs/quickstart/corpus/photographs --output features.npz
 
 `--checkpoint` is what `load_pretrained` reads: a training workdir (its newest
 checkpoint), an export, an import or a released file. The .npz file holds, of

@@ -90,6 +90,10 @@ class Pretrained(tuple):
     self._on_devices = params  # Copied to all of them on first use.
     return self
 
+  def __getnewargs__(self) -> tuple:
+    """Of copies and pickles."""
+    return self.encoder, self.params, self.image_size
+
   def features(
     self,
     images: Photograph | Iterable[Photograph],

@@ -1,5 +1,6 @@
 """Features of photographs, in Python and by the command."""
 
+import copy
 import json
 import os
 import pathlib
@@ -118,6 +119,11 @@ def test_one_photograph_or_its_pixels_give_the_same(pretrained, photos):
     found = pretrained.features(given).cls
     np.testing.assert_allclose(found, expected, atol=1e-6)
   assert pretrained.features([]).cls.shape == (0, 192)
+
+
+def test_a_copy_is_as_good(pretrained):
+  assert copy.copy(pretrained).image_size == SIZE
+  assert copy.copy(pretrained)[1] is pretrained.params
 
 
 def test_letterboxed_patches_are_those_that_show_the_photograph(pretrained):
