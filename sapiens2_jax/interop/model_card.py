@@ -11,6 +11,7 @@ from data_pipelines.common import directories
 from sapiens2_jax import validation
 from sapiens2_jax.interop.convert import num_params
 from sapiens2_jax.interop.weights import IMPORT_MARKER, Found, Weights
+from sapiens2_jax.tasks.release import TransformersHead
 from sapiens2_jax.training import checkpoints, writers
 
 _MEASURED = ("eval_", "probe_")  # metrics that say how good a model is
@@ -26,6 +27,17 @@ images = torch.zeros(1, 3, {height}, {width})  # RGB, ImageNet-normalised
 """
 _ENCODER_OUTPUTS = """\
 tokens = model(images).last_hidden_state  # [cls], registers, patches
+"""
+_PHOTOGRAPH_USE = """\
+import torch, transformers
+
+processor = transformers.AutoImageProcessor.from_pretrained({place!r})
+model = transformers.{loader}.from_pretrained({place!r}).eval()
+image = transformers.image_utils.load_image("photograph.jpg")
+{prepare}
+with torch.inference_mode():
+  outputs = model(**inputs)
+{finish}
 """
 _REFERENCE_USE = """\
 import safetensors.torch
@@ -44,7 +56,7 @@ def usage(weights: Weights, kind: str, place: str) -> str:
   if kind == "reference":
     return _REFERENCE_USE.format(place=place)
   height, width = weights.image_size
-  theirs = weights.head and weights.head.kind.transformers
+  theirs = _transformers_head(weights)
   use = _TRANSFORMERS_USE.format(
     loader=theirs.class_name if theirs else "AutoModel",
     place=place,
@@ -54,9 +66,31 @@ def usage(weights: Weights, kind: str, place: str) -> str:
   return use + (theirs.example if theirs else _ENCODER_OUTPUTS)
 
 
+def photograph_usage(weights: Weights, place: str) -> str:
+  """Lines of Python from a photograph to a prediction, by transformers alone.
+
+  Args:
+    weights: that were exported for transformers.
+    place: the directory.
+  """
+  theirs = _transformers_head(weights)
+  tokens = "tokens = outputs.last_hidden_state  # [cls], registers, patches"
+  return _PHOTOGRAPH_USE.format(
+    loader=theirs.class_name if theirs else "AutoModel",
+    place=place,
+    prepare=theirs.prepare if theirs else TransformersHead.prepare,
+    finish=theirs.finish if theirs else tokens,
+  )
+
+
+def _transformers_head(weights: Weights) -> TransformersHead | None:
+  return weights.head and weights.head.kind.transformers
+
+
 def reference_name(weights: Weights) -> str:
   """The reference's name of a file of weights."""
-  task = weights.task or "pretrain"
+  name = weights.head and weights.head.kind.file_name
+  task = name or weights.task or "pretrain"
   return f"sapiens2_{weights.architecture.name}_{task}.safetensors"
 
 
@@ -145,6 +179,8 @@ def make(found: Found, weights: Weights, kind: str, dtype: str) -> str:
     architecture=weights.architecture.name,
     facts=facts,
     usage=usage(weights, kind, file if kind == "reference" else place).rstrip(),
+    photograph_usage=kind == "transformers"
+    and photograph_usage(weights, place).rstrip(),
     place=place,
     data=data,
     metrics=metrics,

@@ -14,7 +14,10 @@ class TransformersHead:
     class_name: of the whole model.
     labels: names of the channels.
     outputs: of each output of ours those of theirs, joined along channels.
-    example: lines of Python that get predictions from `model` and `images`.
+    example: lines of Python that get outputs from `model` and `images`.
+    finish: such lines that get predictions of the photograph's size from
+      `processor`, `image` and `outputs`.
+    prepare: such a line that gets `inputs` from `processor` and `image`.
     is_padded: images keep their shape and have black around them.
     flip_pairs: channels that a mirror image exchanges.
   """
@@ -23,6 +26,8 @@ class TransformersHead:
   labels: tuple[str, ...]
   outputs: Mapping[str, tuple[str, ...]]
   example: str
+  finish: str
+  prepare: str = 'inputs = processor(image, return_tensors="pt")'
   is_padded: bool = False
   flip_pairs: tuple[tuple[int, int], ...] = ()
 
@@ -37,7 +42,9 @@ class ReleaseHead:
     is_shuffle: enlarged by pixel shuffles, not by transposed convolutions.
     norms_have_scales: or its norms learn nothing.
     predicts_scale: a number beside the map.
-    pipeline_tag: kind of task by the words of the Hugging Face hub.
+    pipeline_tag: kind of task by the words of the Hugging Face hub; none
+      whose pipeline gives something else.
+    file_name: of the task in names of released files; empty: its own.
     transformers: None if it has no class for the task.
   """
 
@@ -47,6 +54,7 @@ class ReleaseHead:
   norms_have_scales: bool = False
   predicts_scale: bool = False
   pipeline_tag: str = "image-to-image"
+  file_name: str = ""
   transformers: TransformersHead | None = None
 
   def with_labels(self, content: str) -> "ReleaseHead":

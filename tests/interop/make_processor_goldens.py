@@ -3,9 +3,9 @@ r"""What transformers' image processor does: goldens of prepare and finish.
 Run:  python -m tests.interop.make_processor_goldens \
         --output tests/interop/data/processor.npz
 
-Needs torchvision, which nothing else here does; the file in the repository
-was written with transformers 5.23.0, torch 2.13.0 and the Python part of
-torchvision 0.28.0 on CPU.
+Needs torchvision. The file here was written with transformers 5.24.0, torch
+2.14.1 and torchvision 0.29.1 on CPU; 5.23.0, 2.13.0 and the Python part of
+0.28.0 wrote the same numbers.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import torch
 from transformers import Sapiens2ImageProcessor
 
 from sapiens2_jax.interop import transformers_config
+from sapiens2_jax.interop.head_keys import releases
 from tests.interop import processor_inputs as inputs
 
 MEAN, STD = (
@@ -25,7 +26,8 @@ MEAN, STD = (
 
 
 def processor(task):
-  config = transformers_config.preprocessor_config(inputs.INPUT, task)
+  head = releases()[task].transformers
+  config = transformers_config.preprocessor_config(inputs.INPUT, head)
   return Sapiens2ImageProcessor.from_dict(config)
 
 
@@ -49,7 +51,7 @@ def named(task):
 
 def finish(task, size, boxes):
   """Arrays of one image of `size`."""
-  made, found = processor(task), named(task)
+  made, found = (make(task.split()[0]) for make in (processor, named))
   if task == "pose":
     heatmaps = found["heatmaps"].repeat(len(boxes), 1, 1, 1)
     people = made.post_process_pose_estimation(
@@ -74,9 +76,10 @@ def finish(task, size, boxes):
     )
     (one,) = made.post_process_image_matting(outputs, [size])
     result = torch.cat([one["foreground"], one["alpha"]])
-  elif task == "normal":
+  elif task.startswith("normal"):
     outputs = types.SimpleNamespace(normals=found["normal"])
-    (one,) = made.post_process_normal_estimation(outputs, [size])
+    sizes = "target_sizes" if task == "normal by target" else "source_sizes"
+    (one,) = made.post_process_normal_estimation(outputs, **{sizes: [size]})
     result = one["normals"]
   else:
     outputs = types.SimpleNamespace(
@@ -94,7 +97,10 @@ def main() -> None:
   arrays = {}
   for number, (size, boxes) in enumerate(zip(inputs.SIZES, inputs.BOXES)):
     image = inputs.image(size)
-    for task in ("pose", "segmentation", "normal", "pointmap", "matting"):
+    for task in (
+      *("pose", "segmentation", "normal", "pointmap", "matting"),
+      "normal by target",
+    ):
       arrays[f"{task}.finish.{number}"] = finish(task, size, boxes)
     for task in ("segmentation", "normal"):
       made = processor(task)(image, return_tensors="pt")

@@ -12,6 +12,7 @@ import pytest
 from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import Labels, Person
 from sapiens2_jax import tasks
+from sapiens2_jax.tasks.angles import angles_between
 from tests.interop import processor_inputs as inputs
 from tests.interop import runs
 
@@ -77,6 +78,16 @@ def test_crops_of_people_differ_by_interpolation_alone(number):
   difference = np.abs(found - golden).max(axis=-1)
   print(number, difference.mean(), difference.max())
   assert difference.mean() < 0.5 and difference.max() < 2
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_normals_by_target_sizes_alone_keep_the_black_border(number):
+  """Why model cards give source_sizes, as docs/weights.md says."""
+  right = GOLDENS[f"normal.finish.{number}"]
+  wrong = GOLDENS[f"normal by target.finish.{number}"]
+  degrees = angles_between(wrong.reshape(-1, 3), right.reshape(-1, 3))
+  print(number, degrees.mean(), degrees.max())
+  assert right.shape == wrong.shape and degrees.mean() > 10
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -31,12 +31,15 @@ TASK = TaskDefinition(
   release=ReleaseHead(
     predictor="decode_head.conv_matting",
     num_outputs=4,
-    pipeline_tag="image-segmentation",
     transformers=TransformersHead(
       class_name="Sapiens2ForImageMatting",
       labels=("red", "green", "blue", "alpha"),
       outputs={"matte": ("foregrounds", "alphas")},
       example="alphas = model(images).alphas",
+      finish="(found,) = processor.post_process_image_matting(\n"
+      "  outputs, target_sizes=[(image.height, image.width)]\n"
+      ")\n"
+      'alpha = found["alpha"]  # (1, height, width)',
     ),
   ),
 )

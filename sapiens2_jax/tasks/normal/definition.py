@@ -40,6 +40,11 @@ TASK = TaskDefinition(
       labels=("x", "y", "z"),
       outputs={"normal": ("normals",)},
       example="normals = model(images).normals",
+      finish="# target_sizes alone would leave the black border in.\n"
+      "(found,) = processor.post_process_normal_estimation(\n"
+      "  outputs, source_sizes=[(image.height, image.width)]\n"
+      ")\n"
+      'normals = found["normals"]  # (3, height, width)',
       is_padded=True,
     ),
   ),

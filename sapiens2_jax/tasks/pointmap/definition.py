@@ -71,6 +71,11 @@ TASK = TaskDefinition(
       outputs={"pointmap": ("pointmaps",), "scale": ("scales",)},
       example="out = model(images)\n"
       "points = out.pointmaps / out.scales[..., None, None]  # metres",
+      finish="# target_sizes alone would leave the black border in.\n"
+      "(found,) = processor.post_process_pointmap_estimation(\n"
+      "  outputs, source_sizes=[(image.height, image.width)]\n"
+      ")\n"
+      'points = found["pointmap"]  # (3, height, width), metres',
       is_padded=True,
     ),
   ),

@@ -52,6 +52,12 @@ TASK = TaskDefinition(
       labels=tuple(_KEYPOINTS["names"]),
       outputs={"heatmaps": ("heatmaps",)},
       example="heatmaps = model(images).heatmaps",
+      prepare="# Of each image its people: left, top, width, height.\n"
+      "boxes = [[[0, 0, image.width, image.height]]]\n"
+      'inputs = processor(image, boxes=boxes, return_tensors="pt")',
+      finish="(people,) = processor.post_process_pose_estimation("
+      "outputs, boxes)\n"
+      'keypoints = people[0]["keypoints"]  # (points, 2): x, y',
       flip_pairs=tuple(map(tuple, _KEYPOINTS["flip_pairs_left_right"])),
     ),
   ),

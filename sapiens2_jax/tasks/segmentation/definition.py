@@ -78,11 +78,15 @@ TASK = TaskDefinition(
     num_outputs=_PARTS["num_classes"],
     is_shuffle=False,
     pipeline_tag="image-segmentation",
+    file_name="seg",
     transformers=TransformersHead(
       class_name="Sapiens2ForSemanticSegmentation",
       labels=tuple(_PARTS["names"]),
       outputs={"logits": ("logits",)},
       example="logits = model(images).logits",
+      finish="(parts,) = processor.post_process_semantic_segmentation(\n"
+      "  outputs, target_sizes=[(image.height, image.width)]\n"
+      ")  # (height, width): the class of each pixel",
     ),
   ),
 )
