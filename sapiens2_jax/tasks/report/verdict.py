@@ -63,23 +63,27 @@ class Comparison:
   def judge(self, value: float, count: int) -> Verdict:
     """What can be said of a model that scores `value` on all photographs."""
     score = self._score
-    measured = f"{score.title} {show(value * score.factor)} on {count}"
+    measured = (
+      f"{score.title}: {show(value * score.factor, '{:.4g}')} on {count} "
+      "photographs"
+    )
     if self.num_compared < _MIN_COMPARED:
       return Verdict(
-        f"Too few photographs to tell whether it has learned ({measured})."
+        f"Too few photographs to tell whether it has learned. {measured}."
       )
     other = self._metric.result()[score.key] * score.factor
-    how = (
-      f"better for {self.num_better} of {self.num_compared} photographs than "
-      f"what it predicts for another one ({measured} of them; with the other's "
-      f"{show(other)})"
-    )
+    measured += f", {show(other, '{:.4g}')} if each gets another one's."
+    how = f"{self.num_better} of {self.num_compared} photographs"
     # Two standard deviations of as many throws of a coin above the half.
     limit = self.num_compared / 2 + math.sqrt(self.num_compared)
     if self.num_better > limit:
-      return Verdict(f"It has learned: its prediction is {how}.", True)
+      return Verdict(
+        f"It has learned: {how} fit their own prediction better than that for "
+        f"another photograph. {measured}",
+        True,
+      )
     return Verdict(
-      "It has not learned, its predictions do not depend on the photograph as "
-      f"they should: each is {how}.",
+      "It has not learned: predictions hardly depend on the photograph, only "
+      f"{how} fit their own better than that for another. {measured}",
       False,
     )
