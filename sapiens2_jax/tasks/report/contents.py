@@ -146,6 +146,9 @@ def look(
   found, sheet = metric.result(), Sheet(groups)
   section = make_section(run, path, found, len(credits), sheet)
   verdict = comparison.judge(found[score.key], len(credits))
+  if path == run.config.data.path:
+    text = f"{verdict.text} It was trained on these photographs."
+    verdict = dataclasses.replace(verdict, text=text)
   return section, verdict, credits, missing
 
 
