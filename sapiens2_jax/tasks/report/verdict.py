@@ -18,21 +18,21 @@ _MIN_COMPARED = 5  # photographs: of fewer, chance alone could be all  # ours
 class WithOther:
   """A task whose predictions are pairs: the own one, and another's.
 
-  The second is what the network put out for the last image before with as many
-  inputs, brought to this image; None if there is none.
+  The second is what the network put out for the image before, brought to this
+  one; None if that had fewer inputs.
   """
 
   def __init__(self, task: Task):
     self._task = task
-    self._before: dict[int, Outputs] = {}
+    self._before: Outputs = []
 
   def __getattr__(self, name: str) -> Any:
     return getattr(self._task, name)
 
   def postprocess(self, outputs: Outputs, inputs: Inputs) -> tuple[Any, Any]:
-    before = self._before.get(len(inputs))
-    self._before[len(inputs)] = outputs
-    other = self._task.postprocess(before, inputs) if before else None
+    before, self._before = self._before[: len(inputs)], outputs
+    has_other = before and len(before) == len(inputs)
+    other = self._task.postprocess(before, inputs) if has_other else None
     return self._task.postprocess(outputs, inputs), other
 
 
