@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
-from data_pipelines.common.progress import Progress, format_seconds
+from data_pipelines.common.progress import Progress
 from data_pipelines.common.random import Purpose, make_generator
 from data_pipelines.corpus.records import Record
 from data_pipelines.loading.examples import ElementSpec
@@ -44,7 +44,7 @@ from sapiens2_jax.training import schedules
 from sapiens2_jax.training.step import jit_spread
 
 _ENLARGED = 4  # by the decoder, before it interpolates
-_LOG_SECONDS = 10.0
+_LOOK_SECONDS = 5.0  # between two looks at the loss, which wait for the device
 
 
 class Decoder(nn.Module):
@@ -238,33 +238,31 @@ class Probe:
       start_step=0,
       num_steps=optim.num_steps,
     )
-    started = told = time.monotonic()
+    told, label = time.monotonic(), f"probe {self.task.name}"
     try:
-      for number, (batch, _) in enumerate(loader, 1):
-        batch = {name: array[0] for name, array in batch.items()}
-        params, opt_state, loss = step(params, opt_state, batch)
-        now = time.monotonic()
-        if number == optim.num_steps or now - told > _LOG_SECONDS:
-          self._tell(number, float(loss), now - started)
-          told = now
+      with Progress(label, optim.num_steps, "steps") as progress:
+        for number, (batch, _) in enumerate(loader, 1):
+          batch = {name: array[0] for name, array in batch.items()}
+          params, opt_state, loss = step(params, opt_state, batch)
+          now = time.monotonic()
+          if number == optim.num_steps or now - told > _LOOK_SECONDS:
+            self._check(number, float(loss))
+            text = f"{label}, loss {float(loss):.4f}:"
+            progress.set_description_str(text, refresh=False)
+            told = now
+          progress.advance()
     except NoUsableImage as error:
       raise ValueError(f"probe of {self.task.name}: {error}") from error
     finally:
       loader.close()
     return params
 
-  def _tell(self, number: int, loss: float, seconds: float) -> None:
-    total, name = self._config.optim.num_steps, self.task.name
+  def _check(self, number: int, loss: float) -> None:
     if not np.isfinite(loss):
       raise ValueError(
-        f"probe of {name}: loss={loss} at step {number}, expected a finite one."
+        f"probe of {self.task.name}: loss={loss} at step {number}, expected a "
+        "finite one."
       )
-    eta = format_seconds((total - number) * seconds / number)
-    print(
-      f"probe {name} {number}/{total}  loss {loss:.4f}  "
-      f"{number / seconds:.1f} steps/s  eta {eta}",
-      flush=True,
-    )
 
   def measure(
     self, params: dict, source: sources.ImageSource, path: pathlib.Path

@@ -78,9 +78,9 @@ def judge(name: str, found: Predictions, measured: str) -> Verdict:
   text = f"Predictions of {name} for {count:,} images"
   text += f"; {skipped:,} were left out. " if skipped else ". "
   if measured:
-    return Verdict(f"{text}While training, the model measured {measured}.")
+    return Verdict(f"{text}When it was trained, this model had {measured}.")
   return Verdict(
-    f"{text}How right they are was not measured: photographs have no labels."
+    f"{text}How right they are was not measured: these images have no labels."
   )
 
 

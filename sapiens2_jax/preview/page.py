@@ -1,22 +1,20 @@
-"""Draws examples as the model sees them on one white page."""
+"""The page of examples as the model sees them."""
 
 import dataclasses
 import operator
 
 import jax
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 
 from sapiens2_jax.pretrain.photometric import Photometric
 from sapiens2_jax.report import pictures
+from sapiens2_jax.report.page import Figure, Section, render
+from sapiens2_jax.report.pictures import Sheet, Tile
 
 ORIGINAL_SIZE = (384, 576)  # pixels on the page, at most
 _GLOBAL_HEIGHT = 384
 _LOCAL_HEIGHT = 256
-_PAIR_WIDTH = 400  # at least: the text below needs it
-_PAGE_WIDTH = 1800
-_FONT_SIZE = 15
-_TEXT = (40, 44, 52, 255)
 _HIDDEN = 128  # gray of a patch that the student does not see
 # Of boxes: told apart also by readers who see fewer colours.
 _COLORS = (
@@ -78,80 +76,85 @@ def hide(view: np.ndarray, hidden: np.ndarray) -> np.ndarray:
   return np.where(mask[..., None], _HIDDEN / 255, view)
 
 
-def _under_bar(image: Image.Image, width: int, color) -> Image.Image:
-  """On white, at least `width` wide, below a bar of its width."""
-  size = (max(image.width, width), image.height + pictures.GAP)
-  canvas = Image.new("RGB", size, "white")
-  canvas.paste(image.convert("RGB"), (0, pictures.GAP))
-  bar = (0, 0, image.width - 1, pictures.GAP // 2)
-  ImageDraw.Draw(canvas).rectangle(bar, fill=color)
-  return canvas
-
-
-def _pair(left, right, height: int, color, label: str, below) -> pictures.Tile:
-  """Two pictures side by side under a bar in the colour of their box."""
-  pair = [pictures.to_image(pixels, height) for pixels in (left, right)]
-  width = pair[0].width + pictures.GAP + pair[1].width
-  both = Image.new("RGB", (width, pair[0].height), "white")
-  both.paste(pair[0], (0, 0))
-  both.paste(pair[1], (width - pair[1].width, 0))
-  canvas = _under_bar(both, _PAIR_WIDTH, color)
-  return pictures.Tile(canvas, label, below=tuple(below))
-
-
-def _original(example: Example, colors) -> pictures.Tile:
+def _original(example: Example) -> Tile:
   """The whole image with the boxes of all crops."""
   height, width = example.size
   fitting = min(ORIGINAL_SIZE[0], ORIGINAL_SIZE[1] * height // width)
   image = pictures.to_image(example.original, max(1, fitting))
   scale = np.array(image.size[::-1]) / example.size
   draw = ImageDraw.Draw(image)
-  for box, color in zip(np.concatenate(example.boxes), colors):
+  for number, box in enumerate(np.concatenate(example.boxes)):
     top, left = box[:2] * scale
     bottom, right = (box[:2] + box[2:]) * scale - 1
     edges = (round(left), round(top), round(right), round(bottom))
-    draw.rectangle(edges, outline=color, width=3)
-  canvas = _under_bar(image, 0, "white")
-  return pictures.Tile(canvas, "original, and the boxes of all crops")
+    draw.rectangle(edges, outline=_color(number), width=3)
+    place = edges[0] + 6, edges[1] + 4
+    name = _name(number, len(example.boxes[0]))
+    draw.text(place, name, fill=_color(number), font_size=15)
+  text = f"{example.name} with the boxes of all crops"
+  return Tile(image, "original", text=text)
 
 
-def _block(example: Example) -> list[list[pictures.Tile]]:
-  """Rows of tiles for one example."""
-  num_global, num_local = map(len, example.boxes)
-  colors = [_COLORS[i % len(_COLORS)] for i in range(num_global + num_local)]
-  height, width = example.size
-  title = (
-    f"{example.name}   |   record {example.index}, epoch {example.epoch}, "
-    f"{height} × {width} px"
-  )
-  rule = Image.new("RGB", (_PAGE_WIDTH, 2), (200, 204, 210))
-  tiles = [_original(example, colors)]
+def _name(number: int, num_global: int) -> str:
+  """Of a crop, in the order of the boxes."""
+  is_global = number < num_global
+  return f"global {number}" if is_global else f"local {number - num_global}"
+
+
+def _color(number: int) -> tuple[int, int, int]:
+  return _COLORS[number % len(_COLORS)]
+
+
+def _pair(
+  pixels: tuple, height: int, labels: tuple[str, str], below: tuple, color
+) -> list[Tile]:
+  """Two pictures of one crop, framed in the colour of its box."""
+  return [
+    Tile(pictures.to_image(one, height), label, color, lines)
+    for one, label, lines in zip(pixels, labels, below)
+  ]
+
+
+def _globals(example: Example) -> Sheet:
+  groups = [[_original(example)]]
   for i, (view, hidden) in enumerate(zip(example.global_views, example.hidden)):
-    below = (
-      *describe_box(example.boxes[0][i], example.flips[0][i]),
-      f"{hidden.sum()} of {hidden.size} patches hidden",
-    )
-    pair = (view, hide(view, hidden), _GLOBAL_HEIGHT, colors[i])
-    tiles.append(_pair(*pair, f"global {i}: teacher, student", below))
-  rows = pictures.pack([[tile] for tile in tiles], _PAGE_WIDTH)
-  tiles = []
-  for i, views in enumerate(zip(example.local_crops, example.local_views)):
+    box = describe_box(example.boxes[0][i], example.flips[0][i])
+    below = box, (f"{hidden.sum()} of {hidden.size} patches hidden",)
+    labels = f"{_name(i, i + 1)}: teacher", "student"
+    pair = view, hide(view, hidden)
+    groups.append(_pair(pair, _GLOBAL_HEIGHT, labels, below, _color(i)))
+  return Sheet(groups)
+
+
+def _locals(example: Example) -> Sheet:
+  groups, first = [], len(example.boxes[0])
+  for i, pair in enumerate(zip(example.local_crops, example.local_views)):
     drawn = jax.tree.map(operator.itemgetter(i), example.photometric)
-    below = (
-      *describe_box(example.boxes[1][i], example.flips[1][i]),
-      *describe_photometric(drawn),
-    )
-    pair = (*views, _LOCAL_HEIGHT, colors[num_global + i])
-    tiles.append(_pair(*pair, f"local {i}: crop, student", below))
-  rows += pictures.pack([[tile] for tile in tiles], _PAGE_WIDTH)
-  return [[pictures.Tile(rule, title)], *rows]
+    box = describe_box(example.boxes[1][i], example.flips[1][i])
+    below = box, describe_photometric(drawn)
+    labels = f"local {i}: crop", "student"
+    color = _color(first + i)
+    groups.append(_pair(pair, _LOCAL_HEIGHT, labels, below, color))
+  return Sheet(groups)
 
 
-def draw_page(examples: list[Example], title: str) -> Image.Image:
-  """All examples, one block below the other, under a title."""
-  space = Image.new("RGB", (_PAGE_WIDTH, 2 * pictures.GAP), "white")
-  rows = [[pictures.Tile(space, title)]]
-  for example in examples:
-    rows += [*_block(example), [pictures.Tile(space)]]
-  drawn = pictures.grid(rows, font_size=_FONT_SIZE, color=_TEXT)
-  return pictures.on_white(drawn)
+def make_section(example: Example) -> Section:
+  """One example: the original, then what is made of it."""
+  height, width = example.size
+  figures = [Figure(_globals(example), "The original and its global views")]
+  if len(example.local_views):
+    figures.append(Figure(_locals(example), "Its local views"))
+  where = (
+    f"Record {example.index}, epoch {example.epoch}, {height} × {width} pixels."
+  )
+  name = f"record-{example.index}-{example.epoch}"
+  return Section(name, example.name, text=[where], figures=figures)
+
+
+def make_page(examples: list[Example], step: int, seed: int) -> str:
+  """The whole document."""
+  return render(
+    "What the model sees",
+    f"step {step}, seed {seed}: {len(examples)} examples of its batch",
+    [make_section(example) for example in examples],
+  )

@@ -78,30 +78,46 @@ def read_runs(workdirs: Sequence[str], read_config: ReadConfig) -> list[Run]:
     raise ValueError(f"{twice}: is given twice; give each run once.")
   if len(places) < 2:
     raise ValueError(f"{len(places)} run to compare; give at least two.")
-  runs = []
-  for number, place in enumerate(places):
-    if not storage.is_directory(place):
-      raise ValueError(f"{place}: no such directory; give a training workdir.")
-    path = storage.join(place, CONFIG_FILE)
-    if not storage.exists(path):
-      raise ValueError(f"{place}: no {CONFIG_FILE}; give a training workdir.")
-    try:
-      config = read_config(storage.read_bytes(path).decode(), path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-      raise ValueError(f"{path}: is no JSON file ({error}).") from error
-    read = writers.read_metrics(place), writers.read_speed(place)
-    runs.append(Run(_letter(number), place, config, *read))
-  return runs
+  return [
+    _read_run(letter_of(number), place, read_config)
+    for number, place in enumerate(places)
+  ]
 
 
-def _letter(number: int) -> str:
+def _read_run(letter: str, place: str, read_config: ReadConfig) -> Run:
+  if not storage.is_directory(place):
+    raise ValueError(f"{place}: no such directory; give a training workdir.")
+  path = storage.join(place, CONFIG_FILE)
+  if not storage.exists(path):
+    raise ValueError(f"{place}: no {CONFIG_FILE}; give a training workdir.")
+  try:
+    config = read_config(storage.read_bytes(path).decode(), path)
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise ValueError(f"{path}: is no JSON file ({error}).") from error
+  read = writers.read_metrics(place), writers.read_speed(place)
+  return Run(letter, place, config, *read)
+
+
+def letter_of(number: int) -> str:
   """A, B, ... Z, AA, AB, ..."""
   high, low = divmod(number, 26)
-  return (_letter(high - 1) if high else "") + chr(ord("A") + low)
+  return (letter_of(high - 1) if high else "") + chr(ord("A") + low)
 
 
-def make_page(runs: Sequence[Run], find_goal: FindGoal) -> str:
-  """The whole document."""
+def make_page(
+  runs: Sequence[Run],
+  find_goal: FindGoal,
+  verdict: Verdict | None = None,
+  more: Sequence[Section] = (),
+) -> str:
+  """The whole document.
+
+  Args:
+    runs: in the order of the page.
+    find_goal: says which side of a number is better.
+    verdict: leads it; None: that of probes and evaluations.
+    more: sections below the verdict.
+  """
   goals = _find_goals(runs, find_goal)
   notes = metrics.SPEED_NOTES
   drawn = {
@@ -110,7 +126,8 @@ def make_page(runs: Sequence[Run], find_goal: FindGoal) -> str:
   }
   best = {key: _best(runs, goal) for key, goal in goals.items()}
   sections = [
-    _lead(runs, best, drawn),
+    _lead(runs, verdict or judge(runs, best), drawn),
+    *more,
     _numbers(runs, goals, best),
     _differences(runs),
   ]
@@ -174,7 +191,7 @@ def _legend(runs: Sequence[Run]) -> list[tuple[str, tuple[int, ...]]]:
   return [(f"{run.letter}  {run.workdir}", c) for run, c in zip(runs, of_runs)]
 
 
-def _lead(runs, best: dict[str, list[Run]], drawn: dict) -> Section:
+def _lead(runs, verdict: Verdict, drawn: dict) -> Section:
   figures = [
     figure
     for name in ("evaluation", "probes", "losses")
@@ -185,7 +202,7 @@ def _lead(runs, best: dict[str, list[Run]], drawn: dict) -> Section:
   return Section(
     "verdict",
     "In short",
-    verdict=judge(runs, best),
+    verdict=verdict,
     warnings=list(_warnings(runs)),
     legend=_legend(runs),
     figures=figures[:_NUM_HIGHLIGHTS],

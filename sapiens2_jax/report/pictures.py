@@ -31,7 +31,7 @@ class Tile:
   image: Image.Image  # RGB
   label: str | None = None  # above; None takes no line, "" an empty one
   frame: tuple[int, int, int] | None = None  # colour, inside the edge
-  below: tuple[str, ...] = ()  # lines under the picture
+  below: tuple[str, ...] = ()  # lines under the label, in a page
   text: str = ""  # what is seen, for those who cannot see it
 
 
@@ -89,11 +89,7 @@ def shorten(text: str, width: float, size: int) -> str:
 
 
 def grid(
-  rows: list[list[Tile]],
-  *,
-  group: int = 0,
-  font_size: int = FONT_SIZE,
-  color: tuple[int, int, int, int] = GRAY,
+  rows: list[list[Tile]], *, group: int = 0, font_size: int = FONT_SIZE
 ) -> Image.Image:
   """Draws rows of tiles, RGBA, each row as high as its highest tile.
 
@@ -101,7 +97,6 @@ def grid(
     rows: of tiles, from left to right.
     group: after each so many tiles of a row, a wider gap; 0 for none.
     font_size: of all text, in pixels.
-    color: of all text.
   """
   line = round(LINE * font_size)
 
@@ -117,7 +112,7 @@ def grid(
     has_label = any(tile.label is not None for tile in row)
     height += (GAP if tops else 0) + (line if has_label else 0)
     tops.append(height)
-    height += max(tile.image.height + line * len(tile.below) for tile in row)
+    height += max(tile.image.height for tile in row)
   canvas = Image.new("RGBA", (max(widths), height), (0, 0, 0, 0))
   draw = ImageDraw.Draw(canvas)
   for top, row in zip(tops, rows):
@@ -129,16 +124,13 @@ def grid(
       if tile.frame is not None:
         edge = (box[0], box[1], box[2] - 1, box[3] - 1)
         draw.rectangle(edge, outline=(*tile.frame, 255), width=5)
-      texts = [(tile.label or "", top)]
-      texts += [(s, box[3] + i * line) for i, s in enumerate(tile.below, 1)]
-      for text, bottom in texts:
-        draw.text(
-          (left, bottom - line / 2),
-          shorten(text, tile.image.width, font_size),
-          fill=color,
-          font=_font(font_size),
-          anchor="lm",
-        )
+      draw.text(
+        (left, top - line / 2),
+        shorten(tile.label or "", tile.image.width, font_size),
+        fill=GRAY,
+        font=_font(font_size),
+        anchor="lm",
+      )
       left = box[2]
   return canvas
 

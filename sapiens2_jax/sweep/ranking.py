@@ -15,7 +15,7 @@ from sapiens2_jax.training.best import Goal
 
 DEFAULT = "loss"
 _SOURCES = {"probe_": "probes", "eval_": "evaluation"}  # groups of a config
-_WARNING = (
+WARNING = (
   "a loss can fall while features collapse: --metric ranks by what a probe or "
   "an evaluation measures"
 )
@@ -42,28 +42,29 @@ class Ranking:
   def better(self) -> str:
     return "higher" if self.goal.sign > 0 else "lower"
 
+  def ordered(self, others: Sequence) -> list[tuple[Place, object]]:
+    """Places with what belongs to their points: the ranked first, the best."""
+    pairs = list(zip(self.places, others, strict=True))
+    return sorted(pairs, key=lambda pair: pair[0].number or len(pairs) + 1)
+
   def lines(self) -> list[str]:
     """A table, the best first; it says what it was ranked by."""
     name, width = self.goal.name, max(len(p.label) for p in self.places)
     lines = [
       f"ranked by {name} (mean of its last tenth), {self.better} is better"
     ]
-    ranked = [place for place in self.places if place.number]
-    for place in sorted(ranked, key=lambda place: place.number):
-      lines.append(
-        f"{place.number:>3}  {place.label:<{width}}  {place.value:.4g}"
-      )
-    for place in self.places:
-      if not place.number:
-        value = "-" if place.value is None else f"{place.value:.4g}"
-        lines.append(f"  -  {place.label:<{width}}  {value}  {place.why}")
+    for place, _ in self.ordered(self.places):
+      value = "-" if place.value is None else f"{place.value:.4g}"
+      number = place.number or "-"
+      line = f"{number:>3}  {place.label:<{width}}  {value}  {place.why}"
+      lines.append(line.rstrip())
     if self.known and name not in self.known:
       hint = errors.nearest(name, self.known)
       lines.append(
         f"no point has measured {name}{hint}: {', '.join(self.known)}"
       )
     if name.startswith("loss"):
-      lines.append(_WARNING)
+      lines.append(WARNING)
     return lines
 
 

@@ -67,14 +67,17 @@ def collect(
   ranking: Ranking,
   output: str,
 ) -> list[str]:
-  """Writes the CSV file and the picture; returns their paths."""
-  from sapiens2_jax.sweep import picture  # Matplotlib takes a second.
+  """Writes the CSV file, the picture and the page; returns their paths."""
+  from sapiens2_jax.sweep import page, picture  # Matplotlib takes a second.
 
   contents = {
     os.path.join(output, "sweep.csv"): format_csv(
       points, states, ranking
     ).encode(),
     os.path.join(output, "sweep.png"): picture.draw(points, ranking),
+    os.path.join(output, "sweep.html"): page.make_page(
+      points, ranking
+    ).encode(),
   }
   for path, content in contents.items():
     write_file(path, content)

@@ -53,7 +53,9 @@ def read_status(point: Point, state: str) -> Status:
     rate = speed[-1]["images_per_second"]
     if state == RUNNING:
       eta = (point.num_steps - step) * speed[-1]["step_seconds"]
-  return Status(state, step, metrics[-1].get("loss"), rate, eta)
+  # Rows of evaluations and probes have none.
+  losses = [row["loss"] for row in metrics if "loss" in row]
+  return Status(state, step, losses[-1] if losses else None, rate, eta)
 
 
 def typical_speed(point: Point) -> float | None:

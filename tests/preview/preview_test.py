@@ -1,13 +1,11 @@
 """The preview draws what the objective computes, not something like it."""
 
-import functools
 import os
 import sys
 
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
 from data_pipelines.loading import crops
 from data_pipelines.loading.loader import make_loader
@@ -23,6 +21,7 @@ from sapiens2_jax.report import pictures
 from sapiens2_jax.training import data, optimizer
 from sapiens2_jax.training import state as state_lib
 from tests import forking, tiny
+from tests.report.pages import check_page
 
 STEP, COUNT = 3, 3
 PATCH = 16
@@ -81,16 +80,6 @@ def pixels(patches, size):
   return np.clip(denormalize(images), 0, 1)
 
 
-def holds(page: np.ndarray, tile: np.ndarray) -> bool:
-  """Whether the page shows the tile somewhere, pixel for pixel."""
-  height, width = tile.shape[:2]
-  for top, left in np.argwhere(np.all(page == tile[0, 0], axis=-1)):
-    window = page[top : top + height, left : left + width]
-    if window.shape == tile.shape and np.array_equal(window, tile):
-      return True
-  return False
-
-
 def test_page_shows_what_the_objective_computes(config):
   drawn = preview_data.read_examples(config, STEP, COUNT)
   objective = build_pretrain(config)
@@ -130,20 +119,28 @@ def test_page_shows_what_the_objective_computes(config):
       # The page decodes the image at a size of its own.
       assert np.abs(cut.astype(int) - crop).mean() < 8
 
-  page = np.asarray(preview_page.draw_page(drawn, "title").convert("RGB"))
-  to_tile = functools.partial(pictures.to_image, height=256)
-  assert holds(page, np.asarray(to_tile(drawn[0].local_views[2])))
-  assert holds(page, np.asarray(to_tile(drawn[-1].local_crops[0])))
+  check_page(preview_page.make_page(drawn, STEP, 5))
+  whole, local = preview_page.make_section(drawn[0]).figures
+  (original,), *_ = whole.picture.groups
+  assert original.image.height <= preview_page.ORIGINAL_SIZE[0]
+  crop, student = local.picture.groups[2]
+  for tile, values in (
+    (crop, drawn[0].local_crops[2]),
+    (student, drawn[0].local_views[2]),
+  ):
+    expected = pictures.to_image(values, 256)
+    np.testing.assert_array_equal(np.asarray(tile.image), np.asarray(expected))
+  assert crop.frame == student.frame != whole.picture.groups[1][0].frame
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_picture(photo_folder, tmp_path):
+def test_the_command_writes_a_page(photo_folder, tmp_path):
   # Another process does not know the size "tiny".
-  output = tmp_path / "page.png"
+  output = tmp_path / "page.html"
   done = run_preview([f"data.path={photo_folder}"], output, "--examples=2")
   assert done.returncode == 0, done.stderr
-  with Image.open(output) as page:
-    assert page.mode == "RGB" and page.height > 500
+  found = check_page(output.read_text())
+  assert found.tags.count("section") == 2 and found.tags.count("img") > 20
   assert not list(tmp_path.glob("*.partial"))
 
 
@@ -179,9 +176,10 @@ def test_text_says_only_what_was_applied():
 @pytest.mark.parametrize(
   ("output", "override", "message"),
   [
-    ("missing/page.png", "seed=5", "no such directory: "),
+    ("missing/page.html", "seed=5", "no such directory: "),
+    ("page.png", "seed=5", "name it .html"),
     ("", "seed=5", "is a directory"),
-    ("page.png", "data.locl_size=(48, 16)", "did you mean data.local_size"),
+    ("page.html", "data.locl_size=(48, 16)", "did you mean data.local_size"),
   ],
 )
 def test_mistakes_are_one_line(

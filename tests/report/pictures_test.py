@@ -39,7 +39,7 @@ def test_long_labels_are_cut():
 
 def test_a_name_of_two_lines_is_drawn_in_one():
   assert pictures.shorten("a\nb\r.jpg", 500, 12) == "a b .jpg"
-  tile = pictures.Tile(Image.new("RGB", (90, 10)), "a\nb", below=("c\nd",))
+  tile = pictures.Tile(Image.new("RGB", (90, 10)), "a\nb")
   assert pictures.grid([[tile]]).width == 90
 
 

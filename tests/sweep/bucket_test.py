@@ -59,7 +59,7 @@ def test_points_in_a_bucket_are_told_apart_and_collected(root, tmp_path):
     dataclasses.replace(p, workdir=str(tmp_path / "runs" / p.name))
     for p in sweep
   ]
-  assert paths == [f"{PLACE}/sweep.csv", f"{PLACE}/sweep.png"]
+  assert paths == [f"{PLACE}/sweep.{kind}" for kind in ("csv", "png", "html")]
   found = (tmp_path / "runs" / "sweep.csv").read_text()
   assert found == results.format_csv(disk, states, ranked(disk, states))
   shutil.move(tmp_path / "runs", root / "lr")

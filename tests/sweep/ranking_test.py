@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from sapiens2_jax.evaluation.goals import find_goal, require_goal
-from sapiens2_jax.sweep import ranking
+from sapiens2_jax.sweep import ranking, status
 from sapiens2_jax.tasks import registry
 from sapiens2_jax.training.best import Goal
 from tests.sweep import workdirs
@@ -117,3 +117,12 @@ def test_directions_are_those_of_the_definitions():
     assert require_goal(name, task).sign == sign
   assert find_goal("eval_median", None) is None
   assert find_goal("probe_chance_mrr", None) is None
+
+
+def test_the_table_shows_the_loss_beside_a_row_of_a_probe(tmp_path):
+  (point,) = workdirs.make_points(tmp_path, '[{"seed": 1}]')
+  workdirs.write_run(point, 3)
+  with (pathlib.Path(point.workdir) / "metrics.jsonl").open("a") as file:
+    file.write('{"step": 2, "probe_normal_deg": 20.0}\n')
+  found = status.read_status(point, status.RUNNING)
+  assert found.step == 3 and found.loss == pytest.approx(0.137, abs=2e-3)

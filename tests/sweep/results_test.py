@@ -10,6 +10,7 @@ from PIL import Image
 
 from sapiens2_jax.sweep import picture, ranking, results
 from sapiens2_jax.training.best import Goal
+from tests.report.pages import check_page
 from tests.sweep import workdirs
 
 BODY = """[
@@ -102,7 +103,12 @@ def test_both_files_are_written_whole(sweep, tmp_path):
   assert [path.rpartition("/")[2] for path in paths] == [
     "sweep.csv",
     "sweep.png",
+    "sweep.html",
   ]
+  page = (tmp_path / "sweep.html").read_text()
+  check_page(page)
+  assert f"lower is better, {sweep[0].name} is best" in page
+  assert "features collapse" in page and "<td>stopped</td>" in page
   assert len(read_csv((tmp_path / "sweep.csv").read_text())) == 4
   assert not list(tmp_path.glob("*.partial"))
 

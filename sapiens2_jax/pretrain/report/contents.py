@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from data_pipelines import sources
+from data_pipelines.common.progress import Progress
 from data_pipelines.open_source import open_source
 from sapiens2_jax.evaluation import encoding
 from sapiens2_jax.pretrain.objective import PretrainObjective
@@ -164,6 +165,7 @@ def look(
     The sections, and the pictures that lead the page.
   """
   shown, sections, images = found[:NUM_SHOWN], [], []
+  progress = Progress("report", 4, "parts")
   # One set of weights at a time: large sizes fill the memory.
   if reconstruction.metric(objective):
     names = ("encoder", "decoder")
@@ -177,16 +179,21 @@ def look(
     )
     sections.append(section)
     del student
+  progress.advance()
   crops, groups = neighbors.cut(objective.config, found)
 
   def encode(params: dict) -> np.ndarray:
     return encoding.encode(objective.encoder, params, crops)["cls"]
 
   by_random = encode(neighbors.random_weights(objective))
+  progress.advance()
   _, teacher = checkpoints.load_part(workdir, objective.encoder_params)
   section, colors = components.find(objective, teacher, shown)
   area = tuple(objective.config.data.local_area)
+  progress.advance()
   near = neighbors.find(crops, groups, encode(teacher), by_random, area)
+  progress.advance()
+  progress.close()
   return [*sections, section, near], draw_highlights(shown, images, colors)
 
 

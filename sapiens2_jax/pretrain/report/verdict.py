@@ -77,10 +77,11 @@ def _judge_features(numbers: dict) -> tuple[bool, str]:
   share, by_random = numbers["share"], numbers["random_weights_share"]
   variance = share * (1 - share) + by_random * (1 - by_random)
   error = math.sqrt(variance / numbers["num_crops"])
-  said = (
-    f"another crop of the same photograph for {show(share, '{:.0%}')} of crops "
-    f"({show(by_random, '{:.0%}')} with random weights)"
-  )
+  found, random = (show(x, "{:.0%}") for x in (share, by_random))
+  said = "finds another crop of the same photograph"
   if share - by_random > _MIN_ERRORS * error:
-    return True, f"finds {said}"
-  return False, f"finds no more than random weights do: {said}"
+    return True, f"{said} for {found} of crops ({random} with random weights)"
+  return False, (
+    f"{said} hardly more often than random weights do ({found} against "
+    f"{random} of {numbers['num_crops']} crops)"
+  )

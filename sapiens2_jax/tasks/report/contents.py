@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from data_pipelines import sources
 from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
+from data_pipelines.common.progress import Progress
 from data_pipelines.corpus.labels import Labels
 from data_pipelines.open_source import open_source
 from sapiens2_jax.report.contents import Contents
@@ -125,15 +126,18 @@ def look(
   params = checkpoints.load_part(run.workdir, lambda state: state.params)[1]
   devices = jax.local_devices()
   model = jit_spread(objective.predict, params, _BATCH_SIZE, devices)
-  for (prediction, other), labels in predict(
-    WithOther(task), model.apply_fn, model.params, read(), model.batch_size
-  ):
-    image = waiting.popleft()
-    metric.add(prediction, labels)
-    comparison.add(prediction, other, labels)
-    if len(groups) < MAX_SHOWN:
-      name = credits[len(groups)][0]
-      groups.append(draw(task, name, image, prediction, labels))
+  with Progress("report", min(count, len(source)), "images") as progress:
+    found = predict(
+      WithOther(task), model.apply_fn, model.params, read(), model.batch_size
+    )
+    for used, ((prediction, other), labels) in enumerate(found, 1):
+      image = waiting.popleft()
+      metric.add(prediction, labels)
+      comparison.add(prediction, other, labels)
+      if len(groups) < MAX_SHOWN:
+        name = credits[len(groups)][0]
+        groups.append(draw(task, name, image, prediction, labels))
+      progress.reach(used + len(failed))
   missing = ""
   if failed:
     missing = f"Left out, as they cannot be used: {'; '.join(failed)}"
@@ -142,6 +146,9 @@ def look(
   found, sheet = metric.result(), Sheet(groups)
   section = make_section(run, path, found, len(credits), sheet)
   verdict = comparison.judge(found[score.key], len(credits))
+  if path == run.config.data.path:
+    text = f"{verdict.text} It was trained on these photographs."
+    verdict = dataclasses.replace(verdict, text=text)
   return section, verdict, credits, missing
 
 

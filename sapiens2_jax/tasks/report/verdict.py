@@ -18,21 +18,21 @@ _MIN_COMPARED = 5  # photographs: of fewer, chance alone could be all  # ours
 class WithOther:
   """A task whose predictions are pairs: the own one, and another's.
 
-  The second is what the network put out for the last image before with as many
-  inputs, brought to this image; None if there is none.
+  The second is what the network put out for the image before, brought to this
+  one; None if that had fewer inputs.
   """
 
   def __init__(self, task: Task):
     self._task = task
-    self._before: dict[int, Outputs] = {}
+    self._before: Outputs = []
 
   def __getattr__(self, name: str) -> Any:
     return getattr(self._task, name)
 
   def postprocess(self, outputs: Outputs, inputs: Inputs) -> tuple[Any, Any]:
-    before = self._before.get(len(inputs))
-    self._before[len(inputs)] = outputs
-    other = self._task.postprocess(before, inputs) if before else None
+    before, self._before = self._before[: len(inputs)], outputs
+    has_other = before and len(before) == len(inputs)
+    other = self._task.postprocess(before, inputs) if has_other else None
     return self._task.postprocess(outputs, inputs), other
 
 
@@ -63,23 +63,27 @@ class Comparison:
   def judge(self, value: float, count: int) -> Verdict:
     """What can be said of a model that scores `value` on all photographs."""
     score = self._score
-    measured = f"{score.title} {show(value * score.factor)} on {count}"
+    measured = (
+      f"{score.title}: {show(value * score.factor, '{:.4g}')} on {count} "
+      "photographs"
+    )
     if self.num_compared < _MIN_COMPARED:
       return Verdict(
-        f"Too few photographs to tell whether it has learned ({measured})."
+        f"Too few photographs to tell whether it has learned. {measured}."
       )
     other = self._metric.result()[score.key] * score.factor
-    how = (
-      f"better for {self.num_better} of {self.num_compared} photographs than "
-      f"what it predicts for another one ({measured} of them; with the other's "
-      f"{show(other)})"
-    )
+    measured += f", {show(other, '{:.4g}')} if each gets another one's."
+    how = f"{self.num_better} of {self.num_compared} photographs"
     # Two standard deviations of as many throws of a coin above the half.
     limit = self.num_compared / 2 + math.sqrt(self.num_compared)
     if self.num_better > limit:
-      return Verdict(f"It has learned: its prediction is {how}.", True)
+      return Verdict(
+        f"It has learned: {how} fit their own prediction better than that for "
+        f"another photograph. {measured}",
+        True,
+      )
     return Verdict(
-      "It has not learned, its predictions do not depend on the photograph as "
-      f"they should: each is {how}.",
+      "It has not learned: predictions hardly depend on the photograph, only "
+      f"{how} fit their own better than that for another. {measured}",
       False,
     )

@@ -80,7 +80,7 @@ def read_outputs(workdir):
 def test_report_of_a_task_run_has_every_part(workdir, capsys):
   page, summary, folder = make_report(workdir)
   assert "bare.png: no labels" in page and "&lt;i&gt;tall.png" in page
-  assert "was trained on these" in page
+  assert page.count("was trained on these photographs") == 2
   # Of each of two photographs three tiles, twice, and a curve of each metric.
   assert page.count("<img") == 2 * 2 * 3 + 4 + 1 + 4
   assert Image.open(folder / "predictions.png").mode == "RGB"
