@@ -12,6 +12,7 @@ from setuptools import find_packages, setup
 # Not a constraint: jax[tpu] asks for one of its own.
 PLAN = ["libtpu==0.0.52; sys_platform == 'linux'"]
 HEIF = ["pillow-heif>=1.8.1"]
+EXR = ["OpenEXR>=3.5.3"]
 GCS = ["gcsfs>=2026.10.1"]
 CURATION = [
   "ai-edge-litert>=2.3.0",
@@ -91,6 +92,8 @@ setup(
   extras_require={
     # Curates pools of images; with ray<2.60 also on clusters.
     "curation": CURATION + ONNX,
+    # Reads depth and normals in OpenEXR files, such as those of SynthHuman.
+    "exr": EXR,
     # Images on gs://.
     "gcs": GCS,
     # Reads HEIC photographs.
@@ -111,6 +114,7 @@ setup(
     "test": EXPORT_CHECK
     + CLUSTER
     + CURATION
+    + EXR
     + HEIF
     + NOTEBOOK
     + ONNX

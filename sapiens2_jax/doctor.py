@@ -36,6 +36,7 @@ EXTRAS = {
   "curation": "corpus curate",
   "synthetic": "corpus synthesize",
   "heif": "HEIC photographs",
+  "exr": "SynthHuman, whose maps are OpenEXR files",
   "gcs": "gs:// paths",
   "tfds": "corpus tfds, and reading TensorFlow Datasets",
   "gpu": "training on NVIDIA GPUs, with all that a cluster needs",

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 ROOT = pathlib.Path(__file__).parents[1]
 # Module -> the extra that brings it.
 OPTIONAL = {
+  "OpenEXR": "exr",
   "ai_edge_litert": "curation",
   "daft": "curation",
   "matplotlib": "report",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from data_pipelines.annotated import files, labelled, pictures
+from data_pipelines.annotated import files, geometry, labelled, pictures
 from data_pipelines.common import images, kinds, storage
 from data_pipelines.corpus import records
 from data_pipelines.corpus.labels import Labels
@@ -19,12 +18,8 @@ ENCODINGS = {"rgb8": 8, "rgb16": 16}
 _INTRINSICS = "camera_intrinsics"
 _ARRAYS = (".npy", ".npz")
 _MIN_PIXELS = 10  # Of a mask.
-_DEPTHS = (0.05, 100.0)  # Metres that the median of people's depth may have.
-_LENGTH_ERROR = 0.1  # Of the median normal.
-_MIN_FOCAL = 0.1  # Of the longer side: 157 degrees.
 # Face, hair, lips, teeth and tongue of the 28-class labels.
 _FACE = (2, 3, 23, 24, 25, 26, 27)
-_AXES = ("x", "y", "z")
 
 
 class FoldersSource(labelled.LabelledSource):
@@ -44,7 +39,7 @@ class FoldersSource(labelled.LabelledSource):
     directory: str,
     *,
     maps: Sequence[str] | None = None,
-    axes: Sequence[str] = _AXES,
+    axes: Sequence[str] = geometry.AXES,
     face_parts: str | None = None,
     normal: str | None = None,
     depth_scale: float | None = None,
@@ -72,7 +67,7 @@ class FoldersSource(labelled.LabelledSource):
       ValueError: a directory is missing or cannot be listed, has no file of
         the expected endings, no image has a mask, or no such map or axes.
     """
-    self._axes = read_axes(axes)
+    self._axes = geometry.read_axes(axes)
     self._maps = _find_maps(directory, maps)
     self._face_parts = face_parts
     self._normal, self._depth_scale = normal, depth_scale
@@ -117,8 +112,11 @@ class FoldersSource(labelled.LabelledSource):
     if mask.sum() < _MIN_PIXELS:
       raise images.ImageDecodeError("mask too small", path)
     if "depth" in maps:
-      _check_depth(maps["depth"][mask], self._path(index, "depth"))
-      maps["intrinsics"] = self._read_intrinsics(index, mask.shape)
+      geometry.check_depth(
+        maps["depth"][mask], self._path(index, "depth"), "say depth_scale=0.001"
+      )
+      camera_path = self._path(index, _INTRINSICS)
+      maps["intrinsics"] = geometry.read_intrinsics(camera_path, mask.shape)
     if "normal" in maps:
       found, normal_path = maps["normal"], self._path(index, "normal")
       maps["normal"] = self._unit_normals(found, mask, normal_path)
@@ -169,21 +167,12 @@ class FoldersSource(labelled.LabelledSource):
   def _unit_normals(
     self, found: np.ndarray, mask: np.ndarray, path: str
   ) -> np.ndarray:
-    """Our axes, of length 1; all must nearly have it."""
-    inside = found[mask]
-    length = np.median(np.linalg.norm(inside, axis=-1))
     # Levels of a picture say their range; one wall may be above 0.
-    is_positive = self._normal is None and inside.min() > 0
-    if is_positive or abs(length - 1) > _LENGTH_ERROR:
-      signs = "all are above 0" if is_positive else "some are below 0"
-      raise files.bad_labels(
-        path,
-        f"normals have a median length of {length:.3g} and {signs}, expected "
-        f"unit vectors in [-1, 1]; {self._normal_advice()}",
-      )
-    normal = np.stack([sign * found[..., i] for sign, i in self._axes], -1)
-    length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    return normal / np.where(mask[..., None], length, 1)
+    may_be_positive = self._normal is not None
+    geometry.check_normals(
+      found[mask], path, self._normal_advice(), may_be_positive
+    )
+    return geometry.unit_normals(found, mask, self._axes)
 
   def _normal_advice(self) -> str:
     if self._normal:
@@ -202,45 +191,6 @@ class FoldersSource(labelled.LabelledSource):
     is_face = np.isin(found, _FACE).astype(np.uint8)
     resized = cv2.resize(is_face, size[::-1], interpolation=cv2.INTER_NEAREST)
     return resized > 0
-
-  def _read_intrinsics(self, index: int, size: tuple[int, int]) -> np.ndarray:
-    path = self._path(index, _INTRINSICS)
-    data = files.read(path)
-    try:
-      matrix = np.loadtxt(io.StringIO(data.decode()), ndmin=2)
-    except ValueError as error:
-      raise files.bad_labels(path, f"no matrix: {error}") from error
-    if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
-      problem = f"{matrix.shape} numbers, expected (3, 3), all finite"
-      raise files.bad_labels(path, problem)
-    if min(matrix[0, 0], matrix[1, 1]) <= 0:
-      raise files.bad_labels(path, "focal lengths must be above 0")
-    if min(matrix[0, 0], matrix[1, 1]) < _MIN_FOCAL * max(size):
-      raise files.bad_labels(
-        path,
-        f"focal lengths of {matrix[0, 0]:g} and {matrix[1, 1]:g} pixels for an "
-        f"image of {size}; expected pixels, not fractions of its sides",
-      )
-    return matrix.astype(np.float32)
-
-
-def read_axes(axes: Sequence[str]) -> tuple[tuple[int, int], ...]:
-  """Signs and indices of axes such as ("x", "-y", "-z").
-
-  Raises:
-    ValueError: not x, y and z in some order, each with at most a sign.
-  """
-  names = [axis.lstrip("+-") for axis in axes]
-  signs = [axis[: -len(name)] for axis, name in zip(axes, names) if name]
-  if sorted(names) != sorted(_AXES) or not set(signs) <= {"", "+", "-"}:
-    raise ValueError(
-      f"{','.join(axes)} are not the axes x, y and z in some order, each with "
-      "or without a sign."
-    )
-  return tuple(
-    (-1 if sign == "-" else 1, _AXES.index(name))
-    for sign, name in zip(signs, names)
-  )
 
 
 def _find_maps(directory: str, maps: Sequence[str] | None) -> tuple[str, ...]:
@@ -271,18 +221,3 @@ def _list_files(
       f"{hints.get(name, '')}."
     )
   return {stem: storage.join(path, file) for stem, file in found.items()}
-
-
-def _check_depth(depth: np.ndarray, path: str) -> None:
-  """Refuses depth of people that cannot be metres."""
-  median = float(np.median(depth))
-  low, high = _DEPTHS
-  if not low <= median <= high:
-    unit = (
-      "millimetres; say depth_scale=0.001" if median > high else "fractions"
-    )
-    raise files.bad_labels(
-      path,
-      f"the median depth of people is {median:g}, expected metres ({low:g} to "
-      f"{high:g}); these may be {unit}",
-    )

@@ -14,10 +14,12 @@ from data_pipelines.annotated import (
   coco,
   files,
   folders,
+  geometry,
   keypoints344,
   labelled,
   matting,
   parts,
+  synthhuman,
   turning,
 )
 from data_pipelines.common import storage
@@ -142,7 +144,7 @@ def _read_axes(text: str) -> tuple[str, ...]:
   axes = tuple(re.findall("[+-]?[xyz]", text))
   if "".join(axes) != text:
     raise ValueError("expected something like x-y-z")
-  folders.read_axes(axes)
+  geometry.read_axes(axes)
   return axes
 
 
@@ -203,6 +205,9 @@ FORMATS = {
     folders.FoldersSource,
     "folders:DIR[,maps=normal+depth+albedo][,axes=xyz][,face_parts=DIR]"
     f"[,normal={'|'.join(folders.ENCODINGS)}][,depth_scale=0.001]{_EXIF}",
+  ),
+  "synthhuman": Format(
+    synthhuman.SynthHumanSource, f"synthhuman:DIR[,axes=xyz]{_EXIF}"
   ),
   "matting": Format(
     matting.MattingSource, f"matting:FILE.json|FILE.txt[,root=DIR]{_EXIF}"
