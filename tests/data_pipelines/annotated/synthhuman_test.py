@@ -1,5 +1,7 @@
 """SynthHuman: files as its README describes them, written here."""
 
+import sys
+
 import numpy as np
 import OpenEXR
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from data_pipelines import annotated
 from data_pipelines.annotated import synthhuman
 from data_pipelines.common import images
-from data_pipelines.open_source import open_source
+from data_pipelines.open_source import open_field, open_source
 from tests.data_pipelines.annotated import made
 
 SIZE = (40, 30)
@@ -194,6 +196,13 @@ def test_archives_may_lie_in_folders_of_their_own(tmp_path):
   ]
   assert "LICENSE.md" in source.notes[0]
   np.testing.assert_array_equal(read(tmp_path, 1).mask, read(tmp_path, 0).mask)
+
+
+def test_without_openexr_the_field_and_the_extra_are_named(sample, monkeypatch):
+  monkeypatch.setitem(sys.modules, "OpenEXR", None)
+  spec = f"synthhuman:{sample[0]}"
+  with pytest.raises(ValueError, match=r"data.path=.*sapiens2-jax\[exr\]"):
+    open_field("data.path", spec)
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path):
