@@ -229,7 +229,7 @@ def judge(runs: Sequence[Run], best: dict[str, list[Run]]) -> Verdict:
   )
   text += "".join(f", {run.letter} in {counts[run.letter]}" for run in others)
   num_ties = len(won) - sum(counts.values())
-  text += f"; {num_ties} are ties" if num_ties else ""
+  text += f"; {num_ties} tied" if num_ties else ""
   return Verdict(
     f"{text}. Runs that differ in nothing but their seed show how much of this "
     "is chance."

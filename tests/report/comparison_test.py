@@ -57,7 +57,7 @@ def test_the_best_of_each_number_is_marked(places):
   found, page = compare(*places[:2])
   assert (
     "Of 2 numbers of probes and evaluations, B" in page
-    and "is best in 1, A in 0; 1 are ties" in page
+    and "is best in 1, A in 0; 1 tied" in page
   )
   row = page[page.index("probe_normal_deg (lower is better)") :]
   row = row[: row.index("</tr>")]
