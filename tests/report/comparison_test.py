@@ -79,6 +79,9 @@ def test_what_a_run_lacks_is_said(places):
   # One run alone has no best.
   row = page[page.index("eval_mean (lower is better)") :]
   assert "best" not in row[: row.index("</tr>")]
+  # Nor has a loss that is of two kinds.
+  row = page[page.index("loss (lower is better)") :]
+  assert "best" not in row[: row.index("</tr>")]
   assert "<b>" not in page
 
 
