@@ -61,7 +61,9 @@ setup(
       *("curation/*/*.json", "synthetic/*.json"),
       "vocabulary/*.json",
     ],
-    "sapiens2_jax": ["audit/*.html", "interop/*.md", "report/*.html"],
+    "sapiens2_jax": [
+      *("audit/*.html", "interop/*.md", "report/*.html", "report/*.svg"),
+    ],
   },
   install_requires=[
     "absl-py>=2.5.1",

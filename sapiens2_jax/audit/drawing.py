@@ -1,12 +1,12 @@
 """Counts as SVG: histograms with thresholds, before and after, clusters."""
 
-import html
 from collections.abc import Sequence
 
 import numpy as np
 
 from sapiens2_jax.audit.choosing import Bins
 from sapiens2_jax.report.colors import BLUE, GRAY, ORANGE, RED
+from sapiens2_jax.report.page import Element, render_svg
 
 KEPT, REJECTED, LINE = BLUE, ORANGE, RED
 _LEFT, _RIGHT, _TOP, _BELOW = 46, 12, 22, 24  # Around a panel, in pixels.
@@ -16,39 +16,28 @@ WIDTH = 1072  # Of the page.
 SMALL = (340, 150)  # (width, height) of what others stand beside
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start", fill=GRAY):
-  return (
-    f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}" text-anchor="{anchor}">'
-    f"{html.escape(text)}</text>"
-  )
+def _text(
+  x: float, y: float, text: str, anchor: str = "start", fill: str = GRAY
+) -> Element:
+  place = {"x": f"{x:.1f}", "y": f"{y:.1f}"}
+  return "text", {**place, "fill": fill, "text-anchor": anchor}, text
 
 
-def _rect(x: float, y: float, width: float, height: float, fill: str, **more):
-  others = "".join(
-    f' {name.replace("_", "-")}="{v}"' for name, v in more.items()
-  )
-  return (
-    f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" '
-    f'height="{max(height, 0):.1f}" fill="{fill}"{others}/>'
-  )
+def _rect(
+  x: float, y: float, width: float, height: float, fill: str, opacity: float = 1
+) -> Element:
+  sides = {"x": x, "y": y, "width": width, "height": max(height, 0)}
+  shape = {name: f"{value:.1f}" for name, value in sides.items()}
+  return "rect", {**shape, "fill": fill, "fill-opacity": opacity}, ""
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, stroke: str, more=""):
-  return (
-    f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
-    f'stroke="{stroke}" {more}/>'
-  )
-
-
-def wrap(parts: Sequence[str], width: float, height: float) -> bytes:
-  """An SVG file of elements."""
-  return (
-    f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" '
-    f'height="{height:g}" viewBox="0 0 {width:g} {height:g}" '
-    'font-family="DejaVu Sans, system-ui, sans-serif" font-size="11">'
-    + "".join(parts)
-    + "</svg>"
-  ).encode()
+def _line(
+  x1: float, y1: float, x2: float, y2: float, stroke: str, **more: float
+) -> Element:
+  ends = {"x1": x1, "y1": y1, "x2": x2, "y2": y2}
+  shape = {name: f"{value:.1f}" for name, value in ends.items()}
+  others = {f"stroke-{name}": value for name, value in more.items()}
+  return "line", {**shape, "stroke": stroke, **others}, ""
 
 
 def _ticks(bins: Bins, count: int) -> list[float]:
@@ -71,9 +60,7 @@ def _grid(width: float, bottom: float, high: float, top: float, form: str):
   parts = []
   for share in (0, 0.5, 1):
     y = bottom - high * share
-    parts.append(
-      _line(_LEFT, y, width - _RIGHT, y, GRAY, 'stroke-opacity="0.25"')
-    )
+    parts.append(_line(_LEFT, y, width - _RIGHT, y, GRAY, opacity=0.25))
     if top * share == int(top * share) or "%" in form:
       text = form.format(top * share)
       parts.append(_text(_LEFT - 6, y + 4, text, "end"))
@@ -131,16 +118,16 @@ def histogram(
     parts.append(_text(middle, _TOP - 4, f"↑ {totals[i]:,}", "middle"))
   if 0 < cap <= top:
     y = bottom - high * cap / top
-    parts.append(_line(_LEFT, y, width - _RIGHT, y, LINE, 'stroke-width="1.4"'))
+    parts.append(_line(_LEFT, y, width - _RIGHT, y, LINE, width=1.4))
     parts.append(_text(width - _RIGHT, y - 5, f"cap {cap}", "end", LINE))
   for value in _ticks(bins, max(3, width // 110)):
     x = _LEFT + wide * bins.place(value)
     parts.append(_text(x, height - 7, f"{value:g}", "middle"))
   for value in thresholds:
     x = _LEFT + wide * bins.place(value)
-    parts.append(_line(x, _TOP - 4, x, bottom, LINE, 'stroke-width="1.6"'))
+    parts.append(_line(x, _TOP - 4, x, bottom, LINE, width=1.6))
     parts.append(_text(x, _TOP - 8, f"{value:g}", "middle", LINE))
-  return wrap(parts, *size)
+  return render_svg(parts, *size)
 
 
 def before_after(
@@ -169,20 +156,19 @@ def before_after(
           tall,
           GRAY,
         ),
-        fill_opacity=0.45,
+        opacity=0.45,
       )
     )
     y = bottom - high * new / top
     points += [f"{places[i]:.1f},{y:.1f}", f"{places[i + 1]:.1f},{y:.1f}"]
   points.append(f"{places[-1]:.1f},{bottom:.1f}")
-  parts.append(
-    f'<polyline points="{" ".join(points)}" fill="none" stroke="{KEPT}" '
-    'stroke-width="2"/>'
-  )
+  outline = {"points": " ".join(points), "fill": "none"}
+  outline |= {"stroke": KEPT, "stroke-width": 2}
+  parts.append(("polyline", outline, ""))
   for value in _ticks(bins, 4):
     x = _LEFT + wide * bins.place(value)
     parts.append(_text(x, height - 7, f"{value:g}", "middle"))
-  return wrap(parts, *SMALL)
+  return render_svg(parts, *SMALL)
 
 
 def funnel(lines: Sequence[dict]) -> bytes:
@@ -203,7 +189,7 @@ def funnel(lines: Sequence[dict]) -> bytes:
         f"{line['kept']:,} ({show_share(line['kept'], total)} of all)",
       ),
     ]
-  return wrap(parts, width, step * len(lines))
+  return render_svg(parts, width, step * len(lines))
 
 
 def clusters(before: np.ndarray, after: np.ndarray, cap: int) -> bytes:

@@ -23,6 +23,7 @@ from sapiens2_jax.training.checkpoints import ReadConfig
 
 CONFIG_FILE = "config.json"  # train.py writes it into a workdir.
 _NUM_HIGHLIGHTS = 3
+_MAX_ROWS = 20  # of differences; more are folded
 _MEASURED = ("eval_", "probe_")  # what says which run is better
 
 # The better side of a number, of a run's task; None: nothing says it.
@@ -162,9 +163,10 @@ def _find_goals(runs: Sequence[Run], find_goal: FindGoal) -> dict[str, Goal]:
 
 
 def _best(runs: Sequence[Run], goal: Goal) -> list[Run]:
-  """Those with the best last value; none if it is that of one run alone."""
+  """Those with the best last value; none if there is nothing to compare."""
   known = [run for run in runs if run.last(goal.name) is not None]
-  if len(known) < 2:
+  # A loss of one kind is no loss of another.
+  if len(known) < 2 or len({run.kind for run in known}) > 1:
     return []
   top = max(goal.sign * run.last(goal.name) for run in known)
   return [run for run in known if goal.sign * run.last(goal.name) == top]
@@ -205,7 +207,8 @@ def _lead(runs, verdict: Verdict, drawn: dict) -> Section:
     verdict=verdict,
     warnings=list(_warnings(runs)),
     legend=_legend(runs),
-    figures=figures[:_NUM_HIGHLIGHTS],
+    # Of all runs first; what others lack is said in the caption.
+    figures=sorted(figures, key=lambda f: bool(f.caption))[:_NUM_HIGHLIGHTS],
   )
 
 
@@ -229,7 +232,7 @@ def judge(runs: Sequence[Run], best: dict[str, list[Run]]) -> Verdict:
   )
   text += "".join(f", {run.letter} in {counts[run.letter]}" for run in others)
   num_ties = len(won) - sum(counts.values())
-  text += f"; {num_ties} are ties" if num_ties else ""
+  text += f"; {num_ties} tied" if num_ties else ""
   return Verdict(
     f"{text}. Runs that differ in nothing but their seed show how much of this "
     "is chance."
@@ -264,7 +267,10 @@ def _numbers(runs, goals: dict[str, Goal], best) -> Section:
         rows.append([f"{key} ({better} is better)", *cells])
     if rows:
       tables.append(Table(rows, header, title))
-  text = ["The last value of each; what was measured of one run has no best."]
+  text = [
+    "The last value of each; the best is marked if several runs of one kind "
+    "have it."
+  ]
   return Section("numbers", "Numbers", text=text, tables=tables)
 
 
@@ -280,7 +286,9 @@ def _differences(runs: Sequence[Run]) -> Section:
   if not rows:
     return Section("differences", title, text=["There are none."])
   header = ["field", *(run.letter for run in runs)]
-  return Section("differences", title, tables=[Table(rows, header)])
+  is_folded = len(rows) > _MAX_ROWS
+  tables = [Table(rows, header)]
+  return Section("differences", title, is_folded=is_folded, tables=tables)
 
 
 def _facts(runs: Sequence[Run]) -> Section:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import statistics
 from collections.abc import Mapping, Sequence
 
 from data_pipelines.common import packages
@@ -11,7 +12,12 @@ packages.require("matplotlib", "report")
 import matplotlib  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter  # noqa: E402
+from matplotlib.ticker import (  # noqa: E402
+  LogLocator,
+  MaxNLocator,
+  NullLocator,
+  StrMethodFormatter,
+)
 
 from sapiens2_jax.report.colors import BLUE, GRAY, ORANGE  # noqa: E402
 from sapiens2_jax.report.metrics import Group, Note, Rows, series  # noqa: E402
@@ -37,6 +43,8 @@ PANELS_A_ROW = 4
 _WIDTH, _HEIGHT = 11.2, 2.15  # inches of a row
 _ABOVE, _BELOW = 0.28, 0.39  # of them around a panel
 _SMALL = (3.3, 1.9)  # inches of a plot of its own
+# A logarithmic axis if the largest is so many times the median.
+_LOG_RANGE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,13 +126,13 @@ def _draw_panel(ax: Axes, note: Note, curves: Sequence[Curve]) -> None:
     ax.text(0.5, 0.5, "not recorded", ha="center", transform=ax.transAxes)
     return
   for curve in curves:
-    steps, values, color = curve.steps, curve.values, curve.color
-    ax.plot(steps, values, color=color, linewidth=1.4)
-    ax.plot(steps[-1:], values[-1:], "o", color=color, markersize=3.5)
+    steps, last, color = curve.steps, curve.values[-1], curve.color
+    ax.plot(steps, curve.values, color=color, linewidth=1.4)
+    ax.plot(steps[-1:], [last], "o", color=color, markersize=3.5)
     if curve.name:
       ax.annotate(
         curve.name,
-        (steps[-1], values[-1]),
+        (steps[-1], last),
         xytext=(4, 0),
         textcoords="offset points",
         va="center",
@@ -135,6 +143,12 @@ def _draw_panel(ax: Axes, note: Note, curves: Sequence[Curve]) -> None:
   ax.margins(x=0.03, y=0.16)
   style_panel(ax, 4)
   ticks = {"%": "{x:.1%}", "e": "{x:g}"}.get(note.form[-2])
+  values = [value for curve in curves for value in curve.values]
+  if min(values) > 0 and max(values) > _LOG_RANGE * statistics.median(values):
+    ax.set_yscale("log")  # Else a start far above makes all of it flat.
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ticks = ticks or "{x:g}"
   if ticks:
     ax.yaxis.set_major_formatter(StrMethodFormatter(ticks))
   ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -150,8 +164,7 @@ def _draw_panel(ax: Axes, note: Note, curves: Sequence[Curve]) -> None:
       fontsize=9,
     )
   if note.reference is not None:
-    everything = [value for curve in curves for value in curve.values]
-    _draw_reference(ax, note, sum(everything) / len(everything))
+    _draw_reference(ax, note, sum(values) / len(values))
 
 
 def _draw_reference(ax: Axes, note: Note, mean: float) -> None:

@@ -45,7 +45,7 @@ _GROUPS = (
     "losses",
     "Losses",
     "loss",
-    "The loss and its parts; the number at the top right is the last value.",
+    "The loss and its parts.",
   ),
   Group(
     "evaluation",

@@ -8,7 +8,7 @@ import base64
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jinja2
 from PIL import Image
@@ -17,6 +17,7 @@ from sapiens2_jax.report import colors, pictures
 from sapiens2_jax.report.pictures import Sheet
 
 Rows = Sequence[Sequence[str]]
+Element = tuple[str, Mapping[str, object], str]  # tag, attributes, text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,7 @@ def _data_url(picture: Image.Image | bytes) -> str:
 
 
 _TEMPLATE = pathlib.Path(__file__).with_name("page.html")
+_PLOT = pathlib.Path(__file__).with_name("plot.svg")
 
 
 @functools.cache
@@ -132,3 +134,9 @@ def render(
   return _load(template).render(
     title=title, subtitle=subtitle, sections=sections, **values
   )
+
+
+def render_svg(elements: Sequence[Element], width: int, height: int) -> bytes:
+  """An SVG file of its elements, for a figure."""
+  size = {"width": width, "height": height}
+  return _load(_PLOT).render(elements=elements, **size).encode()

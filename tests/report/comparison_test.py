@@ -57,7 +57,7 @@ def test_the_best_of_each_number_is_marked(places):
   found, page = compare(*places[:2])
   assert (
     "Of 2 numbers of probes and evaluations, B" in page
-    and "is best in 1, A in 0; 1 are ties" in page
+    and "is best in 1, A in 0; 1 tied" in page
   )
   row = page[page.index("probe_normal_deg (lower is better)") :]
   row = row[: row.index("</tr>")]
@@ -78,6 +78,9 @@ def test_what_a_run_lacks_is_said(places):
   assert "D fine-tuning on normal" in page and "different steps" in page
   # One run alone has no best.
   row = page[page.index("eval_mean (lower is better)") :]
+  assert "best" not in row[: row.index("</tr>")]
+  # Nor has a loss that is of two kinds.
+  row = page[page.index("loss (lower is better)") :]
   assert "best" not in row[: row.index("</tr>")]
   assert "<b>" not in page
 

@@ -69,3 +69,26 @@ def test_curves_are_drawn_from_rows_and_from_nothing():
       assert svg == curves.to_svg(figure)
       assert b"<svg" in svg
       assert curves.to_png(figure).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+  "values, scale",
+  [
+    ([400.0, 40.0, 4.0, 3.0, 3.0], "log"),
+    ([4.0, 3.5, 3.0], "linear"),
+    ([400.0, 4.0, 3.0, 0.0, -1.0], "linear"),
+  ],
+)
+def test_a_start_far_above_leaves_the_rest_to_be_seen(values, scale):
+  rows = [{"step": i, "loss": value} for i, value in enumerate(values)]
+  ((losses, keys), *_) = metrics.group(rows)
+  figure = curves.draw_group(rows, losses, keys, {"loss": Note("x", 3.5, "y")})
+  assert figure.axes[0].get_yscale() == scale
+
+
+def test_curves_are_told_in_words():
+  curve = curves.Curve([1, 6, 10], [3.0, 4.0, 1.0])
+  assert curves.describe(curve, Note("", 2.0, "best 2")) == (
+    "3.000 at step 1, 1.000 at step 10, between 1.000 and 4.000; dashed: best 2"
+  )
+  assert curves.describe(curves.Curve([], []), Note()) == "not recorded"
