@@ -27,18 +27,17 @@ _PRETRAIN, _FINETUNE = (
   "pretrain:size=toy",
   "finetune:task=normal,size=toy",
 )
-_PRETRAIN_STEPS, _NUM_STEPS = 240, 100
+_PRETRAIN_STEPS, _NUM_STEPS = 240, 120
 _SIZE = "256x192"  # of the images; the toy sees 128 x 96
 _PEOPLE, _LABELLED, _TEST = 1000, 50, 100  # images
 # Their seeds: no two corpora share a person.
 _PEOPLE_SEED, _TEST_SEED, _LABELLED_SEED = 1, 2, 10
 
-# The toy's own optimizer is for random weights.
+# The optimizer is the toy's own, Muon: with AdamW, at 2e-3, 100 steps of 10
+# images ended no better than a constant answer.
 _SHARED = {
   "data.image_size": (128, 96),
-  "data.global_batch_size": 10,
   "data.augment": True,
-  "optim.name": "adamw",
   "optim.num_steps": _NUM_STEPS,
   "optim.warmup_steps": 10,
   "evaluation.every": _NUM_STEPS,
@@ -46,10 +45,10 @@ _SHARED = {
 FULL, DECAY = "all", "all, layer decay 0.7"
 FROZEN, LORA = "frozen backbone", "LoRA of rank 8"
 VARIANTS: dict[str, dict[str, object]] = {
-  FULL: {"optim.peak_lr": 1e-3},
-  DECAY: {"optim.peak_lr": 1e-3, "optim.layer_decay": 0.7},
-  FROZEN: {"optim.peak_lr": 3e-3, "optim.frozen_stages": 4},
-  LORA: {"optim.peak_lr": 3e-3, "model.lora_rank": 8},
+  FULL: {},
+  DECAY: {"optim.layer_decay": 0.7},
+  FROZEN: {"optim.frozen_stages": 4},
+  LORA: {"model.lora_rank": 8},
 }
 
 
