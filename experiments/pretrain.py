@@ -6,7 +6,7 @@ Run:    sapiens2 train --workdir runs/p04 \
 Smoke:  --config pretrain:size=toy (CPU, minutes)
 Sizes:  toy toy_large (at 128 x 96) 0.1b 0.4b 0.8b 1b 5b (at 1024 x 768), and
         each with _4k behind its name, for four times the side (1b_4k: paper)
-Input:  images alone; continue_pretraining.py and high_resolution.py, both here,
+Input:  images alone; continue.py and high_resolution.py, both here,
         go on from weights
 Needs:  for all sizes but the toys a TPU or GPU mesh [estimate; not yet run]
 

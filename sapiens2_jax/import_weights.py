@@ -45,7 +45,7 @@ def main() -> None:
   print(f"model      {size} {what}, {count:,} parameters, {dtype}")
   print(f"wrote      {output}")
   if size in ARCHITECTURES:
-    experiment = f"continue_pretraining:size={size}"
+    experiment = f"continue:size={size}"
     if weights.task:
       experiment = f"finetune:task={weights.task},size={size}"
     print(

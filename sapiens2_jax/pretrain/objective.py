@@ -209,7 +209,9 @@ class PretrainObjective:
         on_progress=on_progress,
       )
 
-    return Measurement("probe", probes.every, run)
+    # Of weights that exist: what the run makes of them is seen.
+    is_first = bool(self.config.model.init_from)
+    return Measurement("probe", probes.every, run, is_first)
 
   def flops(self) -> int:
     arch, data = self.encoder.architecture, self.config.data

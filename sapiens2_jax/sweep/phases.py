@@ -1,6 +1,7 @@
 """An experiment of several commands, one after another, continued by itself."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import statistics
@@ -123,7 +124,8 @@ def run_experiment(
     file: of the experiment.
     make_phases: everything up to the summary, for an output folder.
     summarize: what was measured there, as files: name, content. The text of
-      FILE.md is shown too.
+      FILE.md is shown too, and that of FILE.json, if it is there, in the last
+      line.
     output: the folder.
 
   Raises:
@@ -136,3 +138,5 @@ def run_experiment(
     write_file(os.path.join(output, name), content)
   print(f"\n{contents[summary].decode()}")
   print(f"results    {os.path.join(output, summary)}")
+  if numbers := contents.get(f"{pathlib.Path(file).stem}.json"):
+    print("RESULT " + json.dumps(json.loads(numbers)))

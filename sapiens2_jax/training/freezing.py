@@ -9,11 +9,16 @@ Source: reference.
 
 With LoRA (`model.lora_rank`), whose parameters stand beside the encoder's, all
 of the encoder is left as it is. Source: arXiv 2106.09685.
+
+In the first `optim.freeze_encoder_steps` of pretraining all that is of an
+encoder stays as it is, so that a new decoder and new heads do not pull released
+weights about before they have learned something.
 """
 
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -120,3 +125,19 @@ def freeze(
   return optax.GradientTransformation(
     lambda params: tx.init(learned(params, count)), update
   )
+
+
+def hold_encoder(tree: Any, before: Any, is_held: jax.Array) -> Any:
+  """`tree`, but for what is of an encoder that of `before`, while it is held.
+
+  Args:
+    tree: any part of a state: parameters, moments, the teacher's state.
+    before: of the same structure.
+    is_held: scalar bool.
+  """
+
+  def one(path, new, old):
+    names = [x.key for x in path if isinstance(x, jax.tree_util.DictKey)]
+    return jnp.where(is_held, old, new) if "encoder" in names else new
+
+  return jax.tree_util.tree_map_with_path(one, tree, before)

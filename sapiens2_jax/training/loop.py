@@ -282,7 +282,25 @@ def train(
       step % measurement.every == 0 or step == num_steps
     )
 
+  def measure() -> None:
+    nonlocal measured
+    timeline.enter("evaluate", step)
+    started = time.perf_counter()
+    results = measurement.run(
+      state,
+      lambda _: timeline.enter("evaluate", step),
+      functools.partial(report.pictured, measurement.prefix, step - 1),
+    )
+    # What they decide, all must decide alike.
+    results = gathering.gather(results)[0]
+    seconds = time.perf_counter() - started
+    prefix = measurement.prefix
+    measured = _known({f"{prefix}_{k}": x for k, x in results.items()})
+    report.measured(prefix, step - 1, results, seconds)
+
   try:
+    if step == 0 and measurement is not None and measurement.is_first:
+      measure()
     while step < num_steps and not distributed.should_stop(step):
       if distributed.is_writer():
         report.clock.started += profiler.turn(step, state)
@@ -309,19 +327,7 @@ def train(
       if is_measurement_due():
         # Before a save of this step: what is saved has been measured.
         read_pending()
-        timeline.enter("evaluate", step)
-        started = time.perf_counter()
-        results = measurement.run(
-          state,
-          lambda _, at=step: timeline.enter("evaluate", at),
-          functools.partial(report.pictured, measurement.prefix, step - 1),
-        )
-        # What they decide, all must decide alike.
-        results = gathering.gather(results)[0]
-        seconds = time.perf_counter() - started
-        prefix = measurement.prefix
-        measured = _known({f"{prefix}_{k}": x for k, x in results.items()})
-        report.measured(prefix, step - 1, results, seconds)
+        measure()
       is_best = checkpointer.best.is_better(measured or {})
       if is_best or schedule.is_due(step):
         save()

@@ -29,11 +29,13 @@ class Measurement:
     run: from the state, what is to be called with the number of images done,
       and what is to be called with the name of a picture and the picture, to
       names and values. Those of process 0 count.
+    is_first: also before the first step of a run.
   """
 
   prefix: str
   every: int
   run: Callable[[TrainState, OnProgress, OnPicture], dict[str, float]]
+  is_first: bool = False
 
 
 class FrozenEncoder(NamedTuple):

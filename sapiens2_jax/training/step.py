@@ -17,7 +17,7 @@ from sapiens2_jax.models import pixels as pixel_lib
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.parallel import rules
 from sapiens2_jax.parallel.whole_weights import Gather
-from sapiens2_jax.training import schedules
+from sapiens2_jax.training import freezing, schedules
 from sapiens2_jax.training.rows import (
   OnMesh,
   part_of,
@@ -103,6 +103,11 @@ def train_step(
   grads, metrics = _mean_over_microbatches(
     loss, weights, batches, targets, finish
   )
+  # Only pretraining has the field.
+  num_held = optim.get("freeze_encoder_steps", 0)
+  hold = functools.partial(freezing.hold_encoder, is_held=state.step < num_held)
+  if num_held:
+    grads = hold(grads, jax.tree.map(jnp.zeros_like, grads))
   grad_norm = optax.global_norm(grads)
   is_finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
 
@@ -112,6 +117,11 @@ def train_step(
     teacher_state = objective.update_teacher_state(
       state.teacher_state, params, statistics
     )
+    if num_held:
+      params, opt_state, teacher_state = hold(
+        (params, opt_state, teacher_state),
+        (state.params, state.opt_state, state.teacher_state),
+      )
 
   def keep(new, old):
     return jax.tree.map(lambda n, o: jnp.where(is_finite, n, o), new, old)

@@ -37,7 +37,8 @@ class Writers:
     self._rows = {}
     for name in (METRICS_FILE, SPEED_FILE):
       path = os.path.join(workdir, name)
-      jsonl.drop_rows_from(path, start_step)
+      # Before the first step there may be a row, of step -1.
+      jsonl.drop_rows_from(path, start_step or -1)
       self._rows[name] = jsonl.Appender(path)
     self._board = _Board(os.path.join(workdir, "tensorboard"), start_step)
 

@@ -20,6 +20,8 @@ from sapiens2_jax.training.best import read_goal
 Found = Iterator[tuple[str, str]]
 # (config, number of devices) -> problems, and the fields or groups it reads.
 Rules = Mapping[Callable[[ConfigDict, int], Found], tuple[str, ...]]
+# With it an update is 1.5 times what it should be, at most (b1=0.9).
+_LARGEST_HELD_B2 = 0.98
 
 
 def _whole_batches(config: ConfigDict, num_devices: int) -> Found:
@@ -78,6 +80,20 @@ def _rates(config: ConfigDict, _: int) -> Found:
       f"optim.weight_decay={optim.weight_decay}",
       f"times optim.peak_lr={optim.peak_lr} must be below 1, or a step turns "
       "the sign of all weights",
+    )
+
+
+def _held_encoder(config: ConfigDict, _: int) -> Found:
+  optim = config.optim
+  given = f"optim.freeze_encoder_steps={optim.freeze_encoder_steps}"
+  if optim.freeze_encoder_steps >= optim.num_steps:
+    yield given, f"must be below optim.num_steps={optim.num_steps}"
+  if optim.freeze_encoder_steps and optim.b2 > _LARGEST_HELD_B2:
+    yield (
+      given,
+      f"needs optim.b2 of at most {_LARGEST_HELD_B2}, found {optim.b2}: the "
+      "moments of the encoder begin under an old count of steps, and its first "
+      "updates would be too large",
     )
 
 
@@ -359,6 +375,9 @@ PRETRAIN: Rules = {
   _mask_blocks: ("data.image_size", "model.size", "masking"),
   _gram_start: (
     *("objective.w_gram", "objective.gram_start_step", "optim.num_steps"),
+  ),
+  _held_encoder: (
+    *("optim.freeze_encoder_steps", "optim.num_steps", "optim.b2"),
   ),
   _koleo_groups: (
     *("objective.w_koleo", "objective.koleo_group_size", *_BATCH),

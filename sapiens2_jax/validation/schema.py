@@ -387,6 +387,13 @@ PRETRAIN = {
       "sum", "sum or mean over the global views.", one_of(REDUCTIONS), "DINOv3"
     ),
   ),
+  # See training/freezing.py.
+  **group(
+    *("optim", "ours"),
+    freeze_encoder_steps=Field(
+      0, "First steps in which the encoder stays as it is.", at_least(0)
+    ),
+  ),
   **group(
     *("sharding", "ours"),
     prototypes=Field("tensor", "Mesh axes that cut the prototypes."),

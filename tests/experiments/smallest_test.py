@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from data_pipelines.open_source import open_source
 from sapiens2_jax.config import load_module
+from sapiens2_jax.training import writers
 from tests import old_runs, tiny, tiny_task
 from tests.data import make_old_runs
 from tests.end_to_end import commands
@@ -133,6 +135,64 @@ def test_distillation(tmp_path):
   assert "nan" not in found
 
 
+def test_little_data(tmp_path):
+  experiment = load_module(EXPERIMENTS / "little_data.py")
+  output = str(tmp_path)
+  for number, name in enumerate(("people", "test", "labelled-0")):
+    write_people(tmp_path / name, 6 * number)
+  phases = experiment.make_phases(output)
+  old_runs.unpack("pretrain", tmp_path)
+  said = run(
+    find(phases, f"{experiment.LORA}, seed 0").arguments,
+    *("model.size=smallest", "data.image_size=(64, 48)", *SHORT),
+    *("head.upsample_channels=(4, 4, 4, 4)", "model.lora_rank=2"),
+    *("evaluation.every=2", "evaluation.num_images=3"),
+  )
+  assert f"weights    from {tmp_path / 'pretrain'}, step 4, teacher" in said
+  assert "new      lora" in said
+  workdir = experiment.workdir_of(output, experiment.LORA, 0)
+  for variant in experiment.VARIANTS:  # As if all had measured the same.
+    for seed in experiment.SEEDS:
+      other = experiment.workdir_of(output, variant, seed)
+      if other != workdir:
+        shutil.copytree(workdir, other)
+  table = experiment.summarize(output)["little_data.md"].decode()
+  assert table.count("| undecided ") == len(experiment.VARIANTS) - 1
+  assert "± 0.0" in table and "nan" not in table
+
+
+def test_new_domain(tmp_path):
+  experiment = load_module(EXPERIMENTS / "new_domain.py")
+  output = str(tmp_path)
+  found = [labelled.make_record(n) for n in range(14)]
+  tiny_task.write_corpus(tmp_path / "people", found)
+  phases = experiment.make_phases(output)
+  run(find(phases, "part them").arguments)
+  parts = [
+    open_source(str(tmp_path / name))
+    for name in ("lighter", "darker", "probes")
+  ]
+  assert [len(part) for part in parts] == [7, 5, 2]
+  old_runs.unpack("pretrain", tmp_path)
+  start = experiment.workdir_of(output, experiment.START, 0)
+  shutil.move(tmp_path / "pretrain", start)
+  darker = [x for x in make_old_runs.PRETRAIN if not x.startswith("data.path")]
+  said = run(
+    find(phases, f"{experiment.CONTINUED}, seed 0").arguments,
+    *(*make_old_runs.SHARED, *darker, *SHORT, "optim.freeze_encoder_steps=1"),
+    *("optim.moments_dtype=float32", "probes.every=2", "probes.num_images=2"),
+  )
+  assert "new      decoder" in said and "probe 0  " in said
+  workdir = experiment.workdir_of(output, experiment.CONTINUED, 0)
+  for variant in (experiment.CONTINUED, experiment.SCRATCH):
+    for seed in experiment.SEEDS:  # As if all had measured the same.
+      other = experiment.workdir_of(output, variant, seed)
+      if other != workdir:
+        shutil.copytree(workdir, other)
+  table = experiment.summarize(output)["new_domain.md"].decode()
+  assert table.count(" ± 0 ") == 3 * len(experiment.COLUMNS)
+
+
 def go_on(folder, experiment: str, *overrides: str) -> str:
   """Two steps of a stage that starts from an old run of pretraining."""
   for name in ("corpora", "pretrain"):
@@ -151,9 +211,18 @@ def go_on(folder, experiment: str, *overrides: str) -> str:
   return said
 
 
-def test_continue_pretraining(tmp_path):
-  said = go_on(tmp_path, "continue_pretraining:size=toy")
+def test_continue(tmp_path):
+  said = go_on(
+    tmp_path,
+    "continue:size=toy,start=run",
+    *(f"probes.path={write_people(tmp_path / 'people', 0)}", "probes.every=2"),
+    *("probes.tasks=('normal',)", "probes.num_images=6"),
+  )
   assert "new      nothing" in said
+  # Before and after.
+  rows = writers.read_metrics(str(tmp_path / "run"))
+  found = [row["step"] for row in rows if "probe_normal_deg" in row]
+  assert found == [-1, 1] and "probe 0  " in said
 
 
 def test_high_resolution(tmp_path):

@@ -78,7 +78,7 @@ def test_import_then_export_is_byte_identical(tmp_path, dtype):
   source = samples.write_shards(tmp_path / "released", wrapped)
   imported, exported = tmp_path / "imported", tmp_path / "exported"
   text = _ok("import_weights", "--checkpoint", source, "--output", imported)
-  assert "experiments/continue_pretraining.py:size=toy " in text
+  assert "continue:size=toy " in text
   assert "removed    module. _orig_mod. from" in text
   text = _ok(
     *("export", "--checkpoint", imported, "--output", exported),

@@ -77,7 +77,7 @@ def test_it_is_the_sum_of_two_paths():
 def test_the_encoder_begins_as_it_was_and_then_is_the_merged_one(encoder):
   module, boxed, added = encoder
   params, added = nn.unbox((boxed, added))
-  params = jax.tree.map(lambda x: jnp.asarray(0.1 * draw(*x.shape)), params)
+  params = jax.tree.map(lambda x: jnp.asarray(0.3 * draw(*x.shape)), params)
   images = jnp.asarray(draw(2, 64, 48, 3))
 
   def patches(params, scan=True, **more):
@@ -89,7 +89,7 @@ def test_the_encoder_begins_as_it_was_and_then_is_the_merged_one(encoder):
   added = jax.tree.map(lambda x: x + 0.05 * draw(*x.shape), added)
   blocks = lora.merge(params["blocks"], added["blocks"])
   merged = patches(params | {"blocks": blocks})
-  assert np.abs(merged - before).max() > 0.1
+  assert np.abs(merged - before).max() > 0.01
   for scan in (True, False):
     found = patches(params, scan, lora=added)
     np.testing.assert_allclose(found, merged, atol=1e-5)

@@ -1,19 +1,22 @@
 """What `optim.frozen_stages` leaves as it is."""
 
 import dataclasses
+import functools
 import math
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from sapiens2_jax import validation
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.training import freezing, optimizer
-from sapiens2_jax.training.state import by_path, path_name
-from tests import tiny_task
+from sapiens2_jax.training.state import TrainState, by_path, path_name
+from sapiens2_jax.training.step import train_step
+from tests import tiny, tiny_task
 
 # Two equal blocks, stacked, and one with grouped heads.
 ARCHITECTURES["deep"] = dataclasses.replace(
@@ -142,3 +145,98 @@ def test_more_blocks_than_there_are_is_a_mistake():
   config.optim.frozen_stages = NUM_BLOCKS + 1
   wrong = "model.size=deep has 3 blocks"
   assert ("optim.frozen_stages=4", wrong) in validation.validate(config, 1)
+
+
+class Linear:
+  """An objective with an encoder, a head and a teacher of both."""
+
+  def loss(self, params, batch, targets, rng, measure):
+    hidden = batch["x"] @ params["encoder"]["kernel"]
+    loss = jnp.mean((hidden @ params["head"]["kernel"] - batch["y"]) ** 2)
+    return loss, {"loss": loss}
+
+  def compute_targets(self, teacher_state, batches, step, rng):
+    return (), (), {}
+
+  def update_teacher_state(self, teacher_state, params, statistics):
+    def average(old, new):
+      return 0.9 * old + 0.1 * new
+
+    return {"teacher": jax.tree.map(average, teacher_state["teacher"], params)}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_an_encoder_is_held_with_moments_and_teacher(name, microbatches):
+  optim = tiny.load_config(f"optim.name={name}").optim
+  optim.update(freeze_encoder_steps=2, clip_norm=0.01)
+  tx, rng = optimizer.make_optimizer(optim), np.random.default_rng(0)
+  params = {
+    "encoder": {"kernel": jnp.asarray(rng.random((4, 3)), jnp.float32)},
+    "head": {"kernel": jnp.asarray(rng.random((3, 2)), jnp.float32)},
+  }
+  teacher = jax.tree.map(lambda x: x + 0.1, params)
+  # As of an earlier run: they decay if touched.
+  moments = jax.tree_util.tree_map_with_path(
+    lambda path, x: x + 1.0 if "kernel" in path_name(path) else x,
+    tx.init(params),
+  )
+  zero = jnp.zeros((), jnp.int32)
+  key = jax.random.key_data(jax.random.key(0))
+  state = TrainState(
+    *(zero, params, {"teacher": teacher}, moments, key, zero, zero)
+  )
+
+  def batch(seed: int) -> dict:
+    rng = np.random.default_rng(seed)
+    made = {"x": rng.random((8, 4)), "y": rng.random((8, 2))}
+    shape = (microbatches, 8 // microbatches, -1)
+    return {
+      name: jnp.asarray(x.reshape(shape), jnp.float32)
+      for name, x in made.items()
+    }
+
+  def parts(state) -> tuple[dict, dict]:
+    found = by_path(
+      jax.device_get([state.params, state.opt_state, state.teacher_state])
+    )
+    encoder = {path: x for path, x in found.items() if "encoder" in path}
+    return encoder, {p: x for p, x in found.items() if p not in encoder}
+
+  step = jax.jit(
+    functools.partial(
+      train_step, objective=Linear(), tx=tx, optim=optim, measure_every=1
+    )
+  )
+  before, rest = parts(state)
+  assert len(before) == (4 if name == "adamw" else 3)
+  state, metrics = step(state, batch(0))
+  alone = jax.grad(
+    lambda head: Linear().loss(
+      params | {"head": head},
+      jax.tree.map(lambda x: x.reshape(8, -1), batch(0)),
+      *((), None, None),
+    )[0]
+  )(params["head"])
+  # The others are clipped by their own norm.
+  np.testing.assert_allclose(
+    metrics["grad_norm"], optax.global_norm(alone), rtol=1e-5
+  )
+  state, _ = step(state, batch(1))
+  held, others = parts(state)
+  for path, x in before.items():
+    np.testing.assert_array_equal(held[path], x, err_msg=path)
+  assert all((others[p] != x).any() for p, x in rest.items() if "head" in p)
+  state, metrics = step(state, batch(2))
+  learned, _ = parts(state)
+  still = [path for path, x in before.items() if (learned[path] == x).all()]
+  assert not still and metrics["nonfinite_total"] == 0
+
+
+def test_an_encoder_is_not_held_for_ever_nor_under_an_old_count():
+  config = tiny.load_config("optim.num_steps=9")
+  config.optim.update(freeze_encoder_steps=9, b2=0.999)
+  (_, late), (given, old) = validation.validate(config, 1)
+  assert given == "optim.freeze_encoder_steps=9"
+  assert late == "must be below optim.num_steps=9"
+  assert old.startswith("needs optim.b2 of at most 0.98, found 0.999")

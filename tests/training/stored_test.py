@@ -92,6 +92,25 @@ def test_other_chunks_are_copied_into_slices(tmp_path, chunk_bytes):
   assert not (tmp_path / "unused").exists()
 
 
+def test_a_sum_is_read_and_copied_in_slices_too(tmp_path):
+  rng = np.random.default_rng(0)
+  base = _arrays()["stack"]
+  a = rng.standard_normal((6, 8, 3)).astype(np.float32)
+  b = rng.standard_normal((6, 3, 10)).astype(np.float32)
+  tree = {"a": a, "b": b, "base": base}
+  found = _open(_save(tmp_path / "x", tree))
+  merged = stored.MergedArray(found["base"], found["a"], found["b"])
+  expected = base + np.einsum("lir,lro->lio", a, b)
+  assert merged.shape == SHAPE and merged.chunks[0] > 1
+  for index in (2, 5, slice(1, 3), (), (slice(0, 2), slice(3, 5)), (4, 7)):
+    np.testing.assert_allclose(merged[index], expected[index], atol=1e-5)
+  np.testing.assert_allclose(np.asarray(merged), expected, atol=1e-5)
+  assert stored.bytes_to_slice(merged) == base.nbytes
+  sliced = stored.in_slices({"w": merged}, tmp_path / "slices")["w"]
+  assert sliced.chunks[0] == 1
+  np.testing.assert_allclose(sliced[3], expected[3], atol=1e-5)
+
+
 def test_a_checkpoint_that_lost_a_part_is_an_error(tmp_path):
   path = _save(tmp_path / "x", _arrays())
   found = _open(path)["stack"]

@@ -78,7 +78,7 @@ def make_contents(
   from_here = (
     "Go on from here with your own photographs",
     "sapiens2 train --config "
-    f"continue_pretraining:size={size} --workdir runs/mine "
+    f"continue:size={size},start=run --workdir runs/mine "
     "--config.data.path=PHOTOGRAPHS "
     f"--config.model.init_from={shlex.quote(run.place)}",
   )
