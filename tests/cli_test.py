@@ -11,8 +11,9 @@ import pytest
 
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.__main__ import VERBS, read_summary
-from tests import forking, old_runs
+from tests import forking, old_runs, tiny_task
 from tests.end_to_end import commands
+from tests.evaluation import labelled
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -69,18 +70,21 @@ STEPS = ("optim.num_steps=2", "optim.warmup_steps=1")
 SLOW = {
   "train": ("--check",),
   "finetune": (
-    *("--check", *(f"--config.{x}" for x in SMALLEST)),
+    *("--check", "--workdir=runs/other"),
+    *(f"--config.{x}" for x in SMALLEST),
     "--config.data.image_size=(32, 32)",
   ),
   "probe": (
     *(f"--config.{x}" for x in STEPS),
     "--config.data.image_size=(32, 32)",
   ),
+  "features": (),
   "predict": (),
   "evaluate": (),
   "export": (),
   "import": (),
   "report": (),
+  "compare": (),
   "corpus preview": (),
   "corpus curate": ("--workers=1",),
   "corpus audit": (),
@@ -212,9 +216,12 @@ def place(tmp_path_factory) -> pathlib.Path:
   (folder / "pretrain").rename(folder / "runs" / "quickstart")
   (folder / "normal").rename(folder / "runs" / "normal")
   shutil.rmtree(folder / "photographs")  # A corpus.
-  commands.write_images(folder / "photographs")
-  for name in ("people", "test"):
-    shutil.copytree(folder / "labelled", folder / name)
+  for name in ("photographs", "runs/quickstart/corpus/photographs"):
+    commands.write_images(folder / name)
+  for name in ("a", "b"):
+    (folder / "runs" / name).symlink_to(folder / "runs" / "quickstart")
+  (folder / "labelled").rename(folder / "people")
+  tiny_task.write_corpus(folder / "test", [labelled.make_record(0)])
   (release,) = (folder / "reference").glob("*.safetensors")
   release.rename(folder / "sapiens2_toy_pretrain.safetensors")
   return folder
