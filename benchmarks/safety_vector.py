@@ -2,7 +2,7 @@ r"""The network of curation's safety score as an ONNX file of a vector.
 
 Run:    python benchmarks/safety_vector.py --output safety.onnx
 Needs:  the extra curation, and its model:
-        python -m data_pipelines.curation.models --only safety
+        sapiens2 corpus models --only safety
 
 Its features before the score are 1024 numbers of an image of 224 x 224. The
 file takes RGB as `--config.embedding.model` gives it, with `--mean 0.482353

@@ -101,6 +101,8 @@ def run(
     takes_more: whether there may be more of them.
   """
   given = getattr(main, "func", main)  # By run_with_config.
+  if _HELP_CONFIG in sys.argv and given is main:
+    fail(f"{_HELP_CONFIG}: this command has no --config")
   argv = [paths.expand_home(a) for a in (sys.argv if argv is None else argv)]
   if not {"--help", "-h"}.isdisjoint(argv):
     text = sys.modules[given.__module__].__doc__
@@ -173,7 +175,7 @@ def _print_fields(overrides: list[str], *specs: str) -> None:
 
   if not specs:
     if "config" not in flags.FLAGS:
-      raise ValueError(f"{_HELP_CONFIG}: this command has no --config.")
+      raise ValueError(f"{_HELP_CONFIG}: this command has no --config")
     specs = [flags.FLAGS["config"].value]
   for spec in specs:
     if spec is None:

@@ -1,10 +1,10 @@
-r"""Puts runs side by side on one page: curves, numbers, configs.
+r"""Puts runs side by side on one page.
 
     sapiens2 compare runs/a runs/b --output page.html
 
-A run is a workdir of training, on a disk or in a bucket, finished or not. The
-page needs nothing else. Metrics of all runs share a figure each; of each
-number that says which side is better the best is marked.
+Curves, numbers and configs. A run is a workdir of training, on a disk or in a
+bucket, finished or not. The page needs nothing else. Metrics of all runs share
+a figure each; of each number that says which side is better the best is marked.
 """
 
 from absl import flags

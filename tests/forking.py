@@ -141,10 +141,11 @@ def _can_fork(command: Sequence[str], env: Mapping[str, str], cwd) -> bool:
     env = {"PYTHONPATH": str(ROOT), **env}
   is_ours = command[1] in ("-c", "-m") or command[1].endswith(".py")
   is_ours = is_ours and command[0] == sys.executable
-  return is_ours and settings(env) == settings(_server_environment())
+  return is_ours and settings(env) == settings(server_environment())
 
 
-def _server_environment() -> dict[str, str]:
+def server_environment() -> dict[str, str]:
+  """With it a program is forked in any directory."""
   return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
@@ -157,7 +158,7 @@ def _find_server() -> socket.socket:
     subprocess.Popen(
       [sys.executable, "-c", code],
       cwd=ROOT,
-      env=_server_environment(),
+      env=server_environment(),
       stdin=subprocess.DEVNULL,
       pass_fds=[theirs.fileno()],
     )

@@ -55,8 +55,9 @@ def check_normalized(images: Shaped[Array, "*b 3"]) -> None:
   if not jnp.issubdtype(images.dtype, jnp.floating):
     found = f"are {images.dtype}"
   elif not isinstance(images, jax.core.Tracer) and images.size:
-    channels = images.reshape(-1, 3)
-    low, high = jax.device_get((channels.min(axis=0), channels.max(axis=0)))
+    with jax.ensure_compile_time_eval():  # Constants of a traced function too.
+      channels = images.reshape(-1, 3)
+      low, high = jax.device_get((channels.min(axis=0), channels.max(axis=0)))
     contrast = (high - low).max()
     low, high = float(low.min()), float(high.max())
     is_unit = 0 <= low and high <= 1 and contrast > _CONTRAST

@@ -15,7 +15,7 @@ DRY_RUNS = [
   command
   for block in BLOCKS
   for command in re.findall(
-    r"^(?:bash|python) launch(?:.*\\\n)*.*$", block, re.M
+    r"^(?:bash launch|python launch|sapiens2 sweep)(?:.*\\\n)*.*$", block, re.M
   )
   if "--dry_run" in command
 ]
@@ -49,7 +49,8 @@ def test_commands_of_the_docs_print_what_they_would_do(command):
 
 @pytest.mark.slow
 def test_python_commands_of_the_docs_work(tmp_path):
-  sweep = next(c for c in DRY_RUNS if c.startswith("python"))
+  sweep = next(c for c in DRY_RUNS if c.startswith("sapiens2 sweep"))
+  sweep = sweep.replace("sapiens2", "python -m sapiens2_jax", 1)
   assert run(sweep).count("bash launch/slurm.sh") == 8
   jobset = next(b for b in BLOCKS if "jobset.py" in b).split(" >p04.yaml")[0]
   assert "kind: JobSet" in run(jobset)
@@ -64,6 +65,6 @@ def test_the_command_in_a_launchers_header_works(launcher):
 
 
 def test_the_docs_name_every_launcher_and_exit_code():
-  for name in (*fakes.LAUNCHERS, "jobset", "sweep", "host"):
+  for name in (*fakes.LAUNCHERS, "jobset", "host"):
     assert re.search(rf"launch/{name}\.(sh|py)", DOCS)
   assert len(DRY_RUNS) == 4

@@ -114,6 +114,19 @@ def test_normalised_and_constant_images_are_not_refused():
   pixels.check_normalized(jnp.zeros((0, 16, 16, 3)))
 
 
+def test_a_constant_of_a_traced_function_is_looked_at_too():
+  image = jnp.full((1, 16, 16, 3), 200.0)
+
+  @jax.jit
+  def check(x):
+    pixels.check_normalized(0 * image)
+    pixels.check_normalized(image)
+    return x
+
+  with pytest.raises(ValueError, match="have values from 200 to 200"):
+    check(1.0)
+
+
 def test_an_image_below_one_patch_is_refused():
   with pytest.raises(ValueError, match=r"\(8, 48\) is smaller than one token"):
     Encoder(SMALL).apply(params(), jnp.zeros((1, 8, 48, 3)))
