@@ -23,6 +23,8 @@ import tempfile
 import types
 from collections.abc import Mapping, Sequence
 
+import fsspec
+
 ROOT = pathlib.Path(__file__).parents[1]
 # With what they import; no commands, whose flags have the same names.
 _MODULES = (
@@ -129,16 +131,17 @@ def _can_fork(command: Sequence[str], env: Mapping[str, str], cwd) -> bool:
 
   def settings(variables: Mapping[str, str]) -> dict[str, str]:
     # What is read at an import, and by no import of what starts a job.
-    kinds = ("JAX_", "PYTHON", "OMP_", "FSSPEC_", "GCSFS_")
-    of_job = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    kinds = ("JAX_", "PYTHON", "OMP_")
+    others = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
     return {
       name: value
       for name, value in variables.items()
-      if name.startswith(kinds) and name not in of_job
+      if name.startswith(kinds) and name not in (*others, "PYTHONPATH")
     }
 
-  if os.fspath(cwd) == str(ROOT):
-    env = {"PYTHONPATH": str(ROOT), **env}
+  path = env.get("PYTHONPATH", str(cwd)).split(os.pathsep)
+  if path[0] != str(ROOT):
+    return False
   is_ours = command[1] in ("-c", "-m") or command[1].endswith(".py")
   is_ours = is_ours and command[0] == sys.executable
   return is_ours and settings(env) == settings(server_environment())
@@ -176,6 +179,7 @@ def serve(number: int) -> None:
   for name in _MODULES:
     importlib.import_module(name)
   gc.freeze()  # Programs need not look through all that again and again.
+  gc.set_threshold(50_000)  # Nor, as in conftest.py, through what they trace.
   line = socket.socket(fileno=number)
   signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Those who wait are forgotten.
   while True:
@@ -212,6 +216,11 @@ def _become(command: list[str], env, cwd: str, output: int, error: int) -> None:
   os.chdir(cwd)
   os.environ.clear()
   os.environ.update(env)
+  # What was read at an import, of variables that differ: more places of
+  # modules, behind this clone, and where buckets are.
+  sys.path[2:2] = env.get("PYTHONPATH", "").split(os.pathsep)[1:]
+  fsspec.config.conf.clear()
+  fsspec.config.set_conf_env(fsspec.config.conf)
   sys.modules["__main__"] = main = types.ModuleType("__main__")
   sys.argv = command[1:]
   if command[1] == "-m":

@@ -15,8 +15,7 @@ def run(*arguments: object, code: int = 0, **variables: str) -> Any:
     code: how the benchmark ends.
     **variables: of its environment.
   """
-  # Threads of several frameworks would wait for each other on few cores.
-  env = {**commands.environment(), "OMP_NUM_THREADS": "1", **variables}
+  env = {**commands.environment(), **variables}
   done = commands.run([sys.executable, *map(str, arguments)], env)
   assert done.returncode == code, done.stdout + done.stderr
   last = done.stdout.splitlines()[-1]

@@ -89,8 +89,8 @@ def start_two(
   *second: str,
   **options,
 ) -> list[forking.Process | subprocess.Popen]:
-  """The two processes of a job, with four devices each; see `start_many`."""
-  return start_many(command, logs, 2, 4, *second, **options)
+  """The two processes of a job, with two devices each; see `start_many`."""
+  return start_many(command, logs, 2, 2, *second, **options)
 
 
 def start_many(

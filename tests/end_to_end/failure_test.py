@@ -188,8 +188,8 @@ def test_divergence_stops_the_run_and_keeps_the_batch(setting):
 
 
 # The third step never returns.
-HANGING_TRAINER = """
-import runpy, time
+HANGING = """
+import time
 from sapiens2_jax.training import step
 
 def hang_at_third(*args, make=step.jit_train_step):
@@ -201,7 +201,6 @@ def hang_at_third(*args, make=step.jit_train_step):
     return step_fn(*args)
   return never_returns
 step.jit_train_step = hang_at_third
-runpy.run_module("sapiens2_jax.train", run_name="__main__")
 """
 
 
@@ -210,8 +209,9 @@ def test_a_step_that_never_returns_ends_the_run_with_its_stacks(setting):
   data = commands.write_images(root / "hang")
   workdir = root / "hang_run"
   options = ("watchdog.timeout=5.0", "data.batch_timeout=4.0")
-  command = commands.train_command(workdir, data, *options)
-  done = commands.run([command[0], "-c", HANGING_TRAINER, *command[3:]], env)
+  command = commands.tiny_command(workdir, data, *options)
+  command[2] = HANGING + command[2]
+  done = commands.run(command, env)
   assert done.returncode == 1
   message = done.stderr.splitlines()[-1]
   assert message.startswith(

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import sys
 
 import jax
 import numpy as np
@@ -15,9 +14,7 @@ from tests.end_to_end import commands, resuming
 pytestmark = pytest.mark.slow
 NUM_STEPS = 8
 OPTIONS = (
-  "model.size=toy_4k",
-  "data.image_size=(256, 192)",  # 4 x 3 windows
-  "data.local_size=(192, 64)",
+  "model.size=tiny_4k",  # Images of 4 x 3 windows.
   "data.global_batch_size=8",
   "model.window_chunk=5",  # the last chunk of a view is not full
   f"optim.num_steps={NUM_STEPS}",
@@ -31,16 +28,16 @@ def run(*command: str) -> str:
   return done.stdout
 
 
-def run_module(name: str, **flags) -> str:
+def run_verb(name: str, **flags) -> str:
   given = [f"--{flag}={value}" for flag, value in flags.items()]
-  return run(sys.executable, "-m", f"sapiens2_jax.{name}", *given)
+  return run(*commands.tiny_command_of(name, *given))
 
 
 def test_from_training_to_export_and_back(tmp_path):
   data = commands.write_images(tmp_path / "images")
   whole, killed = tmp_path / "whole", tmp_path / "killed"
-  run(*commands.train_command(whole, data, *OPTIONS))
-  command = commands.train_command(killed, data, *OPTIONS)
+  run(*commands.tiny_command(whole, data, *OPTIONS))
+  command = commands.tiny_command(killed, data, *OPTIONS)
   commands.run_until(
     command,
     commands.environment(),
@@ -60,19 +57,21 @@ def test_from_training_to_export_and_back(tmp_path):
   assert losses[-1]["loss_mae"] < losses[0]["loss_mae"]
 
   first, again = tmp_path / "first", tmp_path / "again"
-  run_module("export", checkpoint=whole, format="reference", output=first)
-  name = "sapiens2_toy_4k_pretrain.safetensors"
+  run_verb("export", checkpoint=whole, format="reference", output=first)
+  name = "sapiens2_tiny_4k_pretrain.safetensors"
   keys = open_tensors(first / name)
-  assert keys["tokenizer.local_pos_embed"].shape == (1, 17, 192)
+  assert keys["tokenizer.local_pos_embed"].shape == (1, 17, 48)
   assert "tokenizer.blocks.1.attn.wq.weight" in keys
-  run_module("import_weights", source=first / name, output=tmp_path / "import")
-  run_module(
+  run_verb("import", source=first / name, output=tmp_path / "import")
+  run_verb(
     "export", checkpoint=tmp_path / "import", format="reference", output=again
   )
   assert (first / name).read_bytes() == (again / name).read_bytes()
   refused = commands.run(
-    [sys.executable, "-m", "sapiens2_jax.export", f"--checkpoint={whole}"]
-    + ["--format=transformers", f"--output={tmp_path / 'refused'}"],
+    commands.tiny_command_of(
+      *("export", f"--checkpoint={whole}", "--format=transformers"),
+      f"--output={tmp_path / 'refused'}",
+    ),
     commands.environment(),
   )
   assert refused.returncode == 2
@@ -80,6 +79,6 @@ def test_from_training_to_export_and_back(tmp_path):
   assert "--format reference" in refused.stderr
   assert not (tmp_path / "refused").exists()
 
-  run_module("report", workdir=whole)
+  run_verb("report", workdir=whole)
   summary = json.loads((whole / "report" / "summary.json").read_text())
   assert np.isfinite(summary["reconstruction"]["shown_loss"])

@@ -1,4 +1,4 @@
-"""The trainer in two processes of four devices, over loopback."""
+"""The trainer in two processes of two devices, over loopback."""
 
 import os
 import pathlib
@@ -25,7 +25,7 @@ OPTIONS = (
   f"optim.num_steps={NUM_STEPS}",
   "checkpoint.every=4",
   "checkpoint.keep_last=3",
-  "mesh.fsdp=8",
+  "mesh.fsdp=4",
   # At the end: in whatever number of processes it is reached.
   f"probes.every={NUM_STEPS}",
   "probes.num_images=7",
@@ -144,7 +144,7 @@ def test_a_checkpoint_of_two_continues_on_one_device(setting):
 
 def test_a_checkpoint_of_two_continues_on_another_mesh_and_interval(setting):
   root, whole, _ = setting
-  options = ("mesh.data=2", "mesh.fsdp=4", "checkpoint.every=0")
+  options = ("mesh.data=2", "mesh.fsdp=2", "checkpoint.every=0")
   command, workdir = continue_elsewhere(setting, "other_mesh", *options)
   texts = run_two(command, root / "other_mesh_log")
   assert "resumed at step 4, example 64" in texts[0]
@@ -220,7 +220,7 @@ def test_a_checkpoint_on_the_hosts_disks_is_newer_and_is_restored(setting):
     setting,
     "local",
     "mesh.data=2",
-    "mesh.fsdp=4",
+    "mesh.fsdp=2",
     "checkpoint.every=100",
     "checkpoint.local_every=6",
     f"checkpoint.local_directory={disks[0]}",

@@ -1,15 +1,16 @@
 """Several processes over loopback read one sequence of global batches."""
 
+import contextlib
 import json
 import os
-import pathlib
 import socket
-import subprocess
 import sys
+import tempfile
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests import forking
+
 NUM_DEVICES = 4
 BATCH = 8
 
@@ -65,25 +66,30 @@ def _run(folder, child, count, start, stop):
   """Rows of all processes together, sorted; and how many each one had."""
   port = str(_free_port())
   flags = f"--xla_force_host_platform_device_count={NUM_DEVICES // count}"
-  env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags}
-  running = [
-    subprocess.Popen(
-      [sys.executable, str(child), str(folder), port, str(count), str(index)]
-      + [str(start), str(stop)],
-      env=env,
-      cwd=ROOT,
-      stdout=subprocess.PIPE,
-      text=True,
+  env = {**os.environ, "PYTHONPATH": str(forking.ROOT), "XLA_FLAGS": flags}
+  with contextlib.ExitStack() as opened:
+    outputs, errors = (
+      [opened.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
+      for _ in range(2)
     )
-    for index in range(count)
-  ]
-  parts = []
-  for process in running:
-    output, _ = process.communicate(timeout=180)
-    assert process.returncode == 0
-    parts.append(
-      [json.loads(line) for line in output.splitlines() if line[0] == "["]
-    )
+    running = [
+      forking.start(
+        [sys.executable, str(child), str(folder), port, str(count), str(index)]
+        + [str(start), str(stop)],
+        env,
+        outputs[index],
+        errors[index],
+      )
+      for index in range(count)
+    ]
+    parts = []
+    for process, output, error in zip(running, outputs, errors):
+      code = process.wait(timeout=180)
+      error.seek(0)
+      assert code == 0, error.read().decode()
+      output.seek(0)
+      lines = output.read().decode().splitlines()
+      parts.append([json.loads(line) for line in lines if line[0] == "["])
   return sorted(sum(parts, [])), [len(part) for part in parts]
 
 

@@ -29,7 +29,7 @@ NUM_PARAMS = {
   "5b_4k": 5_634_969_536,
 }
 GRID = TokenGrid(3, 2, 16, 16)
-SMALL = Architecture("small", 32, 6, 4, num_full_first=1, num_full_last=2)
+SMALL = Architecture("small", 32, 4, 4, num_full_first=1, num_full_last=2)
 
 
 @pytest.mark.parametrize("size", NUM_PARAMS)

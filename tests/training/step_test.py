@@ -53,11 +53,55 @@ def assert_same_run(found, expected, atol=1e-5):
   )
 
 
+# First, as they all need the same program, of which few are kept.
 def test_the_run_is_not_trivial():
   metrics, state = history(CENTER)
   assert metrics[0]["loss"] != metrics[-1]["loss"]
   assert np.ptp(state.teacher_state["center"]) > 1e-3
   assert state.step == NUM_STEPS
+
+
+def test_a_non_finite_step_changes_only_the_counters():
+  run = fresh(CENTER)
+  run.step(0)
+  poisoned = run.state.params["decoder"]["mask_token"].at[0].set(jnp.nan)
+  run.state.params["decoder"]["mask_token"] = poisoned
+  before = jax.device_get(run.state)
+  metrics = run.step(1)
+  after = jax.device_get(run.state)
+  assert np.isnan(metrics["loss"])
+  assert after.nonfinite_streak == after.nonfinite_total == 1
+  assert after.step == before.step + 1
+  chex.assert_trees_all_equal(
+    (after.params, after.opt_state, after.teacher_state),
+    (before.params, before.opt_state, before.teacher_state),
+  )
+  run.state.params["decoder"]["mask_token"] = jnp.zeros_like(poisoned)
+  assert np.isfinite(run.step(2)["loss"])
+  assert run.state.nonfinite_streak == 0
+  assert run.state.nonfinite_total == 1
+
+
+def test_teacher_is_the_average_of_teacher_and_new_student():
+  run = fresh(CENTER)
+  old = jax.device_get(run.state.teacher_state["teacher"])
+  run.step(0)
+  student = jax.device_get(run.state.params)
+  expected = jax.tree.map(
+    lambda t, s: 0.992 * t + 0.008 * s,
+    old,
+    {name: student[name] for name in old},
+  )
+  chex.assert_trees_all_close(
+    jax.device_get(run.state.teacher_state["teacher"]), expected, atol=1e-6
+  )
+  moved = student["encoder"]["cls_token"] - old["encoder"]["cls_token"]
+  assert np.abs(moved).max() > 5e-4
+
+
+@functools.cache
+def executed_flops(*overrides: str, num_devices: int = 1) -> int:
+  return compiled(*overrides, num_devices=num_devices).executed_flops()
 
 
 MESHES = (
@@ -66,6 +110,23 @@ MESHES = (
   # Sequences of 12 and 21 tokens; the longer ones are padded.
   {"fsdp": 2, "sequence": 2, "tensor": 2},
 )
+# Parts of 6 windows, of global views of 12 and local ones of 3.
+HIGH_RESOLUTION = (CENTER, "model.size=tiny_4k", "model.window_chunk=6")
+
+
+@pytest.mark.parametrize("more", [(), HIGH_RESOLUTION[1:]], ids=str)
+def test_executed_flops_are_the_useful_ones(more):
+  run = compiled(CENTER, *more)
+  useful = run.objective.flops() * run.config.data.global_batch_size
+  assert executed_flops(CENTER, *more) == pytest.approx(useful, rel=1e-3)
+
+
+def test_windows_do_not_depend_on_the_mesh():
+  mesh = [f"mesh.{axis}={size}" for axis, size in MESHES[2].items()]
+  found = history(*HIGH_RESOLUTION, *mesh, num_devices=8)
+  assert_same_run(found, history(*HIGH_RESOLUTION))
+
+
 FSDP_TENSOR = ("mesh.fsdp=4", "mesh.tensor=2")
 # A number of prototypes that no other axis has.
 SINKHORN = ("objective.target=sinkhorn", "model.prototypes=46")
@@ -76,11 +137,6 @@ SINKHORN = ("objective.target=sinkhorn", "model.prototypes=46")
 @pytest.fixture(scope="module", params=MESHES, ids=str)
 def mesh(request):
   return tuple(f"mesh.{axis}={size}" for axis, size in request.param.items())
-
-
-@functools.cache
-def executed_flops(*overrides: str, num_devices: int = 1) -> int:
-  return compiled(*overrides, num_devices=num_devices).executed_flops()
 
 
 def test_a_mesh_changes_no_loss_and_does_no_work_twice(mesh):
@@ -115,23 +171,6 @@ def test_a_state_starts_on_a_mesh_as_on_one_device():
   run = compiled(CENTER, *FSDP_TENSOR, num_devices=8)
   found = state_lib.init_state(0, run.objective, run.tx, run.abstract)
   chex.assert_trees_all_equal(jax.device_get(found), run.initial)
-
-
-# Parts of 6 windows, of global views of 12 and local ones of 3.
-HIGH_RESOLUTION = (CENTER, "model.size=tiny_4k", "model.window_chunk=6")
-
-
-def test_windows_do_not_depend_on_the_mesh():
-  mesh = [f"mesh.{axis}={size}" for axis, size in MESHES[2].items()]
-  found = history(*HIGH_RESOLUTION, *mesh, num_devices=8)
-  assert_same_run(found, history(*HIGH_RESOLUTION))
-
-
-@pytest.mark.parametrize("more", [(), HIGH_RESOLUTION[1:]], ids=str)
-def test_executed_flops_are_the_useful_ones(more):
-  run = compiled(CENTER, *more)
-  useful = run.objective.flops() * run.config.data.global_batch_size
-  assert executed_flops(CENTER, *more) == pytest.approx(useful, rel=1e-3)
 
 
 def test_losses_of_sinkhorn_do_not_depend_on_the_mesh():
@@ -188,41 +227,3 @@ def test_weights_gathered_once_move_once_and_change_nothing():
     and any(hidden in array.dims for array in work.instruction.result)
   ]
   assert gathers and max(gathers) == 1
-
-
-def test_a_non_finite_step_changes_only_the_counters():
-  run = fresh(CENTER)
-  run.step(0)
-  poisoned = run.state.params["decoder"]["mask_token"].at[0].set(jnp.nan)
-  run.state.params["decoder"]["mask_token"] = poisoned
-  before = jax.device_get(run.state)
-  metrics = run.step(1)
-  after = jax.device_get(run.state)
-  assert np.isnan(metrics["loss"])
-  assert after.nonfinite_streak == after.nonfinite_total == 1
-  assert after.step == before.step + 1
-  chex.assert_trees_all_equal(
-    (after.params, after.opt_state, after.teacher_state),
-    (before.params, before.opt_state, before.teacher_state),
-  )
-  run.state.params["decoder"]["mask_token"] = jnp.zeros_like(poisoned)
-  assert np.isfinite(run.step(2)["loss"])
-  assert run.state.nonfinite_streak == 0
-  assert run.state.nonfinite_total == 1
-
-
-def test_teacher_is_the_average_of_teacher_and_new_student():
-  run = fresh(CENTER)
-  old = jax.device_get(run.state.teacher_state["teacher"])
-  run.step(0)
-  student = jax.device_get(run.state.params)
-  expected = jax.tree.map(
-    lambda t, s: 0.992 * t + 0.008 * s,
-    old,
-    {name: student[name] for name in old},
-  )
-  chex.assert_trees_all_close(
-    jax.device_get(run.state.teacher_state["teacher"]), expected, atol=1e-6
-  )
-  moved = student["encoder"]["cls_token"] - old["encoder"]["cls_token"]
-  assert np.abs(moved).max() > 5e-4
