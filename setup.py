@@ -20,6 +20,7 @@ CURATION = [
   "pdqhash>=0.2.8",
   "pyarrow>=25.0.1,<26",
 ]
+DOCS = ["mkdocs-material>=9.8.2,<10", "mkdocstrings-python>=2.0.11,<3"]
 EXPORT_CHECK = ["torch>=2.13.0", "transformers>=5.23.0,<6"]
 ONNX = ["onnx>=1.23.2", "onnxruntime>=1.32.0"]
 SYNTHETIC = ["numba>=0.68.1"]
@@ -91,6 +92,8 @@ setup(
   extras_require={
     # Curates pools of images; with ray<2.60 also on clusters.
     "curation": CURATION + ONNX,
+    # Builds the documentation as a site.
+    "docs": DOCS,
     # Images on gs://.
     "gcs": GCS,
     # Reads HEIC photographs.
@@ -111,6 +114,7 @@ setup(
     "test": EXPORT_CHECK
     + CLUSTER
     + CURATION
+    + DOCS
     + HEIF
     + NOTEBOOK
     + ONNX
