@@ -21,6 +21,7 @@ CURATION = [
   "pdqhash>=0.2.8",
   "pyarrow>=25.0.1,<26",
 ]
+DOCS = ["mkdocs-material>=9.8.2,<10", "mkdocstrings-python>=2.0.11,<3"]
 EXPORT_CHECK = ["torch>=2.13.0", "transformers>=5.23.0,<6"]
 ONNX = ["onnx>=1.23.2", "onnxruntime>=1.32.0"]
 SYNTHETIC = ["numba>=0.68.1"]
@@ -96,6 +97,8 @@ setup(
     "curation": CURATION + ONNX,
     # Reads depth and normals in OpenEXR files, such as those of SynthHuman.
     "exr": EXR,
+    # Builds the documentation as a site.
+    "docs": DOCS,
     # Images on gs://.
     "gcs": GCS,
     # Reads HEIC photographs.
@@ -117,6 +120,7 @@ setup(
     + CLUSTER
     + CURATION
     + EXR
+    + DOCS
     + HEIF
     + NOTEBOOK
     + ONNX

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Makes a virtual environment beside this repository and installs the package
 # with an extra:
-#   bash launch/install.sh quickstart|test|tpu|gpu [PYTHON_VERSION]
+#   bash launch/install.sh quickstart|test|tpu|gpu|docs [PYTHON_VERSION]
 # Without a version: .venv, with the versions of launch/constraints.txt; does
 # nothing when that has been done for the same build files before. With one, say
 # 3.13: .venv-3.13, with the newest versions that pip finds today.
 set -euo pipefail
-extra=${1:?name the extra to install: quickstart, test, tpu or gpu}
+extra=${1:?name the extra to install: quickstart, test, tpu, gpu or docs}
 version=${2:-}
 cd "$(dirname "$0")/.."
 
