@@ -148,7 +148,8 @@ def _check(name: str, made: object, protocol: type) -> None:
       continue  # typing.Protocol and what is below.
     for member in (*part.__annotations__, *vars(part)):
       if not member.startswith("_") and not hasattr(made, member):
-        text = inspect.getdoc(getattr(part, member, None))
+        found = vars(part).get(member)
+        text = found and inspect.getdoc(found)
         missing[member] = text or f"an attribute, see {part.__name__}"
   if missing:
     listed = [
