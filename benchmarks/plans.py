@@ -49,7 +49,7 @@ PLANS = (
   ("1b", "v5p:4x4x4", 1, "mesh.data=4", _steps(4), _BLOCK, _ONCE),
   ("5b", "v5p:4x4x4", 1, "mesh.data=4", _steps(16), _BLOCK, _ONCE),
   ("1b", "tpu7x:4x4x4", 1, "mesh.data=8", _steps(4), _BLOCK, _ONCE),
-  ("5b", "tpu7x:4x4x4", 1, "mesh.data=8", _steps(8), _BLOCK, _ONCE),
+  ("5b", "tpu7x:4x4x4", 1, "mesh.data=8", _steps(8), _BLOCK),
   ("1b", "v5e:8x8", 1, _steps(32), _FULL),
   ("5b", "v5e:16x16", 1, "mesh.data=2", _steps(8), _FULL),
   (
@@ -113,7 +113,7 @@ _HEAD = """\
 What the TPU compiler says of the step that `train.py` runs, at the paper's
 crops and, where nothing else is said, a global batch of 2048. Nothing here was
 run on a TPU: HBM is the compiler's own account of a device, and step time and
-MFU are estimates of `sapiens2 plan`, which prints how they are
+MFU are estimates of `python -m sapiens2_jax.plan`, which prints how they are
 made, **corrected by what runs with a published speed took** of theirs: see
 [calibration](#calibration). The range of an MFU is that of those runs. What
 was estimated before the correction stands beside it: by peak and bandwidth,
