@@ -81,7 +81,8 @@ def _judge_features(numbers: dict) -> tuple[bool, str]:
   said = "finds another crop of the same photograph"
   if share - by_random > _MIN_ERRORS * error:
     return True, f"{said} for {found} of crops ({random} with random weights)"
+  much = "hardly" if share > by_random else "no"
   return False, (
-    f"{said} hardly more often than random weights do ({found} against "
+    f"{said} {much} more often than random weights do ({found} against "
     f"{random} of {numbers['num_crops']} crops)"
   )

@@ -52,3 +52,8 @@ def test_it_says_that_it_was_trained_on_what_it_is_judged_by():
 def test_two_photographs_may_have_features_along_one_direction():
   near = FOUND | {"rank_me": 1.2, "rank_me_max": 3}
   assert said(GOOD, near)[0]
+
+
+def test_less_than_by_random_weights_is_not_hardly_more():
+  assert "hardly more often" in said(GOOD, NOT_FOUND)[1]
+  assert "no more often" in said(GOOD, FOUND | {"share": 0.6})[1]
