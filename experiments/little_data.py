@@ -3,11 +3,11 @@ r"""Fine-tuning the toy on 50 labelled images: each way of it, side by side.
 Run:    sapiens2 experiment --config little_data --output runs/little_data
 Needs:  two CPU cores; 170 MB of downloads, once
 
-Pretrains the toy on synthetic people without labels, then fine-tunes it on
-normals of 50 other ones, three times for each way: other images and another
-head. Measures each on the same 100 people. The same command continues what was
-stopped. All choices are ours; all ways have one learning rate, which was tuned
-for none of them.
+Pretrains the toy on synthetic people without labels, then fine-tunes it on the
+pose of people in 50 other images, three times for each way: other images and
+another head. Measures each on the same 100 images. The same command continues
+what was stopped. All choices are ours; all ways have one learning rate, which
+was tuned for none of them.
 """
 
 import json
@@ -22,24 +22,20 @@ from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.training import writers
 
 SEEDS = (0, 1, 2)
-_METRIC = "eval_mean"  # degrees
-_PRETRAIN, _FINETUNE = (
-  "pretrain:size=toy",
-  "finetune:task=normal,size=toy",
-)
-_PRETRAIN_STEPS, _NUM_STEPS = 240, 120
+_METRIC = "eval_PCK"  # %, at 0.1 of the box
+_PRETRAIN, _FINETUNE = "pretrain:size=toy", "finetune:task=pose,size=toy"
+_PRETRAIN_STEPS, _NUM_STEPS = 240, 200
 _SIZE = "256x192"  # of the images; the toy sees 128 x 96
 _PEOPLE, _LABELLED, _TEST = 1000, 50, 100  # images
 # Their seeds: no two corpora share a person.
 _PEOPLE_SEED, _TEST_SEED, _LABELLED_SEED = 1, 2, 10
 
-# The optimizer is the toy's own, Muon: with AdamW, at 2e-3, 100 steps of 10
-# images ended no better than a constant answer.
+# The optimizer is the toy's own, Muon. Normals are no task for so few steps:
+# 100 with AdamW, and 120 with Muon, ended no better than a constant answer.
 _SHARED = {
-  "data.image_size": (128, 96),
   "data.augment": True,
   "optim.num_steps": _NUM_STEPS,
-  "optim.warmup_steps": 10,
+  "optim.warmup_steps": 20,
   "evaluation.every": _NUM_STEPS,
 }
 FULL, DECAY = "all", "all, layer decay 0.7"
@@ -108,7 +104,7 @@ def make_phases(output: str) -> list[Phase]:
 
 
 def read_results(output: str) -> dict[str, list[float]]:
-  """Degrees of each way, one a seed.
+  """The metric of each way, one a seed.
 
   Raises:
     ValueError: a run was stopped before its end.
@@ -132,7 +128,7 @@ def format_table(measured: dict[str, list[float]]) -> str:
   rows = []
   for variant, values in measured.items():
     mean, deviation = statistics.fmean(values), statistics.stdev(values)
-    against = phases_lib.compare(values, measured[FULL], False)
+    against = phases_lib.compare(values, measured[FULL], True)
     rows.append(
       [
         variant,

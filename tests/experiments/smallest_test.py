@@ -145,7 +145,8 @@ def test_little_data(tmp_path):
   said = run(
     find(phases, f"{experiment.LORA}, seed 0").arguments,
     *("model.size=smallest", "data.image_size=(64, 48)", *SHORT),
-    *("head.upsample_channels=(4, 4, 4, 4)", "model.lora_rank=2"),
+    *("head.upsample_channels=(4, 4)", "head.conv_channels=()"),
+    "model.lora_rank=2",
     *("evaluation.every=2", "evaluation.num_images=3"),
   )
   assert f"weights    from {tmp_path / 'pretrain'}, step 4, teacher" in said
