@@ -223,7 +223,7 @@ def test_verify_says_when_pytorch_is_not_installed(tmp_path, workdir):
   code = f"""
 import runpy, sys
 sys.modules["torch"] = None
-sys.argv = {["verify_export", f"--export={output}", f"--checkpoint={workdir}"]}
+sys.argv = {["verify_export", f"--checkpoint={output}", f"--against={workdir}"]}
 sys.argv.append("--output={tmp_path / "r.json"}")
 runpy.run_module("sapiens2_jax.verify_export", run_name="__main__")
 """

@@ -203,7 +203,7 @@ def test_learned_parameters_are_counted(saved):
 def test_wrong_directory_is_one_line_and_code_2(tmp_path, made):
   path = tmp_path if made else tmp_path / "none"
   done = forking.run(
-    [sys.executable, "-m", "sapiens2_jax.report", f"--workdir={path}"],
+    [sys.executable, "-m", "sapiens2_jax.report", f"--checkpoint={path}"],
     os.environ,
   )
   assert done.returncode == 2
