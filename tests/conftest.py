@@ -81,7 +81,7 @@ install_import_hook(
 # then on: what libraries hold stays, and to drop programs after each test would
 # compile them for each test.
 MORE_BYTES = 2**29
-max_bytes = 5 * 2**28
+max_bytes = 2**31
 
 
 def resident_bytes() -> int:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -172,14 +171,10 @@ def test_pretraining_probes_depth_while_it_runs(corpora, installed):
 
 
 def test_without_the_package_there_is_no_such_task():
-  done = subprocess.run(
-    [
-      *(sys.executable, "-m", "sapiens2_jax.train", "--workdir", "unused"),
-      *("--config", f"{PACKAGE}/experiment.py:size=toy"),
-    ],
-    cwd=commands.ROOT,
-    capture_output=True,
-    text=True,
-  )
+  command = [
+    *(sys.executable, "-m", "sapiens2_jax.train", "--workdir", "unused"),
+    *("--config", f"{PACKAGE}/experiment.py:size=toy"),
+  ]
+  done = commands.run(command, commands.environment())
   assert done.returncode == 2 and "unknown task.name 'depth'" in done.stderr
   assert "Traceback" not in done.stderr

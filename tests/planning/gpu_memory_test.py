@@ -2,7 +2,6 @@
 
 import functools
 import os
-import subprocess
 import sys
 
 import flax.linen as nn
@@ -18,8 +17,7 @@ from sapiens2_jax.gpus import GPUS, find_gpu
 from sapiens2_jax.models.block import BlockStack
 from sapiens2_jax.parallel.mesh import abstract_mesh, make_mesh
 from sapiens2_jax.planning import compiling, gpu_memory, gpu_plan, liveness
-from tests import tiny
-from tests.end_to_end.commands import ROOT
+from tests import forking, tiny
 
 # Wide enough for activations to be most of it, and for whole tiles of a TPU.
 for layers in (6, 10):
@@ -116,14 +114,8 @@ def test_cards_are_found_by_what_jax_calls_them():
 
 
 def run(*arguments):
-  return subprocess.run(
-    [sys.executable, *arguments],
-    cwd=ROOT,
-    env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
-    capture_output=True,
-    text=True,
-    timeout=900,
-  )
+  env = {**os.environ, "XLA_FLAGS": ""}
+  return forking.run([sys.executable, *arguments], env, timeout=900)
 
 
 @pytest.mark.parametrize(
