@@ -113,7 +113,7 @@ _HEAD = """\
 What the TPU compiler says of the step that `train.py` runs, at the paper's
 crops and, where nothing else is said, a global batch of 2048. Nothing here was
 run on a TPU: HBM is the compiler's own account of a device, and step time and
-MFU are estimates of `python -m sapiens2_jax.plan`, which prints how they are
+MFU are estimates of `sapiens2 plan`, which prints how they are
 made, **corrected by what runs with a published speed took** of theirs: see
 [calibration](#calibration). The range of an MFU is that of those runs. What
 was estimated before the correction stands beside it: by peak and bandwidth,
