@@ -2,7 +2,7 @@
 
 Lower bounds are what the whole suite runs with (launch/constraints.txt): older
 versions may do, and were not run. Upper bounds are the next version after what
-the quick suite ran with (README.md) that may break things.
+the quick suite ran with (docs/install.md) that may break things.
 """
 
 import os

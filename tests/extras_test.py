@@ -156,10 +156,10 @@ def test_lower_bounds_are_what_the_suite_runs_with(given):
     assert bounds[">="] == pins()[name], name
 
 
-def test_the_readme_states_both_ends_as_setup_does(given):
+def test_the_page_states_both_ends_as_setup_does(given):
   rows = [
     [cell.strip() for cell in line.strip("|").split("|")]
-    for line in (ROOT / "README.md").read_text().splitlines()
+    for line in (ROOT / "docs" / "install.md").read_text().splitlines()
     if re.match(r"\| (\| Python|oldest|newest) ", line)
   ]
   names, oldest, newest = rows

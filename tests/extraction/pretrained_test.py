@@ -184,8 +184,7 @@ def test_the_lines_of_the_readme_work(newcomer):
   section = text.split("## Features of photographs")[1].split("\n## ")[0]
   names = newcomer(section)
   out = names["out"]
-  assert names["found"].cls.shape == out.cls.shape == (1, 192)
-  assert out.patches.shape == (1, 8, 6, 192)
+  assert out.cls.shape == (1, 192) and out.patches.shape == (1, 8, 6, 192)
 
 
 def test_the_lines_of_the_page_work(newcomer, capsys):
