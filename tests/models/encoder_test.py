@@ -28,6 +28,9 @@ NUM_PARAMS = {
   "1b_4k": 1_606_588_928,
   "5b_4k": 5_634_969_536,
 }
+# One worker takes all of this file: what is compiled is compiled once.
+pytestmark = pytest.mark.xdist_group("encoder")
+
 GRID = TokenGrid(3, 2, 16, 16)
 SMALL = Architecture("small", 32, 4, 4, num_full_first=1, num_full_last=2)
 

@@ -19,6 +19,9 @@ from sapiens2_jax.parallel.mesh import abstract_mesh, make_mesh
 from sapiens2_jax.planning import compiling, gpu_memory, gpu_plan, liveness
 from tests import forking, tiny
 
+# One worker takes all of this file: what it traces is traced once.
+pytestmark = pytest.mark.xdist_group("gpu_memory")
+
 # Wide enough for activations to be most of it, and for whole tiles of a TPU.
 for layers in (6, 10):
   name = f"small_{layers}"

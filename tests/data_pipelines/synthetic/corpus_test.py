@@ -27,6 +27,10 @@ def read_all(path: pathlib.Path) -> dict[str, bytes]:
   return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
 
 
+# The worker that makes the people.
+pytestmark = pytest.mark.xdist_group("bodies")
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
   path = tmp_path_factory.mktemp("corpus") / "c"

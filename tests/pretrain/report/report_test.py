@@ -34,6 +34,10 @@ SECTIONS = (
 )
 
 
+# One worker takes all of this file: one run is made for it.
+pytestmark = pytest.mark.xdist_group("report")
+
+
 def make_config(data_path):
   return config_lib.load_config(
     f"{ROOT}/experiments/pretrain.py:size=toy",
