@@ -18,7 +18,6 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 _OF_THIS_VERSION = [
   "--xla_cpu_use_fusion_emitters=false",
   "--xla_cpu_parallel_codegen_split_count=1",
-  "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE",
 ]
 os.environ["XLA_FLAGS"] = " ".join(
   [
