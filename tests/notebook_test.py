@@ -48,7 +48,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
   monkeypatch.setenv("PYTHONPATH", str(ROOT))
   text = PATH.read_text()
   assert text.count("optim.num_steps=150") == 1
-  text = text.replace("optim.num_steps=150", "optim.num_steps=6")
+  text = text.replace("optim.num_steps=150", "optim.num_steps=12")
   notebook = nbformat.reads(text, as_version=4)
   client = nbclient.NotebookClient(
     notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
@@ -57,4 +57,4 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
   last = [x for x in notebook.cells[-2].outputs if x.output_type == "stream"]
   degrees = int(last[0].text.split()[0])
   assert 0 < degrees < 90
-  assert (tmp_path / "runs" / "balls" / "checkpoints" / "6").is_dir()
+  assert (tmp_path / "runs" / "balls" / "checkpoints" / "12").is_dir()
