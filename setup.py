@@ -21,7 +21,10 @@ CURATION = [
   "pdqhash>=0.2.8",
   "pyarrow>=25.0.1,<26",
 ]
-DOCS = ["mkdocs-material>=9.8.2,<10", "mkdocstrings-python>=2.0.11,<3"]
+DOCS = [
+  *("mkdocs-material>=9.8.2,<10", "mkdocstrings-python>=2.0.11,<3"),
+  "ruff>=0.17.6",  # Breaks lines of signatures.
+]
 EXPORT_CHECK = ["torch>=2.13.0", "transformers>=5.23.0,<6"]
 ONNX = ["onnx>=1.23.2", "onnxruntime>=1.32.0"]
 SYNTHETIC = ["numba>=0.68.1"]

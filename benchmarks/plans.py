@@ -110,23 +110,24 @@ def make(entry: tuple, output: str, is_fast: bool) -> None:
 _HEAD = """\
 # Plans
 
-What the TPU compiler says of the step that `train.py` runs, at the paper's
-crops and, where nothing else is said, a global batch of 2048. Nothing here was
-run on a TPU: HBM is the compiler's own account of a device, and step time and
-MFU are estimates of `sapiens2 plan`, which prints how they are
-made, **corrected by what runs with a published speed took** of theirs: see
-[calibration](#calibration). The range of an MFU is that of those runs. What
-was estimated before the correction stands beside it: by peak and bandwidth,
-and by the compiler's cycles. Made by `python -m benchmarks.plans`, a plan at a
-time; commands stand in [plans.jsonl](plans.jsonl).
+This page has plans of all sizes on TPU slices: memory, step time and MFU of a
+training step. Crops are the paper's and the global batch is 2048, unless the
+last column says otherwise. **Nothing here was run on a TPU.**
 
-Where no cycles stand, the compiler was stopped before it made code (`--fast`),
-and HBM is without that code.
+- HBM is the compiler's own account of a device.
+- Step time and MFU are estimates of `sapiens2 plan`, which prints how they are
+  made. They are **corrected by runs whose speed was published**
+  ([calibration](#calibration)); the range of an MFU is that of those runs.
+- "By peak" and "by cycles" are the estimates before the correction: from peak
+  and bandwidth, and from the compiler's cycles. `-` means that the compiler was
+  stopped before it made code (`--fast`); HBM is then without that code.
+- A star marks an older plan, with JAX's attention kernel (`splash`) instead of
+  the one that `auto` takes now. At that time transfers between HBM and the
+  chip's memory were counted as steps of their own, many times; such a plan is
+  shown without that part, which on v5p is 2 % of a step at most.
 
-A star: a plan of before, with JAX's attention kernel (`splash`) and not the one
-that `auto` takes now. Transfers between HBM and the chip's memory still counted
-as steps of their own then, and many times; such a plan is given without the
-part that held them, which for v5p is 2 % of a step at most.
+`python -m benchmarks.plans` makes the plans one at a time;
+[plans.jsonl](plans.jsonl) has their commands.
 
 """
 _CALIBRATION = """
@@ -140,15 +141,14 @@ planned with libtpu 0.0.52; sources stand in
 [calibration.jsonl](calibration.jsonl). Where no cycles stand, the compiler was
 stopped before it made code (`--fast`).
 
-Which account the measurements support: steps took longer than by peak and
-bandwidth, and less than by the compiler's cycles. Those take work that only
-moves bytes for 2.4 to 2.8 times as long as HBM needs (`2 * x + 1` of a long
-array: 0.36 to 0.41 of the bandwidth on each chip), and our steps have more of
-it than language models; with cycles for products alone, the runs are met within
-7 %. So plans take peak and bandwidth, times the median of their chip, or of all
-where it has no run. On v5p and v6e the published runs hid collectives in a way
-that this compiler refuses there; here they count as not hidden, 3 to 20 % of a
-step.
+The published steps took longer than peak and bandwidth say, and less than the
+compiler's cycles say. For work that only moves bytes, the cycles are 2.4 to 2.8
+times what HBM needs (`2 * x + 1` of a long array: 0.36 to 0.41 of the bandwidth
+on each chip), and our steps have more of such work than language models. With
+cycles for products alone, the estimates are within 7 % of the runs. So a plan
+takes peak and bandwidth, times the median of its chip, or of all chips if it
+has no run. On v5p and v6e the published runs hid collectives in a way that this
+compiler refuses there; here they count as not hidden, 3 to 20 % of a step.
 
 """
 

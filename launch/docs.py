@@ -6,7 +6,6 @@ made from the code: verbs.md and fields.md. llms.txt lists all pages.
 """
 
 import ast
-import importlib.util
 import pathlib
 import posixpath
 import re
@@ -108,8 +107,8 @@ def list_verbs() -> str:
     "`sapiens2 VERB --help` also lists its flags.\n\n"
   )
   for verb, module in VERBS.items():
-    path = importlib.util.find_spec(module).origin
-    docstring = ast.get_docstring(ast.parse(pathlib.Path(path).read_text()))
+    path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
     text += f"## {verb}\n\n{docstring}\n\n"
   return text
 

@@ -12,6 +12,8 @@ import urllib.parse
 import pytest
 from pymdownx import slugs
 
+from tests import extras_test
+
 ROOT = pathlib.Path(__file__).parents[1]
 HOOK = runpy.run_path(str(ROOT / "launch" / "docs.py"))
 PAGES = sorted(
@@ -42,6 +44,16 @@ def test_links_of_the_repository_lead_somewhere(page):
 def test_a_page_starts_with_a_sentence_that_says_what_it_is(page):
   found = HOOK["first_sentence"](page.read_text())
   assert found.endswith(".") and len(found) < 160, found
+
+
+def test_pages_made_from_code_need_no_extra_but_docs():
+  done = extras_test.run(
+    "import runpy\n"
+    "made = runpy.run_path(sys.argv[1])\n"
+    "print(len(made['list_verbs']()), len(made['list_fields']()))",
+    ROOT / "launch" / "docs.py",
+  )
+  assert done.returncode == 0, done.stderr
 
 
 class Links(html.parser.HTMLParser):
