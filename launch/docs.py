@@ -1,11 +1,13 @@
 """What the site has besides docs/*.md; a hook of MkDocs, see mkdocs.yml.
 
-Pages out of other files of the repository: README.md is the first one. Links
-that leave docs/ lead to pages with the files that they name. Two pages are
-made from the code: verbs.md and fields.md. llms.txt lists all pages.
+Pages out of other files of the repository: README.md is the first one, and the
+notebook is one with its outputs. Links that leave docs/ lead to pages with the
+files that they name. Two pages are made from the code: verbs.md and fields.md.
+llms.txt lists all pages.
 """
 
 import ast
+import json
 import pathlib
 import posixpath
 import re
@@ -21,6 +23,7 @@ COPIES = {
   "changelog.md": "CHANGELOG.md",
   "benchmarks.md": "benchmarks/README.md",
 }
+NOTEBOOK = "docs/first_steps.ipynb"
 # Kind of config -> what its experiments do.
 KINDS = {
   "pretrain": "Pretraining",
@@ -61,6 +64,8 @@ def _place(path: str) -> str:
   for page, file in COPIES.items():
     if path == file:
       return page
+  if path == NOTEBOOK:
+    path = path.replace(".ipynb", ".md")
   return path.removeprefix("docs/") if is_page(path) else f"source/{path}.md"
 
 
@@ -96,6 +101,29 @@ def list_source(path: str) -> str:
       text += f"## {file.relative_to(ROOT)}\n\n"
     text += f"~~~~~~{kind}\n{file.read_text()}~~~~~~\n\n"
   return text
+
+
+def show_notebook() -> str:
+  """The notebook with its outputs as a page."""
+  parts = []
+  for cell in json.loads((ROOT / NOTEBOOK).read_text())["cells"]:
+    source = "".join(cell["source"])
+    if cell["cell_type"] == "markdown":
+      parts.append(source)
+      continue
+    code = source.removeprefix("%%bash\n")
+    parts.append(f"```{'python' if code == source else 'bash'}\n{code}\n```")
+    for output in cell["outputs"]:
+      text = "".join(output.get("text", ()))
+      picture = output.get("data", {}).get("image/png", "")
+      if text:
+        parts.append(f"```text\n{text}```")
+      if picture:
+        data = "".join(picture).replace("\n", "")
+        parts.append(f"![What it draws](data:image/png;base64,{data})")
+  name = pathlib.Path(NOTEBOOK).name
+  parts.insert(1, f'<a href="{name}" download>The notebook as a file</a>')
+  return "\n\n".join(parts) + "\n"
 
 
 def list_verbs() -> str:
@@ -148,6 +176,7 @@ def _list_schema(schema: fields.Schema) -> str:
 def on_files(files, config):
   made = {page: (ROOT / file).read_text() for page, file in COPIES.items()}
   made |= {"verbs.md": list_verbs(), "fields.md": list_fields()}
+  made["first_steps.md"] = show_notebook()
   pages = {
     file.src_uri: file.content_string for file in files.documentation_pages()
   }

@@ -68,7 +68,8 @@ class Links(html.parser.HTMLParser):
     given = dict(attributes)
     self.anchors |= {given.get("id"), given.get("name")}
     target = given.get("src") or given.get("href")
-    if target and target != ".":  # The home of the 404 page.
+    # "." is the home of the 404 page.
+    if target and target != "." and not target.startswith("data:"):
       (self.links if tag == "a" else self.asked).append(target)
 
 
@@ -112,6 +113,7 @@ def test_the_site_has_what_the_code_says(site):
   assert "multiples of 16" in reference  # A docstring.
   assert "sapiens2 corpus build --input" in read("verbs.html")
   assert "optim.peak_lr=" in read("fields.html")
+  assert "degrees off in the mean" in read("first_steps.html")
   assert "class Task" in read("source/sapiens2_jax/tasks/base.py.html")
 
 
