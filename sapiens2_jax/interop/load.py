@@ -44,7 +44,7 @@ def load_pretrained(
   Args:
     path: a safetensors file or a directory with one (released files, our
       exports, transformers directories, whole or in shards), the output of
-      `import_weights`, or a training workdir (its newest checkpoint), on a
+      `sapiens2 import`, or a training workdir (its newest checkpoint), on a
       disk or on gs://. Of a task model, its encoder. Or what `find_weights`
       found.
     weights: "teacher" or "student" of a pretraining workdir.
