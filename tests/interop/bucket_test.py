@@ -10,6 +10,7 @@ from sapiens2_jax.interop.load import load_pretrained
 from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.report import facts
 from sapiens2_jax.report.contents import Contents
+from sapiens2_jax.report.page import Verdict
 from sapiens2_jax.report.run import read_run
 from sapiens2_jax.report.writing import write_report
 from sapiens2_jax.training import writers
@@ -183,12 +184,13 @@ def test_a_report_is_read_from_and_written_to_the_bucket(root, capsys):
   assert run.step == 3 and run.saved.endswith(" UTC")
   contents = Contents(
     title="a run",
-    experiment="experiments/pretrain.py:size=toy",
+    verdict=Verdict("It has learned."),
+    highlights=None,
+    experiment="pretrain:size=toy",
     facts=[],
     sections=[],
     notes={},
     commands=[],
-    pictures={},
     credits=[],
     missing="",
     can_export=True,

@@ -160,6 +160,6 @@ def test_a_missing_package_is_a_mistake_that_says_what_to_install(
     open_tracker(tmp_path)
   assert str(found.value) == (
     "logging.wandb_project=people: wandb is not installed; it comes with the "
-    "extra wandb: pip install -e '.[wandb]'"
+    "extra wandb: pip install 'sapiens2-jax[wandb]'"
   )
   assert errors.exit_code(found.value) == errors.MISTAKE

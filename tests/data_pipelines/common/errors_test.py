@@ -72,7 +72,7 @@ def test_a_package_that_is_missing_is_a_mistake(monkeypatch):
 
   monkeypatch.setattr(remote.fsspec.core, "url_to_fs", fail)
   with pytest.raises(
-    ValueError, match=r"gs://b/x: Please install.*sapiens2_jax\[gcs\]"
+    ValueError, match=r"gs://b/x: Please install.*sapiens2-jax\[gcs\]"
   ) as caught:
     storage.read_bytes("gs://b/x")
   assert errors.exit_code(caught.value) == 2
