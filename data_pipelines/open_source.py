@@ -31,10 +31,7 @@ def open_source(specs: str | os.PathLike) -> mixture.Mixture:
       of them only; the message names the spec.
     ShardReadError: a file of a source is missing or has a wrong size.
   """
-  specs = os.fspath(specs)
-  parts = [_split_weight(part) for part in specs.split(";") if part.strip()]
-  if os.path.exists(specs):
-    parts = [(specs, None)]
+  parts = _split(specs)
   if not parts:
     raise ValueError(f"{specs!r} names no dataset.")
   weights = [weight for _, weight in parts if weight is not None]
@@ -48,12 +45,27 @@ def open_source(specs: str | os.PathLike) -> mixture.Mixture:
   return mixture.Mixture(opened, weights or None)
 
 
+def places(specs: str | os.PathLike) -> frozenset[str]:
+  """Where the datasets of `open_source` lie, however it is written."""
+  found = (storage.normal(spec) for spec, _ in _split(specs))
+  return frozenset(map(storage.absolute, found))
+
+
 def open_field(field: str, specs: str | os.PathLike) -> mixture.Mixture:
   """As `open_source`, for a field of a config, which the error names."""
   try:
     return open_source(specs)
   except ValueError as error:
     raise ValueError(f"{field}={specs}: {error}") from error
+
+
+def _split(
+  specs: str | os.PathLike,
+) -> list[tuple[str, fractions.Fraction | None]]:
+  specs = os.fspath(specs)
+  if os.path.exists(specs):
+    return [(specs, None)]
+  return [_split_weight(part) for part in specs.split(";") if part.strip()]
 
 
 def _split_weight(part: str) -> tuple[str, fractions.Fraction | None]:

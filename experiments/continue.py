@@ -6,9 +6,10 @@ Run:    sapiens2 train --workdir runs/mine \
           --config.model.init_from=sapiens2_0.4b_pretrain.safetensors
 Smoke:  --config continue:size=toy (CPU, minutes), after sapiens2 quickstart
 Sizes:  those of experiments/pretrain.py
-Input:  model.init_from: weights of an encoder (released, imported, exported),
-        behind which all else starts at random; or, with start=run, the workdir
-        of a pretraining, whose decoder, head, teacher and optimizer go on, too
+Input:  model.init_from: weights of an encoder (released, imported, exported, of
+        a run), behind which all else starts at random; or, with start=run, the
+        workdir of a pretraining, whose decoder, head, teacher and optimizer go
+        on, too
 Needs:  for all sizes but the toys a TPU or GPU mesh [estimate; not yet run]
 
 As experiments/pretrain.py but for what depends on `images`, how many there are
@@ -44,7 +45,8 @@ _EPOCHS = 50
 _LEAST_STEPS, _MOST_STEPS = 2000, 100_000
 _STEPS_OF_EPOCH = 100  # at least, if the batch may be so small
 _LEAST_BATCH = 64
-_STARTS = {"encoder": 0.1, "run": 0.0}  # fraction of the steps: frozen
+# Also the values of model.init_parts. Fraction of the steps: frozen.
+_STARTS = {"encoder": 0.1, "run": 0.0}
 _MOST_FROZEN = 1000
 
 
@@ -100,6 +102,7 @@ def get_config(argument: str = "size=0.4b") -> ml_collections.ConfigDict:
   else:
     print(rule.show(images), file=sys.stderr)
   config.model.init_from = "runs/quickstart" if is_toy else "runs/pretrain"
+  config.model.init_parts = given["start"]
   config.data.global_batch_size = rule.batch
   config.optim.update(
     num_steps=rule.steps,

@@ -13,9 +13,10 @@ each photograph that can be read, in the order of their names:
     about   ()      JSON text: checkpoint, image_size, fit, dtype, rope_dtype
 
 With `--patches DIR` each also gets DIR/NAME.npy: (rows, cols, d) float32, the
-features of its patches on its own grid. These are written as they come; only
-[cls] is kept in memory. A photograph that cannot be read is left out, with the
-reason; if none can, the exit code is 1.
+features of its patches on its own grid; NAME is without its ending, unless two
+differ in nothing else. These are written as they come; only [cls] is kept in
+memory. A photograph that cannot be read is left out, with the reason; if none
+can, the exit code is 1.
 """
 
 import io
@@ -86,8 +87,8 @@ def read_size(text: str | None) -> Size | None:
   return int(found[1]), int(found[2])
 
 
-def check_output(path: str) -> None:
-  """Refuses what would not become a file of arrays."""
+def check_output(path: str, patches: str | None) -> None:
+  """Refuses what would not become a file, before hours of computing."""
   if not path.endswith(".npz"):
     raise ValueError(
       f"--output={path}: expected a file that ends in .npz; features of "
@@ -95,6 +96,16 @@ def check_output(path: str) -> None:
     )
   if storage.is_directory(path):
     raise ValueError(f"--output={path}: is a directory; give a file.")
+  if patches is not None and storage.normal(patches) == storage.normal(path):
+    raise ValueError(f"--patches={patches}: is the file of --output, too.")
+  local = storage.local_path(path)
+  if local is None:
+    return
+  holder = os.path.dirname(os.path.abspath(local))
+  while not os.path.lexists(holder):  # Those that are missing are made.
+    holder = os.path.dirname(holder)
+  if not (os.path.isdir(holder) and os.access(holder, os.W_OK | os.X_OK)):
+    raise ValueError(f"--output={path}: nothing can be written in {holder}.")
 
 
 def prepare_all(source: sources.ImageSource, view: View):
@@ -156,7 +167,7 @@ def main() -> int:
   # Orbax warns of a file that this kind of checkpoint never has.
   logging.set_verbosity(logging.ERROR)
   size, output, patches = _IMAGE_SIZE.value, _OUTPUT.value, _PATCHES.value
-  check_output(output)
+  check_output(output, patches)
   size = read_size(size)
   source = inputs.open_images(_IMAGES.value, patches)
   weights = find_weights(_CHECKPOINT.value, _WEIGHTS.value)

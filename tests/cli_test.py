@@ -11,6 +11,7 @@ import pytest
 
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.__main__ import VERBS, read_summary
+from sapiens2_jax.validation import showing
 from tests import forking, old_runs, tiny_task
 from tests.end_to_end import commands
 from tests.evaluation import labelled
@@ -204,6 +205,16 @@ def test_every_file_of_experiments_has_a_name():
   assert {*config_lib.experiments()} == names
   for name in names:
     assert config_lib.find_experiment(f"{name}:size=toy").endswith(".py")
+
+
+def test_a_name_is_that_of_the_experiment_beside_a_directory(
+  tmp_path, monkeypatch
+):
+  (tmp_path / "finetune").mkdir()
+  monkeypatch.chdir(tmp_path)
+  assert "task" in showing.read("finetune", [])
+  with pytest.raises(config_lib.ConfigError, match="holds neither"):
+    showing.read("./finetune", [])
 
 
 @pytest.fixture(scope="module")

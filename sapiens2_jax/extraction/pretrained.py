@@ -119,7 +119,8 @@ class Pretrained(tuple):
     """
     view = self.view(size, fit)
     is_array = isinstance(images, np.ndarray | jax.Array)
-    is_one = images.ndim == 3 if is_array else _is_path(images)
+    is_many = isinstance(images, Iterable) and not _is_path(images)
+    is_one = images.ndim <= 3 if is_array else not is_many
     images = [images] if is_one else list(images)
     prepared = photographs.read_ahead(lambda one: view(_read(one)), images)
     found = list(self.extract(view, prepared, num_images=len(images)))
@@ -206,10 +207,13 @@ def _read(given: Photograph) -> Image:
   """The image behind a path, or one that is there."""
   if _is_path(given):
     return photographs.read_image(given)
+  expected = "expected a path, or RGB of 0 to 255 as uint8 (h, w, 3)"
+  if not hasattr(given, "shape"):  # One of Pillow would not be turned upright.
+    raise ValueError(f"images: found {type(given).__name__}; {expected}.")
   image = np.asarray(given)
-  if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+  is_rgb = image.ndim == 3 and image.shape[-1] == 3 and image.size
+  if image.dtype != np.uint8 or not is_rgb:
     raise ValueError(
-      f"images: found {image.dtype} of shape {image.shape}; expected a path, "
-      "or RGB of 0 to 255 as uint8 (h, w, 3)."
+      f"images: found {image.dtype} of shape {image.shape}; {expected}."
     )
   return image

@@ -22,10 +22,10 @@ _ENCODER, _HEAD = "params/encoder/", "params/head/"
 def open_parts(config: ConfigDict) -> Parts:
   """What `model.init_from` holds for a run.
 
-  Where `model.init_parts` is "all" that is everything of a run for the same
-  purpose, pretraining or one task, and the head of other weights of the same
-  task; of a run with LoRA, the sum and the head. Of all else it is the encoder,
-  in pretraining the teacher's.
+  Where `model.init_parts` is not "encoder" that is everything of a run for the
+  same purpose, pretraining or one task, and the head of other weights of the
+  same task; of a run with LoRA, the sum and the head. Of all else it is the
+  encoder, in pretraining the teacher's; where it is "run" that is refused.
 
   Args:
     config: of the new run.
@@ -45,11 +45,25 @@ def open_parts(config: ConfigDict) -> Parts:
     raise ValueError(f"model.init_from: {error}") from error
 
 
+def _check_run(config: ConfigDict, found: Found, is_whole: bool) -> None:
+  """Refuses an encoder alone where all of a run is to go on.
+
+  What is new beside it would be learned at once, and pull it about.
+  """
+  if config.model.init_parts == "run" and not is_whole:
+    raise ValueError(
+      f"{found.description} is no run for the same purpose, but "
+      "model.init_parts=run needs one; give its workdir, or start with the "
+      "encoder alone (init_parts=encoder; continue:start=encoder)"
+    )
+
+
 def _of_run(config: ConfigDict, found: Found) -> Parts:
   _, given = checkpoints.load_run(found.place, validation.read_config)
   if given.model.get("lora_rank"):  # Merged, and no longer what it moved.
     return _of_weights(config, found)
   is_whole = _is_same(config, given, found)
+  _check_run(config, found, is_whole)
   kind = objective_class(given)
 
   def select(state: TrainState) -> dict[str, Any]:
@@ -86,6 +100,7 @@ def _of_run(config: ConfigDict, found: Found) -> Parts:
 
 
 def _of_weights(config: ConfigDict, found: Found) -> Parts:
+  _check_run(config, found, False)
   weights = read_weights(found, "float32")
   params = weights.params if weights.task else {"encoder": weights.params}
   arrays = by_path({"params": params})
@@ -172,7 +187,7 @@ def _is_same(
   labels = registry.config_labels(name) if name else ""
   given, wanted = (dict(fields.leaves(x)) for x in (given, config))
   same = given.get(labels) == wanted.get(labels)
-  return config.model.init_parts == "all" and same
+  return config.model.init_parts != "encoder" and same
 
 
 def _head_fields(config: ConfigDict) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from sapiens2_jax.training.checkpoints import ReadConfig
 CONFIG_FILE = "config.json"  # train.py writes it into a workdir.
 _NUM_HIGHLIGHTS = 3
 _MAX_ROWS = 20  # of differences; more are folded
-_MEASURED = ("eval_", "probe_")  # what says which run is better
+# What says which run is better, and the fields of its images.
+_MEASURED = {"eval_": "evaluation", "probe_": "probes"}
 
 # The better side of a number, of a run's task; None: nothing says it.
 FindGoal = Callable[[str, str | None], Goal | None]
@@ -165,11 +166,20 @@ def _find_goals(runs: Sequence[Run], find_goal: FindGoal) -> dict[str, Goal]:
 def _best(runs: Sequence[Run], goal: Goal) -> list[Run]:
   """Those with the best last value; none if there is nothing to compare."""
   known = [run for run in runs if run.last(goal.name) is not None]
-  # A loss of one kind is no loss of another.
-  if len(known) < 2 or len({run.kind for run in known}) > 1:
+  # A loss of one kind is no loss of another, nor are other images the same.
+  what = {(run.kind, _images_of(run, goal.name)) for run in known}
+  if len(known) < 2 or len(what) > 1:
     return []
   top = max(goal.sign * run.last(goal.name) for run in known)
   return [run for run in known if goal.sign * run.last(goal.name) == top]
+
+
+def _images_of(run: Run, key: str) -> tuple[str, int] | None:
+  """Path and number of the images that a metric is of; None: of training."""
+  for prefix, group in _MEASURED.items():
+    if key.startswith(prefix) and group in run.config:
+      return run.config[group].path, run.config[group].num_images
+  return None
 
 
 def _draw(runs, key: str, title: str, notes) -> Figure:
@@ -214,12 +224,15 @@ def _lead(runs, verdict: Verdict, drawn: dict) -> Section:
 
 def judge(runs: Sequence[Run], best: dict[str, list[Run]]) -> Verdict:
   """Which run is ahead, of what probes and evaluations measured."""
-  won = {key: on for key, on in best.items() if key.startswith(_MEASURED)}
+  won = {
+    key: on for key, on in best.items() if key.startswith(tuple(_MEASURED))
+  }
   won = {key: [run.letter for run in on] for key, on in won.items() if on}
   if not won:
     return Verdict(
       "Nothing says which run is better: no probe and no evaluation measured "
-      "two of them, and losses of different runs need not measure the same."
+      "two of them on the same images, and losses of different runs need not "
+      "measure the same."
     )
   counts = {
     run.letter: sum(on == [run.letter] for on in won.values()) for run in runs
@@ -249,6 +262,17 @@ def _warnings(runs: Sequence[Run]):
       "The runs stand at different steps, and the numbers are the last of "
       "each: look at the curves."
     )
+  for prefix, group in _MEASURED.items():
+    places = {
+      _images_of(run, prefix)
+      for run in runs
+      if any(key.startswith(prefix) for row in run.metrics for key in row)
+    }
+    if len(places) > 1:
+      yield (
+        f"{group}.path or {group}.num_images differ: of numbers of different "
+        "images none is marked as the best."
+      )
 
 
 def _numbers(runs, goals: dict[str, Goal], best) -> Section:
@@ -257,7 +281,7 @@ def _numbers(runs, goals: dict[str, Goal], best) -> Section:
   for title, measured in (("Probes and evaluations", True), ("Losses", False)):
     rows = []
     for key, goal in goals.items():
-      if key.startswith(_MEASURED) == measured:
+      if key.startswith(tuple(_MEASURED)) == measured:
         better = "higher" if goal.sign > 0 else "lower"
         cells = [
           run.describe_last(key, "{:.4g}")

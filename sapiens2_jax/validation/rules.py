@@ -287,7 +287,7 @@ def _init_head(config: ConfigDict, _: int) -> Found:
   model = config.model
   if model.init_head and not model.init_from:
     yield "model.init_head=True", "needs model.init_from"
-  elif model.init_head and model.init_parts != "all":
+  elif model.init_head and model.init_parts == "encoder":
     wrong = f"model.init_parts={model.init_parts} takes no head; set it to all"
     yield "model.init_head=True", wrong
 

@@ -48,7 +48,7 @@ BEFORE = {"objective.koleo_reduction": "mean"}
 RENAMED = {1: {"data.max_skipped_share": "data.max_skipped_fraction"}}
 
 _BACKENDS = {"auto": None, **BACKENDS}
-_PARTS = dict.fromkeys(("all", "encoder"))
+_PARTS = dict.fromkeys(("all", "encoder", "run"))
 # JAX takes the lower 32 bits: more would be another seed.
 _SEED = at_least(0, 2**32 - 1)
 RATE = at_least(0, 1000)
@@ -100,7 +100,8 @@ _MODEL = group(
   # starts fresh in any case.
   init_parts=Field(
     "all",
-    "all: whatever fits, heads, teacher and optimizer, too; or encoder.",
+    "all: whatever fits, heads, teacher and optimizer, too; run: the same, but "
+    "of a run for the same purpose alone; or encoder.",
     one_of(_PARTS),
   ),
 )

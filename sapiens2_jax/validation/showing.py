@@ -15,7 +15,8 @@ def read(spec: str, overrides: list[str]) -> ConfigDict:
 
   Args:
     spec: NAME:ARGUMENTS or FILE.py:ARGUMENTS, or the workdir of a run, or one
-      of its checkpoints.
+      of its checkpoints. A name is that of the experiment, as for --config,
+      also where a directory has it: that is ./NAME.
     overrides: `group.field=value` texts.
 
   Raises:
@@ -34,7 +35,7 @@ def read(spec: str, overrides: list[str]) -> ConfigDict:
 
 def _read_written(place: str) -> ConfigDict | None:
   """What a run or a checkpoint holds; None if it is neither."""
-  if not storage.is_directory(place):
+  if place in config_lib.experiments() or not storage.is_directory(place):
     return None
   if checkpoints.is_one(place):
     return checkpoints.load_run(place, validation.read_config)[1]

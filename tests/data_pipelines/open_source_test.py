@@ -4,7 +4,7 @@ import pytest
 
 from data_pipelines import sources
 from data_pipelines.common import tars
-from data_pipelines.open_source import open_field, open_source
+from data_pipelines.open_source import open_field, open_source, places
 from tests.data_pipelines import corpora
 
 
@@ -147,3 +147,14 @@ def test_other_contents_have_another_identity(
 def test_weights_are_part_of_the_identity_and_order_too(specs):
   given = ["photos;corpus", "corpus;photos", "photos,1;corpus,3"]
   assert len({open_source(spec).identity() for spec in given}) == 3
+
+
+def test_places_are_those_of_the_datasets_however_they_are_written(
+  tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "odd;1,2").mkdir()
+  both = {f"{tmp_path}/a", f"{tmp_path}/b"}
+  assert places("a/,7;./b,1") == places(f"{tmp_path}/b; a") == both
+  assert places("odd;1,2") == {f"{tmp_path}/odd;1,2"}
+  assert places("gs://x/a/") == {"gs://x/a"}

@@ -5,6 +5,9 @@ import pytest
 
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
+from sapiens2_jax.interop.parts import open_parts
+from tests import tiny
+from tests.interop import samples
 
 SPEC = "experiments/continue.py:"
 TOO_MANY = 10**8
@@ -42,8 +45,21 @@ def test_all_follows_from_the_images_and_is_said(
 
 
 def test_a_run_of_pretraining_goes_on_at_once():
-  optim = load("size=0.4b,images=50000,start=run").optim
+  config = load("size=0.4b,images=50000,start=run")
+  optim = config.optim
   assert (optim.num_steps, optim.freeze_encoder_steps) == (9766, 0)
+  assert config.model.init_parts == "run"
+  assert load("size=0.4b").model.init_parts == "encoder"
+
+
+def test_an_encoder_alone_is_no_run_that_goes_on(tmp_path):
+  file = samples.write(
+    tmp_path / "toy.safetensors", samples.arrays(samples.TOY)
+  )
+  config = tiny.load_config("model.size=toy", "model.init_parts=run")
+  config.model.init_from = str(file)
+  with pytest.raises(ValueError, match="toy.safetensors is no run"):
+    open_parts(config)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,8 @@ def test_the_command_names_mistakes_and_leaves_nothing(
     (1, "left out   bad.jpg", "--output", output),
     (2, "expected a file that ends in .npz", "--output", tmp_path / "out"),
     (2, "expected HEIGHTxWIDTH", "--output", output, "--image_size=9"),
+    (2, "nothing can be written in", "--output", photos / "bad.jpg" / "a.npz"),
+    (2, "is the file of --output", "--output", output, "--patches", output),
   ):
     done = command(*given, *more)
     assert done.returncode == code and wrong in done.stderr
@@ -147,6 +149,14 @@ def test_what_is_no_photograph_is_refused(pretrained, tmp_path):
     pretrained.features(unit)
   with pytest.raises(ValueError, match=r"uint8 of shape \(64, 48\)"):
     pretrained.features([np.zeros((64, 48), np.uint8)])
+  with pytest.raises(ValueError, match=r"uint8 of shape \(64, 48\)"):
+    pretrained.features(np.zeros((64, 48), np.uint8))
+  with pytest.raises(ValueError, match=r"uint8 of shape \(0, 48, 3\)"):
+    pretrained.features(np.zeros((0, 48, 3), np.uint8))
+  photo = Image.new("RGB", (48, 64))
+  for given in (photo, [photo]):
+    with pytest.raises(ValueError, match="found Image; expected a path"):
+      pretrained.features(given)
   with pytest.raises(ValueError, match=r"none\.jpg: cannot be read"):
     pretrained.features([tmp_path / "none.jpg"])
   with pytest.raises(ValueError, match="multiples of 16 pixels"):

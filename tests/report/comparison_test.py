@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import sys
 
 import pytest
@@ -91,6 +92,19 @@ def test_without_probes_the_loss_makes_no_best_run(places, tmp_path):
   add_row(places[2], {"step": 4, "probe_normal_deg": None})
   _, page = compare(places[1], places[2])
   assert "<td>not finite</td>" in page and "20 ✓ best" not in page
+
+
+def test_numbers_of_other_images_are_not_compared(places, tmp_path):
+  other = tmp_path / "other"
+  shutil.copytree(places[1], other)
+  config = json.loads((other / "config.json").read_text())
+  config["probes"]["path"] = "harder"
+  (other / "config.json").write_text(json.dumps(config))
+  _, page = compare(places[0], str(other))
+  assert "probes.path or probes.num_images differ" in page
+  assert "Nothing says which run is better" in page
+  _, page = compare(*places[:2])
+  assert "probes.num_images differ" not in page
 
 
 def test_runs_in_a_bucket_are_read_as_those_on_disk(places, tmp_path):

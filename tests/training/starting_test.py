@@ -125,7 +125,13 @@ def assert_starts(found, drawn):
   assert_equal(found.rng, drawn.rng)
 
 
-@pytest.mark.parametrize("mesh", [(1, ()), (8, ("mesh.data=2", "mesh.fsdp=4"))])
+@pytest.mark.parametrize(
+  "mesh",
+  [
+    (1, ("model.init_parts=run",)),
+    (8, ("mesh.data=2", "mesh.fsdp=4")),
+  ],
+)
 def test_a_run_goes_on_where_another_one_ended(
   tmp_path, pretrained, mesh, capsys
 ):

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines import sources
 from data_pipelines.common.progress import Progress
-from data_pipelines.open_source import open_source
+from data_pipelines.open_source import open_source, places
 from sapiens2_jax.evaluation import encoding
 from sapiens2_jax.pretrain.objective import PretrainObjective
 from sapiens2_jax.pretrain.report import (
@@ -53,11 +53,12 @@ def make_contents(
   config = run.config
   path = data_path or config.data.path
   num_records, found, missing = read_photographs(run, path, count)
-  is_own, highlights = path == config.data.path, None
+  given, own = map(places, (path, config.data.path))
+  was_seen, highlights = not given.isdisjoint(own), None
   if found:
     epoch = last_whole_pass(run, num_records)
     sections, highlights = look(objective, run.workdir, found, epoch)
-    if not is_own:
+    if not was_seen:
       other = f"The photographs are of {path}, not of the run's own data."
       missing = f"{other} {missing}".strip()
   else:
@@ -84,10 +85,10 @@ def make_contents(
   )
   return Contents(
     title=f"sapiens2_jax pretraining, size {size}",
-    verdict=verdict.judge(sections, is_own),
+    verdict=verdict.judge(sections, was_seen),
     highlights=highlights,
     experiment=experiment,
-    facts=make_facts(run, num_records if is_own else None),
+    facts=make_facts(run, num_records if given == own else None),
     sections=sections,
     notes=make_notes(objective, sections),
     commands=[own, from_here],

@@ -15,7 +15,7 @@ from data_pipelines.common import images
 from data_pipelines.common.errors import UnusableExample
 from data_pipelines.common.progress import Progress
 from data_pipelines.corpus.labels import Labels
-from data_pipelines.open_source import open_source
+from data_pipelines.open_source import open_source, places
 from sapiens2_jax.report.contents import Contents
 from sapiens2_jax.report.facts import UNKNOWN, show
 from sapiens2_jax.report.metrics import ends
@@ -146,10 +146,15 @@ def look(
   found, sheet = metric.result(), Sheet(groups)
   section = make_section(run, path, found, len(credits), sheet)
   verdict = comparison.judge(found[score.key], len(credits))
-  if path == run.config.data.path:
+  if _was_seen(run, path):
     text = f"{verdict.text} It was trained on these photographs."
     verdict = dataclasses.replace(verdict, text=text)
   return section, verdict, credits, missing
+
+
+def _was_seen(run: Run, path: str) -> bool:
+  """Whether some of the photographs are among those of training."""
+  return not places(path).isdisjoint(places(run.config.data.path))
 
 
 def choose_highlights(section: Section) -> Figure | None:
@@ -188,7 +193,7 @@ def make_section(
     f"The model of step {run.step:,} on {count} photographs of {path}, evenly "
     "spread."
   )
-  if path == run.config.data.path:
+  if _was_seen(run, path):
     lead += " The model was trained on these photographs."
   task = registry.definition(run.config.task.name)
   caption = f"The first {len(sheet.groups)}: photograph, prediction"

@@ -78,7 +78,8 @@ def read_outputs(workdir):
 
 
 def test_report_of_a_task_run_has_every_part(workdir, capsys):
-  page, summary, folder = make_report(workdir)
+  # The corpus of the run, written otherwise.
+  page, summary, folder = make_report(workdir, f"{workdir.parent}/corpus/")
   assert "bare.png: no labels" in page and "&lt;i&gt;tall.png" in page
   assert page.count("was trained on these photographs") == 2
   # Of each of two photographs three tiles, twice, and a curve of each metric.
