@@ -41,6 +41,7 @@ EXTRAS = {
   "tfds": "corpus tfds, and reading TensorFlow Datasets",
   "gpu": "training on NVIDIA GPUs, with all that a cluster needs",
   "tpu": "training on TPUs, with all that a cluster needs",
+  "docs": "the documentation as a site, in a clone",
   "test": "the test suite of a clone",
 }
 

@@ -27,7 +27,7 @@ def judge(sections: Sequence[Section], is_own: bool) -> Verdict:
   if numbers.get(reconstruction.NAME):
     found.append(_judge_patches(numbers[reconstruction.NAME]))
   near = numbers.get(neighbors.NAME)
-  if near and not math.isnan(near["share"]):
+  if near and not math.isnan(near["share"]) and _is_telling(near):
     found.append(_judge_features(near))
   if not found:
     return Verdict("Nothing can be said: nothing could be measured.")
@@ -53,6 +53,23 @@ def judge(sections: Sequence[Section], is_own: bool) -> Verdict:
   return Verdict(text, None if good and bad else bool(good))
 
 
+def _is_telling(near: dict) -> bool:
+  """False if random weights find all, and these do no worse.
+
+  So it is with few or very different photographs: the best features cannot do
+  better.
+  """
+  count, by_random = near["num_crops"], near["random_weights_share"]
+  return _is_more(1.0, by_random, count) or _is_more(
+    by_random, near["share"], count
+  )
+
+
+def _is_more(share: float, by_random: float, num_crops: int) -> bool:
+  variance = share * (1 - share) + by_random * (1 - by_random)
+  return share - by_random > _MIN_ERRORS * math.sqrt(variance / num_crops)
+
+
 def _has_collapsed(near: dict) -> bool:
   is_known = near["rank_me_max"] >= _RANK_IS_KNOWN
   return is_known and near["rank_me"] < _MIN_RANK
@@ -75,11 +92,9 @@ def _judge_patches(numbers: dict) -> tuple[bool, str]:
 
 def _judge_features(numbers: dict) -> tuple[bool, str]:
   share, by_random = numbers["share"], numbers["random_weights_share"]
-  variance = share * (1 - share) + by_random * (1 - by_random)
-  error = math.sqrt(variance / numbers["num_crops"])
   found, random = (show(x, "{:.0%}") for x in (share, by_random))
   said = "finds another crop of the same photograph"
-  if share - by_random > _MIN_ERRORS * error:
+  if _is_more(share, by_random, numbers["num_crops"]):
     return True, f"{said} for {found} of crops ({random} with random weights)"
   much = "hardly" if share > by_random else "no"
   return False, (
