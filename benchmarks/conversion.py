@@ -107,7 +107,7 @@ def convert(given: argparse.Namespace, root: pathlib.Path) -> dict:
     for path in (imported, exported):
       shutil.rmtree(path, ignore_errors=True)
     one = {"copy_1": copy("copy", released)}
-    command = module("import_weights", source=released, output=imported)
+    command = module("import_weights", checkpoint=released, output=imported)
     one["import"] = measure("import", command, released)
     one["copy_2"] = copy("copy", released)
     options = {"format": "transformers", "output": exported}

@@ -12,7 +12,7 @@ from sapiens2_jax.training import writers
 from tests.end_to_end import commands, resuming
 
 pytestmark = pytest.mark.slow
-NUM_STEPS = 8
+NUM_STEPS = 24
 OPTIONS = (
   "model.size=tiny_4k",  # Images of 4 x 3 windows.
   "data.global_batch_size=8",
@@ -41,7 +41,7 @@ def test_from_training_to_export_and_back(tmp_path):
   commands.run_until(
     command,
     commands.environment(),
-    lambda: resuming.num_rows(killed) >= 6,
+    lambda: (killed / "checkpoints" / "4").exists(),
     signal.SIGKILL,
   )
   assert "resumed at step" in run(*command)
@@ -62,7 +62,7 @@ def test_from_training_to_export_and_back(tmp_path):
   keys = open_tensors(first / name)
   assert keys["tokenizer.local_pos_embed"].shape == (1, 17, 48)
   assert "tokenizer.blocks.1.attn.wq.weight" in keys
-  run_verb("import", source=first / name, output=tmp_path / "import")
+  run_verb("import", checkpoint=first / name, output=tmp_path / "import")
   run_verb(
     "export", checkpoint=tmp_path / "import", format="reference", output=again
   )
@@ -79,6 +79,6 @@ def test_from_training_to_export_and_back(tmp_path):
   assert "--format reference" in refused.stderr
   assert not (tmp_path / "refused").exists()
 
-  run_verb("report", workdir=whole)
+  run_verb("report", checkpoint=whole)
   summary = json.loads((whole / "report" / "summary.json").read_text())
   assert np.isfinite(summary["reconstruction"]["shown_loss"])

@@ -280,8 +280,12 @@ def test_two_processes_start_from_the_encoder_of_a_run(setting):
   texts = run_two(command, root / "continued_log")
   assert f"weights    from {whole}, step {NUM_STEPS}\n" in texts[0]
   assert "new      nothing" in texts[0]
-  # What was learned shows in the first step, before any update.
-  first, fresh = (writers.read_metrics(str(w))[0] for w in (workdir, whole))
+  # What was learned shows in the first step, before any update; a row of probes
+  # stands before that of the new run.
+  first, fresh = (
+    next(row for row in writers.read_metrics(str(w)) if row["step"] == 0)
+    for w in (workdir, whole)
+  )
   assert first["feature_std"] > fresh["feature_std"] + 0.03
 
 

@@ -53,8 +53,8 @@ def make_contents(
   config = run.config
   path = data_path or config.data.path
   num_records, found, missing = read_photographs(run, path, count)
-  given, own = map(places, (path, config.data.path))
-  was_seen, highlights = not given.isdisjoint(own), None
+  given, seen = map(places, (path, config.data.path))
+  was_seen, highlights = not given.isdisjoint(seen), None
   if found:
     epoch = last_whole_pass(run, num_records)
     sections, highlights = look(objective, run.workdir, found, epoch)
@@ -88,7 +88,7 @@ def make_contents(
     verdict=verdict.judge(sections, was_seen),
     highlights=highlights,
     experiment=experiment,
-    facts=make_facts(run, num_records if given == own else None),
+    facts=make_facts(run, num_records if given == seen else None),
     sections=sections,
     notes=make_notes(objective, sections),
     commands=[own, from_here],
