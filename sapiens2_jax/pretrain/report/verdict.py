@@ -27,7 +27,8 @@ def judge(sections: Sequence[Section], is_own: bool) -> Verdict:
   if numbers.get(reconstruction.NAME):
     found.append(_judge_patches(numbers[reconstruction.NAME]))
   near = numbers.get(neighbors.NAME)
-  if near and not math.isnan(near["share"]) and _is_telling(near):
+  is_known = near and not math.isnan(near["share"])
+  if is_known and _is_telling(near):
     found.append(_judge_features(near))
   if not found:
     return Verdict("Nothing can be said: nothing could be measured.")
@@ -45,6 +46,12 @@ def judge(sections: Sequence[Section], is_own: bool) -> Verdict:
     text = f"It has not learned: it {' and '.join(bad)}."
   else:
     text = f"It has learned in part: it {good[0]}, but {bad[0]}."
+  if is_known and not _is_telling(near):
+    share, by_random = near["share"], near["random_weights_share"]
+    text += (
+      f" Another crop is found for {share:.0%}, with random weights for "
+      f"{by_random:.0%}: here that says nothing of its features."
+    )
   if is_own:
     text += (
       " These are photographs it was trained on: this says that it learns, "
