@@ -28,7 +28,8 @@ def judge(sections: Sequence[Section], is_own: bool) -> Verdict:
     found.append(_judge_patches(numbers[reconstruction.NAME]))
   near = numbers.get(neighbors.NAME)
   is_known = near and not math.isnan(near["share"])
-  if is_known and _is_telling(near):
+  is_telling = is_known and _is_telling(near)
+  if is_telling:
     found.append(_judge_features(near))
   if not found:
     return Verdict("Nothing can be said: nothing could be measured.")
@@ -46,7 +47,7 @@ def judge(sections: Sequence[Section], is_own: bool) -> Verdict:
     text = f"It has not learned: it {' and '.join(bad)}."
   else:
     text = f"It has learned in part: it {good[0]}, but {bad[0]}."
-  if is_known and not _is_telling(near):
+  if is_known and not is_telling:
     share, by_random = near["share"], near["random_weights_share"]
     text += (
       f" Another crop is found for {share:.0%}, with random weights for "
