@@ -12,6 +12,8 @@ import pytest
 import setuptools
 from packaging.requirements import Requirement
 
+from sapiens2_jax import doctor
+
 ROOT = pathlib.Path(__file__).parents[1]
 # Module -> the extra that brings it.
 OPTIONAL = {
@@ -181,6 +183,10 @@ def test_the_newest_packages_have_no_upper_bound(monkeypatch, capsys):
   newest = runpy.run_path(str(ROOT / "launch" / "newest.py"))
   newest["main"]("test")
   assert capsys.readouterr().out.split() == ["jax[tpu]", "numba"]
+
+
+def test_the_doctor_knows_every_extra(given):
+  assert doctor.EXTRAS.keys() == given["extras_require"].keys()
 
 
 def test_every_optional_module_is_of_its_extra_alone(given):
