@@ -32,7 +32,11 @@ from sapiens2_jax.config import load_module, parse_argument
 from sapiens2_jax.report import metrics
 from sapiens2_jax.sweep import phases as phases_lib
 from sapiens2_jax.sweep.phases import Phase, synthetic_people
-from sapiens2_jax.sweep.points import override_text, point_name
+from sapiens2_jax.sweep.points import (
+  override_text,
+  point_name,
+  train_arguments,
+)
 from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.training import writers
 
@@ -120,11 +124,7 @@ def make_phases(output: str) -> list[Phase]:
   }
   common = [f"--config.{override_text(*item)}" for item in values.items()]
   short = {**_SHORT, "optim.num_steps": _TEACHER_STEPS}
-  train = (
-    *("-m", "sapiens2_jax.train", "--config", _TEACHER, "--workdir", teacher),
-    *common,
-    *(f"--config.{override_text(*item)}" for item in short.items()),
-  )
+  train = train_arguments(_TEACHER, teacher, values | short)
   students = (
     *("-m", "sapiens2_jax.sweep", "--config", "distillation"),
     *("--output", runs_folder(output), *common),

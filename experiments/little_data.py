@@ -17,7 +17,7 @@ import statistics
 from sapiens2_jax.report import metrics
 from sapiens2_jax.sweep import phases as phases_lib
 from sapiens2_jax.sweep.phases import Phase, synthetic_people
-from sapiens2_jax.sweep.points import override_text
+from sapiens2_jax.sweep.points import train_arguments
 from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.training import writers
 
@@ -53,17 +53,6 @@ def workdir_of(output: str, variant: str, seed: int) -> str:
   return os.path.join(output, f"{name}-seed-{seed}")
 
 
-def train(
-  spec: str, workdir: str, values: dict[str, object]
-) -> tuple[str, ...]:
-  """Arguments of Python for one training."""
-  return (
-    *("-m", "sapiens2_jax.train", "--workdir", workdir),
-    *("--config", spec),
-    *(f"--config.{override_text(*item)}" for item in values.items()),
-  )
-
-
 def make_phases(output: str) -> list[Phase]:
   """Everything up to the table, in order."""
   people, test = (os.path.join(output, name) for name in ("people", "test"))
@@ -78,7 +67,7 @@ def make_phases(output: str) -> list[Phase]:
   phases = [
     synthetic_people(people, _PEOPLE, _PEOPLE_SEED, _SIZE),
     synthetic_people(test, _TEST, _TEST_SEED, _SIZE),
-    Phase("pretrain", train(_PRETRAIN, start, values), started),
+    Phase("pretrain", train_arguments(_PRETRAIN, start, values), started),
   ]
   for seed in SEEDS:
     labelled = os.path.join(output, f"labelled-{seed}")
@@ -95,7 +84,7 @@ def make_phases(output: str) -> list[Phase]:
       phases.append(
         Phase(
           f"{variant}, seed {seed}",
-          train(_FINETUNE, workdir, values),
+          train_arguments(_FINETUNE, workdir, values),
           last_checkpoint(workdir, _NUM_STEPS),
           needs=started,
         )

@@ -25,7 +25,7 @@ from data_pipelines.open_source import open_source
 from sapiens2_jax.report import metrics
 from sapiens2_jax.sweep import phases as phases_lib
 from sapiens2_jax.sweep.phases import Phase, synthetic_people
-from sapiens2_jax.sweep.points import override_text
+from sapiens2_jax.sweep.points import train_arguments
 from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.training import writers
 
@@ -114,11 +114,7 @@ def make_phases(output: str) -> list[Phase]:
       "checkpoint.compile_cache": os.path.join(output, "compiled"),
       **more,
     }
-    arguments = (
-      *("-m", "sapiens2_jax.train", "--workdir", workdir),
-      *("--config", spec),
-      *(f"--config.{override_text(*item)}" for item in values.items()),
-    )
+    arguments = train_arguments(spec, workdir, values)
     done = last_checkpoint(workdir, steps)
     return Phase(f"{variant}, seed {seed}", arguments, done)
 

@@ -34,6 +34,7 @@ from sapiens2_jax.training import (
   optimizer,
   starting,
   tracking,
+  writers,
 )
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.local_checkpoints import LocalCheckpoints
@@ -67,7 +68,7 @@ def write_config(config: ConfigDict, workdir: str) -> None:
   """Writes the resolved config before the first step."""
   if distributed.is_writer():
     distributed.check_lock()
-    path = os.path.join(workdir, "config.json")
+    path = os.path.join(workdir, writers.CONFIG_FILE)
     write_file(path, config_lib.to_json(config).encode())
 
 

@@ -21,7 +21,6 @@ from sapiens2_jax.training import writers
 from sapiens2_jax.training.best import Goal
 from sapiens2_jax.training.checkpoints import ReadConfig
 
-CONFIG_FILE = "config.json"  # train.py writes it into a workdir.
 _NUM_HIGHLIGHTS = 3
 _MAX_ROWS = 20  # of differences; more are folded
 # What says which run is better, and the fields of its images.
@@ -89,9 +88,11 @@ def read_runs(workdirs: Sequence[str], read_config: ReadConfig) -> list[Run]:
 def _read_run(letter: str, place: str, read_config: ReadConfig) -> Run:
   if not storage.is_directory(place):
     raise ValueError(f"{place}: no such directory; give a training workdir.")
-  path = storage.join(place, CONFIG_FILE)
+  path = storage.join(place, writers.CONFIG_FILE)
   if not storage.exists(path):
-    raise ValueError(f"{place}: no {CONFIG_FILE}; give a training workdir.")
+    raise ValueError(
+      f"{place}: no {writers.CONFIG_FILE}; give a training workdir."
+    )
   try:
     config = read_config(storage.read_bytes(path).decode(), path)
   except (json.JSONDecodeError, UnicodeDecodeError) as error:

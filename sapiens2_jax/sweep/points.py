@@ -3,14 +3,14 @@
 import dataclasses
 import os
 import re
+from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
 from data_pipelines.common import storage
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
-
-CONFIG_FILE = "config.json"  # train.py writes it into a workdir.
+from sapiens2_jax.training import writers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,16 @@ def override_text(field: str, value: object) -> str:
   if isinstance(value, bool):
     value = str(value).lower()
   return f"{field}={value if isinstance(value, str) else repr(value)}"
+
+
+def train_arguments(
+  spec: str, workdir: str, values: Mapping[str, object]
+) -> tuple[str, ...]:
+  """Arguments of Python for one training; `values` by dotted field name."""
+  return (
+    *("-m", "sapiens2_jax.train", "--workdir", workdir, "--config", spec),
+    *(f"--config.{override_text(*item)}" for item in values.items()),
+  )
 
 
 def show_value(value: object) -> str:
@@ -156,7 +166,7 @@ def check_workdirs(points: list[Point]) -> None:
   """
   problems = []
   for point in points:
-    path = os.path.join(point.workdir, CONFIG_FILE)
+    path = os.path.join(point.workdir, writers.CONFIG_FILE)
     if not storage.exists(path):
       continue
     old = validation.read_config(storage.read_bytes(path).decode(), path)

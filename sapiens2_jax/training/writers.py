@@ -9,6 +9,7 @@ import numpy as np
 from data_pipelines.common import jsonl, storage
 from sapiens2_jax.training.tracking import Tracker
 
+CONFIG_FILE = "config.json"  # train.py writes it.
 METRICS_FILE = "metrics.jsonl"
 SPEED_FILE = "speed.jsonl"
 

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from data_pipelines.common import storage
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import fields, validation
-from sapiens2_jax.training import checkpoints
+from sapiens2_jax.training import checkpoints, writers
 
 
 def read(spec: str, overrides: list[str]) -> ConfigDict:
@@ -39,7 +39,7 @@ def _read_written(place: str) -> ConfigDict | None:
     return None
   if checkpoints.is_one(place):
     return checkpoints.load_run(place, validation.read_config)[1]
-  path = storage.join(place, "config.json")
+  path = storage.join(place, writers.CONFIG_FILE)
   if storage.exists(path):
     return validation.read_config(storage.read_bytes(path).decode(), path)
   wrong = "holds neither the config of a run nor a checkpoint"

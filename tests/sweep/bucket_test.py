@@ -11,7 +11,7 @@ import pytest
 from data_pipelines.common import storage
 from sapiens2_jax.config import ConfigError
 from sapiens2_jax.sweep import jobs, local, points, results, status
-from sapiens2_jax.training import verification
+from sapiens2_jax.training import verification, writers
 from tests.data_pipelines import fake_bucket
 from tests.sweep import workdirs
 from tests.sweep.results_test import ranked
@@ -100,7 +100,7 @@ def test_a_workdir_in_a_bucket_of_another_configuration_is_refused(
   sweep = make_points(tmp_path)
   write_run(root, sweep[0], 2, saved=False)
   points.check_workdirs(sweep)
-  path = root / "lr" / "seed=1" / points.CONFIG_FILE
+  path = root / "lr" / "seed=1" / writers.CONFIG_FILE
   path.write_text(path.read_text().replace('"seed": 1', '"seed": 7'))
   with pytest.raises(ConfigError, match="gs://any/lr.*seed") as caught:
     points.check_workdirs(sweep)

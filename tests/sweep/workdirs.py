@@ -6,6 +6,7 @@ import pathlib
 
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.sweep import points
+from sapiens2_jax.training import writers
 
 
 def write_sweep(
@@ -28,7 +29,7 @@ def write_run(point: points.Point, num_rows: int, saved: bool = False) -> None:
   """Metrics of a run whose loss is its peak learning rate + 1 / step."""
   workdir = pathlib.Path(point.workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  (workdir / points.CONFIG_FILE).write_text(config_lib.to_json(point.config))
+  (workdir / writers.CONFIG_FILE).write_text(config_lib.to_json(point.config))
   lr = point.config.optim.peak_lr
   metrics = [
     {"step": i, "loss": lr + math.exp(-i), "loss_mae": lr, "rank_me": None}
