@@ -40,12 +40,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument("--count", type=int, default=10_000, help="images")
   parser.add_argument("--size", default="1024x768", help="height x width")
   parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument(
+    "--empty",
+    type=float,
+    default=0.0,
+    help="share of images that show nobody, as in a pool nobody curated",
+  )
   parser.add_argument("--assets", help="where bodies and photographs are kept")
   given = parser.parse_args(arguments)
 
   def build() -> tuple[dict, bool]:
     plan = corpus.Plan(
-      given.count, given.seed, parse_size(given.size), given.shard_size
+      given.count,
+      given.seed,
+      parse_size(given.size),
+      given.shard_size,
+      given.empty,
     )
     # Fetched before the workers look for them.
     assets.find_assets(given.assets)

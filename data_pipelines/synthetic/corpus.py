@@ -34,6 +34,7 @@ class Plan:
   seed: int  # of all that is drawn
   size: tuple[int, int]  # height and width in pixels
   shard_size: int = DEFAULT_SHARD_SIZE  # images a shard
+  empty: float = 0.0  # share of images that show nobody
 
   def __post_init__(self):
     for name in ("count", "shard_size"):
@@ -41,6 +42,8 @@ class Plan:
         raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
     if self.seed < 0:
       raise ValueError(f"seed={self.seed} must be at least 0.")
+    if not 0 <= self.empty <= 1:
+      raise ValueError(f"empty={self.empty} must be between 0 and 1.")
     shorter, longer = sorted(self.size)
     if shorter < _MIN_SIDE or shorter > _MAX_SIZE[1] or longer > _MAX_SIZE[0]:
       raise ValueError(
@@ -82,13 +85,15 @@ def build_synthetic(
   workspace.check_local(output)
   workers = worker_pool.WorkerPool(num_workers)
   arguments = json.loads(json.dumps(dataclasses.asdict(plan)))
+  if not plan.empty:  # As corpora that were made before it was there.
+    del arguments["empty"]
   arguments |= {"synthetic": samples.VERSION, "version": records.VERSION}
   text = json.dumps(arguments, sort_keys=True)
   inputs_hash = hashlib.sha256(text.encode()).hexdigest()
   manifest = workspace.find_complete(
     output,
     lambda: inputs_hash,
-    "of another count, seed, size, shard_size or version",
+    "of another count, seed, size, shard_size, empty or version",
   )
   if manifest is not None:
     return manifest, False
@@ -112,7 +117,12 @@ def _write_shard(
   first = shard.number * plan.shard_size
   contents = (
     samples.make_record(
-      people, photographs, plan.size, seed=plan.seed, index=index
+      people,
+      photographs,
+      plan.size,
+      seed=plan.seed,
+      index=index,
+      empty=plan.empty,
     )
     for index in range(first, first + shard.num_records)
   )

@@ -25,7 +25,13 @@ class People(Protocol):
 
 
 def draw_sample(
-  people: People, photographs: Photographs, size: Size, *, seed: int, index: int
+  people: People,
+  photographs: Photographs,
+  size: Size,
+  *,
+  seed: int,
+  index: int,
+  empty: float = 0.0,
 ) -> tuple[np.ndarray, labels_lib.Labels]:
   """Draws and renders one image.
 
@@ -37,6 +43,7 @@ def draw_sample(
     size: height and width in pixels.
     seed: of the corpus.
     index: of the image.
+    empty: how likely the image shows nobody.
 
   Returns:
     (h, w, 3) uint8 sRGB, and what is known about it.
@@ -44,6 +51,11 @@ def draw_sample(
   rng = np.random.default_rng([seed, index])
   # Each its own, so that a new kind of cloth leaves bodies as they were.
   for_people, for_scene, for_looks, for_background, for_film = rng.spawn(5)
+  if rng.spawn(1)[0].random() < empty:
+    image = backgrounds.draw_background(for_background, size, photographs)
+    nothing = np.zeros(size, np.uint8)
+    labels = labels_lib.Labels(people=(), alpha=nothing, parts=nothing)
+    return film.expose(for_film, image), labels
   meshes = [
     people.sample_person(for_people)
     for _ in range(scene.draw_count(for_people))
@@ -56,11 +68,17 @@ def draw_sample(
 
 
 def make_record(
-  people: People, photographs: Photographs, size: Size, *, seed: int, index: int
+  people: People,
+  photographs: Photographs,
+  size: Size,
+  *,
+  seed: int,
+  index: int,
+  empty: float = 0.0,
 ) -> records.Record:
   """Draws and renders one image, and makes a record of it."""
   pixels, labels = draw_sample(
-    people, photographs, size, seed=seed, index=index
+    people, photographs, size, seed=seed, index=index, empty=empty
   )
   image = simplejpeg.encode_jpeg(pixels, _QUALITY, colorsubsampling="444")
   return records.Record(

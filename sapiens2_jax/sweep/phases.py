@@ -40,14 +40,19 @@ class FailedPhase(ValueError):
     self.code = code
 
 
-def synthetic_people(output: str, count: int, seed: int, size: str) -> Phase:
-  """Makes a corpus of `count` images of `size`, HEIGHTxWIDTH."""
+def synthetic_people(
+  output: str, count: int, seed: int, size: str, empty: float = 0.0
+) -> Phase:
+  """Makes a corpus of `count` images of `size`, HEIGHTxWIDTH.
+
+  A share of them, `empty`, shows nobody.
+  """
   return Phase(
     f"{count} images of synthetic people ({os.path.basename(output)})",
     (
       *("-m", "data_pipelines.synthetic", "--output", output),
       *("--count", str(count), "--seed", str(seed), "--size", size),
-      *("--workers", str(os.cpu_count())),
+      *("--workers", str(os.cpu_count()), "--empty", str(empty)),
     ),
   )
 

@@ -5,8 +5,9 @@ import pathlib
 
 import pytest
 
-from sapiens2_jax.config import load_module
+from sapiens2_jax.config import load_config, load_module
 from sapiens2_jax.sweep import points
+from sapiens2_jax.validation import validate
 
 FILE = pathlib.Path(__file__).parents[2] / "experiments" / "replication.py"
 
@@ -16,47 +17,58 @@ def replication():
   return load_module(FILE)
 
 
-def test_runs_of_a_seed_differ_in_the_weights_of_the_losses(replication):
-  found = points.make_points(str(FILE), "runs", ["data.path=corpus"], 1)
-  trained = [p for p in found if p.config.optim.num_steps > 1]
-  assert len(found) - len(trained) == 2 and len(trained) == 6
-  names = ("w_mae", "w_cl", "w_koleo")
-  weights = [tuple(p.config.objective[n] for n in names) for p in trained]
-  assert weights == 2 * [(1.0, 0.0, 0.0), (0.0, 0.4, 0.04), (1.0, 0.4, 0.04)]
-  for point in trained:
-    with point.config.unlocked():
-      point.config.seed = 0
-      point.config.objective.update(dict.fromkeys(names, 0.0))
-  assert all(p.config == trained[0].config for p in trained)
+def test_runs_of_a_seed_differ_in_losses_or_images(replication):
+  names = ("w_mae", "w_cl", "w_koleo", "w_ibot")
+  weights = {}
+  for variant in replication.VARIANTS:
+    values = replication.get_values(variant, 1)
+    overrides = [points.override_text(*item) for item in values.items()]
+    overrides.append("data.path=corpus")
+    config = load_config(
+      replication.BASE, overrides, lambda config: validate(config, 1)
+    )
+    weights[variant] = tuple(config.objective[name] for name in names)
+    with config.unlocked():
+      config.objective.update(dict.fromkeys(names, 0.0), ibot_tokens="visible")
+    if variant == replication.RANDOM:
+      assert config.optim.num_steps == 1 and config.optim.peak_lr == 0
+    elif variant == replication.RECONSTRUCTION:
+      first = config
+    else:
+      assert config == first
+  assert weights == {
+    replication.RANDOM: (1.0, 0.4, 0.04, 0.0),
+    replication.RECONSTRUCTION: (1.0, 0.0, 0.0, 0.0),
+    replication.DISTILLATION: (0.0, 0.4, 0.04, 0.0),
+    replication.JOINT: (1.0, 0.4, 0.04, 0.0),
+    replication.PATCHES: (1.0, 0.4, 0.04, 0.4),
+    replication.POOL: (1.0, 0.4, 0.04, 0.0),
+  }
 
 
-def test_probes_are_made_of_the_runs_and_none_twice(replication, tmp_path):
-  output = str(tmp_path)
-  made = replication.make_phases(output)
-  runs = replication.runs_folder(output)
-  found = points.make_points(str(FILE), runs, ["data.path=corpus"], 1)
-  probed = [phase for phase in made if phase.done]
-  checkpoints = [
-    p.arguments[p.arguments.index("--checkpoint") + 1] for p in probed
-  ]
-  assert sorted(checkpoints) == sorted(point.workdir for point in found)
-  assert len({phase.done for phase in probed}) == len(probed)
-
-
-def test_a_run_that_was_stopped_is_not_probed(replication, tmp_path):
-  output = str(tmp_path)
-  found = points.make_points(
-    str(FILE), replication.runs_folder(output), ["data.path=corpus"], 1
-  )
-  needed = [p.needs for p in replication.make_phases(output) if p.needs]
-  last = [f"{p.workdir}/checkpoints/{p.num_steps}" for p in found]
-  assert sorted(needed) == sorted(last)
+def test_each_run_is_probed_once_and_not_when_it_was_stopped(
+  replication, tmp_path
+):
+  made = replication.make_phases(str(tmp_path))
+  trained = [p for p in made if p.title.startswith("pretrain: ")]
+  probed = [p for p in made if p.title.startswith("probe: ")]
+  number = len(replication.VARIANTS) * len(replication.SEEDS)
+  assert len(trained) == len(probed) == number
+  assert [p.needs for p in probed] == [p.done for p in trained]
+  assert len({p.done for p in probed}) == number
+  images = {"people": 0, "pool": 0}
+  for train, probe in zip(trained, probed):
+    workdir = train.arguments[train.arguments.index("--workdir") + 1]
+    assert workdir in probe.arguments
+    path = next(x for x in train.arguments if "data.path=" in x)
+    images[pathlib.Path(path.split(",")[0]).name] += 1
+  assert images == {"people": number - 4, "pool": 4}
 
 
 def write_results(replication, output, value) -> None:
   """Results of all probes; `value(variant, seed, title)` before its factor."""
   for variant in replication.VARIANTS:
-    for seed in (0, 1):
+    for seed in replication.SEEDS:
       path = pathlib.Path(replication.results_path(output, variant, seed))
       path.parent.mkdir(parents=True)
       results: dict = {}
@@ -70,7 +82,8 @@ def test_tables_of_numbers_that_go_the_papers_way(replication, tmp_path):
   def papers(variant, seed, title):
     column = replication.COLUMNS[title]
     if variant not in replication.PAPER_ROWS or not column.paper:
-      return 1.0 + seed
+      # Of random weights: far from what is learned.
+      return 1e3 + seed
     place = list(replication.PAPER_ROWS).index(variant)
     return column.paper[place] * (1 + 1e-4 * seed)
 
@@ -78,7 +91,7 @@ def test_tables_of_numbers_that_go_the_papers_way(replication, tmp_path):
   measured = replication.read_results(str(tmp_path))
   assert measured["joint"]["albedo MAE x 1e-2"][0] == pytest.approx(3.64)
   table = replication.format_table(measured)
-  assert "| toy, random weights | 1.5 ± 0.5 |" in table[2]
+  assert "| toy, random weights | 1002 ± 1.3 |" in table[2]
   assert table[-1].startswith("| paper: Sapiens2-1B, joint | 68.3 | - | 65.2")
   directions = replication.format_directions(measured)[2:]
   assert len(directions) == 10
@@ -86,4 +99,36 @@ def test_tables_of_numbers_that_go_the_papers_way(replication, tmp_path):
   assert sum("(the claim)" in line for line in directions) == 4
   # The one column in which the paper's joint model is not the best.
   assert any("seg mIoU | worse | worse" in line for line in directions)
+  learned = replication.format_learned(measured)[2:]
+  # Lower is better there, and 1002 is not; pose is worse than before.
+  assert "| 72" in learned[0] and learned[0].count("*") == 3
+  own = replication.format_own(measured)[2:]
+  assert len(own) == 2 and all(line.count("undecided") == 2 for line in own)
   assert replication.draw(measured).startswith(b"\x89PNG")
+
+
+def test_what_was_not_learned_decides_nothing(replication, tmp_path):
+  def near(variant, seed, title):
+    place = list(replication.VARIANTS).index(variant)
+    return 50.0 + 4 * place + seed
+
+  write_results(replication, tmp_path, near)
+  measured = replication.read_results(str(tmp_path))
+  # Joint is 12 away from random weights, reconstruction 4, at 1.29.
+  directions = replication.format_directions(measured)[2:]
+  assert all("undecided" not in line for line in directions)
+  for values in measured[replication.JOINT].values():
+    values[:] = [x - 6 for x in values]
+  for values in measured[replication.DISTILLATION].values():
+    values[:] = [x - 2 for x in values]
+  directions = replication.format_directions(measured)[2:]
+  assert all(
+    line.endswith("| not learned | undecided |") for line in directions
+  )
+
+
+def test_deviations_from_random_weights(replication):
+  learned = replication.spreads_learned
+  assert learned([3.0, 5.0], [1.0, 1.0]) == pytest.approx(3 / 2**0.5)
+  assert learned([1.0, 1.0], [1.0, 1.0]) == 0
+  assert learned([2.0, 2.0], [1.0, 1.0]) == float("inf")

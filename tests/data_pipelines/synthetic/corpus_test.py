@@ -1,5 +1,6 @@
 """A synthetic corpus is one like any other, and the same however made."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -72,6 +73,19 @@ def test_an_image_depends_on_its_number_only(built):
   assert open_source(built)[4] == record
 
 
+def test_some_images_show_nobody_and_the_others_stay(built, tmp_path):
+  plan = dataclasses.replace(PLAN, empty=0.5)
+  build(tmp_path / "c", plan)
+  source, whole = open_source(tmp_path / "c"), open_source(built)
+  empty = [not record.person_boxes for record in source]
+  assert 0 < sum(empty) < 5
+  for record, other, is_empty in zip(source, whole, empty):
+    labels = labels_lib.decode_labels(record.labels)
+    assert labels.mask.any() != is_empty
+    assert (record == other) != is_empty
+  assert list(verify.verify_corpus(tmp_path / "c")) == []
+
+
 def test_a_stopped_build_continues(built, tmp_path, monkeypatch):
   real, calls = samples.make_record, []
 
@@ -107,6 +121,7 @@ def test_a_complete_corpus_is_left_as_it_is(built):
   [
     ({"count": 0}, "count=0 must be at least 1"),
     ({"shard_size": 0}, "shard_size=0 must be at least 1"),
+    ({"empty": 1.5}, "empty=1.5 must be between 0 and 1"),
     ({"seed": -1}, "seed=-1 must be at least 0"),
     ({"size": (31, 64)}, "size=31x64 must be between 32x32"),
     ({"size": (4097, 3072)}, "size=4097x3072 must be .* 4096x3072"),
