@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import faulthandler
+import ctypes
 import os
 import signal
 import threading
@@ -14,6 +14,7 @@ from sapiens2_jax.runtime import exits
 
 _PAUSE = 0.2  # Seconds between two looks at what the process does.
 _STARTING = ("start", "compile")  # There is nothing yet to save.
+_Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 
 class Doing(Protocol):
@@ -29,9 +30,10 @@ class Termination:
   While it starts or compiles its first step there is nothing to save: it ends
   at once. Later it has `timeout` seconds to come to its next step and save.
 
-  A handler of Python's would wait until the main thread runs Python code, and
-  would replace JAX's: faulthandler's writes into a pipe at once, and then
-  calls the one before.
+  A handler of Python's waits until the main thread runs Python code. So the
+  number of the signal comes through a pipe, into which Python's C code writes
+  at once, in whatever thread the signal arrives: also in one of a library, or
+  in one that has just begun, for which Python knows no state yet.
 
   Attributes:
     is_requested: whether SIGTERM came.
@@ -40,12 +42,12 @@ class Termination:
   def __init__(
     self, timeout: float, end: Callable[[str], None], *, is_chained: bool
   ):
-    """Listens from now on.
+    """Listens from now on; must be called in the main thread.
 
     Args:
       timeout: seconds that a run has to save and end.
       end: ends the process, with a message.
-      is_chained: whether the handler that there was is called too.
+      is_chained: whether the handler that there was, one in C, is called too.
     """
     self._timeout, self._end = timeout, end
     self._doing: Doing | None = None
@@ -53,9 +55,12 @@ class Termination:
     self.is_requested = False
     self._pipe, written = os.pipe()
     os.set_blocking(written, False)
-    faulthandler.register(
-      signal.SIGTERM, file=written, all_threads=False, chain=is_chained
-    )
+    self._before = _c_handler(signal.SIGTERM) if is_chained else None
+    signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+    # It writes too: a loop of events may have a pipe of its own for a while.
+    note = bytes([signal.SIGTERM])
+    signal.signal(signal.SIGTERM, lambda *_: os.write(written, note))
+    signal.siginterrupt(signal.SIGTERM, False)  # Libraries need not know it.
     threading.Thread(target=self._wait, daemon=True).start()
 
   def follow(self, doing: Doing, path: str) -> None:
@@ -66,8 +71,11 @@ class Termination:
     self._doing, self._path = doing, path
 
   def _wait(self) -> None:
-    os.read(self._pipe, 1)
+    while os.read(self._pipe, 1)[0] != signal.SIGTERM:
+      pass  # All signals with a handler of Python's come here, Ctrl-C too.
     self.is_requested, came = True, time.monotonic()
+    if self._before is not None:
+      self._before(signal.SIGTERM)
     while time.monotonic() - came < self._timeout:
       phase = self._doing.phase if self._doing else _STARTING[0]
       if phase in _STARTING:
@@ -83,3 +91,12 @@ class Termination:
       f"{self._doing.phase!r}; the stacks of all threads are {where}. "
       "The same command continues at the newest checkpoint."
     )
+
+
+def _c_handler(number: int) -> Callable[[int], None] | None:
+  """The function that a signal calls now; None if there is none."""
+  action = (ctypes.c_void_p * 64)()  # More than any system's; it comes first.
+  if ctypes.CDLL(None).sigaction(int(number), None, action):
+    raise OSError(f"sigaction: signal {number} cannot be looked at.")
+  is_set = action[0] not in (None, signal.SIG_DFL, signal.SIG_IGN)
+  return _Handler(action[0]) if is_set else None

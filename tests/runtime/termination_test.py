@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHILD = """
-import os, signal, sys, threading, time, types
+import ctypes, os, signal, sys, threading, time, types
 from sapiens2_jax.runtime import exits
 from sapiens2_jax.runtime.termination import Termination
 
@@ -17,12 +17,21 @@ def end(message):
   print(message, file=sys.stderr, flush=True)
   exits.leave(143)
 
+def leaves_signals_to_a_native_thread():
+  libc, thread = ctypes.CDLL(None), ctypes.c_ulong()
+  libc.pthread_create(ctypes.byref(thread), None, libc.pause, None)
+  signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
 def waits_in_native_code():
   threading.Event().wait()  # As in a compiler or a collective.
 
 path, phase, how, is_chained = sys.argv[1:]
 if is_chained == "yes":  # As JAX does.
-  signal.signal(signal.SIGTERM, lambda *_: print("chained", flush=True))
+  handle = ctypes.CFUNCTYPE(None, ctypes.c_int)(
+    lambda _: print("chained", flush=True))
+  ctypes.CDLL(None).signal(int(signal.SIGTERM), handle)
+if how == "native":
+  leaves_signals_to_a_native_thread()
 doing = types.SimpleNamespace(phase=phase, step=6)
 told = Termination(1.0, end, is_chained=is_chained == "yes")
 if phase:
@@ -51,7 +60,10 @@ def run(path, phase: str, how: str, is_chained: bool = False):
   )
   assert child.stdout.readline() == "ready\n"
   child.send_signal(signal.SIGTERM)
-  out, err = child.communicate(timeout=60)
+  try:
+    out, err = child.communicate(timeout=60)
+  finally:
+    child.kill()
   return child.returncode, out, err
 
 
@@ -63,6 +75,11 @@ def test_who_saves_in_time_ends_as_it_wants(tmp_path):
 def test_the_handler_before_hears_of_it_too(tmp_path):
   code, out, _ = run(tmp_path / "stacks", "step", "saves", is_chained=True)
   assert code == 0 and sorted(out.split()) == ["chained", "saved"]
+
+
+def test_it_is_heard_in_a_thread_that_python_does_not_know(tmp_path):
+  code, out, _ = run(tmp_path / "stacks", "step", "native")
+  assert (code, out) == (0, "saved\n")
 
 
 @pytest.mark.parametrize("phase", ["", "start", "compile"])
