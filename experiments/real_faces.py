@@ -36,12 +36,12 @@ from sapiens2_jax.models import batching
 from sapiens2_jax.prediction.inputs import make_people
 from sapiens2_jax.sweep import phases as phases_lib
 from sapiens2_jax.sweep.phases import Phase
-from sapiens2_jax.sweep.points import point_name, train_arguments
+from sapiens2_jax.sweep.points import train_arguments
 from sapiens2_jax.sweep.status import last_checkpoint
 
 _HERE = pathlib.Path(__file__).parent
 _SIDE = 128  # of the crops; the toy's views were 128 x 96
-_POSE, _POSE_SEEDS = "pose of synthetic people", (0,)
+POSE, _POSE_SEEDS = "pose of synthetic people", (0,)
 _POSE_STEPS = 2000  # the default is 3000
 _BATCH = 16
 # Points of the iBUG scheme that the 308 have, too. Left out are jaw, brows and
@@ -81,7 +81,6 @@ def _replication():
 def list_runs(output: str) -> dict[str, dict[int, tuple[str, str]]]:
   """Of each variant and seed the workdir, and its last checkpoint."""
   replication, runs = _replication(), {}
-  seeds = dict.fromkeys(values["seed"] for values in replication.get_sweep())
   for variant in (
     replication.RANDOM,
     replication.RECONSTRUCTION,
@@ -89,16 +88,15 @@ def list_runs(output: str) -> dict[str, dict[int, tuple[str, str]]]:
     replication.JOINT,
   ):
     runs[variant] = {}
-    for seed in seeds:
+    for seed in replication.SEEDS:
+      workdir = replication.workdir_of(output, variant, seed)
       values = replication.get_values(variant, seed)
-      folder = replication.runs_folder(output)
-      workdir = os.path.join(folder, point_name(values))
       last = last_checkpoint(workdir, values["optim.num_steps"])
       runs[variant][seed] = workdir, last
-  runs[_POSE] = {}
+  runs[POSE] = {}
   for seed in _POSE_SEEDS:
     workdir = os.path.join(output, "real_faces", f"pose-seed-{seed}")
-    runs[_POSE][seed] = workdir, last_checkpoint(workdir, _POSE_STEPS)
+    runs[POSE][seed] = workdir, last_checkpoint(workdir, _POSE_STEPS)
   return runs
 
 
@@ -117,18 +115,18 @@ def make_phases(output: str) -> list[Phase]:
   ]
   phases.append(Phase("photographs of faces", ("-m", "data_pipelines.faces")))
   test = os.path.join(output, "test")
-  for seed, (workdir, last) in runs[_POSE].items():
+  for seed, (workdir, last) in runs[POSE].items():
     values = {
       **{"seed": seed, "data.path": os.path.join(output, "people")},
       **{"optim.num_steps": _POSE_STEPS, "evaluation.path": test},
       "evaluation.every": _POSE_STEPS,
     }
     train = train_arguments("finetune:task=pose,size=toy", workdir, values)
-    phases.append(Phase(f"train: {_POSE}, seed {seed}", train, last))
+    phases.append(Phase(f"train: {POSE}, seed {seed}", train, last))
   for variant, seeds in runs.items():
     for seed, (workdir, last) in seeds.items():
       done = results_path(output, variant, seed)
-      more = (test,) if variant == _POSE else ()
+      more = (test,) if variant == POSE else ()
       arguments = ("-c", _MEASURE, __file__, workdir, done, *more)
       title = f"landmarks: {variant}, seed {seed}"
       phases.append(Phase(title, arguments, done, last, since=last))
@@ -263,6 +261,11 @@ def read_synthetic(
       name = str(number)
       photographs[name] = images.decode_image(record.image)
       faces.append(dlib.Face(name, (top, left, side, side), points[0]))
+  if not faces:
+    raise ValueError(
+      f"{path}: no face shows all {len(ids)} points, its eyes {least:.0f} "
+      "pixels apart as those of real ones; make more people."
+    )
   return faces, photographs
 
 
@@ -284,7 +287,7 @@ def summarize(output: str) -> dict[str, bytes]:
     "",
     *_format_comparisons(found),
     "",
-    *_format_own(found[_POSE], crops),
+    *_format_own(found[POSE], crops),
     "",
   ]
   numbers = {
@@ -339,7 +342,7 @@ def _format_probes(found, trivial) -> list[str]:
 def _format_comparisons(found) -> list[str]:
   """Each pair of pretrained toys: better or worse in all seeds?"""
   rows = []
-  names = [name for name in found if name != _POSE]
+  names = [name for name in found if name != POSE]
   for one, other in itertools.combinations(reversed(names), 2):
     cells = [
       phases_lib.compare(

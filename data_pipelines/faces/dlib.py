@@ -72,8 +72,8 @@ def read_faces(
           add(f"{where}, box {place}", str(error))
         else:
           found.append(Face(photograph, box, points))
-    if not found:
-      add("images", "there is no face")
+  if not found:
+    raise ValueError(f"{path}: has no face.")
   return found
 
 
