@@ -1,18 +1,24 @@
-"""Packages: optional ones of PyPI, and files inside of PyPI's and npm's."""
+"""Packages: optional ones of PyPI, and files inside of others.
+
+Those of PyPI and npm, and source packages of Debian.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
 import types
+import urllib.parse
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _TIMEOUT = 600  # Seconds for one package.
+_APT_HELPER = "/usr/lib/apt/apt-helper"  # apt's own way to download a file.
 
 
 class MissingExtra(ImportError, ValueError):
@@ -78,10 +84,45 @@ def fetch_npm_package(
   return _download("npm", command, directory)
 
 
+def fetch_debian_source(
+  built: str, archive: str, directory: pathlib.Path
+) -> pathlib.Path:
+  """Downloads an archive of a source package of Debian, with apt.
+
+  It lies where a package lies that was built from it, which apt knows without
+  lists of sources.
+
+  Args:
+    built: a package that was built from the source.
+    archive: name of the file.
+    directory: where to, existing and empty.
+
+  Raises:
+    RuntimeError: this is no Debian, nor a relative of it, apt's lists do not
+      have the package, or apt failed; the message is apt's last line.
+  """
+  said = _run("apt", ["apt-get", "download", "--print-uris", built])
+  place = re.match(r"'(\S+/)[^/']+' ", said)
+  if place is None:
+    raise RuntimeError(f"apt does not say where {built} is")
+  uri = place[1] + urllib.parse.quote(archive)
+  command = [_APT_HELPER, "download-file", uri, str(directory / archive)]
+  return _download("apt", command, directory)
+
+
 def _download(
   name: str, command: Sequence[str], directory: pathlib.Path
 ) -> pathlib.Path:
   """Runs a command that leaves one archive in a directory."""
+  _run(name, command)
+  found = sorted(directory.iterdir())
+  if len(found) != 1:
+    raise RuntimeError(f"{name} left no archive")
+  return found[0]
+
+
+def _run(name: str, command: Sequence[str]) -> str:
+  """What a command prints; its last error line if it fails."""
   try:
     done = subprocess.run(
       command, capture_output=True, text=True, timeout=_TIMEOUT
@@ -90,11 +131,10 @@ def _download(
     raise RuntimeError(f"{name} is not installed") from error
   except subprocess.TimeoutExpired as error:
     raise RuntimeError(f"{name} took over {_TIMEOUT} s") from error
-  found = sorted(directory.iterdir())
-  if done.returncode or len(found) != 1:
-    lines = done.stderr.strip().splitlines() or [f"{name} left no archive"]
+  if done.returncode:
+    lines = done.stderr.strip().splitlines() or [f"{name} failed"]
     raise RuntimeError(lines[-1])
-  return found[0]
+  return done.stdout
 
 
 def extract_member(archive: pathlib.Path, member: str) -> bytes:

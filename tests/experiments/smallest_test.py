@@ -7,11 +7,13 @@ import sys
 
 import pytest
 
+from data_pipelines.faces import fetching
 from data_pipelines.open_source import open_source
 from sapiens2_jax.config import load_module
 from sapiens2_jax.training import writers
 from tests import old_runs, tiny, tiny_task
 from tests.data import make_old_runs
+from tests.data_pipelines.faces import made as faces
 from tests.end_to_end import commands
 from tests.evaluation import labelled
 
@@ -191,6 +193,46 @@ def test_new_domain(tmp_path):
         shutil.copytree(workdir, other)
   table = experiment.summarize(output)["new_domain.md"].decode()
   assert table.count(" ± 0 ") == 3 * len(experiment.COLUMNS)
+
+
+def test_real_faces(tmp_path, monkeypatch):
+  experiment = load_module(EXPERIMENTS / "real_faces.py")
+  monkeypatch.setenv("HOME", str(tmp_path))
+  place = fetching.find_root() / "dlib-19.24"
+  place.mkdir(parents=True)
+  (place / fetching.LICENCE).write_text("No licence.")
+  boxes = [(10, 5, 14), (40, 20, 16)]
+  photographs = {"one.png": boxes, "two.png": boxes[1:]}
+  faces.write_faces(place, fetching.TRAIN, photographs)
+  faces.write_faces(place, fetching.TEST, {"three.png": boxes})
+  output = str(tmp_path)
+  for number, name in enumerate(("people", "test")):
+    write_people(tmp_path / name, 6 * number)
+  phases = experiment.make_phases(output)
+  assert not any(phase.title.startswith("probe") for phase in phases)
+  assert "No licence.\n" in run(find(phases, "photographs of").arguments)
+  run(
+    find(phases, "train").arguments,
+    *(*TINY, "data.image_size=(64, 48)", "evaluation.every=2"),
+    *("head.upsample_channels=(4, 4)", "head.conv_channels=()"),
+  )
+  runs = experiment.list_runs(output)
+  runs = experiment.list_runs(output)
+  random, *others = (
+    (variant, seed) for variant, seeds in runs.items() for seed in seeds
+  )
+  old_runs.unpack("pretrain", tmp_path)
+  shutil.copytree(tmp_path / "pretrain", runs[random[0]][random[1]][0])
+  for variant, seed in (random, (experiment.POSE, 0)):
+    phase = find(phases, f"landmarks: {variant}, seed {seed}")
+    experiment.measure_run(*phase.arguments[3:])
+  done = experiment.results_path(output, *random)
+  for variant, seed in others:  # As if all had measured the same.
+    if variant != experiment.POSE:
+      shutil.copy(done, experiment.results_path(output, variant, seed))
+  found = experiment.summarize(output)["real_faces.md"].decode()
+  assert found.count("| undecided ") == 2 * 6 and "nan" not in found
+  assert "| its own keypoints | 2 real |" in found
 
 
 def go_on(folder, experiment: str, *overrides: str) -> str:

@@ -1,0 +1,1 @@
+"""Photographs of real faces with landmarks, as a Debian package ships them."""
