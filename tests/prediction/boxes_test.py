@@ -128,3 +128,10 @@ def test_damaged_boxes_are_right_or_an_error(tmp_path):
     edges = [person.box for person in found["wide.jpg"].people]
     assert np.isfinite(edges).all() and np.min(np.array(edges)[:, 2:]) > 0
   assert 250 < refused < 500
+
+
+def test_people_that_no_one_reads_are_refused():
+  with pytest.raises(
+    ValueError, match="--detect: this model sees whole images"
+  ):
+    people.People({"boxes": "", "detect": True}, [], is_read=False)
