@@ -14,7 +14,6 @@ from data_pipelines.corpus.records import Box
 from data_pipelines.curation.scorers.person import PersonScorer
 from sapiens2_jax.prediction import inputs
 from sapiens2_jax.tasks.base import Image
-from sapiens2_jax.tasks.output import PEOPLE
 
 Detect = Callable[[Image], Labels | None]
 
@@ -25,29 +24,23 @@ class People:
   Args:
     chosen: options of a task; without those of people nothing is looked up.
     names: of the images.
-    is_read: whether the task wants people.
+    is_needed: whether the task cannot do without people.
 
   Raises:
-    ValueError: the file or the detector cannot be used, or nothing reads it.
+    ValueError: the file or the detector cannot be used.
   """
 
   def __init__(
     self,
     chosen: Mapping[str, Any],
     names: Collection[str],
-    is_read: bool = True,
+    is_needed: bool = True,
   ):
-    given = [f"--{name}" for name in PEOPLE if chosen.get(name)]
-    if given and not is_read:
-      raise ValueError(
-        f"{' '.join(given)}: this model sees whole images and reads no people; "
-        "leave it out."
-      )
-    file = chosen.get("boxes", "")
+    file, detects = chosen.get("boxes", ""), chosen.get("detect", False)
     self._file = _read_boxes(file, names) if file else boxes.BoxFile()
-    self._detect = open_detector() if chosen.get("detect") else _find_nobody
+    self._detect = open_detector() if detects else _find_nobody
     self._counts = collections.Counter()
-    self._is_read = is_read
+    self._is_read = bool(is_needed or file or detects)
 
   def __call__(self, name: str, image: Image) -> Labels:
     """Labels that hold people, at least one.

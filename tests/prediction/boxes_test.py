@@ -130,8 +130,14 @@ def test_damaged_boxes_are_right_or_an_error(tmp_path):
   assert 250 < refused < 500
 
 
-def test_people_that_no_one_reads_are_refused():
-  with pytest.raises(
-    ValueError, match="--detect: this model sees whole images"
+def test_people_count_where_they_are_needed_or_given(tmp_path):
+  file = tmp_path / "boxes.json"
+  file.write_text(json.dumps({"images": [], "annotations": []}))
+  for given, is_needed, is_told in (
+    ({"boxes": "", "detect": False}, False, False),
+    ({"boxes": str(file), "detect": False}, False, True),
+    ({"boxes": "", "detect": False}, True, True),
   ):
-    people.People({"boxes": "", "detect": True}, [], is_read=False)
+    find = people.People(given, ["a.jpg"], is_needed)
+    find("a.jpg", np.zeros((5, 4, 3), np.uint8))
+    assert bool(find.summary()) == is_told

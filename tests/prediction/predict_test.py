@@ -301,7 +301,7 @@ def test_people_are_in_boxes_or_detected_or_all_of_the_image(
   assert find.summary() == (
     "3 in 2 images; nobody known in 1, each taken as one person"
   )
-  assert not people.People({}, [], is_read=False).summary()
+  assert not people.People({}, [], is_needed=False).summary()
 
 
 COMMAND = """

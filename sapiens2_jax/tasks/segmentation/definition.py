@@ -39,7 +39,7 @@ def _mean_iou(
 
 
 class PartsOutput(Output):
-  """See `Output`; a task that sees whole images reads no people."""
+  """See `Output`; without people it is of whole images."""
 
   options = PEOPLE
 

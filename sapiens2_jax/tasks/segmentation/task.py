@@ -59,7 +59,7 @@ FIELDS = {
   ),
   "task.crop": Field(
     "image",
-    "What the network sees at once: the whole image, or a person in their box.",
+    "What training and evaluation see at once: the image, or a person of it.",
     one_of(_CROPS),
     "ours",
   ),
@@ -76,14 +76,13 @@ def make_task(config: ConfigDict) -> "SegmentationTask":
     config, "logits", len(known.names), DeconvHead, deconv_init="uniform"
   )
   source = backgrounds.open_backgrounds(config)
-  sees_people = config.task.crop == "person"
+  people = ("people",) if config.task.crop == "person" else ()
   return SegmentationTask(
     "segmentation",
-    ("parts", *(("people",) if sees_people else ()), f"{IN_THE_WILD}?"),
+    ("parts", *people, f"{IN_THE_WILD}?"),
     **given,
     classes=known,
     backgrounds=source,
-    sees_people=sees_people,
   )
 
 
@@ -91,20 +90,20 @@ def make_task(config: ConfigDict) -> "SegmentationTask":
 class SegmentationTask(maps.NetworkTask):
   """See `base.ProbedTask` and `RelabelledTask`.
 
+  Where labels hold people it sees each alone, cut out of the image.
+
   Attributes:
     classes: that it tells apart.
     backgrounds: put behind people.
-    sees_people: each person alone, cut out of the image at their box.
   """
 
   classes: ClassSet
   backgrounds: ImageSource | None
-  sees_people: bool
   enlarging: ClassVar[int] = cv2.INTER_CUBIC
 
   @property
   def view(self) -> str:
-    return "squeezed person" if self.sees_people else "squeeze"
+    return "squeezed person" if "people" in self.needs else "squeeze"
 
   def relabel(self, labels: Labels) -> Labels:
     return self.classes.relabel(labels)
@@ -121,7 +120,7 @@ class SegmentationTask(maps.NetworkTask):
     if _people(labels.parts).sum() < MIN_PIXELS:
       raise UnusableExample(f"people cover fewer than {MIN_PIXELS} pixels")
     parts = labels.parts
-    if self.sees_people:  # One of them by chance.
+    if labels.people:  # One of them by chance.
       people = self._regions(parts.shape, labels)
       known = [x for x in people if _people(parts[x]).sum() >= MIN_PIXELS]
       if not known:
@@ -150,7 +149,7 @@ class SegmentationTask(maps.NetworkTask):
     return [{"parts": x} if fits else None for x, fits in zip(maps_, known)]
 
   def preprocess(self, image: Image, labels: Labels | None) -> Inputs:
-    """The whole image, or a crop of each person, if one is known."""
+    """A crop of each person, or the whole image where nobody is known."""
     size = image.shape[:2]
     return [
       ModelInput(
@@ -173,7 +172,7 @@ class SegmentationTask(maps.NetworkTask):
 
   def _regions(self, size: Size, labels: Labels | None) -> list[Region]:
     """Of an image of (height, width) what the network sees, piece by piece."""
-    if self.sees_people and labels is not None and labels.people:
+    if labels is not None and labels.people:
       boxes = (person.box for person in labels.people)
       return [crop_region(box, size, self.image_size) for box in boxes]
     return [np.s_[:, :]]
