@@ -23,6 +23,7 @@ from sapiens2_jax.report import curves, metrics
 from sapiens2_jax.runtime import goodput
 from sapiens2_jax.sweep import phases as phases_lib
 from sapiens2_jax.sweep.phases import Phase, synthetic_people
+from sapiens2_jax.sweep.points import train_arguments
 from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.training import writers
 
@@ -63,47 +64,62 @@ def workdir_of(output: str, task: str, seed: int) -> str:
   return os.path.join(output, f"{task}-seed-{seed}")
 
 
-def make_phases(output: str) -> list[Phase]:
-  """Everything up to the table, in order."""
-  paths = {name: os.path.join(output, name) for name in _PEOPLE}
-  phases = [
-    synthetic_people(paths[name], count, seed, _SIZE)
+def people_phases(output: str) -> list[Phase]:
+  """Images to learn from and to measure on."""
+  return [
+    synthetic_people(os.path.join(output, name), count, seed, _SIZE)
     for name, (count, seed) in _PEOPLE.items()
   ]
+
+
+def train_phase(
+  output: str, title: str, task: str, workdir: str, **values: object
+) -> Phase:
+  """The config of fine-tuning on these images; more `values` by field."""
+  spec = f"task={task},size=toy"
   finetune = load_module(_HERE / "finetune.py")
+  num_steps = finetune.get_config(spec).optim.num_steps
+  people, test = (os.path.join(output, name) for name in _PEOPLE)
+  values = {
+    **{"data.path": people, "evaluation.path": test},
+    "evaluation.every": math.ceil(num_steps / _EVALUATIONS),
+    **values,
+  }
+  return Phase(
+    title,
+    train_arguments(f"finetune:{spec}", workdir, values),
+    done=last_checkpoint(workdir, num_steps),
+  )
+
+
+def make_phases(output: str) -> list[Phase]:
+  """Everything up to the table, in order."""
+  phases = people_phases(output)
   for task in TASKS:
-    spec = f"task={task},size=toy"
-    num_steps = finetune.get_config(spec).optim.num_steps
     for seed in SEEDS:
       workdir = workdir_of(output, task, seed)
-      checkpoint = last_checkpoint(workdir, num_steps)
-      train = (
-        *("-m", "sapiens2_jax.train", "--workdir", workdir),
-        *("--config", f"finetune:{spec}"),
-        f"--config.seed={seed}",
-        f"--config.data.path={paths['people']}",
-        f"--config.evaluation.path={paths['test']}",
-        f"--config.evaluation.every={math.ceil(num_steps / _EVALUATIONS)}",
-      )
+      title = f"train: {task}, seed {seed}"
+      train = train_phase(output, title, task, workdir, seed=seed)
       report = ("-m", "sapiens2_jax.report", "--checkpoint", workdir)
       page = os.path.join(workdir, "report", "index.html")
       phases += [
-        Phase(f"train: {task}, seed {seed}", train, done=checkpoint),
-        Phase(f"report: {task}, seed {seed}", report, page, checkpoint),
+        train,
+        Phase(f"report: {task}, seed {seed}", report, page, train.done),
       ]
   return phases
 
 
+def read_run(workdir: str) -> Run:
+  """What came out of a run."""
+  seconds = goodput.load(workdir).seconds
+  spent = sum(seconds.values()) - seconds["down"]
+  return Run(writers.read_metrics(workdir), spent / 60)
+
+
 def read_runs(output: str) -> dict[str, list[Run]]:
   """Of each task what its runs measured, in order of the seeds."""
-
-  def read(workdir: str) -> Run:
-    seconds = goodput.load(workdir).seconds
-    spent = sum(seconds.values()) - seconds["down"]
-    return Run(writers.read_metrics(workdir), spent / 60)
-
   return {
-    task: [read(workdir_of(output, task, seed)) for seed in SEEDS]
+    task: [read_run(workdir_of(output, task, seed)) for seed in SEEDS]
     for task in TASKS
   }
 

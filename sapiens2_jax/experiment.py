@@ -2,9 +2,9 @@ r"""Runs an experiment of several commands, up to its table.
 
     sapiens2 experiment --config toy_tasks --output runs/toy_tasks --dry_run
 
-They are replication, toy_tasks and distillation: an hour or two on two CPU
-cores each; little_data and new_domain: less. The same command continues what
-was stopped.
+They are replication, toy_tasks, parts and distillation: an hour or two on two
+CPU cores each; little_data and new_domain: less. The same command continues
+what was stopped.
 """
 
 import os

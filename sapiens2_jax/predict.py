@@ -127,7 +127,7 @@ def main() -> int:
     )
   chosen = options.read_options(task, given_options())
   names = [source.name(number) for number in range(len(source))]
-  people = People(chosen, names)
+  people = People(chosen, names, "people" in model.task.needs)
   parts = chosen.get("foreground")
   writer = options.output_class(task)(model.task, chosen)
   with locks.held(output) as lock:

@@ -24,17 +24,23 @@ class People:
   Args:
     chosen: options of a task; without those of people nothing is looked up.
     names: of the images.
+    is_needed: whether the task cannot do without people.
 
   Raises:
     ValueError: the file or the detector cannot be used.
   """
 
-  def __init__(self, chosen: Mapping[str, Any], names: Collection[str]):
-    file = chosen.get("boxes", "")
+  def __init__(
+    self,
+    chosen: Mapping[str, Any],
+    names: Collection[str],
+    is_needed: bool = True,
+  ):
+    file, detects = chosen.get("boxes", ""), chosen.get("detect", False)
     self._file = _read_boxes(file, names) if file else boxes.BoxFile()
-    self._detect = open_detector() if chosen.get("detect") else _find_nobody
+    self._detect = open_detector() if detects else _find_nobody
     self._counts = collections.Counter()
-    self._is_read = "boxes" in chosen
+    self._is_read = bool(is_needed or file or detects)
 
   def __call__(self, name: str, image: Image) -> Labels:
     """Labels that hold people, at least one.

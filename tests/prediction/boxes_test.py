@@ -128,3 +128,16 @@ def test_damaged_boxes_are_right_or_an_error(tmp_path):
     edges = [person.box for person in found["wide.jpg"].people]
     assert np.isfinite(edges).all() and np.min(np.array(edges)[:, 2:]) > 0
   assert 250 < refused < 500
+
+
+def test_people_count_where_they_are_needed_or_given(tmp_path):
+  file = tmp_path / "boxes.json"
+  file.write_text(json.dumps({"images": [], "annotations": []}))
+  for given, is_needed, is_told in (
+    ({"boxes": "", "detect": False}, False, False),
+    ({"boxes": str(file), "detect": False}, False, True),
+    ({"boxes": "", "detect": False}, True, True),
+  ):
+    find = people.People(given, ["a.jpg"], is_needed)
+    find("a.jpg", np.zeros((5, 4, 3), np.uint8))
+    assert bool(find.summary()) == is_told

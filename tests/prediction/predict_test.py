@@ -201,7 +201,8 @@ def test_mistakes_in_options_are_all_named():
   with pytest.raises(ValueError, match="expected numbers"):
     read_options("matting", background="red")
   assert read_options("matting", background="1, 2,3")["background"] == (1, 2, 3)
-  assert read_options("segmentation") == {}
+  people = {"boxes": "", "detect": False}
+  assert read_options("segmentation") == people
 
 
 @pytest.mark.parametrize("task", ["normal", "pose"])
@@ -300,7 +301,7 @@ def test_people_are_in_boxes_or_detected_or_all_of_the_image(
   assert find.summary() == (
     "3 in 2 images; nobody known in 1, each taken as one person"
   )
-  assert not people.People({}, []).summary()
+  assert not people.People({}, [], is_needed=False).summary()
 
 
 COMMAND = """

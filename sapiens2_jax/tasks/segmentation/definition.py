@@ -7,7 +7,7 @@ from data_pipelines import vocabulary
 from data_pipelines.corpus.labels import IGNORE, Labels
 from sapiens2_jax.tasks.base import Image, Legend, Score, TaskDefinition
 from sapiens2_jax.tasks.files import Files, to_png
-from sapiens2_jax.tasks.output import Output
+from sapiens2_jax.tasks.output import PEOPLE, Output
 from sapiens2_jax.tasks.probes import Dense, OnlineProbe, ProbeSettings, Targets
 from sapiens2_jax.tasks.release import ReleaseHead, TransformersHead
 from sapiens2_jax.tasks.segmentation import class_sets
@@ -39,7 +39,9 @@ def _mean_iou(
 
 
 class PartsOutput(Output):
-  """See `Output`."""
+  """See `Output`; without people it is of whole images."""
+
+  options = PEOPLE
 
   def encode(self, image: Image, prediction: Parts, labels: Labels) -> Files:
     return {("parts", ".png"): to_png(prediction)}

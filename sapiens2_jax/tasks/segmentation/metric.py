@@ -1,9 +1,24 @@
 """How good predicted body parts are."""
 
+from collections.abc import Iterable
+
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Int64, UInt8
 
 from data_pipelines.corpus.labels import IGNORE, Labels
+
+
+def class_ious(
+  confusion: Int64[np.ndarray, "c c"],
+) -> Float[np.ndarray, "c"]:
+  """Intersection over union of each class; NaN: it is nowhere.
+
+  Args:
+    confusion: see `SegmentationMetric`.
+  """
+  right = np.diag(confusion)
+  union = confusion.sum(0) + confusion.sum(1) - right
+  return np.where(union > 0, right / np.maximum(union, 1), np.nan)
 
 
 class SegmentationMetric:
@@ -11,14 +26,21 @@ class SegmentationMetric:
 
   Percent, over all pixels of the set that are known.
 
+  Args:
+    num_classes: of labels and predictions.
+    pairs: left and right of the same, one class each.
+
   Attributes:
     confusion: (classes, classes) pixels, by true and by predicted class.
 
-  Source: the public Sapiens2 release; `mIoU_present`: ours.
+  Source: the public Sapiens2 release; `mIoU_present`, `mIoU_joined`: ours.
   """
 
-  def __init__(self, num_classes: int):
+  def __init__(self, num_classes: int, pairs: Iterable[tuple[int, int]] = ()):
     self._num_classes = num_classes
+    self._joined = np.arange(num_classes)
+    for left, right in pairs:
+      self._joined[right] = left
     self.confusion = np.zeros((self._num_classes,) * 2, np.int64)
 
   def add(self, prediction: UInt8[np.ndarray, "h w"], labels: Labels) -> None:
@@ -51,24 +73,26 @@ class SegmentationMetric:
     self.confusion += other.confusion
 
   def result(self) -> dict[str, float]:
-    """aAcc, mIoU, mAcc, mIoU_present.
+    """aAcc, mIoU, mAcc, mIoU_present, mIoU_joined.
 
     The means are over all classes, background too; a class that is
     nowhere counts as 0, but not in `mIoU_present`: classes in labels or
-    predictions. NaN without a known pixel.
+    predictions; `mIoU_joined` is that with left and right as one class.
+    NaN without a known pixel.
     """
     right = np.diag(self.confusion)
-    true, found = self.confusion.sum(1), self.confusion.sum(0)
-    union = true + found - right
-    total = self.confusion.sum()
+    total, true = self.confusion.sum(), self.confusion.sum(1)
     if not total:
-      names = ("aAcc", "mIoU", "mAcc", "mIoU_present")
+      names = ("aAcc", "mIoU", "mAcc", "mIoU_present", "mIoU_joined")
       return dict.fromkeys(names, float("nan"))
-    iou = right / np.maximum(union, 1)
+    joined = np.zeros_like(self.confusion)
+    np.add.at(joined, np.ix_(self._joined, self._joined), self.confusion)
+    iou = class_ious(self.confusion)
     values = {
       "aAcc": right.sum() / total,
-      "mIoU": iou.mean(),
+      "mIoU": np.nan_to_num(iou).mean(),
       "mAcc": (right / np.maximum(true, 1)).mean(),
-      "mIoU_present": iou[union > 0].mean(),
+      "mIoU_present": np.nanmean(iou),
+      "mIoU_joined": np.nanmean(class_ious(joined)),
     }
     return {name: 100 * float(value) for name, value in values.items()}

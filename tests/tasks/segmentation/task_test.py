@@ -7,15 +7,17 @@ import numpy as np
 import optax
 import pytest
 
-from data_pipelines.corpus.labels import Labels
+from data_pipelines.corpus.labels import Labels, Person
 from sapiens2_jax.architectures import ARCHITECTURES
 from sapiens2_jax.tasks import UnusableExample, make_task
+from sapiens2_jax.tasks.segmentation.task import crop_region
 from tests.head_sizes import num_params
 from tests.tasks.task_configs import SIZES, load_task_config
 
 
-def make_toy(backgrounds=""):
+def make_toy(backgrounds="", crop="image"):
   config = load_task_config("segmentation", "toy")
+  config.task.crop = crop
   config.task.backgrounds = str(backgrounds)
   return make_task(config)
 
@@ -141,6 +143,68 @@ def test_right_logits_give_the_labels_back():
   metric = task.metric()
   metric.add(found, Labels(parts=parts))
   assert metric.result()["mIoU_present"] > 95
+
+
+BOXES = ((20.0, 60.0, 90.0, 50.0), (90.0, 150.0, 90.0, 50.0))
+
+
+def label_people(parts):
+  unseen = np.zeros((308, 3), np.float32)
+  return Labels(parts=parts, people=tuple(Person(box, unseen) for box in BOXES))
+
+
+@pytest.mark.parametrize(
+  ("box", "region"),
+  [  # rows: 1.1 heights; columns: 3/4 of that
+    ((50.0, 100.0, 120.0, 41.0), np.s_[44:176, 71:170]),
+    ((0.0, 0.0, 120.0, 40.0), np.s_[0:132, 0:99]),  # moved into the image
+    ((-20.0, 40.0, 300.0, 200.0), np.s_[0:200, 16:264]),  # cut
+    ((190.0, 259.0, 0.0, 0.0), np.s_[190:191, 258:259]),
+  ],
+)
+def test_a_crop_holds_a_person_and_lies_in_the_image(box, region):
+  found = crop_region(box, (200, 264 if box[0] < 0 else 260), (128, 96))
+  assert found == region
+
+
+def test_each_person_is_seen_alone_and_pasted_back():
+  task, parts = make_toy(crop="person"), make_parts()
+  parts[parts == 255] = 0
+  labels = label_people(parts)
+  assert "people" in task.needs and "people" not in make_toy().needs
+  prepared = task.preprocess(IMAGE, labels)
+  targets = task.targets(labels, parts.shape)
+  assert len(prepared) == len(targets) == len(BOXES)
+  eye = np.eye(29, dtype=np.float32)
+  outputs = [{"logits": 9 * eye[target["parts"]]} for target in targets]
+  found = task.postprocess(outputs, prepared)
+  seen = np.zeros(parts.shape, bool)
+  for box in BOXES:
+    seen[crop_region(box, parts.shape, (128, 96))] = True
+  assert (found == parts)[seen].mean() > 0.98 and not found[~seen].any()
+  # The surer crop decides, whatever the scale of its logits.
+  outputs[0] = {"logits": np.zeros((128, 96, 29), np.float32) + 99}
+  found = task.postprocess(outputs, prepared)
+  second = crop_region(BOXES[1], parts.shape, (128, 96))
+  assert (found == parts)[second].mean() > 0.98
+  # Without people it is the whole image.
+  (whole,) = task.preprocess(IMAGE, None)
+  assert whole.image.shape == (128, 96, 3)
+
+
+def test_training_sees_one_person_by_chance():
+  task, parts = make_toy(crop="person"), np.zeros(IMAGE.shape[:2], np.uint8)
+  parts[20:110, 60:110], parts[90:180, 150:200] = 3, 23
+  classes = []
+  for seed in range(12):
+    rng = np.random.default_rng(seed)
+    example = task.example(IMAGE, label_people(parts), rng)
+    classes.append(set(np.unique(example["parts"])) - {0, 255})
+  assert {3} in classes and {23} in classes
+  parts[:] = 0
+  parts[:9, :9] = 3  # Of nobody whose box is known.
+  with pytest.raises(UnusableExample, match="no person covers 8 pixels"):
+    task.example(IMAGE, label_people(parts), np.random.default_rng(0))
 
 
 def test_class_after_class_gives_the_highest_of_all_logits():
