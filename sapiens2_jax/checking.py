@@ -27,6 +27,7 @@ from sapiens2_jax.training import (
   data,
   matching,
   optimizer,
+  stages,
   starting,
   tracking,
 )
@@ -187,6 +188,8 @@ def _tell_sizes(found: _Findings, objective, mesh, abstract) -> None:
     f"{share / 1e9:.3g} GB a device of parameters, moments and teacher; the "
     "rest tells sapiens2 plan",
   )
+  for line in stages.describe_costs(objective.stages()):
+    found.fact("compute", line)
 
 
 def _check_data(found: _Findings, objective, abstract) -> None:

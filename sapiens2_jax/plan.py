@@ -22,7 +22,8 @@ from data_pipelines.common.progress import format_seconds
 from sapiens2_jax import command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.gpus import GPUS
-from sapiens2_jax.planning import compiling, gpu_plan, search, text
+from sapiens2_jax.objectives import build_objective
+from sapiens2_jax.planning import compiling, gpu_plan, search, staged, text
 from sapiens2_jax.planning import plan as plan_lib
 
 _CONFIG = command.define_config()
@@ -58,7 +59,7 @@ def show_progress(what: str) -> Iterator[None]:
     thread.join()
 
 
-def make_plan(config, num_devices: int) -> plan_lib.Plan:
+def make_plan(config, num_devices: int, stage_steps=None) -> plan_lib.Plan:
   with show_progress(f"compiling {config.model.size} (1b takes minutes)"):
     return plan_lib.make_plan(
       config,
@@ -66,6 +67,7 @@ def make_plan(config, num_devices: int) -> plan_lib.Plan:
       _NUM_SLICES.value,
       num_devices,
       _FAST.value,
+      stage_steps,
     )
 
 
@@ -111,12 +113,47 @@ def plan_gpus(overrides: list[str]) -> None:
   if _NUM_DEVICES.value < 1:
     raise ValueError(f"num_devices={_NUM_DEVICES.value}: must be at least 1.")
   config = load_config(overrides, _NUM_DEVICES.value)
+  stages, gpu = build_objective(config).stages(), GPUS[_DEVICE.value]
+  count = _NUM_DEVICES.value
   with show_progress(f"tracing {config.model.size}"):
-    plan = gpu_plan.make_plan(config, GPUS[_DEVICE.value], _NUM_DEVICES.value)
+    plans = [
+      gpu_plan.make_plan(stage.objective.config, gpu, count) for stage in stages
+    ]
+  totals = staged.bounds(stages, count, gpu.peak_flops)
   if _JSON.value:
-    print(json.dumps(gpu_plan.to_json(plan)))
+    print(json.dumps(staged.to_json(stages, plans, gpu_plan.to_json, totals)))
+    return
+  bodies = [gpu_plan.body(plan) for plan in plans]
+  end = [*staged.format_bounds(totals), gpu_plan.METHOD]
+  print(staged.format_plans(stages, bodies, end))
+
+
+def plan_tpus(config, num_devices: int) -> None:
+  """Prints the plan of a config on a topology, at each of its sizes."""
+  stages = build_objective(config).stages()
+  if _SEARCH.value and stages[1:]:
+    raise ValueError(
+      f"--search: looks at one size, found data.stages={config.data.stages}; "
+      "give --config.data.stages= and the largest sizes."
+    )
+  if _SEARCH.value:
+    plans = [run_search(config, num_devices)]
+    if plans == [None]:
+      command.fail("plan: nothing that was tried fits.", code=1)
   else:
-    print(gpu_plan.format_plan(plan))
+    plans = [
+      make_plan(s.objective.config, num_devices, s.end - s.first)
+      for s in stages
+    ]
+  totals, end = {}, [text.method(plans[-1])]
+  if stages[1:] and all(plan.cost for plan in plans):
+    days = sum(plan.days_for_all_steps for plan in plans)
+    totals["days_for_all_steps"] = days
+    end.insert(0, "all steps".ljust(19) + format_seconds(days * 86400))
+  if _JSON.value:
+    print(json.dumps(staged.to_json(stages, plans, plan_lib.to_json, totals)))
+  else:
+    print(staged.format_plans(stages, [text.body(p) for p in plans], end))
 
 
 def main(overrides: list[str]) -> int:
@@ -133,17 +170,7 @@ def main(overrides: list[str]) -> int:
   num_devices = len(
     compiling.topology_devices(_TOPOLOGY.value, _NUM_SLICES.value)
   )
-  config = load_config(overrides, num_devices)
-  if _SEARCH.value:
-    plan = run_search(config, num_devices)
-    if plan is None:
-      command.fail("plan: nothing that was tried fits.", code=1)
-  else:
-    plan = make_plan(config, num_devices)
-  if _JSON.value:
-    print(json.dumps(plan_lib.to_json(plan)))
-  else:
-    print(text.format_plan(plan))
+  plan_tpus(load_config(overrides, num_devices), num_devices)
   return 0
 
 

@@ -46,13 +46,14 @@ def test_a_run_that_could_start_is_told_and_leaves_nothing(tmp_path, data):
   given = (f"data.path={data}", "mesh.fsdp=-1")
   sizes = []
   for devices in (1, 16):
-    config, memory, found, workdir = check(
+    config, memory, compute, found, workdir = check(
       tmp_path / "a" / "run", *given, devices=devices
     )
     assert config == (
       f"config     tiny on {devices} device(s), data=1 x fsdp={devices} x "
       "sequence=1 x tensor=1"
     )
+    assert compute.startswith("compute    0.00")
     assert found == f"data       {data}: 6 images"
     assert workdir == f"workdir    {tmp_path}/a/run: starts fresh"
     sizes.append(float(memory.split()[1]))
@@ -214,6 +215,14 @@ def test_a_run_that_is_there_must_fit(tmp_path, data):
   assert line == f"workdir    {tmp_path}/own: continues at step 3"
   with pytest.raises(ValueError, match="does not divide the data position"):
     check(tmp_path / "own", f"data.path={data}", "data.global_batch_size=32")
+  staged = (f"data.path={data}", "data.stages=32x32,16x16,0.5")
+  *_, first, second, total, _, line = check(tmp_path / "own", *staged)
+  assert first.startswith("compute    steps 1 to 110 at 32 x 32 pixels: ")
+  assert second.startswith("compute    steps 111 to 220 at 64 x 48 pixels: ")
+  assert total.endswith("TFLOP for the whole run (useful, closed form)")
+  assert line.endswith("continues at step 3")
+  with pytest.raises(ValueError, match="which have taken 48 images; with data"):
+    check(tmp_path / "own", *staged, "data.global_batch_size=8")
   small_runs.save(tmp_path / "other", [10])
   with pytest.raises(ValueError, match="its checkpoint 10 was made with other"):
     check(tmp_path / "other", f"data.path={data}")

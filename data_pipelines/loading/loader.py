@@ -32,6 +32,8 @@ class LoaderConfig:
 
   Attributes:
     examples: what a record is made into.
+    later: (first step, examples): what takes their place from a step on, in
+      order; for arrays of other shapes.
     global_batch_size: examples a step over all processes.
     accumulation_steps: microbatches a step.
     seed: of the order, 0 to 2**32 - 1.
@@ -60,6 +62,12 @@ class LoaderConfig:
   read_attempts: int = 5
   read_timeout: float = 60.0
   backoff: float = 1.0
+  later: tuple[tuple[int, ExampleMaker], ...] = ()
+
+  def examples_at(self, step: int) -> ExampleMaker:
+    """What the records of a step are made into."""
+    found = [examples for first, examples in self.later if first <= step]
+    return found[-1] if found else self.examples
 
 
 def batch_shapes(examples: ExampleMaker) -> ElementSpec:
@@ -99,7 +107,7 @@ def make_loader(
     An iterator of (Batch, list of Skipped); call its `close()` if it is not
     read to the end. With a = accumulation_steps and m = examples of one
     process in one microbatch, a Batch is a dict of
-      the arrays of `config.examples`, each behind axes (a, m);
+      the arrays of the step's examples, each behind axes (a, m);
       index: (a, m) int32, the record used;
       epoch: (a, m) int32, how often the record had been seen before.
     Reading it raises ShardReadError for a file that stays unreadable,
@@ -254,11 +262,15 @@ class _StepLoader:
 
   @property
   def num_bytes(self) -> int:
-    """Of a batch of this process."""
-    examples = self._config.global_batch_size // self._process_count
-    return examples * sum(
-      math.prod(size) * np.dtype(dtype).itemsize
-      for size, dtype in batch_shapes(self._config.examples).values()
+    """Of the largest batch of this process."""
+    config = self._config
+    makers = config.examples, *(examples for _, examples in config.later)
+    return (config.global_batch_size // self._process_count) * max(
+      sum(
+        math.prod(size) * np.dtype(dtype).itemsize
+        for size, dtype in batch_shapes(examples).values()
+      )
+      for examples in makers
     )
 
   def __call__(self, step: int) -> tuple[Batch, list[skips.Skipped]]:
@@ -266,9 +278,10 @@ class _StepLoader:
     micro = config.global_batch_size // config.accumulation_steps
     own = micro // self._process_count
     shape = (config.accumulation_steps, own)
+    examples = config.examples_at(step)
     batch = {
       name: np.empty((*shape, *size), dtype)
-      for name, (size, dtype) in batch_shapes(config.examples).items()
+      for name, (size, dtype) in batch_shapes(examples).items()
     }
     skipped = []
     first = step * config.global_batch_size + self._process_index * own
@@ -277,11 +290,13 @@ class _StepLoader:
       # Views also of the arrays that have one number an example.
       out = {name: array[(*slot, ...)] for name, array in batch.items()}
       out["epoch"][...] = epoch
-      out["index"][...], failed = self._make_usable(wanted, epoch, out)
+      out["index"][...], failed = self._make_usable(
+        examples, wanted, epoch, out
+      )
       skipped += failed
     return batch, skipped
 
-  def _make_usable(self, wanted, epoch, out):
+  def _make_usable(self, examples, wanted, epoch, out):
     """Fills `out` from a record, or from the first usable stand-in."""
     failed = []
     records = self._order.source_of(wanted)
@@ -292,7 +307,7 @@ class _StepLoader:
         failed.append(_skipped(self._source.name(index), error))
         continue
       try:
-        self._config.examples.make(record, index, epoch, out)
+        examples.make(record, index, epoch, out)
         return index, failed
       except UnusableExample as error:
         failed.append(_skipped(record.name, error))

@@ -83,19 +83,16 @@ def to_json(plan: GpuPlan) -> dict:
   }
 
 
-def format_plan(plan: GpuPlan) -> str:
-  """All of a plan, a dozen lines and the method."""
+def body(plan: GpuPlan) -> list[str]:
+  """All of a plan but the method, a dozen lines."""
   gpu = plan.gpu
-  return "\n".join(
-    [
-      text.header(plan.config, f"{plan.num_devices} x {gpu.name}:"),
-      f"memory a card      {text.gib(plan.memory.total)}, needed "
-      f"{text.gib(plan.needed_bytes)} of {text.gib(gpu.memory_bytes)}: "
-      + ("fits" if plan.fits else "DOES NOT FIT"),
-      *text.memory_parts(plan.memory),
-      f"useful FLOPs       {plan.useful_flops / 1e12:.1f} T a card and step",
-      f"step               at least {plan.seconds_at_peak:.2f} s, all products "
-      "at the card's peak; no estimate",
-      METHOD,
-    ]
-  )
+  return [
+    text.header(plan.config, f"{plan.num_devices} x {gpu.name}:"),
+    f"memory a card      {text.gib(plan.memory.total)}, needed "
+    f"{text.gib(plan.needed_bytes)} of {text.gib(gpu.memory_bytes)}: "
+    + ("fits" if plan.fits else "DOES NOT FIT"),
+    *text.memory_parts(plan.memory),
+    f"useful FLOPs       {plan.useful_flops / 1e12:.1f} T a card and step",
+    f"step               at least {plan.seconds_at_peak:.2f} s, all products "
+    "at the card's peak; no estimate",
+  ]

@@ -55,6 +55,12 @@ class Plan:
   memory: Memory | None
   cost: Estimate | None
   has_cycles: bool = True  # of the compiler; not if it made no code
+  stage_steps: int | None = None  # None: those of the config
+
+  @property
+  def num_steps(self) -> int:
+    """How many steps are of this kind."""
+    return self.stage_steps or self.config.optim.num_steps
 
   @property
   def hbm_fraction(self) -> float:
@@ -89,6 +95,10 @@ class Plan:
   def days(self, num_images: int) -> float:
     return num_images / self.images_per_second / _DAY
 
+  @property
+  def days_for_all_steps(self) -> float:
+    return self.days(self.num_steps * self.config.data.global_batch_size)
+
 
 def make_plan(
   config: ConfigDict,
@@ -96,10 +106,12 @@ def make_plan(
   num_slices: int,
   num_devices: int,
   is_fast: bool = False,
+  stage_steps: int | None = None,
 ) -> Plan:
   """Compiles the step and takes its account.
 
   Fast: the compiler makes no code, and nothing is known of its cycles.
+  `stage_steps`: how many steps are of this kind, if not all.
 
   Raises:
     ValueError: the mesh does not fit the devices or the model.
@@ -112,6 +124,7 @@ def make_plan(
     "num_devices": num_devices,
     "chip": compiling.parse_topology(topology),
     "useful_flops": useful / num_devices,
+    "stage_steps": stage_steps,
   }
   try:
     step = compiling.compile_step(config, topology, num_slices, is_fast)
@@ -188,9 +201,7 @@ def to_json(plan: Plan) -> dict:
     "images_per_second": plan.images_per_second,
     "images_per_second_per_device": plan.images_per_second / plan.num_devices,
     "days_for_one_billion_images": plan.days(BILLION),
-    "days_for_all_steps": plan.days(
-      config.optim.num_steps * config.data.global_batch_size
-    ),
+    "days_for_all_steps": plan.days_for_all_steps,
     "seconds_by_part": cost.parts,
     "collectives": [
       dict(zip(_COLLECTIVE_FIELDS, (*which, *numbers)))

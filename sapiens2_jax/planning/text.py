@@ -34,20 +34,24 @@ how this was estimated
     itself was not run on a TPU."""
 
 
-def format_plan(plan: Plan) -> str:
-  """All of a plan, a dozen lines and the method."""
+def body(plan: Plan) -> list[str]:
+  """All of a plan but the method."""
   slices = f"{plan.num_slices} x " if plan.num_slices > 1 else ""
   devices = f"{slices}{plan.topology}: {_devices(plan)},"
   lines = [header(plan.config, devices), *_memory(plan)]
   if plan.cost is not None:
     lines += [*_work(plan), *_communication(plan), *_time(plan)]
+  return lines
+
+
+def method(plan: Plan) -> str:
+  """How a plan for this chip was made."""
   name = plan.chip.name
   reached = kernels.NARROW[name]
   efficiency = ", ".join(f"{fraction:.0%}" for fraction in reached)
   found = plan.calibration
   chips = found.chip if found.chip != ANY else f"other chips than {name}"
-  method = METHOD.format(efficiency=efficiency, chips=chips, runs=found.runs)
-  return "\n".join([*lines, method])
+  return METHOD.format(efficiency=efficiency, chips=chips, runs=found.runs)
 
 
 def gib(size: float) -> str:
@@ -119,8 +123,6 @@ def _communication(plan: Plan) -> list[str]:
 def _time(plan: Plan) -> list[str]:
   cost = plan.cost
   step, ratio = plan.step_seconds, plan.calibration.roofline
-  steps = plan.config.optim.num_steps
-  batch = plan.config.data.global_batch_size
   by_cycles = "the compiler's cycles are not known"
   if plan.has_cycles:
     by_cycles = (
@@ -146,6 +148,6 @@ def _time(plan: Plan) -> list[str]:
     f"images/s           {plan.images_per_second:.0f} "
     f"({plan.images_per_second / plan.num_devices:.2f} a device)",
     f"1 billion images   {format_seconds(plan.days(BILLION) * 86400)}",
-    f"{steps:,} steps".ljust(19)
-    + format_seconds(plan.days(steps * batch) * 86400),
+    f"{plan.num_steps:,} steps".ljust(19)
+    + format_seconds(plan.days_for_all_steps * 86400),
   ]

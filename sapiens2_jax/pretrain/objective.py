@@ -31,7 +31,7 @@ from sapiens2_jax.models.decoder import DecoderOutput
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.models.from_config import build_encoder
 from sapiens2_jax.models.grid import TokenGrid
-from sapiens2_jax.pretrain import collapse
+from sapiens2_jax.pretrain import collapse, stages
 from sapiens2_jax.pretrain.crops import crop_config
 from sapiens2_jax.pretrain.masks import num_masked
 from sapiens2_jax.pretrain.modules import Learned, Sizes
@@ -39,7 +39,7 @@ from sapiens2_jax.pretrain.terms import Term, build_terms
 from sapiens2_jax.pretrain.terms.base import StudentOutputs, TeacherOutputs
 from sapiens2_jax.pretrain.views import Batch, Views
 from sapiens2_jax.training import flops
-from sapiens2_jax.training.objective import FrozenEncoder, Measurement
+from sapiens2_jax.training.objective import FrozenEncoder, Measurement, Stage
 from sapiens2_jax.training.state import TrainState, overlay
 from sapiens2_jax.training.step import jit_encode
 
@@ -65,7 +65,7 @@ class PretrainObjective:
 
   @functools.cached_property
   def grid(self) -> TokenGrid:
-    """Of a global view."""
+    """Of a global view of the last stage, and of images that are probed."""
     return self.encoder.grid(tuple(self.config.data.image_size))
 
   @property
@@ -237,6 +237,14 @@ class PretrainObjective:
     pixels = sizes.num_global * visible + num_local * local
     return 3 * student - flops.stem_flops(arch, pixels) + teacher
 
+  def stages(self) -> tuple[Stage, ...]:
+    *earlier, last = stages.split(self.config)
+    built = [
+      Stage(first, end, build_pretrain(config))
+      for first, end, config in earlier
+    ]
+    return (*built, Stage(last.first, last.end, self))
+
   def report(self) -> Callable:
     # Not at the top: it draws, and asks for this module.
     from sapiens2_jax.pretrain.report import contents
@@ -244,13 +252,18 @@ class PretrainObjective:
     return functools.partial(contents.make_contents, self)
 
   def reconstruct(
-    self, params: dict, features: Array, visible_ids: Array, masked_ids: Array
+    self,
+    params: dict,
+    features: Array,
+    visible_ids: Array,
+    masked_ids: Array,
+    grid: TokenGrid,
   ) -> DecoderOutput:
     """What the decoder makes of visible patches (b, v, n, d), for (b, v, m)."""
     given = (features, visible_ids, masked_ids)
     flat = [einops.rearrange(x, "b v ... -> (b v) ...") for x in given]
     out = self.modules["decoder"].module.apply(
-      {"params": params["decoder"]}, *flat, self.grid
+      {"params": params["decoder"]}, *flat, grid
     )
     return jax.tree.map(lambda x: x.reshape(*masked_ids.shape, -1), out)
 
@@ -265,7 +278,7 @@ class PretrainObjective:
     if not (with_cls or self._reads("whole_views")):
       return None
     views, cls, patches = self.make_views(batch, rng), None, None
-    encode = functools.partial(self._encode_whole, views.patches)
+    encode = functools.partial(self._encode_whole, views.patches, views.grid)
     if with_cls:
       cls, patches = encode(teacher["encoder"], with_patches=with_patches)
     return TeacherOutputs(teacher, views, cls, patches, encode)
@@ -273,6 +286,7 @@ class PretrainObjective:
   def _encode_whole(
     self,
     pixels: Float[Array, "b g n p"],
+    grid: TokenGrid,
     params: dict,
     encoder: Encoder | None = None,
     with_patches: bool = True,
@@ -282,7 +296,7 @@ class PretrainObjective:
     encoder = encoder or self.encoder
     apply = functools.partial(encoder.apply, {"params": params})
     flat = pixels.reshape(b * g, *pixels.shape[2:])
-    tokens = apply(flat, self.grid, method="tokenize")
+    tokens = apply(flat, grid, method="tokenize")
     if not with_patches:
       return apply(*tokens, method="encode_cls").reshape(b, g, -1), None
     x = apply(*tokens, method="encode")
@@ -297,12 +311,11 @@ class PretrainObjective:
     )
     with jax.named_scope("augment"):
       patches, visible_ids = views.patches, views.visible_ids
-    x, rope = tokenize(patches, self.grid, visible_ids)
+    x, rope = tokenize(patches, views.grid, visible_ids)
     if self._reads("local_views"):
       with jax.named_scope("augment"):
         local = views.local_patches
-      grid = self.encoder.grid(tuple(self.config.data.local_size))
-      local_x, local_rope = tokenize(local, grid)
+      local_x, local_rope = tokenize(local, views.local_grid)
       shape = (*local_x.shape[:-1], rope.cos.shape[-1])
       local_rope = jax.tree.map(
         lambda rows: jnp.broadcast_to(rows, shape), local_rope
@@ -318,7 +331,8 @@ class PretrainObjective:
       )
     features = tokens[:, :, self.encoder.architecture.num_prefix_tokens :]
     decode = functools.partial(
-      self.reconstruct, params, features, visible_ids, views.masked_ids
+      self.reconstruct,
+      *(params, features, visible_ids, views.masked_ids, views.grid),
     )
     return StudentOutputs(params, views, cls, features, decode)
 

@@ -116,6 +116,11 @@ class Views:
     """Of a global view."""
     return self._encoder.grid(self._batch["global_crops"].shape[2:4])
 
+  @property
+  def local_grid(self) -> TokenGrid:
+    """Of a local view."""
+    return self._encoder.grid(self._batch["local_crops"].shape[2:4])
+
   @functools.cached_property
   def _masks(self) -> tuple[Array, Array]:
     draw = functools.partial(

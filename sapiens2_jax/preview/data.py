@@ -18,7 +18,7 @@ from sapiens2_jax.pretrain import views
 from sapiens2_jax.pretrain.crops import crop_config
 from sapiens2_jax.pretrain.objective import PretrainObjective, build_pretrain
 from sapiens2_jax.preview.page import ORIGINAL_SIZE, Example
-from sapiens2_jax.training import data
+from sapiens2_jax.training import data, stages
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.objective import Objective
 
@@ -65,16 +65,17 @@ def _see(objective: PretrainObjective, batch: views.Batch, rng: jax.Array):
 
 def read_examples(config: ConfigDict, step: int, count: int) -> list[Example]:
   """What the model is shown of the first `count` examples of a step."""
-  objective = build_pretrain(config)
-  source = data.open_source(objective)
-  batch = load_batch(objective, source, step, count)
+  whole = build_pretrain(config)
+  source = data.open_source(whole)
+  batch = load_batch(whole, source, step, count)
+  objective = stages.stage_at(whole.stages(), step).objective
   global_views, local_views, masked = jax.device_get(
     _see(objective, batch, state_lib.run_key(config.seed))
   )
   hidden = np.zeros((*masked.shape[:2], objective.grid.num_tokens), bool)
   np.put_along_axis(hidden, masked, True, axis=2)
   hidden = hidden.reshape(*masked.shape[:2], *objective.grid.shape)
-  settings, examples = crop_config(config), []
+  settings, examples = crop_config(objective.config), []
   for i in range(count):
     index, epoch = int(batch["index"][i]), int(batch["epoch"][i])
     record = source[index]

@@ -35,7 +35,12 @@ from sapiens2_jax.tasks.examples import (
 )
 from sapiens2_jax.training import flops, freezing
 from sapiens2_jax.training.data import check_shared
-from sapiens2_jax.training.objective import Measurement, OnPicture, OnProgress
+from sapiens2_jax.training.objective import (
+  Measurement,
+  OnPicture,
+  OnProgress,
+  Stage,
+)
 from sapiens2_jax.training.state import TrainState
 from sapiens2_jax.training.step import jit_predict
 
@@ -196,6 +201,9 @@ class TaskObjective:
     traced = jax.make_jaxpr(self.head.init_with_output)(rng, features)
     learned = 3 * (encoder + flops.layer_flops(traced.jaxpr))
     return learned - flops.stem_flops(arch, patches)
+
+  def stages(self) -> tuple[Stage, ...]:
+    return (Stage(0, self.config.optim.num_steps, self),)
 
   def report(self) -> Callable:
     # Not at the top: it draws, and asks for this module.

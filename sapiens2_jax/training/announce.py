@@ -7,7 +7,7 @@ from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.models import partition
 from sapiens2_jax.models.attention import choose_backend
 from sapiens2_jax.models.from_config import compute_dtype
-from sapiens2_jax.training import freezing
+from sapiens2_jax.training import freezing, stages
 from sapiens2_jax.training.objective import Objective
 
 
@@ -19,7 +19,7 @@ def facts(objective: Objective, mesh, source, abstract, workdir: str) -> None:
     abstract.params, config.optim.get("frozen_stages", 0)
   )
   axes = " x ".join(f"{axis}={n}" for axis, n in mesh.shape.items())
-  per_step = objective.flops() * config.data.global_batch_size
+  costs = stages.describe_costs(objective.stages())
   print(
     f"model      {arch.name}: encoder {arch.num_params:,} parameters, "
     f"{learned:,} learned in all\n"
@@ -27,8 +27,8 @@ def facts(objective: Objective, mesh, source, abstract, workdir: str) -> None:
     f"attention  {attention(config.model)}\n"
     f"batch      {config.data.global_batch_size} images in "
     f"{config.data.accumulation_steps} microbatch(es)\n"
-    f"compute    {per_step / 1e12:.3g} TFLOP a step (useful, closed form)\n"
-    f"data       {config.data.path}: {len(source):,} images\n"
+    + "".join(f"compute    {line}\n" for line in costs)
+    + f"data       {config.data.path}: {len(source):,} images\n"
     f"workdir    {workdir}",
     flush=True,
   )

@@ -60,8 +60,10 @@ def check_shared(source: sources.ImageSource, given: str) -> None:
 def loader_config(objective: Objective) -> LoaderConfig:
   """The whole loader."""
   config, data = objective.config, objective.config.data
+  first, *later = objective.stages()
   return LoaderConfig(
-    examples=objective.example_maker(),
+    examples=first.objective.example_maker(),
+    later=tuple((s.first, s.objective.example_maker()) for s in later),
     global_batch_size=data.global_batch_size,
     accumulation_steps=data.accumulation_steps,
     seed=config.seed,

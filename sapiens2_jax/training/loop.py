@@ -18,7 +18,7 @@ from data_pipelines.loading.skips import SkipMonitor
 from sapiens2_jax.runtime import distributed, gathering, goodput, memory
 from sapiens2_jax.runtime.goodput import Timeline
 from sapiens2_jax.runtime.save_schedule import SaveSchedule
-from sapiens2_jax.training import flops
+from sapiens2_jax.training import flops, stages
 from sapiens2_jax.training.best import KeepBest
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.objective import Measurement, Objective
@@ -45,17 +45,24 @@ class Clock:
   started: float
   waited: float = 0.0
   steps: int = 0
+  useful_flops: int = 0  # of these steps
 
-  def speed(self, images: int, useful_flops: int) -> dict:
+  def count(self, useful_flops: int) -> None:
+    """Takes in a step that costs so many FLOPs."""
+    self.steps += 1
+    self.useful_flops += useful_flops
+
+  def speed(self, images: int) -> dict:
+    """What was reached; `images` are those of a step."""
     elapsed = time.perf_counter() - self.started
     rate = images * self.steps / elapsed
-    peak = flops.peak_flops()
+    useful, peak = self.useful_flops / elapsed, flops.peak_flops()
     return {
       "images_per_second": rate,
       "step_seconds": elapsed / self.steps,
       "data_wait": self.waited / elapsed,
-      "useful_flops_per_second": rate * useful_flops,
-      "mfu": None if peak is None else rate * useful_flops / peak,
+      "useful_flops_per_second": useful,
+      "mfu": None if peak is None else useful / peak,
       **memory.in_use(),
     }
 
@@ -102,7 +109,10 @@ class _Report:
     config = objective.config
     self._config, self._workdir = config, workdir
     self._timeline = timeline
-    self._useful_flops = objective.flops()
+    self._stages = objective.stages()
+    self._costs = {
+      stage.first: stages.step_flops(stage.objective) for stage in self._stages
+    }
     is_writer = distributed.is_writer()
     self._writers = Writers(workdir, start, tracker) if is_writer else None
     self._skips = SkipMonitor(
@@ -119,6 +129,10 @@ class _Report:
     """Takes in the batch of a step."""
     self._skips.update(step, loaded.host["index"].size, loaded.skipped)
     self._recent.append((step, loaded.host))
+
+  def count(self, step: int) -> None:
+    """Takes in that a step was started."""
+    self.clock.count(self._costs[stages.stage_at(self._stages, step).first])
 
   def read(self, step: int, metrics: dict) -> None:
     """Takes in the metrics of a step, after the next one was started."""
@@ -139,10 +153,9 @@ class _Report:
     if step % self._config.logging.every and step + 1 != optim.num_steps:
       return
     if self._writers:
-      self.clock.steps = max(1, self.clock.steps)
-      speed = self.clock.speed(
-        self._config.data.global_batch_size, self._useful_flops
-      )
+      if not self.clock.steps:
+        self.count(step)
+      speed = self.clock.speed(self._config.data.global_batch_size)
       distributed.check_lock()
       values = _known(jax.device_get(metrics))
       self._writers.write_metrics(step, values)
@@ -221,7 +234,8 @@ def train(
 
   Args:
     state: where to start, on its devices; donated.
-    step_fn: jitted (state, batches) -> (state, metrics).
+    step_fn: jitted (state, batches) -> (state, metrics); compiles at the first
+      step and where another stage begins.
     loader: yields `data.Loaded` from `first_example` on.
     workdir: for metrics, skipped images and a batch to replay.
     first_example: global index of the first example of the loader.
@@ -239,6 +253,7 @@ def train(
   """
   config = objective.config
   start = step = int(state.step)
+  compiles_at = {start, *(stage.first for stage in objective.stages())}
   num_steps = config.optim.num_steps
   batch_size = config.data.global_batch_size
   # From here on SIGTERM saves: JAX has heard of a step, to pick a later one.
@@ -311,14 +326,14 @@ def train(
       if loaded is None:  # Look for SIGTERM.
         continue
       report.take(step, loaded)
-      timeline.enter("compile" if step == start else "step", step)
+      timeline.enter("compile" if step in compiles_at else "step", step)
       with (
         jax.transfer_guard("disallow"),
         jax.profiler.StepTraceAnnotation("train", step_num=step),
       ):
         state, metrics = step_fn(state, loaded.batch)
       timeline.enter("step", step)
-      report.clock.steps += 1
+      report.count(step)
       read_pending()
       pending = (step, metrics)
       step += 1

@@ -50,6 +50,19 @@ class FrozenEncoder(NamedTuple):
   size: str
 
 
+class Stage(NamedTuple):
+  """Consecutive steps of a run, all of whose batches have the same shapes.
+
+  Attributes:
+    first, end: its first step, and the one after its last.
+    objective: of a config with the sizes of this stage.
+  """
+
+  first: int
+  end: int
+  objective: "Objective"
+
+
 class Objective(Protocol):
   """An encoder and how it learns.
 
@@ -158,7 +171,17 @@ class Objective(Protocol):
     """
 
   def flops(self) -> int:
-    """Useful FLOPs of one training step on one image; see `training.flops`."""
+    """Useful FLOPs of one training step on one image; see `training.flops`.
+
+    At the sizes of its config: those of the last stage.
+    """
+
+  def stages(self) -> tuple[Stage, ...]:
+    """All steps of a run, in order; itself is the objective of the last ones.
+
+    The state is that of every stage, and so is the step: it takes its sizes
+    from the batch.
+    """
 
   def report(self) -> Callable:
     """What adds to the report of a run; see `report.contents.MakeContents`."""

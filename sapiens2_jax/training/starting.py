@@ -73,7 +73,7 @@ def check_fits(
         ]
       )
     )
-  _check_position(config, found.run["next_example"])
+  _check_position(config, found.step, found.run["next_example"])
 
 
 def _few(lines: list[str], most: int) -> list[str]:
@@ -81,11 +81,19 @@ def _few(lines: list[str], most: int) -> list[str]:
   return lines[:most] + ([f"... and {rest} more"] if rest > 0 else [])
 
 
-def _check_position(config: ConfigDict, next_example: int) -> None:
+def _check_position(config: ConfigDict, step: int, next_example: int) -> None:
   if next_example % config.data.global_batch_size:
     raise ValueError(
       f"data.global_batch_size={config.data.global_batch_size} does not "
       f"divide the data position of the checkpoint, {next_example}."
+    )
+  # Only pretraining has the field. The images of a step tell its stage.
+  is_staged = bool(config.data.get("stages"))
+  if is_staged and next_example != step * config.data.global_batch_size:
+    raise ValueError(
+      f"data.global_batch_size={config.data.global_batch_size} is not that of "
+      f"the {step} steps of the checkpoint, which have taken {next_example} "
+      f"images; with data.stages={config.data.stages} it must stay."
     )
 
 
@@ -121,7 +129,7 @@ def restore_or_init(
     print(f"changed    data: {_describe(before)} -> {_describe(now)}")
   for name, frozen in objective.frozen_encoders.items():
     print(f"weights    {name} as saved; {frozen.source} is not read again")
-  _check_position(config, next_example)
+  _check_position(config, step, next_example)
   return state, next_example
 
 

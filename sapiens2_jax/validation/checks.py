@@ -1,6 +1,10 @@
 """What fields of one kind must be, beyond a range."""
 
-from sapiens2_jax.fields import must
+from collections.abc import Callable
+from typing import Any
+
+from sapiens2_jax.fields import Check, must
+from sapiens2_jax.pretrain import stages
 from sapiens2_jax.training.best import read_goal
 
 
@@ -19,15 +23,21 @@ def _are_steps(steps: tuple) -> bool:
   )
 
 
-def goal(_: str, value: str) -> str:
-  """Of `checkpoint.keep_best`."""
-  try:
-    read_goal(value)
-  except ValueError as error:
-    return str(error)
-  return ""
+def _readable(read: Callable[[str], Any]) -> Check:
+  """A text that `read` reads; else what its ValueError says is wrong."""
+
+  def check(_: str, value: str) -> str:
+    try:
+      read(value)
+    except ValueError as error:
+      return str(error)
+    return ""
+
+  return check
 
 
+GOAL = _readable(read_goal)
+STAGES = _readable(stages.read)
 ADDRESS = must("HOST:PORT", lambda text: not text or _is_address(text))
 AXIS = must("-1 or at least 1", lambda n: n == -1 or 1 <= n <= 2**20)
 STEPS = must(

@@ -12,7 +12,7 @@ from sapiens2_jax import tasks
 from sapiens2_jax.architectures import get_architecture
 from sapiens2_jax.models.grid import pixels_per_token, token_grid
 from sapiens2_jax.parallel import mesh, rules
-from sapiens2_jax.pretrain import masks
+from sapiens2_jax.pretrain import masks, stages
 from sapiens2_jax.pretrain.terms import TERMS
 from sapiens2_jax.tasks.base import ProbedTask
 from sapiens2_jax.training.best import read_goal
@@ -177,6 +177,20 @@ def _mask_blocks(config: ConfigDict, _: int) -> Found:
   if masking.mode == "grid" and masking.block_size * step >= max(size):
     wrong = f"such a square of patches covers all of data.image_size={size}"
     yield f"masking.block_size={masking.block_size}", wrong
+
+
+def _stages(config: ConfigDict, num_devices: int) -> Found:
+  """Each stage must be as right as the last one."""
+  given = f"data.stages={config.data.stages}"
+  try:
+    *earlier, _ = stages.split(config)
+  except ValueError as error:
+    yield given, str(error)
+    return
+  for stage in earlier:
+    for rule in _SIZED:
+      for found, wrong in rule(stage.config, num_devices):
+        yield given, f"{found} {wrong}"
 
 
 def _gram_start(config: ConfigDict, _: int) -> Found:
@@ -369,10 +383,14 @@ _COMMON = {
   _sharding: ("sharding", "mesh"),
   _whole_batches: ("mesh", *_BATCH),
 }
-PRETRAIN: Rules = {
+_SIZED: Rules = {
   _whole_patches("image_size", "local_size"): _SIZES,
   _equal_lengths: (*_SIZES, "masking.mask_ratio"),
   _mask_blocks: ("data.image_size", "model.size", "masking"),
+}
+PRETRAIN: Rules = {
+  **_SIZED,
+  _stages: (*_SIZES, "data.stages", "masking", "optim.num_steps"),
   _gram_start: (
     *("objective.w_gram", "objective.gram_start_step", "optim.num_steps"),
   ),

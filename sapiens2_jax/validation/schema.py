@@ -201,7 +201,7 @@ _CHECKPOINT = group(
   keep_best=Field(
     "",
     'Also the best by a measured number, such as "eval_mIoU max"; empty: none.',
-    checks.goal,
+    checks.GOAL,
   ),
   # They are all parts of mesh.data but the first, so that needs at least 2.
   local_every=Field(
@@ -285,6 +285,16 @@ PRETRAIN = {
     *("data", "paper"),
     # As many tokens as a masked global crop.
     local_size=Field((512, 384), "Size of local crops, pixels.", SIZE, "ours"),
+    # See pretrain/stages.py. Exported, reported and probed is at the sizes of
+    # the last stage: image_size and local_size, and nothing else, say them.
+    stages=Field(
+      "",
+      'First steps at other sizes: "SIZE,LOCAL_SIZE,FRACTION of the steps;...",'
+      " such as 512x384,256x192,0.75; the last ones are at image_size and "
+      "local_size; empty: all.",
+      checks.STAGES,
+      "ours",
+    ),
     num_global=Field(2, "Global crops of an image.", at_least(2, 64)),
     num_local=Field(4, "Local crops of an image.", at_least(1, 64)),
     global_area=Field(

@@ -38,7 +38,8 @@ if __name__ == "__main__":
   config = config_lib.load_config(
     "experiments/pretrain.py:size=toy",
     ["data.global_batch_size=8", "data.image_size=(64, 48)",
-     "data.local_size=(32, 24)"], lambda config: [])
+     "data.local_size=(32, 24)", "data.stages=32x32,16x16,0.014"],
+    lambda config: [])
   loader = data.make_prefetcher(
     build_objective(config), open_source(folder), make_mesh(config.mesh),
     start_step=int(start), num_steps=int(stop) - int(start))
@@ -107,7 +108,8 @@ def test_any_number_of_processes_reads_the_same_batches(tmp_path, smooth_photo):
   ]
   # Images repeat between epochs, crops must not.
   assert len({row[2][1] for row in alone}) == len(alone)
-  # A run that goes on with another number of processes at steps 2 and 4.
+  # A run that goes on with another number of processes at steps 2 and 4; its
+  # images are larger from step 3 on.
   resumed = []
   for count, start in ((4, 0), (1, 2), (2, 4)):
     rows, shares = _run(folder, child, count, start, start + 2)

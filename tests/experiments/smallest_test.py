@@ -326,3 +326,30 @@ def test_a_point_of_the_sweep_of_learning_rates(tmp_path):
   small = [field for field in tiny.SIZE if not field.startswith(views)]
   said = run(trainings[-1], *small, *TINY)
   assert "step 2/2" in said
+
+
+def test_curriculum(tmp_path):
+  experiment = load_module(EXPERIMENTS / "curriculum.py")
+  output = str(tmp_path)
+  for number, name in enumerate(("people", "probes")):
+    write_people(tmp_path / name, 6 * number)
+  phases = experiment.make_phases(output)
+  whole, curriculum = (
+    experiment.count_costs()[x]["useful_tflop"]
+    for x in (experiment.WHOLE, experiment.CURRICULUM)
+  )
+  assert 0.99 * whole < curriculum <= whole
+  said = run(
+    find(phases, f"{experiment.CURRICULUM}, seed 0").arguments,
+    *(*tiny.SIZE, *TINY, "model.scan=false", "data.stages=32x32,16x16,0.5"),
+  )
+  assert "steps 1 to 1 at 32 x 32 pixels" in said and "probe 2  " in said
+  workdir = experiment.workdir_of(output, experiment.CURRICULUM, 0)
+  for variant in experiment.get_variants():
+    for seed in experiment.SEEDS:  # As if all had measured the same.
+      other = experiment.workdir_of(output, variant, seed)
+      if other != workdir:
+        shutil.copytree(workdir, other)
+  table = experiment.summarize(output)["curriculum.md"].decode()
+  assert table.count(" ± 0 ") == 3 * len(experiment.COLUMNS)
+  assert table.count("undecided") == 2 * len(experiment.COLUMNS)

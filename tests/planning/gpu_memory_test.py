@@ -105,7 +105,7 @@ def test_a_card_holds_what_it_needs_with_a_margin():
   config = tiny.load_config()
   plan = gpu_plan.make_plan(config, GPUS["l4"], 1)
   assert plan.fits and plan.needed_bytes > plan.memory.total + 2**30
-  assert "fits" in gpu_plan.format_plan(plan)
+  assert "fits" in "\n".join(gpu_plan.body(plan))
   assert gpu_plan.to_json(plan)["memory_limit"] == GPUS["l4"].memory_bytes
 
 

@@ -65,6 +65,10 @@ def test_a_plan_of_the_real_step():
     (["--config.mesh.fdsp=3"], "did you mean mesh.fsdp?"),
     (["--num_slices", "0"], "num_slices=0: must be at least 1"),
     # Nothing that was asked for is left out in silence.
+    (
+      ["--search", "--config.data.stages=64x48,48x16,0.5"],
+      "--search: looks at one size, found data.stages=64x48,48x16,0.5",
+    ),
     (["--num_devices", "32"], "--num_devices: only with --device"),
     (["--config.sharding.mlp=tensro"], "did you mean tensor"),
   ],

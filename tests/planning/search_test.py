@@ -73,6 +73,10 @@ def test_every_candidate_divides_the_batch_over_the_chips():
   assert config.mesh.fsdp == -1  # The given one is left as it was.
 
 
+def format_plan(plan) -> str:
+  return "\n".join([*text.body(plan), text.method(plan)])
+
+
 def test_a_mesh_is_left_with_its_first_plan_that_fits():
   tried = []
 
@@ -122,31 +126,31 @@ def test_without_code_there_are_no_cycles():
   found = to_json(plan)
   assert found["scheduled_step_seconds"] is found["mixed_step_seconds"] is None
   assert found["calibrated_mfu"] == plan.mfu
-  assert "(the compiler's cycles are not known)" in text.format_plan(plan)
+  assert "(the compiler's cycles are not known)" in format_plan(plan)
 
 
 def test_what_does_not_fit_says_so_and_claims_no_speed():
   plan = make_plan(**TOO_LARGE)
   assert not plan.fits and to_json(plan)["fits"] is False
   assert "calibrated_mfu" not in to_json(plan)
-  shown = text.format_plan(plan)
+  shown = format_plan(plan)
   assert "200.00 GiB of 95.73 GiB, 208.9%: DOES NOT FIT" in shown
-  assert "TOO TIGHT" in text.format_plan(make_plan(gib=90))
+  assert "TOO TIGHT" in format_plan(make_plan(gib=90))
 
 
 def test_the_text_names_its_assumptions_and_its_calibration():
   plan = make_plan()
-  shown = text.format_plan(plan)
+  shown = format_plan(plan)
   for part in ("101%, 106%, 130%", "not measured", "was not run on a TPU"):
     assert part in shown
   assert "67% started ahead" in shown
   step, runs = plan.step_seconds, find_calibration("v5p").runs
   assert f"{step.median:.3f} s ({step.low:.3f} to {step.high:.3f})" in shown
   assert f"what {runs} published run" in shown and "models on v5p" in shown
-  shown = text.format_plan(make_plan(chip=CHIPS["v4"], topology="v4:2x2x4"))
+  shown = format_plan(make_plan(chip=CHIPS["v4"], topology="v4:2x2x4"))
   assert "on other chips than v4" in shown
   halves = {"chip": CHIPS["tpu7x"], "topology": "tpu7x:2x4x4"}
-  assert "64 devices (32 chips)" in text.format_plan(make_plan(**halves))
+  assert "64 devices (32 chips)" in format_plan(make_plan(**halves))
 
 
 @pytest.mark.parametrize("topology", ["v5p", "v7:2x2", "v5p:4x", "v5p:64"])

@@ -137,7 +137,8 @@ def test_page_shows_what_the_objective_computes(config):
 def test_the_command_writes_a_page(photo_folder, tmp_path):
   # Another process does not know the size "tiny".
   output = tmp_path / "page.html"
-  done = run_preview([f"data.path={photo_folder}"], output, "--examples=2")
+  given = [f"data.path={photo_folder}", "data.stages=64x48,48x16,0.5"]
+  done = run_preview(given, output, "--examples=2")
   assert done.returncode == 0, done.stderr
   found = check_page(output.read_text())
   assert found.tags.count("section") == 2 and found.tags.count("img") > 20

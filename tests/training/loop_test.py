@@ -8,6 +8,7 @@ from sapiens2_jax.runtime.goodput import Timeline
 from sapiens2_jax.training import loop, writers
 from sapiens2_jax.training.data import Loaded
 from sapiens2_jax.training.loop import format_line
+from sapiens2_jax.training.objective import Stage
 from tests import tiny
 from tests.training import small_runs
 
@@ -56,6 +57,8 @@ class FewBatches:
 def run_loop(workdir, start: int, count: int, *overrides: str) -> None:
   """`loop.train` with a step that only counts, until images are missing."""
   config = tiny.load_config("checkpoint.keep_last=9", *overrides)
+  objective = types.SimpleNamespace(config=config, flops=lambda: 1)
+  objective.stages = lambda: (Stage(0, config.optim.num_steps, objective),)
   checkpointer = small_runs.open_run(workdir)
 
   def step_fn(state, _):
@@ -68,7 +71,7 @@ def run_loop(workdir, start: int, count: int, *overrides: str) -> None:
         small_runs.make_state(0).replace(step=np.int32(start)),
         step_fn,
         FewBatches(start, count),
-        objective=types.SimpleNamespace(config=config, flops=lambda: 1),
+        objective=objective,
         workdir=str(workdir),
         first_example=start * small_runs.BATCH,
         checkpointer=checkpointer,

@@ -31,7 +31,7 @@ from sapiens2_jax.report.pictures import (
   to_image,
 )
 from sapiens2_jax.report.run import Run
-from sapiens2_jax.training import checkpoints
+from sapiens2_jax.training import checkpoints, stages
 
 NUM_SHOWN = 6  # photographs in pictures
 NUM_TRAINED = 16  # whose crops are drawn as in training
@@ -88,7 +88,7 @@ def make_contents(
     verdict=verdict.judge(sections, was_seen),
     highlights=highlights,
     experiment=experiment,
-    facts=make_facts(run, num_records if given == seen else None),
+    facts=make_facts(objective, run, num_records if given == seen else None),
     sections=sections,
     notes=make_notes(objective, sections),
     commands=[own, from_here],
@@ -97,7 +97,9 @@ def make_contents(
   )
 
 
-def make_facts(run: Run, num_records: int | None) -> list[tuple[str, str]]:
+def make_facts(
+  objective: PretrainObjective, run: Run, num_records: int | None
+) -> list[tuple[str, str]]:
   """What only pretraining has; `num_records` are in the run's data."""
   config = run.config
   height, width = config.data.image_size
@@ -106,6 +108,10 @@ def make_facts(run: Run, num_records: int | None) -> list[tuple[str, str]]:
     ("global crops", f"{config.data.num_global} of {height} x {width} pixels"),
     ("masking", describe_masking(config.masking)),
   ]
+  *earlier, last = objective.stages()
+  if earlier:
+    said = "; ".join(map(stages.describe, (*earlier, last)))
+    facts.append(("stages", said))
   if num_records:
     passes = run.images_seen / num_records
     facts.append(("photographs", f"{num_records:,} ({passes:,.0f} passes)"))

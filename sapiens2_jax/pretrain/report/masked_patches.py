@@ -68,7 +68,8 @@ def _predict(
   x = encoder.apply(variables, x, rope, method="encode")
   features = x[:, encoder.architecture.num_prefix_tokens :]
   one_view = (x[:, None] for x in (features, *ids))
-  return objective.reconstruct(params, *one_view).patches[:, 0]
+  out = objective.reconstruct(params, *one_view, objective.grid)
+  return out.patches[:, 0]
 
 
 def measure(

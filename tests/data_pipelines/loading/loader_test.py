@@ -63,6 +63,17 @@ def test_a_batch_has_the_documented_arrays(batches):
   }
 
 
+def test_later_steps_have_other_sizes_whoever_makes_them(source, batches):
+  small = crops.CropConfig(global_size=(16, 12), local_size=(8, 8))
+  first = dataclasses.replace(CONFIG, examples=PretrainExamples(small))
+  config = dataclasses.replace(first, later=((3, CONFIG.examples),))
+  expected = [batch for batch, _ in _read(source, first)][:3] + batches[3:]
+  in_worker = dataclasses.replace(config, num_workers=1)
+  for start, given in ((0, config), (2, in_worker), (3, config)):
+    found = _read(source, given, start, 5 - start)
+    _assert_same([batch for batch, _ in found], expected[start:])
+
+
 def test_crops_are_cut_from_their_record(source, batches):
   batch = batches[3]
   index, epoch = int(batch["index"][1, 2]), int(batch["epoch"][1, 2])
