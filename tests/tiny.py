@@ -89,7 +89,10 @@ def make_batches(config, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 # Fields that say where numbers are computed, and change none.
-_PLACES = ("mesh.", "data.accumulation_steps=", "model.remat=")
+_PLACES = (
+  *("mesh.", "data.accumulation_steps="),
+  *("model.remat=", "model.gather="),
+)
 
 
 @functools.lru_cache(maxsize=4)
