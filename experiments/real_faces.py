@@ -22,6 +22,7 @@ import statistics
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
 from data_pipelines import vocabulary
 from data_pipelines.common import images
@@ -34,6 +35,7 @@ from sapiens2_jax.evaluation import encoding, landmarks
 from sapiens2_jax.interop.load import load_pretrained, load_task
 from sapiens2_jax.models import batching
 from sapiens2_jax.prediction.inputs import make_people
+from sapiens2_jax.report import curves
 from sapiens2_jax.sweep import phases as phases_lib
 from sapiens2_jax.sweep.phases import Phase
 from sapiens2_jax.sweep.points import train_arguments
@@ -63,6 +65,15 @@ SAME_POINTS = {
   64: "l_inner_corner_of_mouth",
   66: "center_of_lower_inner_lip",
 }
+# Lines that the points make, in a picture.
+_LINES = tuple(
+  [*range(start, end), *closed]
+  for start, end, *closed in (
+    *((0, 17), (17, 22), (22, 27), (27, 31), (31, 36), (36, 42, 36)),
+    *((42, 48, 42), (48, 60, 48), (60, 68, 60)),
+  )
+)
+_SHOWN = 6  # test faces in the picture
 # What is shown to the pose model, chosen on the faces to train on: height over
 # that of the face's box, and how much of the rest lies below the face.
 _REGIONS = tuple(itertools.product((1.5, 2.0, 3.0, 4.5, 6.0), (0.5, 0.75, 1.0)))
@@ -300,7 +311,28 @@ def summarize(output: str) -> dict[str, bytes]:
   return {
     "real_faces.md": "\n".join(lines).encode(),
     "real_faces.json": json.dumps(numbers, indent=2).encode(),
+    "real_faces.png": draw(found, crops[1]),
   }
+
+
+def draw(found, test: landmarks.Crops) -> bytes:
+  """Points of some test faces and what was found, without pictures; PNG."""
+  true = test.points[test.straight]
+  shown = np.linspace(0, len(true) - 1, min(_SHOWN, len(true))).astype(int)
+  size = (1.5 * len(shown), 1.6 * len(found))
+  figure = Figure(figsize=size, layout="constrained")
+  panels = figure.subplots(len(found), len(shown), squeeze=False)
+  for row, (variant, seeds) in zip(panels, found.items()):
+    (first, *_) = seeds.values()
+    points = np.array(first["points"])
+    for axes, own, wanted in zip(row, points[shown], true[shown]):
+      for lines, color in ((wanted, "0.7"), (own, "C0")):
+        for line in _LINES:
+          axes.plot(*lines[line].T, color=color, linewidth=1)
+      axes.set(xlim=(0, _SIDE), ylim=(_SIDE, 0), aspect="equal")
+      axes.set(xticks=(), yticks=())
+    row[0].set_ylabel(variant.replace(" of ", "\nof "), fontsize=8)
+  return curves.to_png(figure)
 
 
 def _means(seeds: dict[int, dict], key: str) -> list[float]:
