@@ -135,7 +135,7 @@ def test_what_only_other_machines_have_is_no_mistake(tmp_path, data):
     f"model.init_from={away}/weights",
     is_elsewhere=True,
   )
-  assert lines[2:] == [
+  assert lines[3:] == [
     f"not seen   data.path: {away}/a.json, {away}/img not here",
     f"not seen   workdir: {away}/run not here",
     f"not seen   model.init_from: {away}/weights not here",
@@ -159,7 +159,7 @@ def test_a_bucket_that_does_not_answer_counts_where_the_run_is(
     with pytest.raises(kind, match="check: 1 problem\n  data.path=gs://b: can"):
       check(tmp_path / "run", "data.path=gs://b")
     told = check(tmp_path / "run", "data.path=gs://b", is_elsewhere=True)
-    assert told[2].startswith("not seen   data.path: data.path=gs://b: cannot")
+    assert told[3].startswith("not seen   data.path: data.path=gs://b: cannot")
 
 
 def test_a_workdir_in_a_bucket_is_looked_at_and_left_as_it_was(tmp_path, data):

@@ -1,12 +1,10 @@
 """Smaller images in the first steps: one run, one state, one sequence."""
 
 import pathlib
-from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from data_pipelines.open_source import open_source
 from sapiens2_jax.config import ConfigError
@@ -14,6 +12,7 @@ from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.planning import compiling, staged
 from sapiens2_jax.pretrain.report import contents
+from sapiens2_jax.report.run import Run
 from sapiens2_jax.runtime.goodput import Timeline
 from sapiens2_jax.training import (
   data,
@@ -61,13 +60,6 @@ def test_4k_needs_whole_windows():
     tiny.load_config(*sizes, "data.stages=40x32,16x16,0.5")
 
 
-class Run(NamedTuple):
-  """What the facts of a report ask of a run."""
-
-  config: ConfigDict
-  images_seen: int
-
-
 def test_steps_and_costs_are_those_of_runs_at_one_size():
   config = tiny.load_config("data.stages=32x32,16x16,0.5;64x32,32x16,.25")
   objective = build_objective(config)
@@ -87,8 +79,9 @@ def test_steps_and_costs_are_those_of_runs_at_one_size():
   assert bounds["days_at_peak"] == pytest.approx(total / 2e9 / 86400)
   rate = bounds["images_a_day_at_peak"] * bounds["days_at_peak"]
   assert rate == pytest.approx(16 * 220)
-  told = dict(contents.make_facts(objective, Run(config, 0), None))["stages"]
-  assert told == (
+  run = Run("", 0, "", config, [], [], 0, None, False)
+  told = dict(contents.make_facts(objective, run, None))
+  assert told["stages"] == (
     "steps 1 to 110 at 32 x 32 pixels; steps 111 to 165 at 64 x 32 pixels; "
     "steps 166 to 220 at 64 x 48 pixels"
   )
@@ -134,6 +127,9 @@ class Setting:
     self.abstract = state_lib.abstract_state(
       self.config, self.objective, self.tx, self.mesh
     )
+    self.initial = jax.device_get(
+      state_lib.init_state(0, self.objective, self.tx, self.abstract)
+    )
     self.step_fn = step.jit_train_step(
       self.objective, self.tx, self.config, self.mesh, self.abstract
     )
@@ -146,7 +142,8 @@ class Setting:
       state, _, next_example = checkpointer.restore(self.abstract)
       assert int(state.step) == start
     else:
-      state, next_example = self.first_state(), 0
+      places = jax.tree.map(lambda x: x.sharding, self.abstract)
+      state, next_example = jax.device_put(self.initial, places), 0
     batch_size = self.config.data.global_batch_size
     loader = data.make_prefetcher(
       self.objective,
@@ -170,9 +167,6 @@ class Setting:
       loader.close()
       checkpointer.close()
     return timeline
-
-  def first_state(self):
-    return state_lib.init_state(0, self.objective, self.tx, self.abstract)
 
   def end_of(self, name: str):
     """State and metrics at the end."""
