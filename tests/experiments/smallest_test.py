@@ -108,30 +108,30 @@ def test_toy_tasks(tmp_path):
   assert contents["toy_tasks.png"].startswith(b"\x89PNG")
 
 
-def test_parts(tmp_path):
+def test_parts(tmp_path, monkeypatch):
   experiment = load_module(EXPERIMENTS / "parts.py")
   output = str(tmp_path)
   for number, name in enumerate(("people", "test")):
     write_people(tmp_path / name, 6 * number)
   phases = experiment.make_phases(output)
   old_runs.unpack("pretrain", tmp_path)
-  for people in (experiment.WHOLE, experiment.LARGER):
-    start = experiment.PRETRAINED
-    said = run(
-      find(phases, f"train: {start}, {people}").arguments,
-      *("model.size=smallest", "data.image_size=(64, 48)", *SHORT),
-      *("evaluation.every=2", "evaluation.num_images=3"),
-    )
-    assert f"weights    from {tmp_path / 'pretrain'}, step 4, teacher" in said
-    workdir = experiment.workdir_of(output, start, people)
-    other = experiment.workdir_of(output, experiment.RANDOM, people)
-    shutil.copytree(workdir, other)  # As if both had measured the same.
+  said = run(
+    find(phases, "train: pretrained, larger").arguments,
+    *("model.size=smallest", "data.image_size=(64, 48)", *SHORT),
+    *("evaluation.every=2", "evaluation.num_images=3"),
+  )
+  assert f"weights    from {tmp_path / 'pretrain'}, step 4, teacher" in said
+  start, people = experiment.RUNS[1]
+  workdir = experiment.workdir_of(output, start, people)
+  runs = [(x, experiment.WHOLE) for x in (start, experiment.RANDOM)]
+  monkeypatch.setattr(experiment, "RUNS", runs)
+  for other in runs:  # As if all had measured the same.
+    shutil.copytree(workdir, experiment.workdir_of(output, *other))
   contents = experiment.summarize(output)
   table = contents["parts.md"].decode()
-  assert table.count(f"| {experiment.PRETRAINED} |") == 2
+  assert table.count(f"| {experiment.WHOLE} |") == 2
   assert "| face neck | " in table and "nan" not in table
-  found = json.loads(contents["parts.json"])
-  for row in found.values():
+  for row in json.loads(contents["parts.json"]).values():
     for seen in experiment.PEOPLE:
       numbers = row[seen]["numbers"]
       assert 0 < numbers["mIoU_present"] and 0 < numbers["mIoU_joined"] <= 100

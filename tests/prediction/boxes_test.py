@@ -131,13 +131,13 @@ def test_damaged_boxes_are_right_or_an_error(tmp_path):
 
 
 def test_people_count_where_they_are_needed_or_given(tmp_path):
-  file = tmp_path / "boxes.json"
-  file.write_text(json.dumps({"images": [], "annotations": []}))
-  for given, is_needed, is_told in (
-    ({"boxes": "", "detect": False}, False, False),
-    ({"boxes": str(file), "detect": False}, False, True),
-    ({"boxes": "", "detect": False}, True, True),
+  file = boxes_file(tmp_path / "a.json", {"image_id": 7, "bbox": [1, 2, 3, 4]})
+  for path, is_needed, is_told in (
+    ("", False, False),
+    (file, False, True),
+    ("", True, True),
   ):
-    find = people.People(given, ["a.jpg"], is_needed)
-    find("a.jpg", np.zeros((5, 4, 3), np.uint8))
+    given = {"boxes": str(path), "detect": False}
+    find = people.People(given, ["wide.jpg"], is_needed)
+    find("wide.jpg", np.zeros((50, 120, 3), np.uint8))
     assert bool(find.summary()) == is_told
