@@ -1,0 +1,97 @@
+r"""First steps of real sizes at 1024 x 768 on this machine.
+
+Run:    python benchmarks/first_steps.py --output DIR [--sizes 0.1b,0.4b]
+Needs:  torch, transformers; 20 GB of disk and, for 0.8b, 24 GB of memory; an
+        hour and a half of one core; 220 MB of downloads, once
+
+For each size: steps of what train.py runs on one batch of photographs, with
+two global and four local crops, a checkpoint after the first; the second one
+again in a new process, from that checkpoint, whose arrays must be equal bit for
+bit; and an export that transformers loads. At one size a step of each task
+follows, from that export, on synthetic people. Each part is a process of its
+own and leaves a file of results: the same command continues what was stopped.
+A size of which a step does not fit the memory says so and takes none.
+`--config.FIELD=VALUE` overrides fields of pretraining.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+
+from data_pipelines.common import files
+from sapiens2_jax.sweep.phases import Phase, run_phases, synthetic_people
+from sapiens2_jax.tasks import registry
+
+_PARTS = str(pathlib.Path(__file__).with_name("first_steps_parts.py"))
+
+
+class Results:
+  """Phases that each leave a file, in order."""
+
+  def __init__(self, output: str):
+    self._output, self.phases = output, []
+    self._files: dict[tuple[str, str], str] = {}
+
+  def add(self, part: str, title: str, group: str, name: str, *arguments):
+    """A part whose result is GROUP/NAME.json."""
+    file = os.path.join(self._output, group, f"{name}.json")
+    self.phases.append(Phase(title, (_PARTS, part, file, *arguments), file))
+    self._files[group, name] = file
+
+  def read(self) -> dict:
+    found = {}
+    for (group, name), file in self._files.items():
+      found.setdefault(group, {})[name] = files.read_json(file)
+    return found
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--output", required=True, help="folder for all of it")
+  parser.add_argument("--sizes", default="0.1b,0.4b,0.8b,1b")
+  parser.add_argument("--steps", type=int, default=3)
+  parser.add_argument("--task_size", default="0.1b", help="one of --sizes")
+  parser.add_argument("--tasks", default=",".join(registry.task_names()))
+  parser.add_argument("--corpus", help="of photographs; else made")
+  parser.add_argument("--people", help="with labels; else made")
+  given, overrides = parser.parse_known_args()
+  unknown = [x for x in overrides if not x.startswith("--config.")]
+  if unknown:
+    parser.error(f"unknown: {' '.join(unknown)}")
+  overrides = [x.removeprefix("--config.") for x in overrides]
+  output = os.path.abspath(given.output)
+  corpus = given.corpus or os.path.join(output, "corpus")
+  people = given.people or os.path.join(output, "people")
+
+  results = Results(output)
+  if not given.corpus:
+    made = ("-m", "data_pipelines.sample_corpus", "--output", corpus)
+    results.phases.append(Phase("photographs", made))
+  if not given.people:
+    results.phases.append(synthetic_people(people, 4, 0, "1024x768"))
+  for size in given.sizes.split(","):
+    shared = (size, corpus)
+    results.add(
+      *("steps", f"{size}: steps", size, "steps"),
+      *(*shared, str(given.steps), *overrides),
+    )
+    results.add(
+      *("resume", f"{size}: resumed, and exported", size, "resume"),
+      *(*shared, *overrides),
+    )
+    if size == given.task_size:
+      export = os.path.join(output, size, "transformers")
+      for task in filter(None, given.tasks.split(",")):
+        results.add(
+          *("task", f"{task}: a step", "tasks", task),
+          *(task, size, people, export),
+        )
+  run_phases(results.phases)
+  found = {"benchmark": "first_steps", **results.read()}
+  files.write_json(os.path.join(output, "first_steps.json"), found)
+  print("RESULT " + json.dumps(found))
+
+
+if __name__ == "__main__":
+  main()
