@@ -19,6 +19,8 @@ import json
 import os
 import pathlib
 
+import true_step
+
 from data_pipelines.common import files
 from sapiens2_jax.sweep.phases import Phase, run_phases, synthetic_people
 from sapiens2_jax.tasks import registry
@@ -29,14 +31,15 @@ _PARTS = str(pathlib.Path(__file__).with_name("first_steps_parts.py"))
 class Results:
   """Phases that each leave a file, in order."""
 
-  def __init__(self, output: str):
-    self._output, self.phases = output, []
+  def __init__(self, output: str, limit_gib: float):
+    self._output, self._limit, self.phases = output, str(limit_gib), []
     self._files: dict[tuple[str, str], str] = {}
 
   def add(self, part: str, title: str, group: str, name: str, *arguments):
     """A part whose result is GROUP/NAME.json."""
     file = os.path.join(self._output, group, f"{name}.json")
-    self.phases.append(Phase(title, (_PARTS, part, file, *arguments), file))
+    arguments = (_PARTS, part, file, self._limit, *arguments)
+    self.phases.append(Phase(title, arguments, file))
     self._files[group, name] = file
 
   def read(self) -> dict:
@@ -55,6 +58,11 @@ def main() -> None:
   parser.add_argument("--tasks", default=",".join(registry.task_names()))
   parser.add_argument("--corpus", help="of photographs; else made")
   parser.add_argument("--people", help="with labels; else made")
+  parser.add_argument(
+    "--limit_gib",
+    type=float,
+    help="memory that a part may take; else 70 %% of the machine's",
+  )
   given, overrides = parser.parse_known_args()
   unknown = [x for x in overrides if not x.startswith("--config.")]
   if unknown:
@@ -64,7 +72,8 @@ def main() -> None:
   corpus = given.corpus or os.path.join(output, "corpus")
   people = given.people or os.path.join(output, "people")
 
-  results = Results(output)
+  limit = given.limit_gib or 0.7 * true_step.machine_gib()
+  results = Results(output, limit)
   if not given.corpus:
     made = ("-m", "data_pipelines.sample_corpus", "--output", corpus)
     results.phases.append(Phase("photographs", made))

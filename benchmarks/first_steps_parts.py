@@ -35,7 +35,6 @@ SHARED = (
 )
 # Images of a step. KoLeo needs two.
 IMAGES = {"0.4b": 1, "0.8b": 1, "1b": 1}
-LIMIT = 0.7  # of the machine's memory, that a part may take
 SAVED, COMPARED = 1, 2  # steps done
 PARTS = ("mae", "cl", "koleo")  # of the loss
 DTYPES = ("float32", "bfloat16")
@@ -43,9 +42,15 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """Where a part finds what others made, and leaves what it makes."""
+  """Where a part finds what others made and leaves what it makes.
+
+  Attributes:
+    folder: that of its result.
+    limit_gib: memory that the part may take.
+  """
 
   folder: pathlib.Path
+  limit_gib: float
 
   @property
   def workdir(self) -> str:
@@ -125,7 +130,6 @@ def take_steps(
   place: Place, size: str, corpus: str, count: str, *overrides: str
 ) -> dict:
   """Steps on one batch; a checkpoint after the first of them."""
-  limit = LIMIT * true_step.machine_gib()
   shutil.rmtree(place.workdir, ignore_errors=True)
   true = true_step.Step(pretrain_config(size, corpus, overrides))
   config, learned = true.config, jax.tree.leaves(true.abstract.params)
@@ -137,13 +141,13 @@ def take_steps(
     "dtype": config.model.dtype,
     "compile_seconds": round(true.compile_seconds, 1),
     "account_gib": round(true.account_gib, 2),
-    "limit_gib": round(limit, 2),
-    "fits": true.account_gib < limit,
+    "limit_gib": round(place.limit_gib, 2),
+    "fits": true.account_gib < place.limit_gib,
   }
   print(f"{size}: compiled, {true.account_gib:.1f} GiB a step", flush=True)
   if not found["fits"]:
     return found
-  true_step.end_above(limit)
+  true_step.end_above(place.limit_gib)
   state, checkpointer, batch = start(true, place.workdir)
   products, taken = [matmuls()], []
   for number in range(1, int(count) + 1):
@@ -185,7 +189,7 @@ def resume(place: Place, size: str, corpus: str, *overrides: str) -> dict:
   """The second step again, from the checkpoint; then an export of that."""
   if not files.read_json(place.folder / "steps.json")["fits"]:
     return {}
-  true_step.end_above(LIMIT * true_step.machine_gib())
+  true_step.end_above(place.limit_gib)
   true = true_step.Step(pretrain_config(size, corpus, overrides))
   state, checkpointer, batch = start(true, place.workdir)
   if int(state.step) != SAVED:
@@ -234,7 +238,7 @@ def fine_tune(
   place: Place, name: str, size: str, people: str, init_from: str
 ) -> dict:
   """One step of a task, from an export of pretraining."""
-  true_step.end_above(LIMIT * true_step.machine_gib())
+  true_step.end_above(place.limit_gib)
   shutil.rmtree(place.workdir, ignore_errors=True)
   config = true_step.load_config(
     f"finetune:task={name},size={size}",
@@ -275,8 +279,9 @@ def fine_tune(
 if __name__ == "__main__":
   jax.config.update("jax_platforms", "cpu")
   made = {"steps": take_steps, "resume": resume, "task": fine_tune}
-  part, result, *arguments = sys.argv[1:]
-  place = Place(pathlib.Path(os.path.abspath(result)).parent)
+  part, result, limit, *arguments = sys.argv[1:]
+  folder = pathlib.Path(os.path.abspath(result)).parent
+  place = Place(folder, float(limit))
   place.folder.mkdir(parents=True, exist_ok=True)
   compile_cache.keep_in(str(place.folder.parent / "compile_cache"))
   files.write_json(result, made[part](place, *arguments))
