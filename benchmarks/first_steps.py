@@ -18,11 +18,18 @@ import argparse
 import json
 import os
 import pathlib
+import statistics
 
 import true_step
 
 from data_pipelines.common import files
-from sapiens2_jax.sweep.phases import Phase, run_phases, synthetic_people
+from sapiens2_jax.sweep.phases import (
+  FailedPhase,
+  Phase,
+  run_phases,
+  synthetic_people,
+  table,
+)
 from sapiens2_jax.tasks import registry
 
 _PARTS = str(pathlib.Path(__file__).with_name("first_steps_parts.py"))
@@ -47,6 +54,58 @@ class Results:
     for (group, name), file in self._files.items():
       found.setdefault(group, {})[name] = files.read_json(file)
     return found
+
+
+def tables(found: dict) -> str:
+  """What was found, in Markdown: of sizes, then of tasks."""
+  sizes, tasks = [], []
+  for size, parts in found.items():
+    if "steps" not in parts:
+      continue
+    steps, resumed = parts["steps"], parts["resume"]
+    row = [size, f"{steps['parameters'] / 1e6:.0f} M", f"{steps['images']}"]
+    if not steps["fits"]:
+      account = f"{steps['account_gib']:.1f} GiB by the compiler's account"
+      sizes.append([*row, *"----", account, *"---"])
+      continue
+    difference = resumed["transformers"]["max_abs_difference"]
+    sizes.append(
+      [
+        *(*row, _median(steps["seconds"]), _median(steps["core_seconds"])),
+        f"{steps['useful_tflop']:.1f}",
+        f"{steps['share_of_matmul']:.0%}",
+        f"{steps['steps_peak_gib']:.1f} GiB, {steps['peak_gib']:.1f} saving",
+        ", ".join(f"{loss:.3f}" for loss in steps["losses"]),
+        f"{resumed['equal_arrays']} arrays equal",
+        f"{difference:.1e}",
+      ]
+    )
+  for name, one in found.get("tasks", {}).items():
+    tasks.append(
+      [
+        *(name, f"{one['loss']:.3f}"),
+        f"{one['changed_arrays']} of {one['arrays']}",
+        *(f"{one['seconds']:.0f}", f"{one['core_seconds']:.0f}"),
+        f"{one['useful_tflop']:.1f}",
+        f"{one['share_of_matmul']:.0%}",
+        f"{one['peak_gib']:.1f} GiB",
+      ]
+    )
+  costs = ["seconds", "of a core", "useful TFLOP", "share of a matmul"]
+  lines = table(
+    [
+      *("size", "parameters", "images", *costs, "peak memory", "losses"),
+      *("resumed", "transformers differs by"),
+    ],
+    sizes,
+  )
+  if tasks:
+    lines += ["", *table(["task", "loss", "changed", *costs, "peak"], tasks)]
+  return "\n".join(lines) + "\n"
+
+
+def _median(values: list[float]) -> str:
+  return f"{statistics.median(values):.0f}"
 
 
 def main() -> None:
@@ -96,10 +155,13 @@ def main() -> None:
           *("task", f"{task}: a step", "tasks", task),
           *(task, size, people, export),
         )
-  run_phases(results.phases)
-  found = {"benchmark": "first_steps", **results.read()}
-  files.write_json(os.path.join(output, "first_steps.json"), found)
-  print("RESULT " + json.dumps(found))
+  try:
+    run_phases(results.phases)
+  except FailedPhase as error:
+    raise SystemExit(str(error)) from error
+  found = results.read()
+  print(f"\n{tables(found)}")
+  print("RESULT " + json.dumps({"benchmark": "first_steps", **found}))
 
 
 if __name__ == "__main__":

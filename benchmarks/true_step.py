@@ -16,7 +16,7 @@ from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.planning import compiling
 from sapiens2_jax.training import optimizer, state, step
 
-_MATMUL = 2048  # rows and columns
+_MATMUL = 1024  # rows and columns
 _GIB = 2**30
 
 
