@@ -10,11 +10,11 @@ its weight is 0.
 import argparse
 import json
 import math
-import resource
-import time
 
-from sapiens2_jax import config as config_lib
-from sapiens2_jax import validation
+import numpy as np
+import true_step
+
+from sapiens2_jax.training import state
 
 
 def main() -> None:
@@ -23,51 +23,33 @@ def main() -> None:
   parser.add_argument("--steps", type=int, default=1)
   given, overrides = parser.parse_known_args()
 
-  import jax
-  import numpy as np
-
-  from sapiens2_jax.objectives import build_objective
-  from sapiens2_jax.parallel import mesh as mesh_lib
-  from sapiens2_jax.planning import compiling
-  from sapiens2_jax.training import optimizer, state, step
-
-  config = config_lib.load_config(
-    f"experiments/pretrain.py:size={given.size}",
+  config = true_step.load_config(
+    f"pretrain:size={given.size}",
     [
       "data.global_batch_size=1",
       "objective.w_koleo=0",
       *(override.removeprefix("--config.") for override in overrides),
     ],
-    lambda config: validation.validate(config, 1),
   )
-  mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
-  objective = build_objective(config)
-  tx = optimizer.make_optimizer(config.optim)
-  abstract = state.abstract_state(config, objective, tx, mesh)
-  shapes = compiling.abstract_batches(objective, mesh)
-  started = time.monotonic()
-  jitted = step.jit_train_step(objective, tx, config, mesh, abstract)
-  step_fn = jitted.lower(abstract, shapes).compile()
-  compiled = time.monotonic()
-  print(f"compiled in {compiled - started:.0f} s", flush=True)
-  current = state.init_state(config.seed, objective, tx, abstract)
+  true = true_step.Step(config)
+  print(f"compiled in {true.compile_seconds:.0f} s", flush=True)
+  objective = true.objective
+  current = state.init_state(config.seed, objective, true.tx, true.abstract)
   rng = np.random.default_rng(0)
   batch = {
     name: rng.integers(0, 256 if "crops" in name else 1, x.shape, x.dtype)
-    for name, x in shapes.items()
+    for name, x in true.batch.items()
   }
   seconds, losses = [], []
   for number in range(given.steps):
-    begun = time.monotonic()
-    current, metrics = step_fn(current, batch)
-    losses.append(float(metrics["loss"]))
-    seconds.append(time.monotonic() - begun)
+    current, metrics, taken, _ = true.take(current, batch)
+    losses.append(metrics["loss"])
+    seconds.append(taken)
     print(
       f"step {number}  loss {losses[-1]:.4f}  {seconds[-1]:.1f} s", flush=True
     )
   if not all(map(math.isfinite, losses)):
     raise SystemExit(f"losses {losses}: expected finite ones")
-  kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   result = {
     "benchmark": "high_resolution_step",
     "size": given.size,
@@ -76,9 +58,9 @@ def main() -> None:
     "parameters": objective.encoder.architecture.num_params,
     "losses": [round(loss, 4) for loss in losses],
     "seconds": [round(second, 1) for second in seconds],
-    "compile_seconds": round(compiled - started, 1),
+    "compile_seconds": round(true.compile_seconds, 1),
     "tflop_a_step": round(objective.flops() / 1e12, 2),
-    "peak_rss_gib": round(kilobytes / 2**20, 2),
+    "peak_rss_gib": round(true_step.peak_gib(), 2),
   }
   print(f"RESULT {json.dumps(result)}")
 

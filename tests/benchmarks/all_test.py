@@ -9,6 +9,8 @@ PARTS = {
   "conversion_steps": "conversion",
   "safety_vector": "similarity",
   "decoder": "calibration",
+  "first_steps_parts": "first_steps",
+  "true_step": "first_steps",
   "published": "calibration",
   "torch_layers": "torch_step",
   "torchvision_crops": "loader",

@@ -1,0 +1,63 @@
+"""benchmarks/first_steps.py at its smallest."""
+
+import json
+
+import pytest
+
+from tests import tiny_task
+from tests.benchmarks.running import run
+from tests.end_to_end import commands
+
+pytestmark = pytest.mark.slow
+SMALL = (
+  "data.image_size=(64, 48)",
+  "data.local_size=(48, 16)",
+  "model.decoder_layers=1",
+  "model.scan=true",
+)
+
+
+def first_steps(root, **options):
+  flags = {"--sizes": "toy", "--task_size": "toy", "--output": root, **options}
+  return run(
+    "benchmarks/first_steps.py",
+    *(part for flag in flags.items() for part in flag),
+    *(f"--config.{override}" for override in SMALL),
+  )
+
+
+def test_steps_resume_export_and_a_task(tmp_path):
+  corpus = commands.write_images(tmp_path / "photographs", 2)
+  records = [tiny_task.make_record(number) for number in range(2)]
+  people = tiny_task.write_corpus(tmp_path / "people", records)
+  given = {"--corpus": corpus, "--people": people, "--tasks": "matting"}
+  root = tmp_path / "steps"
+  found = first_steps(root, **given)
+  steps, resumed = found["toy"]["steps"], found["toy"]["resume"]
+  assert len(steps["losses"]) == 3 and steps["falls"]
+  assert steps["losses"][2] < steps["losses"][0]
+  assert steps["images"] == 2 and len(steps["losses_koleo"]) == 3
+  assert 0 < steps["steps_peak_gib"] <= steps["peak_gib"] < 3
+  assert 0 < steps["share_of_matmul"] < 1
+  assert resumed["equal_arrays"] == resumed["resumed_arrays"] > 100
+  assert resumed["transformers"]["max_abs_output"] > 1
+  task = found["tasks"]["matting"]
+  # All but a few that a single image may leave as they are.
+  assert task["changed_arrays"] > 0.8 * task["arrays"]
+  assert not (root / "toy" / "run").exists()  # Checkpoints are large.
+
+  # Nothing is done again; what a size without room leaves is no number.
+  file = root / "toy" / "steps.json"
+  kept = json.loads(file.read_text())
+  file.write_text(json.dumps(kept | {"account_gib": 7.0}))
+  again = first_steps(root, **given)
+  assert again["toy"]["steps"]["account_gib"] == 7.0
+
+
+def test_a_size_without_room_takes_no_step(tmp_path):
+  corpus = commands.write_images(tmp_path / "photographs", 2)
+  given = {"--corpus": corpus, "--people": corpus, "--tasks": ""}
+  found = first_steps(tmp_path / "s", **given, **{"--limit_gib": 0.01})
+  assert found["toy"]["steps"]["fits"] is False
+  assert found["toy"]["resume"] == {}
+  assert "losses" not in found["toy"]["steps"]
