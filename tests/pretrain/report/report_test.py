@@ -23,7 +23,7 @@ from sapiens2_jax.training import optimizer
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.validation import read_config
-from tests import forking
+from tests import forking, tiny
 from tests.report import pages
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -42,17 +42,8 @@ def make_config(data_path):
   return config_lib.load_config(
     f"{ROOT}/experiments/pretrain.py:size=toy",
     [
+      *(*tiny.SIZE, "model.size=tiny", "data.global_batch_size=8"),
       f"data.path={data_path}",
-      "data.image_size=(64, 48)",
-      "data.local_size=(32, 32)",
-      "data.global_batch_size=8",
-      "model.decoder_layers=1",
-      "model.decoder_dim=32",
-      "model.decoder_heads=2",
-      "model.prototypes=16",
-      "model.head_hidden_dim=16",
-      "model.bottleneck_dim=8",
-      "model.scan=True",
     ],
     lambda config: [],
   )
@@ -177,8 +168,8 @@ def test_a_run_without_reconstruction_shows_the_rest(workdir):
 def test_notes_of_terms_are_those_of_the_run(workdir):
   objective = build_pretrain(read_run(str(workdir), read_config).config)
   found = notes.make_notes(objective, [])
-  assert found["loss_cl"].reference == math.log(16)
-  assert found["teacher_entropy"].reference == math.log(16)
+  assert found["loss_cl"].reference == math.log(32)
+  assert found["teacher_entropy"].reference == math.log(32)
   assert found["rank_me"].reference == 8  # of a microbatch
   assert found["loss_mae"].reference is None
   numbers = {"training_crops_patch_mean_loss": 0.9}
