@@ -263,7 +263,7 @@ def test_real_faces(tmp_path, monkeypatch):
       shutil.copy(done, experiment.results_path(output, variant, seed))
   found = experiment.summarize(output)["real_faces.md"].decode()
   assert found.count("| undecided ") == 2 * 6 and "nan" not in found
-  assert "| its own keypoints | 2 real |" in found
+  assert "| its own keypoints, cut alike | 2 real |" in found
 
 
 def go_on(folder, experiment: str, *overrides: str) -> str:
