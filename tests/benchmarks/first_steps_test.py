@@ -46,18 +46,11 @@ def test_steps_resume_export_and_a_task(tmp_path):
   assert task["changed_arrays"] > 0.8 * task["arrays"]
   assert not (root / "toy" / "run").exists()  # Checkpoints are large.
 
-  # Nothing is done again; what a size without room leaves is no number.
-  file = root / "toy" / "steps.json"
+  # What is there is not done again; a size without room is not resumed.
+  file, resumed = (root / "toy" / f"{x}.json" for x in ("steps", "resume"))
   kept = json.loads(file.read_text())
-  file.write_text(json.dumps(kept | {"account_gib": 7.0}))
+  file.write_text(json.dumps(kept | {"fits": False}))
+  resumed.unlink()
   again = first_steps(root, **given)
-  assert again["toy"]["steps"]["account_gib"] == 7.0
-
-
-def test_a_size_without_room_takes_no_step(tmp_path):
-  corpus = commands.write_images(tmp_path / "photographs", 2)
-  given = {"--corpus": corpus, "--people": corpus, "--tasks": ""}
-  found = first_steps(tmp_path / "s", **given, **{"--limit_gib": 0.01})
-  assert found["toy"]["steps"]["fits"] is False
-  assert found["toy"]["resume"] == {}
-  assert "losses" not in found["toy"]["steps"]
+  assert again["toy"]["steps"]["losses"] == steps["losses"]
+  assert again["toy"]["resume"] == {} and again["tasks"] == found["tasks"]
