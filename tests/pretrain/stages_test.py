@@ -111,18 +111,17 @@ class Heard(Timeline):
 
 
 class Setting:
-  """A run on two devices that can stop anywhere."""
+  """A run that can stop anywhere."""
 
   def __init__(self, folder: pathlib.Path):
     self.folder = folder
     images = commands.write_images(folder / "images")
     self.config = tiny.load_config(
       *(STAGES, f"optim.num_steps={NUM_STEPS}", f"data.path={images}"),
-      *("mesh.fsdp=2", "checkpoint.every=1", "checkpoint.keep_last=9"),
-      num_devices=2,
+      *("checkpoint.every=1", "checkpoint.keep_last=9"),
     )
     self.objective = build_objective(self.config)
-    self.mesh = mesh_lib.make_mesh(self.config.mesh, jax.devices()[:2])
+    self.mesh = mesh_lib.make_mesh(self.config.mesh, jax.devices()[:1])
     self.tx = optimizer.make_optimizer(self.config.optim)
     self.abstract = state_lib.abstract_state(
       self.config, self.objective, self.tx, self.mesh
@@ -201,8 +200,10 @@ def test_a_run_that_stops_anywhere_ends_as_an_undisturbed_one(tmp_path):
 
 @pytest.mark.slow
 def test_the_step_of_a_stage_is_that_of_a_run_at_its_size():
-  config = tiny.load_config(STAGES)
-  mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
+  # On a mesh, in microbatches; step_test.py has what meshes do to a step.
+  mesh = ("mesh.data=2", "mesh.fsdp=2", "data.accumulation_steps=2")
+  config = tiny.load_config(STAGES, *mesh, num_devices=4)
+  mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:4])
   stage = build_objective(config).stages()[0].objective
   tx = optimizer.make_optimizer(config.optim)
   abstract = state_lib.abstract_state(config, stage, tx, mesh)
