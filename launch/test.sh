@@ -31,8 +31,14 @@ fi
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m pytest "${quick[@]}" "$@"
-if [ $# -eq 0 ]; then  # Each worker imports what it is given.
+if [ $# -eq 0 ]; then
+  # Each worker imports what it is given. The longest go first, or one worker is
+  # still at one of them when the others have nothing left.
   mapfile -t files < <(grep -rlF mark.slow --include="*_test.py" tests)
-  set -- "${files[@]}"
+  set -- --no-loadscope-reorder \
+    tests/end_to_end/{hosts,failure,high_resolution,old_runs,resume}_test.py \
+    tests/{sweep/sweep,experiments/smallest,interop/commands}_test.py \
+    tests/{planning/plan_command,benchmarks/compare_checkouts}_test.py \
+    "${files[@]}"
 fi
 "$python" -m pytest -q -n 3 --dist loadfile -m slow "$@"

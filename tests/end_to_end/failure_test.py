@@ -11,6 +11,7 @@ import pytest
 from tests.end_to_end import commands
 
 pytestmark = pytest.mark.slow
+SHARED = "optim.num_steps=40"  # As in resume_test.py: compiled once.
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_a_bad_file_is_skipped_and_named(setting):
   root, env = setting
   data = commands.write_images(root / "one_bad")
   (data / "broken.jpg").write_bytes((data / "0.png").read_bytes()[:60])
-  options = ("optim.num_steps=4", "data.max_skipped_fraction=0.9")
+  options = (SHARED, "data.max_skipped_fraction=0.9")
   workdir = root / "skips"
   done = commands.run(commands.tiny_command(workdir, data, *options), env)
   assert done.returncode == 0, done.stdout + done.stderr
@@ -100,7 +101,7 @@ def test_too_many_bad_files_stop_the_run(setting):
   data = commands.write_images(root / "many_bad", 3)
   for i in range(3):
     (data / f"broken{i}.jpg").write_bytes(b"no image")
-  options = ("optim.num_steps=50", "data.max_skipped_fraction=0.2")
+  options = (SHARED, "data.max_skipped_fraction=0.2")
   done = commands.run(
     commands.tiny_command(root / "too_many", data, *options), env
   )
@@ -208,7 +209,7 @@ def test_a_step_that_never_returns_ends_the_run_with_its_stacks(setting):
   root, env = setting
   data = commands.write_images(root / "hang")
   workdir = root / "hang_run"
-  options = ("watchdog.timeout=5.0", "data.batch_timeout=4.0")
+  options = (SHARED, "watchdog.timeout=5.0", "data.batch_timeout=4.0")
   command = commands.tiny_command(workdir, data, *options)
   command[2] = HANGING + command[2]
   done = commands.run(command, env)

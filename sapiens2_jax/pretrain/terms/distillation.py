@@ -55,11 +55,13 @@ def sinkhorn_targets(
   Source: DINOv3 (arXiv 2508.10104); in log space, so that no temperature
   overflows: ours.
   """
-  scores = logits.reshape(-1, logits.shape[-1]) / temperature
+  # Axes are not joined: of microbatches and their samples, of which devices
+  # hold parts, one axis would be whole on each device.
+  scores, samples = logits / temperature, tuple(range(jnp.ndim(logits) - 1))
   for _ in range(num_iterations):
-    scores = scores - jax.nn.logsumexp(scores, axis=0, keepdims=True)
-    scores = scores - jax.nn.logsumexp(scores, axis=1, keepdims=True)
-  return jnp.exp(scores).reshape(logits.shape)
+    scores = scores - jax.nn.logsumexp(scores, axis=samples, keepdims=True)
+    scores = scores - jax.nn.logsumexp(scores, axis=-1, keepdims=True)
+  return jnp.exp(scores)
 
 
 def pair_cross_entropy(
