@@ -34,6 +34,7 @@ LAYERS = {
   "building": {"common", "corpus", "sources"},
   "annotated": {"common", "vocabulary", "corpus", "sources", "building"},
   "synthetic": {"common", "vocabulary", "corpus", "building"},
+  "faces": {"common", "corpus", "annotated"},
   "humans_tfds": {"common", "corpus", "sources"},
   "curation": {"common", "corpus", "sources", "building"},
   "open_source": {"common", "corpus", "sources", "annotated", "humans_tfds"},
