@@ -36,9 +36,13 @@ if [ $# -eq 0 ]; then
   # still at one of them when the others have nothing left.
   mapfile -t files < <(grep -rlF mark.slow --include="*_test.py" tests)
   set -- --no-loadscope-reorder \
-    tests/end_to_end/{hosts,failure,high_resolution,old_runs,resume}_test.py \
-    tests/{sweep/sweep,experiments/smallest,interop/commands}_test.py \
-    tests/{planning/plan_command,benchmarks/compare_checkouts}_test.py \
+    tests/end_to_end/hosts_test.py tests/experiments/smallest_test.py \
+    tests/benchmarks/{kills,compare_checkouts}_test.py \
+    tests/end_to_end/{high_resolution,failure,resume,old_runs}_test.py \
+    tests/{launch/launchers,benchmarks/first_steps,sweep/sweep}_test.py \
+    tests/{benchmarks/conversion,data_pipelines/curation/engine}_test.py \
+    tests/{notebook,cli,launch/docs,planning/plan_command}_test.py \
+    tests/{interop/commands,end_to_end/probes,end_to_end/finetune}_test.py \
     "${files[@]}"
 fi
 "$python" -m pytest -q -n 3 --dist loadfile -m slow "$@"
