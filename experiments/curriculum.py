@@ -19,12 +19,11 @@ from collections.abc import Mapping
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
 from sapiens2_jax.objectives import build_objective
-from sapiens2_jax.report import metrics
 from sapiens2_jax.sweep import phases as phases_lib
 from sapiens2_jax.sweep.phases import Phase, synthetic_people
 from sapiens2_jax.sweep.points import override_text, train_arguments
-from sapiens2_jax.sweep.status import last_checkpoint
-from sapiens2_jax.training import stages, writers
+from sapiens2_jax.sweep.status import last_checkpoint, read_ends
+from sapiens2_jax.training import stages
 
 SEEDS = (0, 1, 2)
 _SPEC = "pretrain:size=toy"
@@ -117,11 +116,7 @@ def read_results(output: str) -> Measured:
   """
 
   def read(variant: str, key: str, seed: int) -> float:
-    workdir = workdir_of(output, variant, seed)
-    found = metrics.ends(writers.read_metrics(workdir), key)[1]
-    if found is None:
-      raise ValueError(f"no probes in {workdir}: this run was stopped")
-    return found
+    return read_ends(workdir_of(output, variant, seed), key)[1]
 
   return {
     variant: {

@@ -29,7 +29,6 @@ from collections.abc import Iterator
 import ml_collections
 
 from sapiens2_jax.config import load_module, parse_argument
-from sapiens2_jax.report import metrics
 from sapiens2_jax.sweep import phases as phases_lib
 from sapiens2_jax.sweep.phases import Phase, synthetic_people
 from sapiens2_jax.sweep.points import (
@@ -37,8 +36,7 @@ from sapiens2_jax.sweep.points import (
   point_name,
   train_arguments,
 )
-from sapiens2_jax.sweep.status import last_checkpoint
-from sapiens2_jax.training import writers
+from sapiens2_jax.sweep.status import last_checkpoint, read_ends
 
 BASE = "distillation:size=toy,teacher=toy_large"
 _TEACHER = "pretrain:size=toy_large"
@@ -155,11 +153,7 @@ def read_results(output: str) -> Measured:
   """
 
   def read(workdir: str) -> dict[str, float]:
-    rows = writers.read_metrics(workdir)
-    found = {t: metrics.ends(rows, c.key)[1] for t, c in COLUMNS.items()}
-    if None in found.values():
-      raise ValueError(f"no probes in {workdir}: this run was stopped")
-    return found
+    return {t: read_ends(workdir, c.key)[1] for t, c in COLUMNS.items()}
 
   def gather(workdirs: list[str]) -> dict[str, list[float]]:
     rows = [read(workdir) for workdir in workdirs]

@@ -14,12 +14,10 @@ import json
 import os
 import statistics
 
-from sapiens2_jax.report import metrics
 from sapiens2_jax.sweep import phases as phases_lib
 from sapiens2_jax.sweep.phases import Phase, synthetic_people
 from sapiens2_jax.sweep.points import train_arguments
-from sapiens2_jax.sweep.status import last_checkpoint
-from sapiens2_jax.training import writers
+from sapiens2_jax.sweep.status import last_checkpoint, read_ends
 
 SEEDS = (0, 1, 2)
 _METRIC = "eval_PCK"  # %, at 0.1 of the box
@@ -99,15 +97,10 @@ def read_results(output: str) -> dict[str, list[float]]:
     ValueError: a run was stopped before its end.
   """
 
-  def read(workdir: str) -> float:
-    rows = writers.read_metrics(workdir)
-    found = metrics.ends(rows, _METRIC)[1]
-    if found is None:
-      raise ValueError(f"no evaluation in {workdir}: this run was stopped")
-    return found
-
   return {
-    variant: [read(workdir_of(output, variant, seed)) for seed in SEEDS]
+    variant: [
+      read_ends(workdir_of(output, variant, seed), _METRIC)[1] for seed in SEEDS
+    ]
     for variant in VARIANTS
   }
 

@@ -22,12 +22,10 @@ from data_pipelines.common.files import write_file
 from data_pipelines.corpus import writer as corpora
 from data_pipelines.corpus.labels import decode_labels
 from data_pipelines.open_source import open_source
-from sapiens2_jax.report import metrics
 from sapiens2_jax.sweep import phases as phases_lib
 from sapiens2_jax.sweep.phases import Phase, synthetic_people
 from sapiens2_jax.sweep.points import train_arguments
-from sapiens2_jax.sweep.status import last_checkpoint
-from sapiens2_jax.training import writers
+from sapiens2_jax.sweep.status import last_checkpoint, read_ends
 
 SEEDS = (0, 1, 2)
 _START_STEPS, _NUM_STEPS = 100, 60
@@ -149,11 +147,7 @@ def read_results(output: str) -> Measured:
   def read(variant: str, key: str, seed: int) -> float:
     is_start = variant == START
     workdir = workdir_of(output, CONTINUED if is_start else variant, seed)
-    rows = writers.read_metrics(workdir)
-    found = metrics.ends(rows, key)[0 if is_start else 1]
-    if found is None:
-      raise ValueError(f"no probes in {workdir}: this run was stopped")
-    return found
+    return read_ends(workdir, key)[0 if is_start else 1]
 
   return {
     variant: {

@@ -5,6 +5,7 @@ import os
 import statistics
 
 from data_pipelines.common import storage
+from sapiens2_jax.report import metrics
 from sapiens2_jax.sweep.points import Point
 from sapiens2_jax.training import checkpoints, verification, writers
 
@@ -26,6 +27,18 @@ class Status:
 def last_checkpoint(workdir: str, num_steps: int) -> str:
   """Where a run of so many steps saves the last one."""
   return os.path.join(checkpoints.directory(workdir), str(num_steps))
+
+
+def read_ends(workdir: str, key: str) -> tuple[float, float]:
+  """The first and the last value that a run has of a metric.
+
+  Raises:
+    ValueError: it has none, as it was stopped before.
+  """
+  first, last = metrics.ends(writers.read_metrics(workdir), key)
+  if first is None or last is None:
+    raise ValueError(f"no {key} in {workdir}: this run was stopped")
+  return first, last
 
 
 def is_done(point: Point) -> bool:
