@@ -96,7 +96,7 @@ def machine_gib() -> float:
 
 
 def end_above(limit_gib: float) -> None:
-  """Ends this process with code 1 before it takes more than that."""
+  """Ends this process with code 1 soon after it takes more than that."""
 
   def watch() -> None:
     page = os.sysconf("SC_PAGE_SIZE")

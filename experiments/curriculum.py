@@ -13,16 +13,16 @@ fraction is FastDINOv2's, all other choices are ours.
 
 import json
 import os
-import statistics
 from collections.abc import Mapping
 
 from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
 from sapiens2_jax.objectives import build_objective
 from sapiens2_jax.sweep import phases as phases_lib
+from sapiens2_jax.sweep import probed
 from sapiens2_jax.sweep.phases import Phase, synthetic_people
 from sapiens2_jax.sweep.points import override_text, train_arguments
-from sapiens2_jax.sweep.status import last_checkpoint, read_ends
+from sapiens2_jax.sweep.status import last_checkpoint
 from sapiens2_jax.training import stages
 
 SEEDS = (0, 1, 2)
@@ -39,13 +39,7 @@ _SHARED = {
 }
 _HALF_FIRST = {"data.stages": "128x96,64x48,0.75"}
 RANDOM, WHOLE, CURRICULUM = "random weights", "full size", "half size first"
-COLUMNS = {  # a number of the table: its key, and whether more is better
-  "normals, degrees": ("probe_normal_deg", False),
-  "albedo MAE": ("probe_albedo_mae", False),
-  "pointmap L2": ("probe_pointmap_l2", False),
-  "parts, mIoU %": ("probe_segmentation_miou", True),
-  "retrieval MRR": ("probe_mrr", True),
-}
+COLUMNS = probed.COLUMNS
 _PROBED = ("normal", "albedo", "pointmap", "segmentation")
 
 # Of a variant: a column's numbers, one a seed.
@@ -114,15 +108,8 @@ def read_results(output: str) -> Measured:
   Raises:
     ValueError: a run was stopped before its end.
   """
-
-  def read(variant: str, key: str, seed: int) -> float:
-    return read_ends(workdir_of(output, variant, seed), key)[1]
-
   return {
-    variant: {
-      title: [read(variant, key, seed) for seed in SEEDS]
-      for title, (key, _) in COLUMNS.items()
-    }
+    variant: probed.read(workdir_of(output, variant, seed) for seed in SEEDS)
     for variant in (RANDOM, WHOLE, CURRICULUM)
   }
 
@@ -144,18 +131,9 @@ def format_table(measured: Measured, costs: dict[str, dict]) -> str:
   rows = []
   for variant, row in measured.items():
     cost = costs.get(variant, {"steps": 0, "useful_tflop": 0})
-    cells = [
-      f"{statistics.fmean(values):.4g} ± {statistics.stdev(values):.2g}"
-      for values in row.values()
-    ]
-    rows.append([variant, *map(str, cost.values()), *cells])
+    rows.append([variant, *map(str, cost.values()), *probed.cells(row)])
   for other in (WHOLE, RANDOM):
-    cells = [
-      phases_lib.compare(
-        measured[CURRICULUM][title], measured[other][title], higher_is_better
-      )
-      for title, (_, higher_is_better) in COLUMNS.items()
-    ]
+    cells = probed.compare(measured[CURRICULUM], measured[other])
     rows.append([f"{CURRICULUM}, against {other}", "", "", *cells])
   head = ["toy", "steps", "useful TFLOP", *COLUMNS]
   return "\n".join([*phases_lib.table(head, rows), ""])

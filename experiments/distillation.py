@@ -18,25 +18,24 @@ Needs:  two CPU cores, half an hour of CPU time [measured beside other work: 32
 The same command continues what was stopped. All choices are ours.
 """
 
-import dataclasses
 import itertools
 import json
 import os
 import pathlib
-import statistics
 from collections.abc import Iterator
 
 import ml_collections
 
 from sapiens2_jax.config import load_module, parse_argument
 from sapiens2_jax.sweep import phases as phases_lib
+from sapiens2_jax.sweep import probed
 from sapiens2_jax.sweep.phases import Phase, synthetic_people
 from sapiens2_jax.sweep.points import (
   override_text,
   point_name,
   train_arguments,
 )
-from sapiens2_jax.sweep.status import last_checkpoint, read_ends
+from sapiens2_jax.sweep.status import last_checkpoint
 
 BASE = "distillation:size=toy,teacher=toy_large"
 _TEACHER = "pretrain:size=toy_large"
@@ -64,22 +63,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
-  """A number of the table, in metrics.jsonl."""
-
-  key: str
-  higher_is_better: bool
-
-
-COLUMNS = {
-  "normals, degrees": Column("probe_normal_deg", False),
-  "albedo MAE": Column("probe_albedo_mae", False),
-  "pointmap L2": Column("probe_pointmap_l2", False),
-  "parts, mIoU %": Column("probe_segmentation_miou", True),
-  "retrieval MRR": Column("probe_mrr", True),
-}
-
+COLUMNS = probed.COLUMNS
 # Of a variant, or the teacher: a column's numbers, one a seed.
 Measured = dict[str, dict[str, list[float]]]
 
@@ -152,42 +136,27 @@ def read_results(output: str) -> Measured:
     ValueError: a run was stopped before its end.
   """
 
-  def read(workdir: str) -> dict[str, float]:
-    return {t: read_ends(workdir, c.key)[1] for t, c in COLUMNS.items()}
-
-  def gather(workdirs: list[str]) -> dict[str, list[float]]:
-    rows = [read(workdir) for workdir in workdirs]
-    return {title: [row[title] for row in rows] for title in COLUMNS}
-
-  measured = {"the teacher, toy_large": gather([teacher_folder(output)])}
+  measured = {"the teacher, toy_large": probed.read([teacher_folder(output)])}
   for variant in VARIANTS:
     names = [point_name(get_values(variant, seed)) for seed in SEEDS]
-    folders = [os.path.join(runs_folder(output), name) for name in names]
-    measured[f"toy, {variant}"] = gather(folders)
+    folders = (os.path.join(runs_folder(output), name) for name in names)
+    measured[f"toy, {variant}"] = probed.read(folders)
   return measured
 
 
 def format_table(measured: Measured) -> list[str]:
   """Mean and standard deviation over the seeds."""
-
-  def cell(values: list[float]) -> str:
-    mean = f"{statistics.fmean(values):.4g}"
-    return mean + (f" ± {statistics.stdev(values):.2g}" if values[1:] else "")
-
-  rows = [[name, *map(cell, row.values())] for name, row in measured.items()]
+  rows = [[name, *probed.cells(row)] for name, row in measured.items()]
   return phases_lib.table(["backbone", *COLUMNS], rows)
 
 
 def format_directions(measured: Measured) -> list[str]:
   """Whether a frozen teacher pays: all seeds above all, or undecided."""
-  rows, alone = [], measured[f"toy, {ALONE}"]
-  for variant in (BESIDE, INSTEAD):
-    found = measured[f"toy, {variant}"]
-    cells = [
-      phases_lib.compare(found[title], alone[title], column.higher_is_better)
-      for title, column in COLUMNS.items()
-    ]
-    rows.append([variant, *cells])
+  alone = measured[f"toy, {ALONE}"]
+  rows = [
+    [variant, *probed.compare(measured[f"toy, {variant}"], alone)]
+    for variant in (BESIDE, INSTEAD)
+  ]
   return phases_lib.table([f"against {ALONE}", *COLUMNS], rows)
 
 

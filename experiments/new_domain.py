@@ -14,7 +14,6 @@ choices are ours.
 
 import json
 import os
-import statistics
 
 import numpy as np
 
@@ -23,9 +22,10 @@ from data_pipelines.corpus import writer as corpora
 from data_pipelines.corpus.labels import decode_labels
 from data_pipelines.open_source import open_source
 from sapiens2_jax.sweep import phases as phases_lib
+from sapiens2_jax.sweep import probed
 from sapiens2_jax.sweep.phases import Phase, synthetic_people
 from sapiens2_jax.sweep.points import train_arguments
-from sapiens2_jax.sweep.status import last_checkpoint, read_ends
+from sapiens2_jax.sweep.status import last_checkpoint
 
 SEEDS = (0, 1, 2)
 _START_STEPS, _NUM_STEPS = 100, 60
@@ -34,12 +34,7 @@ _SIZE = "256x192"  # of the images; the toy's views are 128 x 96
 # Short runs: at 0.992 the first weights would be half of what is probed.
 _SHORT = {"objective.teacher_momentum": 0.98}
 START, CONTINUED, SCRATCH = "the start", "continued", "from random weights"
-COLUMNS = {  # a number of the table: its key, and whether more is better
-  "normals, degrees": ("probe_normal_deg", False),
-  "albedo MAE": ("probe_albedo_mae", False),
-  "parts, mIoU %": ("probe_segmentation_miou", True),
-  "retrieval MRR": ("probe_mrr", True),
-}
+COLUMNS = [title for title in probed.COLUMNS if title != "pointmap L2"]
 _PROBED = ("normal", "albedo", "segmentation")
 
 _PART = (
@@ -144,36 +139,22 @@ def read_results(output: str) -> Measured:
     ValueError: a run was stopped before its end.
   """
 
-  def read(variant: str, key: str, seed: int) -> float:
-    is_start = variant == START
-    workdir = workdir_of(output, CONTINUED if is_start else variant, seed)
-    return read_ends(workdir, key)[0 if is_start else 1]
+  def read(variant: str, is_first: bool = False) -> dict[str, list[float]]:
+    workdirs = (workdir_of(output, variant, seed) for seed in SEEDS)
+    return probed.read(workdirs, COLUMNS, is_first=is_first)
 
   return {
-    variant: {
-      title: [read(variant, key, seed) for seed in SEEDS]
-      for title, (key, _) in COLUMNS.items()
-    }
-    for variant in (START, CONTINUED, SCRATCH)
+    START: read(CONTINUED, is_first=True),  # Measured before its first step.
+    CONTINUED: read(CONTINUED),
+    SCRATCH: read(SCRATCH),
   }
 
 
 def format_table(measured: Measured) -> str:
   """Mean and standard deviation; what continuing is against the others."""
-  rows = []
-  for variant, row in measured.items():
-    cells = [
-      f"{statistics.fmean(values):.4g} ± {statistics.stdev(values):.2g}"
-      for values in row.values()
-    ]
-    rows.append([variant, *cells])
+  rows = [[variant, *probed.cells(row)] for variant, row in measured.items()]
   for other in (START, SCRATCH):
-    cells = [
-      phases_lib.compare(
-        measured[CONTINUED][title], measured[other][title], higher_is_better
-      )
-      for title, (_, higher_is_better) in COLUMNS.items()
-    ]
+    cells = probed.compare(measured[CONTINUED], measured[other])
     rows.append([f"{CONTINUED}, against {other}", *cells])
   table = phases_lib.table(["encoder, on darker people", *COLUMNS], rows)
   return "\n".join([*table, ""])

@@ -1,9 +1,10 @@
 r"""Does what the toy learns carry over to real faces? Landmarks on 43 of them.
 
 Run:    sapiens2 experiment --config real_faces --output runs/replication
-Needs:  two CPU cores, a quarter of an hour beside the pretraining of
-        `--config replication`, which is done first if OUTPUT has none of it;
-        apt of Debian or a relative of it, for 9 MB, once
+Needs:  two CPU cores, a quarter of an hour [estimate: measured beside other
+        work only] beside the pretraining of `--config replication`, which is
+        done first if OUTPUT has none of it; apt of Debian or a relative of it,
+        for 9 MB, once
 
 The faces are those of dlib's examples, 18 to train on and 25 to test, with 68
 landmarks that a model of dlib found. A ridge regression goes from frozen

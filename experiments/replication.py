@@ -200,10 +200,7 @@ def format_table(measured: Measured) -> list[str]:
   """Our rows, mean and standard deviation over seeds, and the paper's."""
   rows = []
   for variant, row in measured.items():
-    cells = [
-      f"{statistics.fmean(values):.4g} ± {statistics.stdev(values):.2g}"
-      for values in row.values()
-    ]
+    cells = map(phases_lib.mean_std, row.values())
     rows.append([f"toy, {variant}", *cells])
   for i, (variant, name) in enumerate(PAPER_ROWS.items()):
     papers = [column.paper for column in COLUMNS.values()]

@@ -3,8 +3,9 @@ r"""Runs an experiment of several commands, up to its table.
     sapiens2 experiment --config toy_tasks --output runs/toy_tasks --dry_run
 
 They are replication, toy_tasks, parts and distillation: an hour or two on two
-CPU cores each; little_data and new_domain: less; real_faces, on the output of
-replication: a quarter of an hour. The same command continues what was stopped.
+CPU cores each; little_data, new_domain and curriculum: less; real_faces, on the
+output of replication: a quarter of an hour. The same command continues what was
+stopped.
 """
 
 import os

@@ -62,6 +62,12 @@ def spread(values: list[float]) -> tuple[float, float]:
   return statistics.fmean(values), (max(values) - min(values)) / 2
 
 
+def mean_std(values: list[float]) -> str:
+  """Mean and, of several, standard deviation, as tables show them."""
+  mean = f"{statistics.fmean(values):.4g}"
+  return mean + (f" ± {statistics.stdev(values):.2g}" if values[1:] else "")
+
+
 def compare(
   ours: list[float], others: list[float], higher_is_better: bool
 ) -> str:

@@ -1,5 +1,6 @@
 """Experiments of several commands, each command once at its smallest size."""
 
+import itertools
 import json
 import pathlib
 import shlex
@@ -50,6 +51,13 @@ def find(phases, title: str):
   return next(phase for phase in phases if phase.title.startswith(title))
 
 
+def copy_run(workdir, others) -> None:
+  """As if all of them had measured the same."""
+  for other in others:
+    if pathlib.Path(other) != pathlib.Path(workdir):
+      shutil.copytree(workdir, other)
+
+
 def dry_run(*arguments: str) -> list[list[str]]:
   """The trainings of a sweep, as arguments of Python."""
   said = run(("-m", "sapiens2_jax.sweep", "--dry_run", *arguments))
@@ -98,8 +106,9 @@ def test_toy_tasks(tmp_path):
       *("evaluation.every=2", "evaluation.num_images=3"),
     )
     workdir = toy_tasks.workdir_of(output, task, 0)
-    for seed in toy_tasks.SEEDS[1:]:
-      shutil.copytree(workdir, toy_tasks.workdir_of(output, task, seed))
+    copy_run(
+      workdir, (toy_tasks.workdir_of(output, task, x) for x in toy_tasks.SEEDS)
+    )
   report = find(phases, f"report: {task}, seed 0")
   run(report.arguments)
   assert (tmp_path / report.done).exists()
@@ -125,8 +134,7 @@ def test_parts(tmp_path, monkeypatch):
   workdir = experiment.workdir_of(output, start, people)
   runs = [(x, experiment.WHOLE) for x in (start, experiment.RANDOM)]
   monkeypatch.setattr(experiment, "RUNS", runs)
-  for other in runs:  # As if all had measured the same.
-    shutil.copytree(workdir, experiment.workdir_of(output, *other))
+  copy_run(workdir, (experiment.workdir_of(output, *x) for x in runs))
   contents = experiment.summarize(output)
   table = contents["parts.md"].decode()
   assert table.count(f"| {experiment.WHOLE} |") == 2
@@ -157,10 +165,7 @@ def test_distillation(tmp_path):
   said = run(taught, *smaller, *size)
   assert f"distill_teacher from {experiment.teacher_folder(output)}" in said
   workdir = pathlib.Path(taught[taught.index("--workdir") + 1])
-  for training in trainings:  # As if all had measured the same.
-    other = pathlib.Path(training[training.index("--workdir") + 1])
-    if other != workdir:
-      shutil.copytree(workdir, other)
+  copy_run(workdir, (x[x.index("--workdir") + 1] for x in trainings))
   found = experiment.summarize(output)["distillation.md"].decode()
   assert found.count("| toy, ") == len(variants)
   assert found.count("| undecided ") == 2 * len(experiment.COLUMNS)
@@ -184,11 +189,8 @@ def test_little_data(tmp_path):
   assert f"weights    from {tmp_path / 'pretrain'}, step 4, teacher" in said
   assert "new      lora" in said
   workdir = experiment.workdir_of(output, experiment.LORA, 0)
-  for variant in experiment.VARIANTS:  # As if all had measured the same.
-    for seed in experiment.SEEDS:
-      other = experiment.workdir_of(output, variant, seed)
-      if other != workdir:
-        shutil.copytree(workdir, other)
+  runs = itertools.product(experiment.VARIANTS, experiment.SEEDS)
+  copy_run(workdir, (experiment.workdir_of(output, *x) for x in runs))
   table = experiment.summarize(output)["little_data.md"].decode()
   assert table.count("| undecided ") == len(experiment.VARIANTS) - 1
   assert "± 0.0" in table and "nan" not in table
@@ -217,11 +219,9 @@ def test_new_domain(tmp_path):
   )
   assert "new      decoder" in said and "probe 0  " in said
   workdir = experiment.workdir_of(output, experiment.CONTINUED, 0)
-  for variant in (experiment.CONTINUED, experiment.SCRATCH):
-    for seed in experiment.SEEDS:  # As if all had measured the same.
-      other = experiment.workdir_of(output, variant, seed)
-      if other != workdir:
-        shutil.copytree(workdir, other)
+  variants = (experiment.CONTINUED, experiment.SCRATCH)
+  runs = itertools.product(variants, experiment.SEEDS)
+  copy_run(workdir, (experiment.workdir_of(output, *x) for x in runs))
   table = experiment.summarize(output)["new_domain.md"].decode()
   assert table.count(" ± 0 ") == 3 * len(experiment.COLUMNS)
 
@@ -345,11 +345,8 @@ def test_curriculum(tmp_path):
   )
   assert "steps 1 to 1 at 32 x 32 pixels" in said and "probe 2  " in said
   workdir = experiment.workdir_of(output, experiment.CURRICULUM, 0)
-  for variant in experiment.get_variants():
-    for seed in experiment.SEEDS:  # As if all had measured the same.
-      other = experiment.workdir_of(output, variant, seed)
-      if other != workdir:
-        shutil.copytree(workdir, other)
+  runs = itertools.product(experiment.get_variants(), experiment.SEEDS)
+  copy_run(workdir, (experiment.workdir_of(output, *x) for x in runs))
   table = experiment.summarize(output)["curriculum.md"].decode()
   assert table.count(" ± 0 ") == 3 * len(experiment.COLUMNS)
   assert table.count("undecided") == 2 * len(experiment.COLUMNS)
