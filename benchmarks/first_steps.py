@@ -32,6 +32,7 @@ from sapiens2_jax.sweep.phases import (
 )
 from sapiens2_jax.tasks import registry
 
+_OF_SIZES = ("steps", "resume")  # parts
 _PARTS = str(pathlib.Path(__file__).with_name("first_steps_parts.py"))
 
 
@@ -54,6 +55,17 @@ class Results:
     for (group, name), file in self._files.items():
       found.setdefault(group, {})[name] = files.read_json(file)
     return found
+
+
+def forget_misfit(folder: str, limit_gib: float) -> None:
+  """Removes results of a size that did not fit before, and fits now."""
+  steps, resumed = (os.path.join(folder, f"{x}.json") for x in _OF_SIZES)
+  if not os.path.exists(steps):
+    return
+  found = files.read_json(steps)
+  if not found["fits"] and found["account_gib"] < limit_gib:
+    for file in filter(os.path.exists, (steps, resumed)):
+      os.remove(file)
 
 
 def tables(found: dict) -> str:
@@ -112,7 +124,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--output", required=True, help="folder for all of it")
   parser.add_argument("--sizes", default="0.1b,0.4b,0.8b,1b")
-  parser.add_argument("--steps", type=int, default=3)
+  parser.add_argument("--steps", type=int, default=3, help="at least 2")
   parser.add_argument("--task_size", default="0.1b", help="one of --sizes")
   parser.add_argument("--tasks", default=",".join(registry.task_names()))
   parser.add_argument("--corpus", help="of photographs; else made")
@@ -126,6 +138,8 @@ def main() -> None:
   unknown = [x for x in overrides if not x.startswith("--config.")]
   if unknown:
     parser.error(f"unknown: {' '.join(unknown)}")
+  if given.steps < 2:
+    parser.error(f"--steps={given.steps}: expected 2 or more; one is compared")
   overrides = [x.removeprefix("--config.") for x in overrides]
   output = os.path.abspath(given.output)
   corpus = given.corpus or os.path.join(output, "corpus")
@@ -139,6 +153,7 @@ def main() -> None:
   if not given.people:
     results.phases.append(synthetic_people(people, 4, 0, "1024x768"))
   for size in given.sizes.split(","):
+    forget_misfit(os.path.join(output, size), limit)
     shared = (size, corpus)
     results.add(
       *("steps", f"{size}: steps", size, "steps"),
@@ -148,13 +163,15 @@ def main() -> None:
       *("resume", f"{size}: resumed, and exported", size, "resume"),
       *(*shared, *overrides),
     )
-    if size == given.task_size:
-      export = os.path.join(output, size, "transformers")
-      for task in filter(None, given.tasks.split(",")):
-        results.add(
-          *("task", f"{task}: a step", "tasks", task),
-          *(task, size, people, export),
-        )
+  # Last: they cannot start if their size does not fit.
+  if given.task_size in given.sizes.split(","):
+    size = given.task_size
+    export = os.path.join(output, size, "transformers")
+    for task in filter(None, given.tasks.split(",")):
+      results.add(
+        *("task", f"{task}: a step", "tasks", task),
+        *(task, size, people, export),
+      )
   try:
     run_phases(results.phases)
   except FailedPhase as error:

@@ -238,6 +238,8 @@ def fine_tune(
   place: Place, name: str, size: str, people: str, init_from: str
 ) -> dict:
   """One step of a task, from an export of pretraining."""
+  if not os.path.exists(init_from):
+    raise SystemExit(f"{init_from}: no export; did {size} fit the memory?")
   true_step.end_above(place.limit_gib)
   shutil.rmtree(place.workdir, ignore_errors=True)
   config = true_step.load_config(

@@ -92,15 +92,19 @@ def _replication():
   return load_module(_HERE / "replication.py")
 
 
+def _variants() -> tuple[str, ...]:
+  """Of the replication, those whose features see faces."""
+  known = _replication()
+  return (
+    *(known.RANDOM, known.RECONSTRUCTION),
+    *(known.DISTILLATION, known.JOINT),
+  )
+
+
 def list_runs(output: str) -> dict[str, dict[int, tuple[str, str]]]:
   """Of each variant and seed the workdir, and its last checkpoint."""
   replication, runs = _replication(), {}
-  for variant in (
-    replication.RANDOM,
-    replication.RECONSTRUCTION,
-    replication.DISTILLATION,
-    replication.JOINT,
-  ):
+  for variant in _variants():
     runs[variant] = {}
     for seed in replication.SEEDS:
       workdir = replication.workdir_of(output, variant, seed)
@@ -121,10 +125,10 @@ def results_path(output: str, variant: str, seed: int) -> str:
 
 def make_phases(output: str) -> list[Phase]:
   """Everything up to the table, in order."""
-  replication, runs = _replication(), list_runs(output)
+  runs = list_runs(output)
   phases = [
     phase
-    for phase in replication.make_phases(output)
+    for phase in _replication().make_phases(output, _variants())
     if not phase.title.startswith("probe")
   ]
   phases.append(Phase("photographs of faces", ("-m", "data_pipelines.faces")))

@@ -20,6 +20,7 @@ import itertools
 import json
 import os
 import statistics
+from collections.abc import Collection
 
 from matplotlib.figure import Figure
 
@@ -109,8 +110,10 @@ def get_values(variant: str, seed: int) -> dict[str, object]:
   return {"seed": seed, **steps, **_SHARED, **VARIANTS[variant]}
 
 
-def make_phases(output: str) -> list[Phase]:
-  """Everything up to the table, in order."""
+def make_phases(
+  output: str, variants: Collection[str] = tuple(VARIANTS)
+) -> list[Phase]:
+  """Everything up to the table, in order; of some variants only."""
   paths = {name: os.path.join(output, name) for name in _PEOPLE}
   phases = [
     synthetic_people(
@@ -118,11 +121,12 @@ def make_phases(output: str) -> list[Phase]:
       empty=_EMPTY if name == "pool" else 0.0,
     )
     for seed, (name, count) in enumerate(_PEOPLE.items())
+    if name != "pool" or POOL in variants
   ]
   photographs = os.path.join(output, "photographs")
   sample = ("-m", "data_pipelines.sample_corpus", "--output", photographs)
   phases.append(Phase("sample photographs", sample))
-  for seed, variant in itertools.product(SEEDS, VARIANTS):
+  for seed, variant in itertools.product(SEEDS, variants):
     name = f"{variant}, seed {seed}"
     workdir = workdir_of(output, variant, seed)
     images = paths["pool" if variant == POOL else "people"]

@@ -18,7 +18,7 @@ from sapiens2_jax import config as config_lib
 from sapiens2_jax import validation
 from sapiens2_jax.interop.parts import open_parts
 from sapiens2_jax.interop.weights import find_weights
-from sapiens2_jax.objectives import build_objective
+from sapiens2_jax.objectives import build_objective, stages_of
 from sapiens2_jax.parallel import mesh as mesh_lib
 from sapiens2_jax.planning import compiling
 from sapiens2_jax.runtime import distributed
@@ -228,8 +228,10 @@ def _check_workdir(
     newest = checkpoints.find(workdir, verify=False)
     step = newest and newest.step
     if abstract is not None:
-      read_config = validation.read_config
-      starting.check_fits(config, workdir, newest, abstract, read_config)
+      starting.check_fits(
+        *(config, workdir, newest, abstract),
+        *(validation.read_config, stages_of),
+      )
     text = "starts fresh" if step is None else f"continues at step {step}"
     found.fact("workdir", f"{workdir}: {text}")
   return step is None

@@ -1,12 +1,14 @@
 """Which objective a config describes."""
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from sapiens2_jax import fields
 from sapiens2_jax.pretrain import objective as pretrain
 from sapiens2_jax.tasks import objective as tasks
 from sapiens2_jax.tasks import registry
-from sapiens2_jax.training.objective import Objective
+from sapiens2_jax.training.objective import Objective, Stage
 
 
 def objective_class(config: ConfigDict) -> type[Objective]:
@@ -30,6 +32,11 @@ def build_objective(config: ConfigDict) -> Objective:
   if pretrain.matches(config):
     return pretrain.build_pretrain(config)
   return tasks.build_task(config)
+
+
+def stages_of(config: ConfigDict) -> Sequence[Stage]:
+  """The stages of a run, in order; raises ValueError as `build_objective`."""
+  return build_objective(config).stages()
 
 
 def build_for_inference(config: ConfigDict) -> Objective:

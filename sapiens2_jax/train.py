@@ -21,8 +21,9 @@ from sapiens2_jax import checking, command, validation
 from sapiens2_jax import config as config_lib
 from sapiens2_jax.interop.load import load_pretrained
 from sapiens2_jax.interop.parts import open_parts
-from sapiens2_jax.objectives import build_objective
+from sapiens2_jax.objectives import build_objective, stages_of
 from sapiens2_jax.parallel import mesh as mesh_lib
+from sapiens2_jax.planning import compiling
 from sapiens2_jax.runtime import compile_cache, distributed, exits, goodput
 from sapiens2_jax.runtime.watchdog import Watchdog
 from sapiens2_jax.training import (
@@ -129,6 +130,18 @@ def start_watchdog(
   )
 
 
+def compile_later_stages(step_fn, objective, mesh, abstract, start) -> None:
+  """The steps of stages after the one of `start`, for the cache of programs.
+
+  On a TPU one that does not fit the memory ends the run here, and not when most
+  of it is done.
+  """
+  for stage in objective.stages():
+    if stage.first > start:
+      batches = compiling.abstract_batches(stage.objective, mesh)
+      step_fn.lower(abstract, batches).compile()
+
+
 def close_ledger(timeline: goodput.Timeline, workdir: str) -> None:
   """Accounts for all time until now, and prints where it went."""
   timeline.enter("save", timeline.step)
@@ -174,8 +187,10 @@ def train(overrides: list[str]) -> None:
   measurement = objective.measurement(mesh, abstract)
   announce.facts(objective, mesh, source, abstract, workdir)
   newest = checkpoints.find(workdir, config.checkpoint.verify)
-  read_config = validation.read_config
-  starting.check_fits(config, workdir, newest, abstract, read_config)
+  starting.check_fits(
+    *(config, workdir, newest, abstract),
+    *(validation.read_config, stages_of),
+  )
 
   write_config(config, workdir)
   keep_compiled_programs(config, workdir)
@@ -202,6 +217,9 @@ def train(overrides: list[str]) -> None:
   tracker = open_tracker(config, workdir)
   timeline.resume(earlier, start)
   goodput.save(timeline.ledger, workdir)
+  timeline.enter("compile", start)
+  step_fn = jit_train_step(objective, tx, config, mesh, abstract)
+  compile_later_stages(step_fn, objective, mesh, abstract, start)
   loader = data.make_prefetcher(
     objective,
     source,
@@ -214,7 +232,7 @@ def train(overrides: list[str]) -> None:
     loader,
     checkpointer,
     state=state,
-    step_fn=jit_train_step(objective, tx, config, mesh, abstract),
+    step_fn=step_fn,
     objective=objective,
     workdir=workdir,
     first_example=next_example,

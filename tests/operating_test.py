@@ -81,7 +81,7 @@ def test_the_page_names_real_fields_metrics_and_files():
     | {"loss_cl": 3.175, "loss_koleo": -0.069, "loss_mae": 0.776},
     {
       **{"mfu": None, "device_bytes_peak": None, "device_bytes_limit": None},
-      **{"step_seconds": 129 / 109, "images_per_second": 13.5, "data_wait": 0},
+      **{"eta_seconds": 129, "images_per_second": 13.5, "data_wait": 0},
     },
   )
   assert line == shown

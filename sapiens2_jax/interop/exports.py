@@ -201,7 +201,7 @@ def _write_configs(path: pathlib.Path, weights: Weights, dtype: str) -> None:
   preprocessor = transformers_config.preprocessor_config(
     weights.image_size, weights.head and weights.head.kind.transformers
   )
-  files.write_json(path / CONFIG_NAME, config)
+  files.write_json(path / CONFIG_NAME, config | notes.crop_of(weights.crop))
   files.write_json(path / PREPROCESSOR_NAME, preprocessor)
 
 
@@ -228,6 +228,7 @@ def _write_marker(
     "architecture": weights.architecture.name,
     "task": weights.task,
     **(notes.labels_of(weights.head) if weights.head else {}),
+    **notes.crop_of(weights.crop),
     "image_size": list(weights.image_size),
     "rope_dtype": weights.rope_dtype,
     "step": found.step,

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from sapiens2_jax import fields, validation
 from sapiens2_jax.extraction.pretrained import Pretrained
+from sapiens2_jax.interop import notes
 from sapiens2_jax.interop.weights import (
   Found,
   Weights,
@@ -163,6 +164,8 @@ def task_config(weights: Weights) -> ConfigDict:
   if head.labels:
     field = registry.definition(head.task).labels
     fields.set_value(config, field, head.labels)
+  if weights.crop:
+    fields.set_value(config, notes.CROP_FIELD, weights.crop)
   return config
 
 

@@ -144,6 +144,8 @@ def make(found: Found, weights: Weights, kind: str, dtype: str) -> str:
     ("parameters", f"{num_params(weights.params):,}, {dtype}"),
     ("images", f"{height} x {width} pixels"),
   ]
+  if weights.crop:
+    facts.append(("trained on", f"crops: `task.crop={weights.crop}`"))
   if found.weights is not None:
     facts.append(("weights", f"of the {found.weights}"))
   origin, config, data, metrics = found.path, None, [], []

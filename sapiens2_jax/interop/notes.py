@@ -12,8 +12,10 @@ from sapiens2_jax.interop import integrity
 from sapiens2_jax.interop.head_keys import Head, releases
 from sapiens2_jax.tasks import registry
 
-# The key of `config.json` for what transformers has no place for.
+# Keys of `config.json` for what transformers has no place for.
 LABELS = "sapiens2_jax_labels"
+CROP = "sapiens2_jax_crop"
+CROP_FIELD = "task.crop"
 CONFIG_NAME = "config.json"
 _NAMES = (integrity.EXPORT_MARKER, CONFIG_NAME)
 
@@ -65,6 +67,41 @@ def read_labels(directory: pathlib.Path) -> dict[str, str]:
 def labels_of(head: Head) -> dict[str, Any]:
   """What to write, so that `read_labels` finds the labels; mostly nothing."""
   return {LABELS: {head.task: json.loads(head.labels)}} if head.labels else {}
+
+
+def read_crop(directory: pathlib.Path, task: str) -> str:
+  """`Weights.crop` of a model for `task`; mostly nothing.
+
+  Raises:
+    ValueError: the task does not take it; names the directory.
+  """
+  for note in _read(directory):
+    if CROP in note:
+      return check_crop(note[CROP], task, directory)
+  return ""
+
+
+def crop_of(crop: str) -> dict[str, str]:
+  """What to write, so that `read_crop` finds it; mostly nothing."""
+  return {CROP: crop} if crop else {}
+
+
+def check_crop(crop: Any, task: str, place: Any) -> str:
+  """Returns `crop`.
+
+  Raises:
+    ValueError: the task does not take it; names `place`.
+  """
+  field = registry.definition(task).fields.get(CROP_FIELD)
+  if not isinstance(crop, str):
+    wrong = "expected a text"
+  elif crop and not field:
+    wrong = f"{task} has none"
+  else:
+    wrong = field.check(CROP_FIELD, crop) if crop else ""
+  if wrong:
+    raise ValueError(f"{place}: {CROP_FIELD}={crop!r}: {wrong}")
+  return crop
 
 
 def _labels_of(note: dict[str, Any]) -> dict[str, str]:

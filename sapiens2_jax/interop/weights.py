@@ -49,6 +49,7 @@ from sapiens2_jax.interop.tensors import (
 from sapiens2_jax.models.grid import token_grid
 from sapiens2_jax.models.rope import TABLES
 from sapiens2_jax.objectives import objective_class
+from sapiens2_jax.tasks import registry
 from sapiens2_jax.training import checkpoints, stored
 
 IMAGE_SIZE = (1024, 768)  # released sizes
@@ -111,6 +112,8 @@ class Weights:
     head: of a task model; None for an encoder, or if the task is not one of
       the release.
     config: of the fine-tuning run, if they are of one.
+    crop: what the task sees at once, its `task.crop`; empty: its default, or
+      it has none.
     removed: prefixes taken off the keys of a file.
   """
 
@@ -121,6 +124,7 @@ class Weights:
   rope_dtype: str | None = None
   head: Head | None = None
   config: ConfigDict | None = None
+  crop: str = ""
   removed: tuple[str, ...] = ()
 
   @property
@@ -234,6 +238,7 @@ def _read_tensors(place: str, dtype: str | None) -> Weights:
     image_size=size,
     rope_dtype=_noted_rope_dtype(file.parent) or known.rope_dtype,
     head=head,
+    crop=notes.read_crop(file.parent, head.task) if head else "",
     removed=known.removed,
   )
 
@@ -274,7 +279,16 @@ def _read_run(found: Found) -> Weights:
     rope_dtype=config.model.rope_dtype,
     head=head_of(config) if is_task else None,
     config=config if is_task else None,
+    crop=_crop(config) if is_task else "",
   )
+
+
+def _crop(config: ConfigDict) -> str:
+  """Of a fine-tuning config, if it is not the default of its task."""
+  crop = config.task.get("crop", "")
+  task = registry.find(config.task.name)
+  field = task and task.fields.get(notes.CROP_FIELD)
+  return crop if field and crop != field.default else ""
 
 
 def _merged(params: dict[str, Any]) -> dict[str, Any]:
@@ -298,6 +312,7 @@ def _read_import(place: str) -> Weights:
     if wrong := SIZE("image_size", size):
       raise ValueError(f"image_size={size} {wrong}")
     listed = marker["files"] if marker.get("version", 0) >= 2 else {}
+    crop = head and notes.check_crop(marker.get("crop", ""), head.task, path)
     problems = checksums.compare(path, listed)
   except (KeyError, TypeError, ValueError, AttributeError) as error:
     raise ValueError(
@@ -333,6 +348,7 @@ def _read_import(place: str) -> Weights:
     layer_scale_init=scale,
     rope_dtype=_known_rope(marker.get("rope_dtype")),
     head=head,
+    crop=crop or "",
   )
 
 
@@ -397,6 +413,7 @@ def write_import(output: str, weights: Weights, source: Found) -> None:
       "layer_scale_init": weights.layer_scale_init,
       "rope_dtype": weights.rope_dtype,
       "head": weights.head and dataclasses.asdict(weights.head),
+      "crop": weights.crop,
       "source": source.path,
       "fingerprint": source.fingerprint,
       "files": listed,

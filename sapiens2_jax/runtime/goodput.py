@@ -117,6 +117,10 @@ class Timeline:
   """What the process is doing, since when, and how long it did what.
 
   The loop says what it turns to; the watchdog and the ledger read it.
+
+  Attributes:
+    phase, step: what it is doing.
+    has_stepped: whether this process has begun a step.
   """
 
   def __init__(
@@ -133,7 +137,7 @@ class Timeline:
     self._clock = clock
     self.began = wall()
     self.ledger = Ledger(self.began, self.began)
-    self.phase, self.step = "start", 0
+    self.phase, self.step, self.has_stepped = "start", 0, False
     self._since = clock()
 
   def enter(self, phase: str, step: int) -> None:
@@ -141,6 +145,7 @@ class Timeline:
     now = self._clock()
     self.ledger.spend(self.phase, now - self._since)
     self.phase, self.step, self._since = phase, step, now
+    self.has_stepped |= phase == "step"
 
   def unchanged(self) -> float:
     """Seconds since the process turned to what it does."""

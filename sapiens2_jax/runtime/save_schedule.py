@@ -17,7 +17,8 @@ def derived_seconds(cost: float, written: float, mtbf: float) -> float:
     mtbf: mean seconds between failures.
 
   Returns:
-    Seconds, 60 to 3600; more only if writing takes longer.
+    Seconds, 60 to 3600; more only if writing takes longer. (Of steps as long as
+    the last ones; see `SaveSchedule.begin`.)
 
   Source: Young 1974, doi 10.1145/361147.361115; bounds: ours.
   """
@@ -44,6 +45,7 @@ class SaveSchedule:
     keep_every: int,
     mtbf: float,
     share: Callable[[str, int], int],
+    trained: float = 0.0,
   ):
     """Starts at a step.
 
@@ -53,11 +55,21 @@ class SaveSchedule:
       keep_every: multiples of this are saved in any case, and kept.
       mtbf: mean seconds between failures.
       share: see `distributed.broadcast`.
+      trained: seconds of training before.
     """
     self._every, self._keep_every = every, keep_every
     self._mtbf, self._share = mtbf, share
-    self._last = start, 0.0
-    self._next = start + FIRST_STEPS
+    self.begin(start, trained)
+
+  def begin(self, step: int, trained: float) -> None:
+    """From `step` on steps may take another time: looks again, soon.
+
+    Args:
+      step: that comes next.
+      trained: seconds of training so far.
+    """
+    self._last = step, trained
+    self._next = step + FIRST_STEPS
 
   def is_due(self, step: int) -> bool:
     """Whether to save before `step`."""

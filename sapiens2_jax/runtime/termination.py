@@ -13,7 +13,7 @@ from typing import Protocol
 from sapiens2_jax.runtime import exits
 
 _PAUSE = 0.2  # Seconds between two looks at what the process does.
-_STARTING = ("start", "compile")  # There is nothing yet to save.
+_STARTING = ("start", "compile")  # Before a step there is nothing to save.
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 
@@ -22,6 +22,7 @@ class Doing(Protocol):
 
   phase: str
   step: int
+  has_stepped: bool
 
 
 class Termination:
@@ -57,7 +58,8 @@ class Termination:
     os.set_blocking(written, False)
     self._before = _c_handler(signal.SIGTERM) if is_chained else None
     signal.set_wakeup_fd(written, warn_on_full_buffer=False)
-    # It writes too: a loop of events may have a pipe of its own for a while.
+    # The handler of Python writes it too: an event loop may put a pipe of its
+    # own in place of ours for a while, and then the C code does not.
     note = bytes([signal.SIGTERM])
     signal.signal(signal.SIGTERM, lambda *_: os.write(written, note))
     signal.siginterrupt(signal.SIGTERM, False)  # Libraries need not know it.
@@ -77,8 +79,9 @@ class Termination:
     if self._before is not None:
       self._before(signal.SIGTERM)
     while time.monotonic() - came < self._timeout:
-      phase = self._doing.phase if self._doing else _STARTING[0]
-      if phase in _STARTING:
+      doing = self._doing
+      phase = doing.phase if doing else _STARTING[0]
+      if phase in _STARTING and not (doing and doing.has_stepped):
         self._end(
           f"SIGTERM in phase {phase!r}, before there was anything to save; the "
           "same command continues."

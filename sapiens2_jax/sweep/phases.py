@@ -88,12 +88,18 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
   return [lines[0], "|---" * len(header) + "|", *lines[1:]]
 
 
+def _stopped(missing: str) -> ValueError:
+  return ValueError(
+    f"no {missing}: this run was stopped; the same command continues"
+  )
+
+
 def run_phases(phases: list[Phase]) -> None:
   """Runs what is not done, in order.
 
   Raises:
     FailedPhase: a command failed; says which.
-    ValueError: an earlier one was stopped.
+    ValueError: one was stopped: SIGTERM saves and ends with code 0.
   """
   start = time.monotonic()
   # Large pages: on CPU, XLA asks for fresh memory at every step.
@@ -109,9 +115,7 @@ def run_phases(phases: list[Phase]) -> None:
     if is_done:
       continue
     if phase.needs and not os.path.exists(phase.needs):
-      raise ValueError(
-        f"no {phase.needs}: this run was stopped; the same command continues"
-      )
+      raise _stopped(phase.needs)
     code = subprocess.run(
       [sys.executable, *phase.arguments], env=environment
     ).returncode
@@ -121,6 +125,8 @@ def run_phases(phases: list[Phase]) -> None:
         "command continues",
         code,
       )
+    if phase.done and not os.path.exists(phase.done):
+      raise _stopped(phase.done)
 
 
 def run_experiment(

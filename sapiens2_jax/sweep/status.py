@@ -64,8 +64,8 @@ def read_status(point: Point, state: str) -> Status:
   rate = eta = None
   if speed:
     rate = speed[-1]["images_per_second"]
-    if state == RUNNING:
-      eta = (point.num_steps - step) * speed[-1]["step_seconds"]
+    if state == RUNNING:  # Rows of earlier versions have none.
+      eta = speed[-1].get("eta_seconds")
   # Rows of evaluations and probes have none.
   losses = [row["loss"] for row in metrics if "loss" in row]
   return Status(state, step, losses[-1] if losses else None, rate, eta)

@@ -68,7 +68,14 @@ class Clock:
 
 
 def format_line(step: int, num_steps: int, metrics: dict, speed: dict) -> str:
-  """One line of progress with the parts of the loss; unknown values: `-`."""
+  """One line of progress with the parts of the loss; unknown values: `-`.
+
+  Args:
+    step: that was done.
+    num_steps: of the run.
+    metrics: of the step.
+    speed: of `Clock.speed`, and `eta_seconds`.
+  """
   parts = " ".join(
     f"{name.removeprefix(_PART)} {value:.3f}"
     for name, value in metrics.items()
@@ -78,12 +85,12 @@ def format_line(step: int, num_steps: int, metrics: dict, speed: dict) -> str:
   mfu = "-" if speed["mfu"] is None else f"{speed['mfu']:.0%}"
   peak, limit = speed["device_bytes_peak"], speed["device_bytes_limit"]
   used = "-" if None in (peak, limit) else f"{peak / limit:.0%}"
-  eta = (num_steps - step - 1) * speed["step_seconds"]
   return (
     f"step {step + 1}/{num_steps}  loss {loss}  "
     f"gnorm {metrics['grad_norm']:.2f}  lr {metrics['lr']:.1e}  "
     f"{speed['images_per_second']:.1f} img/s  mfu {mfu}  "
-    f"mem {used}  wait {speed['data_wait']:.0%}  eta {format_seconds(eta)}"
+    f"mem {used}  wait {speed['data_wait']:.0%}  "
+    f"eta {format_seconds(speed['eta_seconds'])}"
   )
 
 
@@ -156,6 +163,8 @@ class _Report:
       if not self.clock.steps:
         self.count(step)
       speed = self.clock.speed(self._config.data.global_batch_size)
+      remaining = stages.remaining_flops(self._stages, step + 1)
+      speed["eta_seconds"] = remaining / speed["useful_flops_per_second"]
       distributed.check_lock()
       values = _known(jax.device_get(metrics))
       self._writers.write_metrics(step, values)
@@ -253,7 +262,7 @@ def train(
   """
   config = objective.config
   start = step = int(state.step)
-  compiles_at = {start, *(stage.first for stage in objective.stages())}
+  borders = {stage.first for stage in objective.stages()} - {0}
   num_steps = config.optim.num_steps
   batch_size = config.data.global_batch_size
   # From here on SIGTERM saves: JAX has heard of a step, to pick a later one.
@@ -266,6 +275,7 @@ def train(
     every=config.checkpoint.every,
     keep_every=config.checkpoint.keep_every,
     mtbf=3600 * config.checkpoint.mtbf_hours,
+    trained=timeline.ledger.trained,
     share=distributed.broadcast,
   )
 
@@ -326,7 +336,8 @@ def train(
       if loaded is None:  # Look for SIGTERM.
         continue
       report.take(step, loaded)
-      timeline.enter("compile" if step in compiles_at else "step", step)
+      is_new = step == start or step in borders
+      timeline.enter("compile" if is_new else "step", step)
       with (
         jax.transfer_guard("disallow"),
         jax.profiler.StepTraceAnnotation("train", step_num=step),
@@ -344,10 +355,14 @@ def train(
         read_pending()
         measure()
       is_best = checkpointer.best.is_better(measured or {})
-      if is_best or schedule.is_due(step):
+      # At a border: compiling takes long, and the next step may not fit.
+      if is_best or schedule.is_due(step) or step in borders:
         save()
         if is_best:
           report.is_best(checkpointer.best)
+        if step in borders:  # What a step takes is not known any more.
+          schedule.begin(step, timeline.ledger.trained)
+          continue
         schedule.saved(
           step,
           cost=timeline.unchanged(),

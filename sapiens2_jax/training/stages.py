@@ -17,7 +17,14 @@ def step_flops(objective: Objective) -> int:
 
 def total_flops(stages: Sequence[Stage]) -> int:
   """Useful FLOPs of all steps of a run."""
-  return sum((s.end - s.first) * step_flops(s.objective) for s in stages)
+  return remaining_flops(stages, 0)
+
+
+def remaining_flops(stages: Sequence[Stage], step: int) -> int:
+  """Useful FLOPs of the steps from `step` on."""
+  return sum(
+    max(0, s.end - max(s.first, step)) * step_flops(s.objective) for s in stages
+  )
 
 
 def describe(stage: Stage) -> str:

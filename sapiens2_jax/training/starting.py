@@ -2,7 +2,7 @@
 
 import json
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -15,11 +15,11 @@ from sapiens2_jax import config as config_lib
 from sapiens2_jax.models.encoder import Encoder
 from sapiens2_jax.parallel import rules
 from sapiens2_jax.runtime import distributed
-from sapiens2_jax.training import checkpoints, matching
+from sapiens2_jax.training import checkpoints, matching, stages
 from sapiens2_jax.training import state as state_lib
 from sapiens2_jax.training.checkpoints import Checkpointer
 from sapiens2_jax.training.matching import Parts
-from sapiens2_jax.training.objective import Objective
+from sapiens2_jax.training.objective import Objective, Stage
 
 # Fields that say what a run is for: another value is another run. Sets of names
 # may differ and have arrays of the same shapes.
@@ -34,6 +34,8 @@ _PURPOSE = (
 _SHAPING = ("model.", "task.", "objective.", "optim.")
 # What `model.init_from` of a config holds.
 OpenParts = Callable[[ConfigDict], Parts]
+# The stages of a run with a config.
+GetStages = Callable[[ConfigDict], Sequence[Stage]]
 # From a place to an encoder and its parameters.
 LoadEncoder = Callable[[str], tuple[Encoder, dict]]
 
@@ -44,6 +46,7 @@ def check_fits(
   found: checkpoints.Found | None,
   abstract: state_lib.TrainState,
   read_config: checkpoints.ReadConfig,
+  get_stages: GetStages,
 ) -> None:
   """Compares what a run would continue with its config; changes nothing.
 
@@ -74,11 +77,33 @@ def check_fits(
       )
     )
   _check_position(config, found.step, found.run["next_example"])
+  if config.data.get("stages"):  # Only pretraining has the field.
+    _check_stages(get_stages(saved), get_stages(config), found.step)
 
 
 def _few(lines: list[str], most: int) -> list[str]:
   rest = len(lines) - most
   return lines[:most] + ([f"... and {rest} more"] if rest > 0 else [])
+
+
+def _check_stages(
+  saved: Sequence[Stage], wanted: Sequence[Stage], step: int
+) -> None:
+  """Borders are shares of all steps: more steps must not undo a stage."""
+  before, now = (
+    stages.stage_at(run, step).objective.config for run in (saved, wanted)
+  )
+  if before.data.image_size != now.data.image_size:
+    height, width = now.data.image_size
+    was = " x ".join(map(str, before.data.image_size))
+    raise ValueError(
+      f"data.stages={wanted[-1].objective.config.data.stages}: step {step + 1} "
+      f"of optim.num_steps={now.optim.num_steps} would be at {height} x "
+      f"{width} pixels; with optim.num_steps={before.optim.num_steps} of the "
+      f"checkpoint it was to be at {was}. Give both fields their old values, "
+      "other stages that agree at this step, or --config.data.stages= to go on "
+      "at data.image_size."
+    )
 
 
 def _check_position(config: ConfigDict, step: int, next_example: int) -> None:

@@ -240,7 +240,10 @@ def test_real_faces(tmp_path, monkeypatch):
   for number, name in enumerate(("people", "test")):
     write_people(tmp_path / name, 6 * number)
   phases = experiment.make_phases(output)
-  assert not any(phase.title.startswith("probe") for phase in phases)
+  wrong = "probe", experiment._replication().POOL, "3000 images of synthetic"
+  titles = [phase.title for phase in phases]
+  assert not [t for t in titles if t.startswith(wrong[:2])]
+  assert sum(t.startswith(wrong[2]) for t in titles) == 1  # Not the pool.
   assert "No licence.\n" in run(find(phases, "photographs of").arguments)
   run(
     find(phases, "train").arguments,

@@ -9,7 +9,14 @@ import pytest
 import transformers
 
 from sapiens2_jax import validation
-from sapiens2_jax.interop import convert, exports, identify, parts, weights
+from sapiens2_jax.interop import (
+  convert,
+  exports,
+  identify,
+  notes,
+  parts,
+  weights,
+)
 from sapiens2_jax.interop.load import load_task
 from sapiens2_jax.tasks import registry
 from tests.interop import runs, samples, task_samples
@@ -32,6 +39,8 @@ def make_run(tmp_path, task, given):
   config = runs.task_config(task)
   field = registry.config_labels(task)
   config.task[field.removeprefix("task.")] = str(file)
+  if "crop" in config.task:
+    config.task.crop = "person"
   assert not validation.validate(config, 1)
   file.unlink()  # Nothing needs it any more.
   head = dataclasses.replace(
@@ -69,6 +78,7 @@ def test_names_come_back_from_exports_and_imports(tmp_path, task):
       model, loaded = load_task(place)
       leaf = field.removeprefix("task.")
       assert model.config.task[leaf] == config.task[leaf]
+      assert model.config.task.get("crop") == config.task.get("crop")
       jax.tree.map(np.testing.assert_array_equal, loaded, params)
       assert model.head.num_outputs == len(SETS[task]["names"])
 
@@ -102,6 +112,24 @@ def test_labels_of_transformers_alone_are_read(tmp_path):
   file.write_text(json.dumps(config))
   with pytest.raises(ValueError, match="labels of segmentation: .*LABEL_0"):
     load_task(exported)
+
+
+def test_a_crop_of_no_task_is_refused(tmp_path):
+  workdir, *_ = make_run(tmp_path, "segmentation", SETS["segmentation"])
+  exported = export(workdir, tmp_path / "hf", "transformers")
+  assert (
+    "| trained on | crops: `task.crop=person` |"
+    in (exported / exports.CARD).read_text()
+  )
+  (exported / exports.MARKER).unlink()
+  file = exported / "config.json"
+  for wrong in ("half", 3):
+    content = json.loads(file.read_text()) | {notes.CROP: wrong}
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"hf: task.crop={wrong!r}: "):
+      load_task(exported)
+  with pytest.raises(ValueError, match="normal has none"):
+    notes.check_crop("person", "normal", "here")
 
 
 def test_a_head_of_other_names_is_not_taken(tmp_path):

@@ -73,6 +73,16 @@ def test_a_derived_interval_begins_with_a_trial_and_follows_the_cost(capsys):
   assert due_steps(schedule, range(1566, 2031)) == [2030]
 
 
+def test_steps_that_take_another_time_are_looked_at_anew():
+  schedule = make(start=1000, trained=500.0)
+  schedule.saved(1100, cost=5.0, written=0.0, trained=700.0)
+  schedule.begin(1200, 900.0)
+  assert due_steps(schedule, range(1201, 1301)) == [1300]
+  # 100 steps of 20 s, whatever they took before.
+  schedule.saved(1300, cost=5.0, written=0.0, trained=2900.0)
+  assert due_steps(schedule, range(1301, 1347)) == [1346]
+
+
 def test_all_processes_take_the_interval_of_process_0():
   shared = {}
   first = make(share=shared.setdefault)

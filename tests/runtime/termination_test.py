@@ -32,12 +32,13 @@ if is_chained == "yes":  # As JAX does.
   ctypes.CDLL(None).signal(int(signal.SIGTERM), handle)
 if how == "native":
   leaves_signals_to_a_native_thread()
-doing = types.SimpleNamespace(phase=phase, step=6)
+doing = types.SimpleNamespace(
+  phase=phase, step=6, has_stepped=how == "waits, later")
 told = Termination(1.0, end, is_chained=is_chained == "yes")
 if phase:
   told.follow(doing, path)
 print("ready", flush=True)
-if how == "waits":
+if how.startswith("waits"):
   waits_in_native_code()
 while not told.is_requested:
   time.sleep(0.01)
@@ -93,6 +94,11 @@ def test_who_has_nothing_to_save_ends_at_once(tmp_path, phase):
 def test_who_turns_to_compiling_after_it_ends_too(tmp_path):
   code, _, err = run(tmp_path / "stacks", "data", "compiles")
   assert code == 143 and err.startswith("SIGTERM in phase 'compile'")
+
+
+def test_who_compiles_again_has_steps_to_save(tmp_path):
+  code, _, err = run(tmp_path / "stacks", "compile", "waits, later")
+  assert code == 143 and "step 7: not at its end 1 s after" in err
 
 
 @pytest.mark.parametrize("phase", ["data", "step", "evaluate", "save"])

@@ -32,6 +32,15 @@ def test_what_needs_a_run_that_was_stopped_does_not_start(tmp_path, capfd):
   assert "never" not in capfd.readouterr().out
 
 
+def test_a_run_that_was_stopped_ends_it(tmp_path, capfd):
+  # After SIGTERM a run saves, and ends with code 0.
+  missing = str(tmp_path / "checkpoints" / "10")
+  stopped = Phase("train", ("-c", "pass"), missing)
+  with pytest.raises(ValueError, match="10: this run was stopped; .*continues"):
+    run_phases([stopped, Phase("probe", ("-c", "print('never')"))])
+  assert "never" not in capfd.readouterr().out
+
+
 def test_a_phase_is_done_anew_after_what_it_is_made_of(tmp_path):
   made, source = tmp_path / "made", tmp_path / "source"
   for path, time in ((source, 10), (made, 20)):

@@ -40,6 +40,7 @@ def write_run(point: points.Point, num_rows: int, saved: bool = False) -> None:
       "step": i,
       "images_per_second": 10.0 * i + 1,
       "step_seconds": 2.0,
+      "eta_seconds": 2.0 * (point.num_steps - i - 1),
     }
     for i in range(num_rows)
   ]

@@ -15,11 +15,13 @@ from tests.training import small_runs
 SPEED = {
   "mfu": None,
   "step_seconds": 2.0,
+  "eta_seconds": 20.0,
   "images_per_second": 8.0,
   "data_wait": 0.25,
   "device_bytes_peak": None,
   "device_bytes_limit": None,
 }
+BORDER = 6  # of stages
 METRICS = {"loss": 1.5, "grad_norm": 0.5, "lr": 1e-4}
 
 
@@ -58,7 +60,9 @@ def run_loop(workdir, start: int, count: int, *overrides: str) -> None:
   """`loop.train` with a step that only counts, until images are missing."""
   config = tiny.load_config("checkpoint.keep_last=9", *overrides)
   objective = types.SimpleNamespace(config=config, flops=lambda: 1)
-  objective.stages = lambda: (Stage(0, config.optim.num_steps, objective),)
+  objective.stages = lambda: (
+    *(Stage(0, BORDER, objective), Stage(BORDER, 10, objective)),
+  )
   checkpointer = small_runs.open_run(workdir)
 
   def step_fn(state, _):
@@ -88,3 +92,17 @@ def test_the_row_of_a_step_is_written_before_its_save(tmp_path):
   run_loop(tmp_path, 5, 3, "checkpoint.every=1")
   rows = writers.read_metrics(str(tmp_path))
   assert [row["step"] for row in rows] == list(range(8))
+
+
+def test_the_first_step_of_a_stage_follows_a_save(tmp_path, capsys):
+  # Compiling it takes long, and it may not fit.
+  run_loop(tmp_path, 0, BORDER + 2, "checkpoint.every=0")
+  step, _ = small_runs.restore(tmp_path)
+  assert step == BORDER
+  assert "the next in" not in capsys.readouterr().out  # Looked at anew.
+  rows = writers.read_speed(str(tmp_path))
+  steps = [row["step"] for row in rows]
+  assert steps == list(range(BORDER + 1))  # The last one is not told.
+  rates = [row["useful_flops_per_second"] * row["eta_seconds"] for row in rows]
+  cost = 1 * small_runs.BATCH
+  np.testing.assert_allclose(rates, [cost * (9 - step) for step in steps])

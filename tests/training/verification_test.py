@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.common import checksums
+from sapiens2_jax.objectives import stages_of
 from sapiens2_jax.training import (
   checkpoints,
   starting,
@@ -310,7 +311,28 @@ def check(workdir, *overrides: str, abstract=None) -> None:
     checkpoints.find(str(workdir)),
     abstract or small_runs.abstract_state(),
     read_config,
+    stages_of,
   )
+
+
+def test_more_steps_do_not_undo_a_stage():
+  # Half of 220 steps are done: of 440 these are a quarter.
+  given = "data.stages=32x32,16x16,0.5"
+  saved = tiny.load_config(given)
+
+  def stages_at(step: int, *overrides: str) -> None:
+    starting._check_stages(
+      *(stages_of(saved), stages_of(tiny.load_config(*overrides)), step)
+    )
+
+  stages_at(109, given, "optim.num_steps=440")
+  stages_at(110, "data.stages=32x32,16x16,0.25", "optim.num_steps=440")
+  message = (
+    "step 111 of optim.num_steps=440 would be at 32 x 32 pixels; with "
+    "optim.num_steps=220 of the checkpoint it was to be at 64 x 48"
+  )
+  with pytest.raises(ValueError, match=message):
+    stages_at(110, given, "optim.num_steps=440")
 
 
 @pytest.mark.parametrize(
