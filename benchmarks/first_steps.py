@@ -1,8 +1,8 @@
 r"""First steps of real sizes at 1024 x 768 on this machine.
 
 Run:    python benchmarks/first_steps.py --output DIR [--sizes 0.1b,0.4b]
-Needs:  torch, transformers; 20 GB of disk and, for 0.8b, 24 GB of memory; an
-        hour and a half of one core; 220 MB of downloads, once
+Needs:  torch, transformers; 30 GB of disk and, for 0.8b, 24 GB of memory and 12
+        GB of swap; two hours of one core; 220 MB of downloads, once
 
 For each size: steps of what train.py runs on one batch of photographs, with
 two global and four local crops, a checkpoint after the first; the second one
