@@ -199,7 +199,8 @@ def test_a_workdir_that_is_in_use_is_refused(tmp_path, data, monkeypatch):
 
 
 def test_a_run_that_is_there_must_fit(tmp_path, data):
-  config = tiny.load_config(f"data.path={data}")
+  staged = (f"data.path={data}", "data.stages=32x32,16x16,0.5")
+  config = tiny.load_config(*staged)
   objective = build_objective(config)
   abstract = state_lib.abstract_state(
     config,
@@ -215,7 +216,6 @@ def test_a_run_that_is_there_must_fit(tmp_path, data):
   assert line == f"workdir    {tmp_path}/own: continues at step 3"
   with pytest.raises(ValueError, match="does not divide the data position"):
     check(tmp_path / "own", f"data.path={data}", "data.global_batch_size=32")
-  staged = (f"data.path={data}", "data.stages=32x32,16x16,0.5")
   *_, first, second, total, _, line = check(tmp_path / "own", *staged)
   assert first.startswith("compute    steps 1 to 110 at 32 x 32 pixels: ")
   assert second.startswith("compute    steps 111 to 220 at 64 x 48 pixels: ")
@@ -223,6 +223,8 @@ def test_a_run_that_is_there_must_fit(tmp_path, data):
   assert line.endswith("continues at step 3")
   with pytest.raises(ValueError, match="which have taken 48 images; with data"):
     check(tmp_path / "own", *staged, "data.global_batch_size=8")
+  with pytest.raises(ValueError, match="step 4 of optim.num_steps=4 would be"):
+    check(tmp_path / "own", *staged, "optim.num_steps=4")
   small_runs.save(tmp_path / "other", [10])
   with pytest.raises(ValueError, match="its checkpoint 10 was made with other"):
     check(tmp_path / "other", f"data.path={data}")

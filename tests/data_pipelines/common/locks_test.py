@@ -317,4 +317,8 @@ def test_outputs_have_one_writer_and_survive_its_death(tmp_path, write):
   child.wait()
   with write(output) as path:
     (path / "m.json").write_text('{"files": {"m.json": 1}}')
-  assert [p.name for p in tmp_path.iterdir()] == ["out"]
+  # The kill may have come while the lock was written again.
+  left = [
+    p.name for p in tmp_path.iterdir() if not p.match(".*.lock.*.partial")
+  ]
+  assert left == ["out"]
