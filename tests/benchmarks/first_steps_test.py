@@ -1,6 +1,9 @@
 """benchmarks/first_steps.py at its smallest."""
 
+import importlib.util
 import json
+import sys
+import types
 
 import pytest
 
@@ -9,6 +12,7 @@ from tests.benchmarks.running import run
 from tests.end_to_end import commands
 
 pytestmark = pytest.mark.slow
+SCRIPT = commands.ROOT / "benchmarks" / "first_steps.py"
 SMALL = (
   "data.image_size=(64, 48)",
   "data.local_size=(48, 16)",
@@ -49,8 +53,29 @@ def test_steps_resume_export_and_a_task(tmp_path):
   # What is there is not done again; a size without room is not resumed.
   file, resumed = (root / "toy" / f"{x}.json" for x in ("steps", "resume"))
   kept = json.loads(file.read_text())
-  file.write_text(json.dumps(kept | {"fits": False}))
+  misfit = kept | {"fits": False, "account_gib": 1e6}
+  file.write_text(json.dumps(misfit))
   resumed.unlink()
   again = first_steps(root, **given)
   assert again["toy"]["steps"]["losses"] == steps["losses"]
   assert again["toy"]["resume"] == {} and again["tasks"] == found["tasks"]
+
+
+def test_what_did_not_fit_a_smaller_limit_is_done_again(tmp_path):
+  spec = importlib.util.spec_from_file_location("first_steps", SCRIPT)
+  module = importlib.util.module_from_spec(spec)
+  sys.modules["true_step"] = types.ModuleType("true_step")  # Its neighbour.
+  try:
+    spec.loader.exec_module(module)
+  finally:
+    del sys.modules["true_step"]
+  steps, resumed = (tmp_path / f"{part}.json" for part in ("steps", "resume"))
+
+  def left(fits: bool, limit_gib: float) -> bool:
+    steps.write_text(json.dumps({"fits": fits, "account_gib": 18.0}))
+    resumed.write_text("{}")
+    module.forget_misfit(str(tmp_path), limit_gib)
+    assert steps.exists() == resumed.exists()
+    return steps.exists()
+
+  assert left(True, 22.0) and left(False, 16.0) and not left(False, 22.0)
