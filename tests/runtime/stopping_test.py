@@ -23,7 +23,7 @@ address, index, phase, path = sys.argv[1:]
 distributed.start(ConfigDict(dict(
   coordinator_address=address, num_processes=2, process_id=int(index),
   start_timeout=60.0, heartbeat_timeout=20.0, stop_timeout=2.0)))
-doing = types.SimpleNamespace(phase=phase, step=8)
+doing = types.SimpleNamespace(phase=phase, step=8, has_stepped=False)
 distributed.follow(doing, f"{path}/stacks-{index}.txt")
 assert not distributed.should_stop(8)
 multihost_utils.sync_global_devices("all are there")
