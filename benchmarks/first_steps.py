@@ -32,7 +32,6 @@ from sapiens2_jax.sweep.phases import (
 )
 from sapiens2_jax.tasks import registry
 
-_OF_SIZES = ("steps", "resume")  # parts
 _PARTS = str(pathlib.Path(__file__).with_name("first_steps_parts.py"))
 
 
@@ -59,13 +58,14 @@ class Results:
 
 def forget_misfit(folder: str, limit_gib: float) -> None:
   """Removes results of a size that did not fit before, and fits now."""
-  steps, resumed = (os.path.join(folder, f"{x}.json") for x in _OF_SIZES)
+  steps = os.path.join(folder, "steps.json")
   if not os.path.exists(steps):
     return
   found = files.read_json(steps)
   if not found["fits"] and found["account_gib"] < limit_gib:
-    for file in filter(os.path.exists, (steps, resumed)):
-      os.remove(file)
+    for file in (steps, os.path.join(folder, "resume.json")):
+      if os.path.exists(file):
+        os.remove(file)
 
 
 def tables(found: dict) -> str:

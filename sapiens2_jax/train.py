@@ -133,8 +133,8 @@ def start_watchdog(
 def compile_later_stages(step_fn, objective, mesh, abstract, start) -> None:
   """The steps of stages after the one of `start`, for the cache of programs.
 
-  On a TPU one that does not fit the memory ends the run here, and not when most
-  of it is done.
+  The TPU compiler refuses one that does not fit the memory: here, and not when
+  most of the run is done.
   """
   for stage in objective.stages():
     if stage.first > start:

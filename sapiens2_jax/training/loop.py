@@ -163,7 +163,9 @@ class _Report:
       if not self.clock.steps:
         self.count(step)
       speed = self.clock.speed(self._config.data.global_batch_size)
-      remaining = stages.remaining_flops(self._stages, step + 1)
+      remaining = stages.remaining_flops(
+        self._stages, self._costs.values(), step + 1
+      )
       speed["eta_seconds"] = remaining / speed["useful_flops_per_second"]
       distributed.check_lock()
       values = _known(jax.device_get(metrics))

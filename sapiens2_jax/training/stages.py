@@ -1,6 +1,6 @@
 """Which stage of a run a step belongs to, and what the stages cost."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sapiens2_jax.training.objective import Objective, Stage
 
@@ -17,13 +17,16 @@ def step_flops(objective: Objective) -> int:
 
 def total_flops(stages: Sequence[Stage]) -> int:
   """Useful FLOPs of all steps of a run."""
-  return remaining_flops(stages, 0)
+  return remaining_flops(stages, [step_flops(s.objective) for s in stages], 0)
 
 
-def remaining_flops(stages: Sequence[Stage], step: int) -> int:
-  """Useful FLOPs of the steps from `step` on."""
+def remaining_flops(
+  stages: Sequence[Stage], costs: Iterable[int], step: int
+) -> int:
+  """Useful FLOPs of the steps from `step` on; `costs` are `step_flops`."""
   return sum(
-    max(0, s.end - max(s.first, step)) * step_flops(s.objective) for s in stages
+    max(0, one.end - max(one.first, step)) * cost
+    for one, cost in zip(stages, costs)
   )
 
 

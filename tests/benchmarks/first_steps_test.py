@@ -1,12 +1,10 @@
 """benchmarks/first_steps.py at its smallest."""
 
-import importlib.util
 import json
-import sys
-import types
 
 import pytest
 
+from sapiens2_jax.config import load_module
 from tests import tiny_task
 from tests.benchmarks.running import run
 from tests.end_to_end import commands
@@ -61,14 +59,9 @@ def test_steps_resume_export_and_a_task(tmp_path):
   assert again["toy"]["resume"] == {} and again["tasks"] == found["tasks"]
 
 
-def test_what_did_not_fit_a_smaller_limit_is_done_again(tmp_path):
-  spec = importlib.util.spec_from_file_location("first_steps", SCRIPT)
-  module = importlib.util.module_from_spec(spec)
-  sys.modules["true_step"] = types.ModuleType("true_step")  # Its neighbour.
-  try:
-    spec.loader.exec_module(module)
-  finally:
-    del sys.modules["true_step"]
+def test_what_did_not_fit_a_smaller_limit_is_done_again(tmp_path, monkeypatch):
+  monkeypatch.syspath_prepend(SCRIPT.parent)
+  module = load_module(SCRIPT)
   steps, resumed = (tmp_path / f"{part}.json" for part in ("steps", "resume"))
 
   def left(fits: bool, limit_gib: float) -> bool:

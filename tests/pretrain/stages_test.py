@@ -92,7 +92,7 @@ def test_steps_and_costs_are_those_of_runs_at_one_size():
   text = staged.format_plans(found, [["a"], ["b"], ["c"]], ["end"])
   assert text.startswith("steps 1 to 110 at 32 x 32 pixels\na\nsteps 111")
   assert text.endswith("pixels\nc\nend")
-  left = [stages.remaining_flops(found, n) / 16 for n in (109, 110, 219, 220)]
+  left = [stages.remaining_flops(found, costs, n) for n in (109, 110, 219, 220)]
   after = 55 * costs[1] + 55 * costs[2]
   assert left == [costs[0] + after, after, costs[2], 0]
   assert [stages.stage_at(found, n).first for n in (0, 109, 110, 999)] == [
