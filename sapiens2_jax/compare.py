@@ -14,10 +14,12 @@ from sapiens2_jax import command, validation
 from sapiens2_jax.evaluation.goals import find_goal
 from sapiens2_jax.report import comparison
 
-_OUTPUT = flags.DEFINE_string("output", None, "HTML file to write.")
+_OUTPUT = flags.DEFINE_string("output", None, "The page to write, X.html.")
 
 
 def main(*workdirs: str) -> None:
+  if not _OUTPUT.value.endswith(".html"):
+    raise ValueError(f"output={_OUTPUT.value}: expected a file, X.html")
   runs = comparison.read_runs(workdirs, validation.read_config)
   page = comparison.make_page(runs, find_goal)
   write_file(_OUTPUT.value, page.encode())

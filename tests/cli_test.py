@@ -110,6 +110,8 @@ MISTAKES = {
   "export --help=config": "this command has no --config",
   "train --help=config": "give --config, too; one of ",
   "experiment --config=pretrain --output=x": "has no make_phases()",
+  "finetune --config=pretrain:size=toy --workdir=x": "has no task; sapiens2",
+  "compare runs/a runs/b --output=config.json": "expected a file, X.html",
 }
 Done = tuple[int, str, str]  # Exit code, output, errors.
 

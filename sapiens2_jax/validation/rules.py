@@ -314,6 +314,9 @@ def _frozen_stages(config: ConfigDict, _: int) -> Found:
       f"optim.frozen_stages={count}",
       f"model.size={config.model.size} has {num_layers} blocks",
     )
+  if count and not config.model.init_from:
+    wrong = "freezes random weights; it needs model.init_from"
+    yield f"optim.frozen_stages={count}", wrong
 
 
 def _lora(config: ConfigDict, _: int) -> Found:
@@ -416,7 +419,9 @@ FINETUNE: Rules = {
     *("task", "head", "data.image_size", "data.augment", "model"),
     "checkpoint.keep_best",
   ),
-  _frozen_stages: ("optim.frozen_stages", "model.size"),
+  _frozen_stages: (
+    *("optim.frozen_stages", "model.size", "model.init_from"),
+  ),
   _lora: ("model.lora_rank", "model.init_from", "optim.frozen_stages"),
   _init_head: ("model.init_head", "model.init_from", "model.init_parts"),
   _measured_path("evaluation"): ("evaluation.every", "evaluation.path"),

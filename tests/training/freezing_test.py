@@ -83,7 +83,8 @@ def test_the_rest_learns_as_if_the_frozen_had_no_gradient(name, count):
 @pytest.mark.parametrize(("count", "name"), [(1, "adamw"), (2, "muon")])
 def test_training_leaves_them_bit_for_bit(count, name):
   run = tiny_task.Run(
-    "model.size=deep", f"optim.frozen_stages={count}", f"optim.name={name}"
+    *("model.size=deep", f"optim.frozen_stages={count}", f"optim.name={name}"),
+    "model.init_from=weights",  # Not read here.
   )
   before = by_path({"params": jax.device_get(run.state.params)})
   num_frozen = 0
@@ -145,6 +146,15 @@ def test_more_blocks_than_there_are_is_a_mistake():
   config.optim.frozen_stages = NUM_BLOCKS + 1
   wrong = "model.size=deep has 3 blocks"
   assert ("optim.frozen_stages=4", wrong) in validation.validate(config, 1)
+
+
+def test_random_weights_are_not_frozen():
+  config = tiny_task.load_config("model.size=deep")
+  config.optim.frozen_stages = 1
+  wrong = "freezes random weights; it needs model.init_from"
+  assert ("optim.frozen_stages=1", wrong) in validation.validate(config, 1)
+  config.model.init_from = "runs/quickstart"
+  assert wrong not in dict(validation.validate(config, 1)).values()
 
 
 class Linear:
