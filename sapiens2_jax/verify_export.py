@@ -3,9 +3,9 @@ r"""Compares an export with its checkpoint.
     sapiens2 verify --checkpoint hf/ --against runs/quickstart \
       --output check.json
 
-Ends with code 1 if a key does not fit or numbers differ by more than 2e-5 for
-features and 1e-4 for outputs of a task; in ONNX Runtime by more than 1e-4, of
-outputs above 1 by that part of the largest (float32, both RoPE tables float32).
+Ends with code 1 if a key does not fit, or if numbers differ by more than 2e-5
+for features and 1e-4 for outputs of a task or of ONNX Runtime (float32, both
+RoPE tables float32). Of outputs above 1 that is a part of the largest.
 """
 
 import json
