@@ -1,5 +1,7 @@
 """The transformer block of encoder and decoder, and stacks of it."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -170,6 +172,21 @@ class Block(nn.Module):
     return x + SwiGLU(self.hidden_dim, self.dtype, name="ffn")(normed)
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _init_blocks(
+  rngs: Array, block: Block, embed_dim: int, has_positions: bool
+):
+  """Parameters of one block for each key.
+
+  Traced once for blocks that are alike: Flax asks for their shapes whenever a
+  stack is called.
+  """
+  x = jnp.zeros((1, 1, embed_dim), block.dtype)
+  rows = jnp.zeros((1, embed_dim // block.num_heads // 2))
+  rope = Rope(rows, rows) if has_positions else None
+  return jax.vmap(lambda rng: block.init(rng, x, rope)["params"])(rngs)
+
+
 class BlockStack(nn.Module):
   """Blocks in segments of equal shape.
 
@@ -224,11 +241,8 @@ class BlockStack(nn.Module):
 
   def _init_segment(self, rng: Array, num_layers: int, num_kv_heads: int):
     block = self._block(num_kv_heads)
-    x = jnp.zeros((1, 1, self.embed_dim), self.dtype)
-    rows = jnp.zeros((1, self.embed_dim // self.num_heads // 2))
-    rope = Rope(rows, rows) if self.has_positions else None
-    init = lambda key: block.init(key, x, rope)["params"]  # noqa: E731
-    params = jax.vmap(init)(jax.random.split(rng, num_layers))
+    rngs = jax.random.split(rng, num_layers)
+    params = _init_blocks(rngs, block, self.embed_dim, self.has_positions)
     return nn.meta.add_axis(params, 0, {nn.PARTITION_NAME: "layers"})
 
   def _apply(self, num_kv_heads: int, in_loop: bool = False):

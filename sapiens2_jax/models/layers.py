@@ -7,6 +7,7 @@ mesh axes.
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
@@ -14,7 +15,10 @@ from jaxtyping import Array, Float
 
 # Source: backbone of Sapiens2, initialisation. The reference cuts at the
 # absolute values -2 and 2, so a standard deviation of 0.02 is not truncated.
-weight_init = nn.initializers.normal(stddev=0.02)
+# Traced once for a shape: Flax asks for the shape at each call of a module.
+weight_init = jax.jit(
+  nn.initializers.normal(stddev=0.02), static_argnums=(1, 2)
+)
 NORM_EPS = 1e-6
 
 

@@ -419,9 +419,7 @@ FINETUNE: Rules = {
     *("task", "head", "data.image_size", "data.augment", "model"),
     "checkpoint.keep_best",
   ),
-  _frozen_stages: (
-    *("optim.frozen_stages", "model.size", "model.init_from"),
-  ),
+  _frozen_stages: ("optim.frozen_stages", "model.size", "model.init_from"),
   _lora: ("model.lora_rank", "model.init_from", "optim.frozen_stages"),
   _init_head: ("model.init_head", "model.init_from", "model.init_parts"),
   _measured_path("evaluation"): ("evaluation.every", "evaluation.path"),
