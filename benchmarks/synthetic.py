@@ -33,7 +33,7 @@ from data_pipelines.synthetic import (
 
 SIZE = (1024, 768)
 STAGES = ("people", "scene", "background", "render", "film", "jpeg", "labels")
-WARM_UP = 3  # images, whose times do not count
+WARM_UP = 3  # images at most, whose times do not count
 
 
 def stage_times(inputs, index: int) -> tuple[dict, scene.Scene]:
@@ -136,10 +136,11 @@ def main() -> None:
   cv2.setNumThreads(1)
   inputs, peer = corpus.load_inputs(given.assets), Peer()
   stages, whole, rasters = [], [], []
-  for index in range(given.images + WARM_UP):
+  warm_up = min(WARM_UP, given.images)
+  for index in range(given.images + warm_up):
     seconds, drawn = stage_times(inputs, index)
     total, both = whole_time(inputs, index), compare_rasters(drawn, peer)
-    if index >= WARM_UP:
+    if index >= warm_up:
       stages.append(seconds)
       whole.append(total)
       rasters.append(both)

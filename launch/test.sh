@@ -12,6 +12,8 @@ if [ "${1:-}" = --python ]; then
 fi
 bash launch/install.sh test "$version"
 python=.venv${version:+-$version}/bin/python
+# Hundreds of processes would compile this code, each for itself.
+unset PYTHONDONTWRITEBYTECODE
 # Files of synthetic people, fetched once (170 MB); their tests need them.
 "$python" -c '
 from data_pipelines.synthetic import backgrounds, body
@@ -30,6 +32,12 @@ if [ -n "$version" ]; then
 fi
 "$python" -m ruff check .
 "$python" -m ruff format --check .
+if [ -z "${JAX_COMPILATION_CACHE_DIR:-}" ]; then
+  # Slow tests find the programs of quick ones.
+  JAX_COMPILATION_CACHE_DIR=$(mktemp -d)
+  export JAX_COMPILATION_CACHE_DIR
+  trap 'rm -rf "$JAX_COMPILATION_CACHE_DIR"' EXIT
+fi
 "$python" -m pytest "${quick[@]}" "$@"
 if [ $# -eq 0 ]; then
   # Each worker imports what it is given. The longest go first, or one worker is
