@@ -1,8 +1,7 @@
 r"""What pretraining and larger people are worth to the toy's body parts.
 
 Run:    sapiens2 experiment --config parts --output runs/parts
-Needs:  two CPU cores, an hour and a half [estimate: two of its four trainings
-        were run]; 170 MB of downloads, once
+Needs:  two and a half hours of one CPU core; 170 MB of downloads, once
 
 Pretrains the toy by reconstruction alone on the images that it is going to
 learn parts from, without their labels: 256 x 192, two crops of an image, Muon.
