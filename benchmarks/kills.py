@@ -29,7 +29,7 @@ from data_pipelines.common.progress import Progress
 from tests.data_pipelines.fake_bucket import FakeBucket
 from tests.end_to_end import commands, resuming
 
-NUM_STEPS = 40  # As in tests/end_to_end/resume_test.py: compiled once.
+NUM_STEPS = 30  # As in tests/end_to_end/resume_test.py: compiled once.
 OPTIONS = (
   f"optim.num_steps={NUM_STEPS}",
   "checkpoint.every=3",

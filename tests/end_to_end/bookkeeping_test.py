@@ -6,7 +6,7 @@ from sapiens2_jax.training import checkpoints, writers
 from tests.end_to_end import commands
 
 pytestmark = pytest.mark.slow
-NUM_STEPS = 40  # As in resume_test.py: compiled once.
+NUM_STEPS = 30  # As in resume_test.py: compiled once.
 OPTIONS = (f"optim.num_steps={NUM_STEPS}", "checkpoint.every=10")
 
 # The second list of checksums finds no room.

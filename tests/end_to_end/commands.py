@@ -41,7 +41,8 @@ def environment(num_devices: int = 1) -> dict[str, str]:
 
 
 def train_command(workdir, data, *overrides: str) -> list[str]:
-  options = [*tiny.SIZE, "model.scan=false", f"data.path={data}", *overrides]
+  small = ("model.scan=false", "data.global_batch_size=8")
+  options = [*tiny.SIZE, *small, f"data.path={data}", *overrides]
   return [
     *(sys.executable, "-m", "sapiens2_jax.train"),
     *("--config", "experiments/pretrain.py:size=toy"),

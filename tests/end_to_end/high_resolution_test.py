@@ -12,10 +12,9 @@ from sapiens2_jax.training import writers
 from tests.end_to_end import commands, resuming
 
 pytestmark = pytest.mark.slow
-NUM_STEPS = 24
+NUM_STEPS = 12
 OPTIONS = (
   "model.size=tiny_4k",  # Images of 4 x 3 windows.
-  "data.global_batch_size=8",
   "model.window_chunk=5",  # the last chunk of a view is not full
   f"optim.num_steps={NUM_STEPS}",
   "checkpoint.every=4",

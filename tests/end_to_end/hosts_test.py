@@ -137,7 +137,7 @@ def continue_elsewhere(setting, name: str, *options: str):
 def test_a_checkpoint_of_two_continues_on_one_device(setting):
   _, whole, _ = setting
   command, workdir = continue_elsewhere(setting, "one_device", "mesh.fsdp=1")
-  assert "resumed at step 4, example 64" in run_one(command, 1)
+  assert "resumed at step 4, example 32" in run_one(command, 1)
   assert goodput.load(str(workdir)).starts == 2
   assert_close_metrics(workdir, whole)
 
@@ -147,7 +147,7 @@ def test_a_checkpoint_of_two_continues_on_another_mesh_and_interval(setting):
   options = ("mesh.data=2", "mesh.fsdp=2", "checkpoint.every=0")
   command, workdir = continue_elsewhere(setting, "other_mesh", *options)
   texts = run_two(command, root / "other_mesh_log")
-  assert "resumed at step 4, example 64" in texts[0]
+  assert "resumed at step 4, example 32" in texts[0]
   assert_close_metrics(workdir, whole)
   assert texts[0].count("checkpoint 12 is passed over: ") == 1
   assert "passed over" not in texts[1]
@@ -241,7 +241,7 @@ def test_a_checkpoint_on_the_hosts_disks_is_newer_and_is_restored(setting):
   assert {*listed, "checksums.json"} == {*checksums.find_files(local)}
 
   texts = run_two(command, logs, second)
-  assert "resumed at step 6, example 96" in texts[0]
+  assert "resumed at step 6, example 48" in texts[0]
   assert_close_metrics(workdir, whole)
   assert checkpoints.latest(str(workdir))[0] == NUM_STEPS
 

@@ -22,7 +22,6 @@ def test_stopped_it_ends_as_if_nothing_had_happened(tmp_path):
   options = (
     f"optim.num_steps={NUM_STEPS}",
     "checkpoint.every=2",
-    "data.global_batch_size=8",
     f"probes.path={place}",
     "probes.tasks=('normal','segmentation')",
     "probes.num_images=5",

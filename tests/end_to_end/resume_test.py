@@ -11,7 +11,7 @@ from tests.end_to_end import commands
 from tests.end_to_end.resuming import assert_same_end, num_rows, unfinished
 
 pytestmark = pytest.mark.slow
-NUM_STEPS = 40
+NUM_STEPS = 30
 OPTIONS = (
   f"optim.num_steps={NUM_STEPS}",
   "checkpoint.every=5",

@@ -14,7 +14,7 @@ from tests.end_to_end import commands
 from tests.end_to_end.resuming import num_rows
 
 pytestmark = pytest.mark.slow
-NUM_STEPS = 40  # As in resume_test.py: compiled once.
+NUM_STEPS = 30  # As in resume_test.py: compiled once.
 OPTIONS = (
   f"optim.num_steps={NUM_STEPS}",
   "checkpoint.every=20",
