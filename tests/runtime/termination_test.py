@@ -28,7 +28,7 @@ def waits_in_native_code():
 path, phase, how, is_chained = sys.argv[1:]
 if is_chained == "yes":  # As JAX does.
   handle = ctypes.CFUNCTYPE(None, ctypes.c_int)(
-    lambda _: print("chained", flush=True))
+    lambda _: os.write(1, b"chained\\n"))
   ctypes.CDLL(None).signal(int(signal.SIGTERM), handle)
 if how == "native":
   leaves_signals_to_a_native_thread()
@@ -45,7 +45,7 @@ while not told.is_requested:
 if how == "compiles":
   doing.phase = "compile"
   waits_in_native_code()
-print("saved", flush=True)
+os.write(1, b"saved\\n")  # Whole, whatever another thread writes.
 """
 
 

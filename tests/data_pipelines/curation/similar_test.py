@@ -13,6 +13,7 @@ def test_pairs_connect_what_is_similar(seed):
   generator = np.random.default_rng(seed)
   points = sampling.normalize(generator.normal(size=(40, 3)))
   cosines = points @ points.T
+  hypothesis.assume(np.abs(cosines - 0.9).min() > 1e-6)  # Rounding.
   expected = duplicates.connect(40, [np.argwhere(cosines >= 0.9)])
   pairs = similar.find_pairs(3 * points, np.arange(40), 0.9)
   assert len(pairs) == 40 - len(set(expected.tolist()))
