@@ -51,6 +51,8 @@ if [ $# -eq 0 ]; then
     tests/{benchmarks/conversion,data_pipelines/curation/engine}_test.py \
     tests/{notebook,cli,launch/docs,planning/plan_command}_test.py \
     tests/{interop/commands,end_to_end/probes,end_to_end/finetune}_test.py \
+    tests/{pretrain/stages,end_to_end/other_task,end_to_end/seeing}_test.py \
+    tests/benchmarks/{gpu,plans,step_vs_torch,loader}_test.py \
     "${files[@]}"
 fi
 "$python" -m pytest -q -n 3 --dist loadfile -m slow "$@"

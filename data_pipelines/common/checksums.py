@@ -144,12 +144,24 @@ def read(path: str | os.PathLike) -> dict[str, dict]:
   """
   try:
     listed = files.read_json(path)["files"]
-    for name, entry in listed.items():
-      if name.startswith("/") or {*entry} not in (
-        {"bytes", "sha256"},
-        {"bytes", "md5"},
-      ):
-        raise ValueError(name)
+    check(listed)
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise ValueError(f"{path}: damaged list of checksums ({error})") from error
   return listed
+
+
+def check(listed: dict[str, dict]) -> None:
+  """Refuses what `measure` did not make.
+
+  Raises:
+    ValueError, KeyError, TypeError, AttributeError: it is no such list.
+  """
+  for name, entry in listed.items():
+    (algorithm,) = {*entry} - {"bytes"}
+    if (
+      name.startswith("/")
+      or algorithm not in _LABELS
+      or not isinstance(entry["bytes"], int)
+      or not isinstance(entry[algorithm], str)
+    ):
+      raise ValueError(name)

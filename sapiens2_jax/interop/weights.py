@@ -313,6 +313,7 @@ def _read_import(place: str) -> Weights:
       raise ValueError(f"image_size={size} {wrong}")
     listed = marker["files"] if marker.get("version", 0) >= 2 else {}
     crop = head and notes.check_crop(marker.get("crop", ""), head.task, path)
+    checksums.check(listed)
     problems = checksums.compare(path, listed)
   except (KeyError, TypeError, ValueError, AttributeError) as error:
     raise ValueError(

@@ -252,3 +252,7 @@ def test_a_flipped_bit_of_an_import_is_found(tmp_path):
   _flip(largest, at=largest.stat().st_size // 2)
   with pytest.raises(ValueError, match=f"{largest}: SHA-256.*import again"):
     weights.read_weights(weights.find_weights(params.parent))
+  marker = params.parent / "weights.json"
+  marker.write_text(marker.read_text().replace("sha256", "wha256", 1))
+  with pytest.raises(ValueError, match="weights.json: damaged .*import again"):
+    weights.read_weights(weights.find_weights(params.parent))

@@ -64,7 +64,13 @@ def test_any_flipped_bit_is_found(place, bit):
 
 @pytest.mark.parametrize(
   "text",
-  ["", "[]", "{}", '{"files": {"a": 1}}', '{"files": {"a": {"bytes": 1}}}'],
+  [
+    *("", "[]", "{}", '{"files": {"a": 1}}', '{"files": {"a": {"bytes": 1}}}'),
+    '{"files": {"a": {"bytes": 1, "wha256": "0"}}}',
+    '{"files": {"a": {"bytes": "1", "sha256": "0"}}}',
+    '{"files": {"a": {"bytes": 1, "sha256": 0}}}',
+    '{"files": {"a": {"bites": 1, "sha256": "0"}}}',
+  ],
 )
 def test_a_damaged_list_is_named(place, text):
   (place / "sums.json").write_text(text)
