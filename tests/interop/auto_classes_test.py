@@ -57,7 +57,8 @@ def export(tmp_path_factory):
 
 
 @pytest.fixture
-def photograph(tmp_path, monkeypatch, smooth_photo):
+def photograph(tmp_path, monkeypatch, smooth_photo, export):
+  export(None)  # The path of its experiment begins here.
   monkeypatch.chdir(tmp_path)
   smooth_photo(HEIGHT, WIDTH).save("photograph.jpg")
   return "photograph.jpg"
