@@ -154,14 +154,11 @@ def check(listed: dict[str, dict]) -> None:
   """Refuses what `measure` did not make.
 
   Raises:
-    ValueError, KeyError, TypeError, AttributeError: it is no such list.
+    ValueError: with the name of a file.
+    AttributeError: it is no dictionary of dictionaries.
   """
+  fit = [{"bytes": int, algorithm: str} for algorithm in _LABELS]
   for name, entry in listed.items():
-    (algorithm,) = {*entry} - {"bytes"}
-    if (
-      name.startswith("/")
-      or algorithm not in _LABELS
-      or not isinstance(entry["bytes"], int)
-      or not isinstance(entry[algorithm], str)
-    ):
+    kinds = {key: type(value) for key, value in entry.items()}
+    if name.startswith("/") or kinds not in fit:
       raise ValueError(name)
