@@ -56,7 +56,7 @@ SIZE = (
 
 def load_config(*overrides: str, num_devices: int = 1):
   return config_lib.load_config(
-    "experiments/pretrain.py:size=toy",
+    "pretrain:size=toy",  # From any directory.
     [*SIZE, "model.size=tiny", *overrides],
     lambda config: validation.validate(config, num_devices),
   )

@@ -57,8 +57,7 @@ def export(tmp_path_factory):
 
 
 @pytest.fixture
-def photograph(tmp_path, monkeypatch, smooth_photo, export):
-  export(None)  # The path of its experiment begins here.
+def photograph(tmp_path, monkeypatch, smooth_photo):
   monkeypatch.chdir(tmp_path)
   smooth_photo(HEIGHT, WIDTH).save("photograph.jpg")
   return "photograph.jpg"
